@@ -1,0 +1,68 @@
+# Everything a newcomer needs: `make demo`. Needs Python 3.11+ (with venv) and make, nothing else.
+#
+#   make demo [DATA=folder]    store, query and retrieve over mutual TLS; a volume and a picture
+#   make test [ARGS="-k x"]    every test; DCMTK and Orthanc take part when they are installed
+#   make lint | make types     ruff | mypy --strict
+#   make fuzz [SECONDS=60]     each fuzz target for that long
+#   make bench [ARGS="..."]    us beside DCMTK and pynetdicom
+#   make soak [ARGS="..."]     a thousand idle and a hundred active associations
+#   make chaos [ARGS="..."]    ten minutes through a cutting proxy, with a ledger
+#   make clean                 remove what the above made
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SECONDS ?= 60
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types fuzz bench soak chaos clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/aiodicom demo $(if $(DATA),--data "$(DATA)")
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.lint $(VENV)/.demo
+	$(BIN)/mypy
+
+fuzz: $(VENV)/.test $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)
+
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+soak: $(VENV)/.bench
+	$(BIN)/python benchmarks/soak.py $(ARGS)
+
+chaos: $(VENV)/.bench
+	$(BIN)/python benchmarks/chaos.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment; each extra has a stamp in it that is older than pyproject.toml when it must be renewed.
+$(VENV)/.%: pyproject.toml | $(BIN)/python
+	@echo "Installing aiodicom[$*] into $(VENV) ..."
+	@$(PIP) install --editable ".[$*]"
+	@touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    found=$$($(PYTHON) --version 2>/dev/null || echo "not there"); \
+	    echo "aiodicom needs Python 3.11 or newer, but $(PYTHON) is $$found. Name another: make PYTHON=python3.12 ..." >&2; \
+	    exit 1; }
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "$(PYTHON) cannot make a virtual environment (on Debian: apt-get install python3-venv)." >&2; exit 1; }
