@@ -1,0 +1,19 @@
+"""The limits of the upper layer: each has a name, a default and a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PduLimits:
+    """What a peer may make us hold, in bytes.
+
+    `associate_length`: largest A-ASSOCIATE-RQ or -AC; the default takes 128 contexts of 25 transfer
+    syntaxes with UIDs of 64 characters (227 KB).
+    `maximum_length`: what we announce (PS3.8 D.1); a P-DATA-TF over it is a protocol error. 0: no limit
+    announced, and none in force: fragments are handed on as they arrive, so nothing is held either way.
+    """
+
+    associate_length: int = 262144
+    maximum_length: int = 131072

@@ -1,0 +1,68 @@
+"""The item framing both codecs stand on (PS3.8 9.3.1) and UIDs as bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+from .errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
+
+_ITEM = struct.Struct(">BBH")
+_UID_CHARACTERS = frozenset("0123456789.")
+
+
+def item(item_type: int, data: bytes) -> bytes:
+    """An item: type, reserved byte, 16-bit length, data."""
+    if len(data) > 0xFFFF:
+        raise LocalProtocolError(f"an item of type {item_type:02X}H can hold 65535 bytes, not {len(data)}")
+    return _ITEM.pack(item_type, 0, len(data)) + data
+
+
+class ItemReader:
+    """Walks the items of a container; a length beyond it is a RemoteProtocolError."""
+
+    def __init__(self, view: memoryview, container: str) -> None:
+        self._view = view
+        self._container = container
+
+    def __iter__(self) -> Iterator[tuple[int, memoryview]]:
+        view, offset = self._view, 0
+        while offset < len(view):
+            if len(view) - offset < 4:
+                raise RemoteProtocolError(
+                    f"{self._container}: an item header is cut", reason=AbortReason.INVALID_PARAMETER
+                )
+            item_type, _, length = _ITEM.unpack_from(view, offset)
+            offset += 4
+            if length > len(view) - offset:
+                raise RemoteProtocolError(
+                    f"{self._container}: item {item_type:02X}H of {length} bytes where"
+                    f" {len(view) - offset} are left",
+                    reason=AbortReason.INVALID_PARAMETER,
+                )
+            yield item_type, view[offset : offset + length]
+            offset += length
+
+
+def encode_uid(uid: str) -> bytes:
+    """A UID as it stands in an item: ASCII, no padding (PS3.8 Annex F)."""
+    try:
+        return uid.encode("ascii")
+    except UnicodeEncodeError:
+        raise LocalProtocolError(f"{uid!r} is no UID") from None
+
+
+def is_uid(uid: str) -> bool:
+    """Whether a text has a UID's form: digits and dots, 1 to 64, no empty component (PS3.5 9.1)."""
+    return 0 < len(uid) <= 64 and _UID_CHARACTERS.issuperset(uid) and all(uid.split("."))
+
+
+def decode_uid(raw: bytes | memoryview, what: str, noted: list[Deviation]) -> str:
+    """The UID in an item; padding and a bad form are noted, never an error."""
+    text = bytes(raw).decode("latin-1")
+    uid = text.strip("\0 ")
+    if uid != text:
+        noted.append(Deviation("PS3.8 F.1", f"{what} UID with padding"))
+    if not is_uid(uid):
+        noted.append(Deviation("PS3.5 9.1", f"{what} is not a well-formed UID"))
+    return uid
