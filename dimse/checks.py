@@ -1,0 +1,61 @@
+"""What a message must agree with before anyone acts on it (PS3.7 7 to 10, PS3.4)."""
+
+from __future__ import annotations
+
+from . import messages as m
+from .contexts import VERIFICATION, Context
+from .status import Category, categorize
+
+# services whose responses may be pending (PS3.7 9.1.2.1, 9.1.3.1, 9.1.4.1)
+MULTIPLE_RESPONSES = frozenset(t.command_field for t in (m.CFindRQ, m.CGetRQ, m.CMoveRQ))
+
+# requests that come from the SCP of the SOP class (PS3.7 10.1.1)
+_FROM_SCP = frozenset({m.NEventReportRQ.command_field})
+
+
+def sop_class(request: m.Request) -> str:
+    """The SOP class a request names."""
+    if isinstance(request, m.NGetRQ | m.NSetRQ | m.NActionRQ | m.NDeleteRQ):
+        return request.requested_sop_class_uid
+    return request.affected_sop_class_uid
+
+
+def may_invoke(context: Context, command_field: int) -> bool:
+    """Whether this side may send a request of this kind on a context."""
+    return context.scp if command_field in _FROM_SCP else context.scu
+
+
+def may_perform(context: Context, command_field: int) -> bool:
+    """Whether this side may be sent a request of this kind on a context."""
+    return context.scu if command_field in _FROM_SCP else context.scp
+
+
+def refusal(context: Context, request: m.Request) -> tuple[int, str] | None:
+    """Status and comment for a request that its presentation context does not carry, or None.
+
+    A composite service names the context's abstract syntax; a normalized one may name a SOP class of the
+    meta SOP class negotiated, so that is for its service to judge.
+    """
+    if not may_perform(context, request.command_field):
+        return 0x0122, "role not negotiated for this SOP class"
+    if isinstance(request, m.CEchoRQ):
+        if context.abstract_syntax != VERIFICATION:
+            return 0x0122, "C-ECHO outside a Verification context"
+        return None
+    composite = isinstance(request, m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ)
+    if composite and sop_class(request) != context.abstract_syntax:
+        return 0x0122, "SOP class is not the context's abstract syntax"
+    if context.abstract_syntax == VERIFICATION:
+        return 0x0211, "operation of another service class"
+    if (composite or isinstance(request, m.NSetRQ)) and not request.has_dataset:
+        return 0x0212, "request without its data set"
+    return None
+
+
+def response_fault(request_field: int, response: m.Response) -> str | None:
+    """What is wrong with a response to a request of this kind, in words, or None."""
+    if response.command_field != request_field | 0x8000:
+        return f"{type(response).__name__} in answer to another kind of request"
+    if categorize(response.status) is Category.PENDING and request_field not in MULTIPLE_RESPONSES:
+        return f"{type(response).__name__} with a pending status"
+    return None

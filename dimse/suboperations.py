@@ -1,0 +1,55 @@
+"""The counters of a C-GET's or C-MOVE's sub-operations, and the status they end in (PS3.4 C.4.2, C.4.3)."""
+
+from __future__ import annotations
+
+from .status import (
+    CANCEL,
+    SUBOPERATIONS_WARNING,
+    SUCCESS,
+    UNABLE_TO_PERFORM,
+    Category,
+    categorize,
+)
+
+
+class SubOperations:
+    """Counts the C-STORE sub-operations of one retrieve; the four counters always add up to `total`."""
+
+    __slots__ = ("completed", "failed", "failed_uids", "remaining", "total", "warning")
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.remaining = total
+        self.completed = 0
+        self.failed = 0
+        self.warning = 0
+        self.failed_uids: list[str] = []
+
+    def record(self, sop_instance_uid: str, status: int | None) -> None:
+        """One sub-operation has ended with a C-STORE status, or None when it could not be done."""
+        self.remaining -= 1
+        category = Category.FAILURE if status is None else categorize(status)
+        if category is Category.SUCCESS:
+            self.completed += 1
+        elif category is Category.WARNING:
+            self.warning += 1
+        else:
+            self.failed += 1
+            self.failed_uids.append(sop_instance_uid)
+
+    def final_status(self, *, cancelled: bool = False) -> int:
+        """The final response's status (PS3.4 Tables C.4-2 and C.4-3)."""
+        if cancelled and self.remaining:
+            return CANCEL
+        if self.total and self.failed == self.total:
+            return UNABLE_TO_PERFORM
+        if self.failed or self.warning:
+            return SUBOPERATIONS_WARNING
+        return SUCCESS
+
+    def counters(self, *, final: bool) -> dict[str, int]:
+        """The counters for a response; `remaining` is left out of a final one unless work was left."""
+        found = {"completed": self.completed, "failed": self.failed, "warning": self.warning}
+        if not final or self.remaining:
+            found["remaining"] = self.remaining
+        return {name: min(value, 0xFFFF) for name, value in found.items()}
