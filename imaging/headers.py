@@ -1,0 +1,360 @@
+"""What the headers of images say, frame by frame, whether they come from files or from data sets in memory.
+
+Plain files are read with the scanner, which is a hundred times faster than building data sets; multi-frame
+objects, deflated and encapsulated ones with pydicom.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+
+from .errors import IrregularGeometry, MalformedDataSet, NotDicom, TruncatedFile
+from .geometry import slice_normal
+from .part10 import FileHeader, read_header
+from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
+from .scan import DEFLATED_SYNTAXES, EXPLICIT_BIG_ENDIAN, scan_dataset
+
+__all__ = ["Elements", "Frame", "frames_of_dataset", "frames_of_file", "read_dataset"]
+
+_IMAGE_TYPE: Final = 0x00080008
+_SOP_INSTANCE: Final = 0x00080018
+_MODALITY: Final = 0x00080060
+_DESCRIPTION: Final = 0x0008103E
+_THICKNESS: Final = 0x00180050
+_BETWEEN_SLICES: Final = 0x00180088
+_SERIES: Final = 0x0020000E
+_SERIES_NUMBER: Final = 0x00200011
+_POSITION: Final = 0x00200032
+_ORIENTATION: Final = 0x00200037
+_REFERENCE: Final = 0x00200052
+_SAMPLES: Final = 0x00280002
+_PHOTOMETRIC: Final = 0x00280004
+_FRAMES: Final = 0x00280008
+_ROWS: Final = 0x00280010
+_COLUMNS: Final = 0x00280011
+_SPACING: Final = 0x00280030
+_ALLOCATED: Final = 0x00280100
+_STORED: Final = 0x00280101
+_HIGH_BIT: Final = 0x00280102
+_SIGNED: Final = 0x00280103
+_CENTER: Final = 0x00281050
+_WIDTH: Final = 0x00281051
+_INTERCEPT: Final = 0x00281052
+_SLOPE: Final = 0x00281053
+_MODALITY_LUT: Final = 0x00283000
+_FRAME_OFFSETS: Final = 0x3004000C
+_DOSE_SCALING: Final = 0x3004000E
+_SHARED_GROUPS: Final = 0x52009229
+_FRAME_GROUPS: Final = 0x52009230
+_PIXELS: Final = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
+_VARIANTS: Final = {
+    0x00180081: "echo time",
+    0x00181060: "trigger time",
+    0x00189087: "b-value",
+    0x00200012: "acquisition number",
+    0x00200100: "temporal position",
+    0x00200013: "instance number",
+}
+"""What tells images at one position apart, the most telling first."""
+_BINARY: Final = frozenset({_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED})
+_DOUBLES: Final = frozenset({0x00189087})
+_TAGS: Final = frozenset(
+    {
+        *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
+        *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
+        *(_WIDTH, _INTERCEPT, _SLOPE, _MODALITY_LUT, _SHARED_GROUPS, _FRAME_GROUPS, _FRAME_OFFSETS),
+        *_VARIANTS,
+        *_BINARY,
+    }
+)
+
+
+class Elements(Protocol):
+    """The values of elements as texts."""
+
+    def texts(self, tag: int) -> list[str]:
+        """The values of an element; none when it is absent or empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedElements:
+    """Elements from a scan of the top level."""
+
+    values: dict[int, bytes]
+    big_endian: bool = False
+
+    def texts(self, tag: int) -> list[str]:
+        value = self.values.get(tag)
+        if not value:
+            return []
+        if tag in _BINARY or tag in _DOUBLES:
+            kind = np.dtype((">" if self.big_endian else "<") + ("u2" if tag in _BINARY else "f8"))
+            usable = len(value) // kind.itemsize * kind.itemsize
+            return [str(number) for number in np.frombuffer(value[:usable], kind).tolist()]
+        return [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
+
+
+class DatasetElements:
+    """Elements of data sets, looked for in order: a frame's groups, the shared ones, the top level."""
+
+    __slots__ = ("chain",)
+
+    def __init__(self, *chain: Dataset) -> None:
+        self.chain = chain
+
+    def texts(self, tag: int) -> list[str]:
+        for dataset in self.chain:
+            try:
+                value: Any = dataset[tag].value if tag in dataset else None
+            except Exception as error:  # pydicom converts values late, and raises whatever that meets
+                raise MalformedDataSet(
+                    f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read: {error}"
+                ) from error
+            if value is None or value == "":
+                continue
+            values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
+            return [str(one) for one in values]
+        return []
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One frame of an image and what places it.
+
+    source: the file's path, or which of the data sets it was; index: zero-based frame in it.
+    position: (3,) mm; orientation: (6,); spacing: (between rows, between columns) mm.
+    thickness: a guess at the distance of slices where only one is there.
+    has_lut: a table, not slope and intercept, makes values of what is stored.
+    variants: what may differ between images at one position, by name.
+    """
+
+    source: str
+    index: int
+    pixels: PixelSource
+    sop_instance_uid: str
+    series_uid: str
+    series_number: str
+    description: str
+    modality: str
+    reference: str
+    position: tuple[float, ...] | None
+    orientation: tuple[float, ...] | None
+    spacing: tuple[float, ...] | None
+    thickness: float | None
+    slope: float
+    intercept: float
+    window: tuple[float, float] | None
+    has_lut: bool
+    is_mosaic: bool
+    variants: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The source, with the number of the frame (from 1) when it has several."""
+        return f"{self.source} frame {self.index + 1}" if self.pixels.format.frames > 1 else self.source
+
+
+def _numbers(elements: Elements, tag: int, count: int, name: str) -> tuple[float, ...] | None:
+    """The first `count` numbers of an element, or `None` when it is absent."""
+    texts = elements.texts(tag)
+    if not texts:
+        return None
+    try:
+        numbers = tuple(float(text) for text in texts[:count])
+    except ValueError:
+        numbers = ()
+    if len(numbers) < count or not all(map(math.isfinite, numbers)):
+        raise MalformedDataSet(f"{name}: ({tag >> 16:04X},{tag & 0xFFFF:04X}) does not hold {count} numbers")
+    return numbers
+
+
+def _number(elements: Elements, tag: int, name: str) -> float | None:
+    found = _numbers(elements, tag, 1, name)
+    return found[0] if found else None
+
+
+def _text(elements: Elements, tag: int) -> str:
+    return "\\".join(elements.texts(tag))
+
+
+def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
+    """How the pixels of element `tag` are stored; `UnsupportedPixels` when the header contradicts itself."""
+
+    def whole(number: int, default: int) -> int:
+        found = _number(elements, number, name)
+        return default if found is None else int(found)
+
+    allocated = whole(_ALLOCATED, {"float": 32, "double": 64}.get(_PIXELS[tag], 0))
+    stored = whole(_STORED, allocated)
+    return PixelFormat(
+        rows=whole(_ROWS, 0),
+        columns=whole(_COLUMNS, 0),
+        frames=whole(_FRAMES, 1) or 1,
+        samples=whole(_SAMPLES, 1),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=whole(_HIGH_BIT, stored - 1),
+        signed=whole(_SIGNED, 0) == 1,
+        is_float=_PIXELS[tag] != "integer",
+        photometric=_text(elements, _PHOTOMETRIC),
+    ).checked(name)
+
+
+def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Frame:
+    center, width = _number(elements, _CENTER, name), _number(elements, _WIDTH, name)
+    slope, scaling = _number(elements, _SLOPE, name), _number(elements, _DOSE_SCALING, name)
+    thickness = _number(elements, _BETWEEN_SLICES, name) or _number(elements, _THICKNESS, name)
+    variants = {label: _text(elements, tag) for tag, label in _VARIANTS.items()}
+    return Frame(
+        source=name,
+        index=index,
+        pixels=pixels,
+        sop_instance_uid=_text(elements, _SOP_INSTANCE),
+        series_uid=_text(elements, _SERIES),
+        series_number=_text(elements, _SERIES_NUMBER),
+        description=_text(elements, _DESCRIPTION),
+        modality=_text(elements, _MODALITY) or "unknown",
+        reference=_text(elements, _REFERENCE),
+        position=_numbers(elements, _POSITION, 3, name),
+        orientation=_numbers(elements, _ORIENTATION, 6, name),
+        spacing=_numbers(elements, _SPACING, 2, name),
+        thickness=abs(thickness) if thickness else None,
+        slope=slope if slope is not None else scaling if scaling is not None else 1.0,
+        intercept=_number(elements, _INTERCEPT, name) or 0.0,
+        window=None if center is None or width is None else (center, width),
+        has_lut=slope is None and bool(elements.texts(_MODALITY_LUT)),
+        is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
+        variants={**variants, "image type": _text(elements, _IMAGE_TYPE)},
+    )
+
+
+def frames_of_file(path: Path) -> list[Frame]:
+    """Read the header of a file, pixels later; no frames when the object holds no pixel data.
+
+    Raises `OSError`, `NotDicom`, `TruncatedFile` when the data set is not whole, `MalformedDataSet`, and
+    `UnsupportedPixels` when the pixels cannot be read.
+    """
+    name = str(path)
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise NotDicom(f"{name!r} is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as whole:
+            header = read_header(whole)
+            with whole[header.data_offset :] as view:
+                found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
+    if not found.complete:
+        raise TruncatedFile(f"{name} is not whole, fetch it again: {found.problem}")
+    if found.pixel_data is None:
+        return []
+    big_endian = header.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN
+    present = found.values | dict.fromkeys(found.oversized, b"?")
+    elements = ScannedElements(present, big_endian)
+    form = pixel_format(elements, found.pixel_data.tag, name)
+    location = found.pixel_data
+    plain = (
+        location.length is not None
+        and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
+        and form.is_plain
+        and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
+    )
+    if plain and form.frames == 1 and _SHARED_GROUPS not in present and _FRAME_GROUPS not in present:
+        offset = header.data_offset + location.offset
+        return [
+            _frame(elements, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name, 0)
+        ]
+    dataset = read_dataset(path, header, stop_before_pixels=plain)
+    if not plain:
+        return frames_of_dataset(dataset, name)
+    offset = header.data_offset + location.offset
+    return _frames(dataset, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name)
+
+
+def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = False) -> Dataset:
+    """Read a file with pydicom; one without meta information is given its transfer syntax.
+
+    Raises `OSError`, and `MalformedDataSet` for whatever pydicom stumbles over.
+    """
+    with path.open("rb") as file:
+        if not header.has_meta:
+            file.seek(header.data_offset)
+        source = file if header.has_meta else BytesIO(file.read())
+        try:
+            dataset = dcmread(source, force=True, stop_before_pixels=stop_before_pixels)
+        except OSError:
+            raise
+        except Exception as error:  # its errors share no base
+            raise MalformedDataSet(f"{path} cannot be read ({type(error).__name__}: {error})") from error
+    if not header.has_meta:
+        dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
+    return dataset
+
+
+def frames_of_dataset(dataset: Dataset, name: str) -> list[Frame]:
+    """Read the header of a pydicom data set, named `name` in messages; no frames when it holds no pixel data.
+
+    Raises `MalformedDataSet`, and `UnsupportedPixels` when the pixels cannot be read.
+    """
+    tag = next((tag for tag in _PIXELS if tag in dataset), None)
+    if tag is None:
+        return []
+    form = pixel_format(DatasetElements(dataset), tag, name)
+    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name)
+
+
+def _frames(dataset: Dataset, pixels: PixelSource, name: str) -> list[Frame]:
+    """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
+    shared = list(_macros(dataset.get(_SHARED_GROUPS), 0))
+    count = pixels.format.frames
+    frames = []
+    for index in range(count):
+        own = _macros(dataset.get(_FRAME_GROUPS), index)
+        frames.append(_frame(DatasetElements(*own, *shared, dataset), pixels, name, index))
+    if count > 1 and frames[0].position is not None:
+        return _offset(frames, DatasetElements(dataset).texts(_FRAME_OFFSETS), name)
+    return frames
+
+
+def _macros(groups: Any, index: int) -> Iterator[Dataset]:
+    """The items of one functional group sequence's item, each a macro's attributes."""
+    if groups is None or index >= len(groups.value):
+        return
+    for element in groups.value[index]:
+        if element.VR == "SQ" and len(element.value) == 1:
+            yield element.value[0]
+
+
+def _offset(frames: list[Frame], offsets: Sequence[str], name: str) -> list[Frame]:
+    """Move the frames of a dose along the normal by Grid Frame Offset Vector (PS3.3 C.8.8.3.2)."""
+    if not offsets:
+        return frames
+    first = frames[0]
+    if first.orientation is None or first.position is None:
+        raise IrregularGeometry(
+            f"{name}: its frames are placed, but neither position nor orientation is given"
+        )
+    try:
+        along = np.array([float(text) for text in offsets])
+    except ValueError:
+        raise MalformedDataSet(f"{name}: (3004,000C) does not hold numbers") from None
+    if len(along) != len(frames):
+        raise MalformedDataSet(f"{name}: {len(frames)} frames, but (3004,000C) places {len(along)}")
+    normal = slice_normal(first.orientation)
+    placed = np.asarray(first.position) + (along - along[0])[:, None] * normal
+    return [
+        replace(frame, position=tuple(position))
+        for frame, position in zip(frames, placed.tolist(), strict=True)
+    ]

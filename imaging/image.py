@@ -1,0 +1,122 @@
+"""Single images, colour and cine included: what MATLAB calls medicalImage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+
+from .errors import UnsupportedPixels
+from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
+from .part10 import read_header
+from .pixels import decode, fill
+
+__all__ = ["Image"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """Pixels and what shows them rightly.
+
+    pixels: (rows, columns, frames, channels), MATLAB's m x n x t x c. Grey values are rescaled, colour is RGB
+    whatever it was stored as, palette colour stays indices into `colormap`. MONOCHROME1 is not inverted.
+    colormap: (entries, 3) from 0 to 1 for palette colour, else `None`.
+    frame_time: milliseconds from frame to frame, `None` when the header gives none.
+    pixel_spacing: mm in the patient (between rows, between columns), or `None`.
+    window_center, window_width: of the first frame held, or `None`.
+    """
+
+    pixels: NDArray[Any]
+    colormap: NDArray[np.float64] | None
+    frame_time: float | None
+    pixel_spacing: tuple[float, float] | None
+    modality: str
+    window_center: float | None
+    window_width: float | None
+    photometric: str
+    sop_instance_uid: str
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames held."""
+        return int(self.pixels.shape[2])
+
+    @classmethod
+    def from_file(cls, path: Path | str, *, frame: int | None = None) -> Image:
+        """Read an image; of a multi-frame one all frames, or only the zero-based `frame`.
+
+        Raises `OSError`, `NotDicom`, `TruncatedFile`, `MalformedDataSet`, `UnsupportedPixels`, and
+        `IndexError` for a frame that is not there.
+        """
+        path = Path(path)
+        frames = frames_of_file(path)
+        return _make(read_dataset(path, read_header(path)), frames, frame, str(path))
+
+    @classmethod
+    def from_dataset(cls, dataset: Dataset, *, frame: int | None = None) -> Image:
+        """Make an image of a pydicom data set with its pixel data. Errors as for `from_file`."""
+        return _make(dataset, frames_of_dataset(dataset, "the data set"), frame, "the data set")
+
+
+def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> Image:
+    if not frames:
+        raise UnsupportedPixels(f"{name} holds no image")
+    if index is not None:
+        if not 0 <= index < len(frames):
+            raise IndexError(f"{name} has {len(frames)} frames, none is {index}")
+        frames = frames[index : index + 1]
+    first = frames[0]
+    form = first.pixels.format
+    return Image(
+        pixels=_pixels(dataset, frames, index, name),
+        colormap=_colormap(dataset, name) if form.photometric == "PALETTE COLOR" else None,
+        frame_time=_frame_time(dataset),
+        pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
+        modality=first.modality,
+        window_center=first.window[0] if first.window else None,
+        window_width=first.window[1] if first.window else None,
+        photometric=form.photometric,
+        sop_instance_uid=first.sop_instance_uid,
+    )
+
+
+def _pixels(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> NDArray[Any]:
+    """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
+    form = frames[0].pixels.format
+    if form.samples == 1 and not frames[0].has_lut:
+        return fill(frames).transpose(1, 2, 0)[..., None]
+    decoded = decode(dataset, name, index=index, raw=False)
+    if frames[0].has_lut:
+        decoded = apply_modality_lut(decoded, dataset)
+    channels = 1 if form.samples == 1 else decoded.shape[-1]
+    return decoded.reshape(len(frames), form.rows, form.columns, channels).transpose(1, 2, 0, 3)
+
+
+def _colormap(dataset: Dataset, name: str) -> NDArray[np.float64]:
+    """The palette by index, (entries, 3), 0 to 1 (PS3.3 C.7.6.3.1.5)."""
+    descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
+    try:
+        entries, lowest = int(descriptor[0]) or 65536, int(descriptor[1])
+        indices = np.arange(max(lowest, 0) + entries)
+        colours = apply_color_lut(indices.astype(np.uint32), dataset)
+    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
+        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({error})") from error
+    scaled: NDArray[np.float64] = colours / np.float64(np.iinfo(colours.dtype).max)
+    return scaled
+
+
+def _frame_time(dataset: Dataset) -> float | None:
+    """Milliseconds from frame to frame, however the header says it (PS3.3 C.7.6.5)."""
+    if dataset.get("FrameTime"):
+        return float(dataset.FrameTime)
+    steps = [float(step) for step in dataset.get("FrameTimeVector") or ()][1:]
+    if steps:
+        return sum(steps) / len(steps)
+    rate = dataset.get("CineRate") or dataset.get("RecommendedDisplayFrameRate")
+    return 1000 / float(rate) if rate else None

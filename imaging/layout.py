@@ -1,0 +1,86 @@
+"""The only place where names that came over the wire become file names.
+
+Everything here is an allow-list: what is not known to be harmless on every common file system is replaced,
+and what was replaced is told apart by a hash of the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import PurePosixPath
+from typing import Final
+
+from .errors import UnsafeName
+
+__all__ = ["instance_path", "safe_name", "safe_uid", "short_hash"]
+
+_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_UID_LIMIT: Final = 64
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9.+-]+")
+_RESERVED: Final = frozenset(
+    ["con", "prn", "aux", "nul", "clock$"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
+)
+_HASH_DIGITS: Final = 12
+
+
+def safe_uid(text: str) -> str:
+    """Return a UID fit to be a file name: digits and dots, 1 to 64, no empty component (PS3.5 9.1).
+
+    Leading zeros in a component are tolerated: scanners write them. Trailing padding is not: strip it before.
+    Raises `UnsafeName`.
+    """
+    if len(text) > _UID_LIMIT or not _UID.fullmatch(text):
+        raise UnsafeName(f"{text[:80]!r} is no UID (digits in groups joined by dots, at most 64 characters)")
+    return text
+
+
+def safe_name(text: str, limit: int = 40) -> str:
+    """Return a readable name for a file or folder made of `text`: 1 to `limit` of `A-Z a-z 0-9 . _ + -`.
+
+    Different texts may give one name. The name is no device of Windows, and does not begin or end with a
+    dot, a dash or an underscore; it is "unknown" when nothing is left.
+    """
+    name = _UNSAFE.sub("_", text[: 4 * limit]).strip("._-")[:limit].rstrip("._-")
+    if not name:
+        return "unknown"[:limit]
+    if name.split(".")[0].lower() in _RESERVED:
+        return ("x" + name)[:limit]
+    return name
+
+
+def short_hash(text: str) -> str:
+    """Return 12 hexadecimal digits that stand for a UID or another text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+
+
+def instance_path(
+    *,
+    study_uid: str,
+    series_uid: str,
+    sop_instance_uid: str,
+    patient_id: str = "",
+    study_date: str = "",
+    modality: str = "",
+    series_number: str | int | None = None,
+    series_description: str = "",
+) -> PurePosixPath:
+    """Return the relative path of an instance:
+    `patient/date_study/modality_number_description_series/uid.dcm`.
+
+    Study and series are told apart by hashes of their UIDs, so that files of two never meet; the path has
+    at most about 220 characters. Only the SOP Instance UID must be valid: `UnsafeName` otherwise.
+    """
+    patient = safe_name(patient_id, 32)
+    if patient != patient_id:
+        patient = f"{patient}_{short_hash(patient_id)}" if patient_id else "unknown"
+    date = study_date if study_date.isascii() and study_date.isdigit() and len(study_date) == 8 else "undated"
+    parts = [safe_name(modality, 16) if modality else "OT"]
+    if series_number not in (None, ""):
+        parts.append(safe_name(str(series_number).strip(), 12))
+    if series_description:
+        parts.append(safe_name(series_description, 40))
+    parts.append(short_hash(series_uid))
+    return PurePosixPath(
+        patient, f"{date}_{short_hash(study_uid)}", "_".join(parts), f"{safe_uid(sop_instance_uid)}.dcm"
+    )

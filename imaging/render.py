@@ -1,0 +1,300 @@
+"""Pictures of volumes and images as PNG files, drawn with matplotlib (`pip install aiodicom[draw]`).
+
+Pictures carry no patient's name. Distances keep their proportions; the view is the radiological one: the
+patient's left is on the right, the front on top of transverse and on the left of sagittal slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ImagingError
+from .geometry import PLANES
+from .image import Image
+from .volume import Volume
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["render_image", "render_volume"]
+
+MAX_TILES: Final = 24
+"""Slices a montage shows; of more, as many evenly spread."""
+MAX_FRAMES: Final = 12
+_DPI: Final = 100
+# Inches: heads of the pages, a caption's height, between planes, the tallest plane, a caption's width.
+_HEAD, _HEAD_SMALL, _CAPTION, _GAP, _TALLEST, _NARROWEST = 0.8, 0.5, 0.28, 0.2, 5.2, 1.7
+_BACK: Final = "#101418"
+_TEXT: Final = "#e8edf2"
+_FAINT: Final = "#8fa1b3"
+_CROSS: Final = "#37b6ff"
+_LETTERS: Final = (("R", "L"), ("A", "P"), ("F", "H"))
+"""What lies at the lower and the higher end of the patient axes x, y, z (PS3.3 C.7.6.1.1.1)."""
+# For each plane: the patient axis that runs right, the one that runs down, and its sense.
+_VIEWS: Final = {"transverse": (0, 1, 1), "coronal": (0, 2, -1), "sagittal": (1, 2, -1)}
+
+
+class _View(NamedTuple):
+    """A slice turned as it is looked at: pixels and mm per pixel (down, right), letters around it."""
+
+    pixels: NDArray[Any]
+    spacing: tuple[float, float]
+    letters: tuple[str, str, str, str]  # left, right, top, bottom
+    cross: tuple[float, float]  # mm from the left, from the top
+
+    @property
+    def width(self) -> float:
+        """In mm."""
+        return float(self.pixels.shape[1] * self.spacing[1])
+
+    @property
+    def height(self) -> float:
+        """In mm."""
+        return float(self.pixels.shape[0] * self.spacing[0])
+
+
+def render_volume(volume: Volume, path: Path | str, *, title: str = "") -> Path:
+    """Draw three orthogonal planes through the middle and a montage of the slices; returns the path written.
+
+    An oblique or mixed volume gets the montage alone. Raises `ImagingError` without matplotlib, `OSError`.
+    """
+    middle = tuple(size // 2 for size in volume.voxels.shape)
+    planes = [plane for plane in _VIEWS if plane in volume.plane_mapping]
+    views = [_view(volume, plane, middle) for plane in planes]
+    width = 15.0
+    scale = _scale(views, width)
+    top = max((view.height for view in views), default=0.0) * scale + (_CAPTION if views else 0.0)
+    count = min(volume.voxels.shape[0], MAX_TILES)
+    across = 12 if count > 8 else max(count, 4)
+    lines = -(-count // across)
+    column, row, _ = volume.voxel_spacing
+    tile = (
+        width / across * min(max(volume.voxels.shape[1] * row / (volume.voxels.shape[2] * column), 0.4), 2.0)
+    )
+    height = _HEAD + top + lines * tile + 0.1
+    page = _page(width, height)
+    _words(page, 0.15, 0.27, title or _title(volume), color=_TEXT, fontsize=13, weight="bold")
+    _words(page, 0.15, 0.57, _subtitle(volume), color=_FAINT, fontsize=10)
+    low, high = _window(volume)
+    slots = [max(view.width * scale, _NARROWEST) + _GAP for view in views]
+    left = (width - sum(slots) + _GAP) / 2
+    for plane, view, slot in zip(planes, views, slots, strict=True):
+        axis = volume.geometry.axis_of(plane)
+        caption = f"{plane}  {middle[axis] + 1} / {volume.voxels.shape[axis]}"
+        _words(page, left, _HEAD + 0.12, caption, color=_FAINT, fontsize=10)
+        axes = _axes(page, left, _HEAD + _CAPTION, view.width * scale, view.height * scale)
+        _draw_plane(axes, view, low, high, volume.photometric)
+        left += slot
+    shown = np.linspace(0, volume.voxels.shape[0] - 1, count).round().astype(int).tolist()
+    for place, index in enumerate(shown):
+        line, column_at = divmod(place, across)
+        box = (column_at * width / across, _HEAD + top + 0.1 + line * tile, width / across, tile)
+        _draw_tile(_axes(page, box[0] + 0.01, box[1] + 0.01, box[2] - 0.02, box[3] - 0.02), volume, index)
+    return _save(page, path)
+
+
+def _scale(views: Sequence[_View], width: float) -> float:
+    """Inches per millimetre: one for all planes, so that they can be compared."""
+    if not views:
+        return 1.0
+    free = width - 2 * _GAP - _GAP * (len(views) - 1)
+    return min(free / sum(view.width for view in views), _TALLEST / max(view.height for view in views))
+
+
+def render_image(image: Image, path: Path | str, *, title: str = "") -> Path:
+    """Draw an image, of a multi-frame one up to 12 frames evenly spread; returns the path written.
+
+    Raises `ImagingError` without matplotlib, `OSError`.
+    """
+    count = min(image.num_frames, MAX_FRAMES)
+    across = min(count, 4)
+    lines = -(-count // across)
+    rows, columns = image.pixels.shape[:2]
+    spacing = image.pixel_spacing or (1.0, 1.0)
+    ratio = min(max(rows * spacing[0] / (columns * spacing[1]), 0.2), 5.0)
+    side = (7.0 if count == 1 else 12.0) / across
+    width, height = side * across, side * ratio * lines + _HEAD_SMALL
+    page = _page(width, height)
+    channels = "RGB" if image.pixels.shape[3] == 3 else image.photometric
+    words = f"{image.modality}  {columns} x {rows}  {channels}"
+    words += f"  {image.num_frames} frames" if image.num_frames > 1 else ""
+    _words(page, 0.1, _HEAD_SMALL / 2, title or words, color=_TEXT, fontsize=12, weight="bold")
+    shown = np.linspace(0, image.num_frames - 1, count).round().astype(int).tolist()
+    for place, frame in enumerate(shown):
+        line, column = divmod(place, across)
+        top = _HEAD_SMALL + line * side * ratio
+        axes = _axes(page, column * side + 0.02, top + 0.02, side - 0.04, side * ratio - 0.04)
+        pixels = _coloured(image, frame)
+        axes.imshow(pixels, aspect=spacing[0] / spacing[1], interpolation="antialiased")
+        if count > 1:
+            _note(axes, f"{frame + 1}")
+    return _save(page, path)
+
+
+# --- the planes -------------------------------------------------------------------------------------------
+
+
+def _view(volume: Volume, plane: str, middle: tuple[int, ...]) -> _View:
+    """Turn and mirror the middle slice of a plane so that it is seen as radiologists do."""
+    right, down, sense = _VIEWS[plane]
+    geometry = volume.geometry
+    steps = geometry.affine[:3, :3]  # columns: steps along (slice, row, column)
+    spacing = geometry.spacing[::-1]
+    held = geometry.axis_of(plane)
+    vertical, horizontal = geometry.axis_of(PLANES[down]), geometry.axis_of(PLANES[right])
+    pixels = np.moveaxis(volume.voxels, (held, vertical, horizontal), (0, 1, 2))[middle[held]]
+    at = [(middle[vertical] + 0.5) * spacing[vertical], (middle[horizontal] + 0.5) * spacing[horizontal]]
+    sizes = [pixels.shape[0] * spacing[vertical], pixels.shape[1] * spacing[horizontal]]
+    if steps[down, vertical] * sense < 0:
+        pixels, at[0] = pixels[::-1], sizes[0] - at[0]
+    if steps[right, horizontal] < 0:
+        pixels, at[1] = pixels[:, ::-1], sizes[1] - at[1]
+    top, bottom = _LETTERS[down][::sense]
+    letters = (*_LETTERS[right], top, bottom)
+    return _View(pixels, (spacing[vertical], spacing[horizontal]), letters, (at[1], at[0]))
+
+
+def _draw_plane(axes: Any, view: _View, low: float, high: float, photometric: str) -> None:
+    axes.imshow(
+        _grey(view.pixels, low, high, photometric),
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(0, view.width, view.height, 0),
+        aspect="equal",
+        interpolation="bilinear",
+    )
+    axes.axhline(view.cross[1], color=_CROSS, linewidth=0.6, alpha=0.5)
+    axes.axvline(view.cross[0], color=_CROSS, linewidth=0.6, alpha=0.5)
+    axes.set_xlim(0, view.width)
+    axes.set_ylim(view.height, 0)
+    places = (
+        ((0, 0.5), (6, 0), "left", "center"),
+        ((1, 0.5), (-6, 0), "right", "center"),
+        ((0.5, 1), (0, -5), "center", "top"),
+        ((0.5, 0), (0, 5), "center", "bottom"),
+    )
+    for letter, (at, offset, across, along) in zip(view.letters, places, strict=True):
+        _mark(axes, letter, at, offset, ha=across, va=along, color=_TEXT, fontsize=12, weight="bold")
+
+
+def _draw_tile(axes: Any, volume: Volume, index: int) -> None:
+    columns, rows, _ = volume.voxel_spacing
+    low, high = _window(volume, index)
+    pixels = _grey(volume.voxels[index], low, high, volume.photometric)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect=rows / columns, interpolation="antialiased")
+    _note(axes, f"{index + 1}")
+
+
+def _note(axes: Any, words: str) -> None:
+    _mark(axes, words, (0, 1), (4, -4), ha="left", va="top", color=_TEXT, fontsize=9)
+
+
+def _mark(axes: Any, words: str, at: tuple[float, float], offset: tuple[float, float], **style: Any) -> None:
+    """Write on a picture, outlined so that it can be read on black and on white."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=2.5, foreground="black", alpha=0.8)]
+    axes.annotate(words, at, offset, "axes fraction", "offset points", path_effects=outline, **style)
+
+
+# --- grey and colour --------------------------------------------------------------------------------------
+
+
+def _window(volume: Volume, index: int | None = None) -> tuple[float, float]:
+    """Values shown black and white: the header's window of a slice, or of the volume in the middle."""
+    window = volume.windows[index if index is not None else len(volume.windows) // 2]
+    if window is not None and window[1] > 1:
+        return window[0] - window[1] / 2, window[0] + window[1] / 2
+    return _spread(volume.voxels[:: max(len(volume.voxels) // 16, 1), ::4, ::4])
+
+
+def _spread(pixels: NDArray[Any]) -> tuple[float, float]:
+    low, high = np.percentile(pixels, (1, 99.5))
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _grey(pixels: NDArray[Any], low: float, high: float, photometric: str) -> NDArray[np.float32]:
+    """Window to 0..1; MONOCHROME1 is inverted after the window."""
+    grey: NDArray[np.float32] = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    np.clip(grey, 0, 1, out=grey)
+    return 1 - grey if photometric == "MONOCHROME1" else grey
+
+
+def _coloured(image: Image, frame: int) -> NDArray[Any]:
+    """A frame as (rows, columns, 3), 0 to 1."""
+    pixels = image.pixels[:, :, frame]
+    if pixels.shape[2] == 3:
+        top = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
+        return pixels.astype(np.float32) / np.float32(top)
+    plane = pixels[..., 0]
+    if image.colormap is not None:
+        coloured: NDArray[Any] = image.colormap[np.clip(plane, 0, len(image.colormap) - 1)]
+        return coloured
+    if image.window_center is not None and image.window_width is not None and image.window_width > 1:
+        half = image.window_width / 2
+        low, high = image.window_center - half, image.window_center + half
+    else:
+        low, high = _spread(plane)
+    return np.repeat(_grey(plane, low, high, image.photometric)[..., None], 3, axis=2)
+
+
+# --- the page ---------------------------------------------------------------------------------------------
+
+
+def _title(volume: Volume) -> str:
+    slices, rows, columns = volume.voxels.shape
+    return f"{volume.modality}  {columns} x {rows} x {slices}  {volume.orientation}"
+
+
+def _subtitle(volume: Volume) -> str:
+    column, row, between = volume.voxel_spacing
+    normal = ", ".join(f"{value:.4f}" for value in volume.normal_vector)
+    words = f"voxels {column:.4g} x {row:.4g} x {between:.4g} mm    normal ({normal})"
+    shear = volume.geometry.shear_angle
+    words += f"    sheared by {shear:.1f} degrees" if shear > 0.1 else ""
+    return words + (
+        "" if volume.geometry.is_affine else "    slices not evenly spaced: shown as if they were"
+    )
+
+
+class _Page(NamedTuple):
+    """A figure and its size in inches; places on it are counted from the top left."""
+
+    figure: Figure
+    width: float
+    height: float
+
+
+def _page(width: float, height: float) -> _Page:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImagingError("pictures need matplotlib: pip install aiodicom[draw]") from error
+    return _Page(Figure(figsize=(width, height), dpi=_DPI, facecolor=_BACK), width, height)
+
+
+def _axes(page: _Page, left: float, top: float, width: float, height: float) -> Any:
+    bottom = page.height - top - height
+    box = (left / page.width, bottom / page.height, width / page.width, height / page.height)
+    axes = page.figure.add_axes(box)
+    axes.set_axis_off()
+    return axes
+
+
+def _words(page: _Page, left: float, top: float, words: str, **style: Any) -> None:
+    page.figure.text(left / page.width, 1 - top / page.height, words, va="center", **style)
+
+
+def _save(page: _Page, path: Path | str) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    target = Path(path)
+    canvas: Any = FigureCanvasAgg(page.figure)
+    canvas.print_png(str(target))
+    return target

@@ -1,0 +1,143 @@
+"""Single images: colour, palette, cine, what is not rescaled and what is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from aiodicom.imaging.errors import ImagingError, NotDicom, TruncatedFile, UnsupportedPixels
+from aiodicom.imaging.image import Image
+
+
+def test_a_cine_in_colour(data: Path) -> None:
+    image = Image.from_file(data / "img_us_multiframe_jpeg" / "examples_ybr_color.dcm")
+    assert image.pixels.shape == (240, 320, 30, 3)
+    assert image.num_frames == 30
+    assert image.frame_time == pytest.approx(33.333)
+    assert image.modality == "US"
+    assert image.pixel_spacing is None
+    assert image.colormap is None
+    one = Image.from_file(data / "img_us_multiframe_jpeg" / "examples_ybr_color.dcm", frame=7)
+    assert np.array_equal(one.pixels[:, :, 0], image.pixels[:, :, 7])
+
+
+def test_palette_indices_and_colours(data: Path) -> None:
+    path = data / "img_us_palette" / "OBXXXX1A_rle_2frame.dcm"
+    image = Image.from_file(path)
+    assert image.pixels.shape == (600, 800, 2, 1)
+    assert image.colormap is not None
+    assert image.colormap.shape == (256, 3)
+    assert 0 <= image.colormap.min() <= image.colormap.max() <= 1
+    dataset = pydicom.dcmread(path)
+    wanted = pydicom.pixels.apply_color_lut(dataset.pixel_array[1], dataset) / 65535
+    assert np.allclose(image.colormap[image.pixels[:, :, 1, 0]], wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kind"),
+    [
+        ("img_sc_rgb/SC_rgb_16bit.dcm", (100, 100, 1, 3), "uint16"),
+        ("img_sc_rgb/SC_rgb_expb_2frame.dcm", (100, 100, 2, 3), "uint8"),
+        ("img_sc_rgb/SC_rgb_rle_16bit_2frame.dcm", (100, 100, 2, 3), "uint16"),
+        ("img_sc_rgb/SC_rgb_small_odd.dcm", (3, 3, 1, 3), "uint8"),
+        ("img_sc_rgb/SC_ybr_full_422_uncompressed.dcm", (100, 100, 1, 3), "uint8"),
+        ("img_big_endian/ExplVR_BigEnd.dcm", (60, 80, 1, 3), "uint8"),
+        ("img_big_endian/MR_small_bigendian.dcm", (64, 64, 1, 1), "int16"),
+        ("img_deflated/image_dfl.dcm", (512, 512, 1, 1), "uint8"),
+        ("img_emri_syntaxes/emri_small.dcm", (64, 64, 10, 1), "uint16"),
+        ("img_emri_syntaxes/emri_small_RLE.dcm", (64, 64, 10, 1), "uint16"),
+        ("img_seg_binary/liver_nonbyte_aligned.dcm", (510, 510, 3, 1), "uint8"),
+        ("img_float/parametric_map_float.dcm", (128, 128, 1, 1), "float32"),
+        ("broken_inputs/no_meta.dcm", (128, 128, 1, 1), "int16"),
+        ("broken_inputs/MR_small_padded.dcm", (64, 64, 1, 1), "int16"),
+    ],
+)
+def test_shapes_and_types(data: Path, name: str, shape: tuple[int, ...], kind: str) -> None:
+    image = Image.from_file(data / name)
+    assert image.pixels.shape == shape
+    assert image.pixels.dtype == kind
+
+
+def test_colours_are_rgb_however_they_were_stored(data: Path) -> None:
+    plain = Image.from_file(data / "img_sc_rgb" / "SC_rgb_rle.dcm").pixels.astype(int)
+    for name in ("SC_ybr_full_uncompressed.dcm", "SC_ybr_full_422_uncompressed.dcm"):
+        other = Image.from_file(data / "img_sc_rgb" / name).pixels.astype(int)
+        assert np.abs(other - plain).mean() < 3
+
+
+def test_every_encoding_of_one_image_agrees(data: Path) -> None:
+    folder = data / "img_emri_syntaxes"
+    plain = Image.from_file(folder / "emri_small.dcm").pixels
+    for name in ("emri_small_big_endian.dcm", "emri_small_RLE.dcm"):
+        assert np.array_equal(Image.from_file(folder / name).pixels, plain)
+    big = Image.from_file(data / "img_big_endian" / "MR_small_bigendian.dcm").pixels
+    padded = Image.from_file(data / "broken_inputs" / "MR_small_padded.dcm").pixels
+    assert np.array_equal(big, padded)
+
+
+def test_segments_that_share_bytes(data: Path) -> None:
+    path = data / "img_seg_binary" / "liver_nonbyte_aligned.dcm"
+    image = Image.from_file(path)
+    wanted = pydicom.dcmread(path).pixel_array
+    assert np.array_equal(image.pixels[..., 0].transpose(2, 0, 1), wanted)
+
+
+def test_a_modality_table_is_applied(data: Path) -> None:
+    path = data / "img_luts" / "mlut_18.dcm"
+    dataset = pydicom.dcmread(path)
+    wanted = pydicom.pixels.apply_modality_lut(dataset.pixel_array, dataset)
+    assert np.array_equal(Image.from_file(path).pixels[:, :, 0, 0], wanted)
+
+
+def test_inverted_grey_is_left_as_it_is(data: Path) -> None:
+    path = data / "img_monochrome1" / "dx_image.dcm"
+    image = Image.from_file(path)
+    assert image.photometric == "MONOCHROME1"
+    assert np.array_equal(image.pixels[:, :, 0, 0], pydicom.dcmread(path).pixel_array)
+    assert image.window_center == 128
+
+
+def test_rescale_spacing_and_window(data: Path) -> None:
+    path = data / "ct_axial_rescale" / "im0000.dcm"
+    image = Image.from_file(path)
+    dataset = pydicom.dcmread(path)
+    assert np.array_equal(image.pixels[:, :, 0, 0], dataset.pixel_array.astype(int) - 1024)
+    assert image.pixels.dtype == np.int16
+    assert image.pixel_spacing == (0.451171875, 0.451171875)
+    assert (image.window_center, image.window_width) == (40, 80)
+    assert image.frame_time is None
+    same = Image.from_dataset(dataset)
+    assert np.array_equal(same.pixels, image.pixels)
+
+
+def test_frames_that_are_not_there(data: Path) -> None:
+    for frame in (-1, 10):
+        with pytest.raises(IndexError, match="10 frames"):
+            Image.from_file(data / "img_emri_syntaxes" / "emri_small.dcm", frame=frame)
+
+
+def test_what_is_no_image(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    with pytest.raises(NotDicom):
+        Image.from_file(tmp_path / "text")
+    with pytest.raises(TruncatedFile):
+        Image.from_file(data / "broken_inputs" / "MR_truncated.dcm")
+    with pytest.raises(UnsupportedPixels, match="holds no image"):
+        Image.from_file(data / "charsets" / "chrJapMulti.dcm")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_real_file_is_read_or_refused_in_our_words(data: Path) -> None:
+    refused = set()
+    for path in sorted([*data.glob("img_*/*.dcm"), *data.glob("broken_inputs/*.dcm")]):
+        try:
+            image = Image.from_file(path)
+        except ImagingError as error:
+            refused.add(path.name if path.name in str(error) else f"{path.name} is not in {error}")
+            continue
+        assert image.pixels.ndim == 4
+        assert image.pixels.size
+    assert {"MR_truncated.dcm", "badVR.dcm"} <= refused
+    assert not [name for name in refused if " is not in " in name]

@@ -1,0 +1,583 @@
+"""Volumes: from real series with known answers, and from small ones made to be wrong in one way."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiodicom.imaging import pixels
+from aiodicom.imaging.errors import (
+    DuplicateSlices,
+    ImagingError,
+    IrregularGeometry,
+    MalformedDataSet,
+    MixedSeries,
+    NestingTooDeep,
+    SlicesMissing,
+    TruncatedFile,
+    UnsupportedPixels,
+    VolumeError,
+)
+from aiodicom.imaging.volume import Volume
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import UID
+
+EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def image(number: int, syntax: str = EXPLICIT, kind: str = "<i2", **changes: Any) -> Dataset:
+    """A 3 x 4 MR slice at z = 2 * number whose voxels are 100 * number + 0..11."""
+    dataset = Dataset()
+    dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    dataset.SOPInstanceUID = f"1.2.3.{number}"
+    dataset.SeriesInstanceUID = "1.2.3"
+    dataset.Modality = "MR"
+    dataset.SeriesNumber = 7
+    dataset.InstanceNumber = number
+    dataset.PatientName = "Secret^Person"
+    dataset.Rows, dataset.Columns = 3, 4
+    dataset.SamplesPerPixel = 1
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    width = np.dtype(kind).itemsize * 8
+    dataset.BitsAllocated = dataset.BitsStored = width
+    dataset.HighBit = width - 1
+    dataset.PixelRepresentation = int(kind[1] == "i")
+    dataset.ImagePositionPatient = [-1, -2, 2 * number]
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    dataset.PixelSpacing = [0.5, 0.25]
+    order = ">" if syntax == BIG else "<"
+    values = np.arange(12) + 100 * number
+    dataset.add_new(0x7FE00010, "OB" if width == 8 else "OW", values.astype(order + kind[1:]).tobytes())
+    for name, value in changes.items():
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def save(folder: Path, datasets: list[Dataset]) -> Path:
+    for place, dataset in enumerate(datasets):
+        dataset.save_as(folder / f"{chr(122 - place)}.dcm", enforce_file_format=True)
+    return folder
+
+
+def series(count: int = 4, **changes: Any) -> list[Dataset]:
+    made = [image(number, **changes) for number in range(1, count + 1)]
+    random.Random(5).shuffle(made)
+    return made
+
+
+@pytest.fixture(params=["files", "datasets"])
+def read(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Volume]:
+    """Make a volume of data sets, through files or straight."""
+
+    def through_files(datasets: list[Dataset], **options: Any) -> Volume:
+        return Volume.from_files(save(tmp_path, datasets), **options)
+
+    return through_files if request.param == "files" else Volume.from_datasets
+
+
+# --- real series ------------------------------------------------------------------------------------------
+
+REGULAR = [
+    "ct_axial_head",
+    "ct_axial_rescale",
+    "ct_gantry_tilt",
+    "ct_gantry_tilt_small",
+    "mr_oblique_3d",
+    "mr_sagittal",
+    "mr_sagittal_small",
+    "mr_coronal",
+    "mr_oblique_double",
+    "mr_float_rescale_per_slice",
+    "mr_compressed_rle",
+    "mr_uncompressed_same",
+    "mr_enhanced_siemens",
+    "mr_enhanced_xa30",
+    "ct_legacy_multiframe",
+]
+
+
+@pytest.mark.parametrize("case", REGULAR)
+def test_real_series_agree_with_independent_tools(data: Path, expected: dict[str, Any], case: str) -> None:
+    wanted = expected[case]
+    volume = Volume.from_files(data / case)
+    voxels = volume.voxels.transpose(1, 2, 0)
+    assert list(voxels.shape) == wanted["voxels"]["shape"]
+    assert np.abs(volume.geometry.affine_rcs - wanted["affine_lps_rcs"]).max() < 1e-4
+    corners = volume.geometry._map_by_slice(volume.geometry._corner_indices())
+    assert np.abs(corners - volume.geometry.voxel_to_patient(volume.geometry._corner_indices())).max() < 0.02
+    if "sha256_int32" in wanted["voxels"]:
+        assert volume.voxels.dtype.kind in "iu"
+        assert hashlib.sha256(voxels.astype("<i4").tobytes()).hexdigest() == wanted["voxels"]["sha256_int32"]
+    else:
+        assert volume.voxels.dtype == np.float32
+        for statistic in ("min", "max", "mean"):
+            found = getattr(volume.voxels.astype(np.float64), statistic)()
+            assert found == pytest.approx(wanted["voxels"][statistic], rel=1e-6)
+    assert volume.voxels.flags.c_contiguous
+    assert volume.modality == wanted["modality"]
+    assert volume.orientation == wanted["orientation"]
+    assert volume.geometry.shear_angle == pytest.approx(wanted["shear_deg"], abs=0.01)
+    matlab = wanted["matlab"]
+    assert volume.voxel_spacing == pytest.approx(matlab["VoxelSpacing"], abs=1e-5)
+    assert volume.normal_vector == pytest.approx(matlab["NormalVector"], abs=1e-5)
+    row, column, third = matlab["planes_of_row_col_slice"]
+    assert volume.plane_mapping == (column, row, third)
+    assert volume.num_transverse_slices == matlab["NumTransverseSlices"]
+    assert volume.num_coronal_slices == matlab["NumCoronalSlices"]
+    assert volume.num_sagittal_slices == matlab["NumSagittalSlices"]
+    assert [center for center in wanted["window_centers"] if center is not None] == list(
+        volume.window_centers
+    )
+    assert [width for width in wanted["window_widths"] if width is not None] == list(volume.window_widths)
+    if wanted["slice_files"]:
+        assert [Path(source.name).name for source in volume.sources] == wanted["slice_files"]
+
+
+@pytest.mark.parametrize(
+    "case", ["mr_compressed", "mr_compressed_j2k", "mr_compressed_jpeg", "mr_compressed_jpegls"]
+)
+def test_compressed_series_are_right_or_name_the_package(
+    data: Path, expected: dict[str, Any], case: str
+) -> None:
+    try:
+        volume = Volume.from_files(data / case)
+    except UnsupportedPixels as error:
+        if "pip install" not in str(error):
+            raise
+        return
+    digest = hashlib.sha256(volume.voxels.transpose(1, 2, 0).astype("<i4").tobytes()).hexdigest()
+    assert digest == expected[case]["voxels"]["sha256_int32"]
+
+
+@pytest.mark.parametrize(
+    ("case", "error", "words"),
+    [
+        ("ct_gap", SlicesMissing, "10 mm from .*im0003.dcm to .*im0000.dcm"),
+        ("ct_same_position", DuplicateSlices, "acquisition number"),
+        ("ct_duplicate_positions", SlicesMissing, "missing"),
+        ("mr_survey_three_planes", MixedSeries, "3 stacks"),
+        ("mr_multi_echo", DuplicateSlices, "echo time"),
+        ("mr_4d_dti_philips", DuplicateSlices, "b-value"),
+        ("mr_4d_fmri_ge", DuplicateSlices, "instance number"),
+        ("mr_enhanced_4d_philips", DuplicateSlices, "frame 1"),
+        ("mr_mosaic_siemens", IrregularGeometry, "mosaic"),
+        ("broken_inputs", TruncatedFile, "MR_truncated.dcm"),
+        ("img_sc_rgb", ImagingError, "SC_|Text"),
+        ("licences", VolumeError, "no image"),
+    ],
+)
+def test_real_defects_are_named(data: Path, case: str, error: type[ImagingError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Volume.from_files(data / case)
+
+
+def test_a_real_gap_can_be_kept(data: Path, expected: dict[str, Any]) -> None:
+    volume = Volume.from_files(data / "ct_gap", on_gap="keep")
+    assert not volume.geometry.is_affine
+    depths = volume.geometry.positions @ volume.normal_vector
+    assert depths == pytest.approx(expected["ct_gap"]["slice_positions"], abs=1e-4)
+    assert volume.geometry.voxel_to_patient((3, 0, 0))[2] == pytest.approx(38.107498)
+    digest = hashlib.sha256(volume.voxels.transpose(1, 2, 0).astype("<i4").tobytes()).hexdigest()
+    assert digest == expected["ct_gap"]["voxels"]["sha256_int32"]
+
+
+def test_one_volume_of_a_real_time_series_can_be_chosen(data: Path) -> None:
+    first = Volume.from_files(data / "mr_4d_fmri_ge", on_duplicate="first")
+    last = Volume.from_files(data / "mr_4d_fmri_ge", on_duplicate="last")
+    assert first.voxels.shape == last.voxels.shape == (4, 64, 64)
+    assert not np.array_equal(first.voxels, last.voxels)
+    assert len(first.report.left_out) == 4
+
+
+def test_a_real_dose_is_placed_by_its_frame_offsets(data: Path) -> None:
+    volume = Volume.from_files(data / "rtdose_multiframe")
+    assert volume.voxels.shape == (15, 10, 10)
+    assert volume.voxel_spacing == (10, 10, 5)
+    assert volume.voxels.max() == pytest.approx(1.254)
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+@pytest.mark.parametrize("kind", ["<i2", "<u2", "<u1", "<i1", "<u4", "<i4"])
+def test_stored_values_in_every_syntax_and_width(tmp_path: Path, syntax: str, kind: str) -> None:
+    made = [image(number, syntax, kind) for number in (1, 0)]
+    if syntax != DEFLATED:
+        straight = Volume.from_datasets(made).voxels
+    volume = Volume.from_files(save(tmp_path, made))
+    assert volume.voxels.dtype == np.dtype(kind)
+    assert volume.voxels[1].tolist() == (np.arange(12).reshape(3, 4) + 100).tolist()
+    assert volume.voxels[0].tolist() == np.arange(12).reshape(3, 4).tolist()
+    if syntax != DEFLATED:
+        assert np.array_equal(straight, volume.voxels)
+
+
+def test_slices_are_sorted_by_place_whatever_their_names_and_numbers(read: Callable[..., Volume]) -> None:
+    made = series(6)
+    for number, dataset in enumerate(made):
+        dataset.InstanceNumber = number
+        dataset.SliceLocation = -number
+    volume = read(made)
+    assert volume.voxels[:, 0, 0].tolist() == [100, 200, 300, 400, 500, 600]
+    assert [source.sop_instance_uid for source in volume.sources] == [f"1.2.3.{n}" for n in range(1, 7)]
+    assert volume.geometry.affine[:3, 3].tolist() == [-1, -2, 2]
+    assert volume.matlab_voxels.shape == (4, 3, 6)
+    assert volume.matlab_voxels[3, 1, 5] == volume.voxels[5, 1, 3] == 607
+    assert np.shares_memory(volume.matlab_voxels, volume.voxels)
+    assert volume.spatial_units == "mm"
+    assert volume.window_centers == ()
+
+
+@pytest.mark.parametrize(
+    ("slopes", "intercepts", "kind", "result"),
+    [
+        ((1, 1), (-1024, -1024), "<u2", "int16"),
+        ((2, 1), (0, -5), "<u2", "int16"),
+        ((1, 1), (-40000, 7), "<i2", "int32"),
+        ((-30000, 1), (0, 0), "<i2", "int32"),
+        ((1, 1), (-1, -1), "<u1", "int8"),
+        ((1, 3), (-1, -1), "<u1", "int16"),
+        ((1, 0.5), (0, 0), "<i2", "float32"),
+        ((1, 1), (0, 0.25), "<u2", "float32"),
+        ((1e-9, 3e-8), (0, 0), "<u2", "float32"),
+    ],
+)
+def test_rescale_is_exact_for_each_slice(
+    read: Callable[..., Volume], slopes: Any, intercepts: Any, kind: str, result: str
+) -> None:
+    made = [
+        image(number, kind=kind, RescaleSlope=str(slope), RescaleIntercept=str(intercept))
+        for number, slope, intercept in zip((0, 1), slopes, intercepts, strict=True)
+    ]
+    volume = read(made)
+    assert volume.voxels.dtype == result
+    stored = np.arange(12).reshape(3, 4) + np.array([0, 100])[:, None, None]
+    wanted = stored * np.array(slopes, float)[:, None, None] + np.array(intercepts, float)[:, None, None]
+    assert np.array_equal(volume.voxels, wanted.astype(result))
+    assert volume.rescale == tuple(zip(slopes, intercepts, strict=True))
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_bits_beside_the_stored_ones_are_cleared(read: Callable[..., Volume], signed: int) -> None:
+    made = image(1, BitsStored=12, HighBit=11, PixelRepresentation=signed)
+    made.PixelData = np.array([0xF801, 0x17FF] * 6, "<u2").tobytes()
+    voxels = read([made]).voxels
+    assert voxels.ravel()[:2].tolist() == ([-2047, 2047] if signed else [0x801, 0x7FF])
+
+
+def test_bits_stored_at_the_top_are_moved_down(read: Callable[..., Volume]) -> None:
+    made = image(1, BitsStored=12, HighBit=15, PixelRepresentation=0)
+    made.PixelData = np.array([0xABCF] * 12, "<u2").tobytes()
+    assert set(read([made]).voxels.ravel().tolist()) == {0xABC}
+
+
+def test_windows_of_each_slice(read: Callable[..., Volume]) -> None:
+    made = [image(n, WindowCenter=[10 * n, 5], WindowWidth=[100 + n, 5]) for n in (2, 1, 3)]
+    volume = read(made)
+    assert volume.window_centers == (10, 20, 30)
+    assert volume.window_widths == (101, 102, 103)
+
+
+def test_enhanced_frames_have_their_own_place_and_rescale(read: Callable[..., Volume]) -> None:
+    made = image(
+        1, NumberOfFrames=3, ImagePositionPatient=None, PixelSpacing=None, ImageOrientationPatient=None
+    )
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    orientation, spacing, shared = Dataset(), Dataset(), Dataset()
+    orientation.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    spacing.PixelSpacing = [0.5, 0.25]
+    shared.PlaneOrientationSequence = Sequence([orientation])
+    shared.PixelMeasuresSequence = Sequence([spacing])
+    made.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames = []
+    for number in (3, 1, 2):
+        place, transform, frame = Dataset(), Dataset(), Dataset()
+        place.ImagePositionPatient = [-4 * number, 0, 0]
+        transform.RescaleSlope, transform.RescaleIntercept = 1, number
+        frame.PlanePositionSequence = Sequence([place])
+        frame.PixelValueTransformationSequence = Sequence([transform])
+        frames.append(frame)
+    made.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    volume = read([made])
+    assert volume.voxels[:, 0, 0].tolist() == [101, 202, 303]
+    assert [source.frame for source in volume.sources] == [1, 2, 0]
+    assert volume.orientation == "sagittal"
+    assert volume.voxel_spacing == (0.25, 0.5, 4)
+
+
+def test_slices_of_a_plane(read: Callable[..., Volume]) -> None:
+    volume = read(series(5))
+    taken = volume.extract_slice(2, "coronal")
+    assert np.array_equal(taken.pixels, volume.voxels[:, 2, :])
+    assert taken.spacing == (2, 0.25)
+    assert taken.corners[0].tolist() == [-1, -1, 2]
+    assert taken.corners[2].tolist() == [-0.25, -1, 10]
+    assert np.shares_memory(taken.pixels, volume.voxels)
+    assert np.array_equal(volume.extract_slice(4).pixels, volume.voxels[4])
+    assert volume.extract_slice(3, "sagittal").pixels.shape == (5, 3)
+    with pytest.raises(IndexError):
+        volume.extract_slice(5, "transverse")
+    with pytest.raises(ValueError, match="plane"):
+        volume.extract_slice(0, "axial")
+
+
+# --- defects ----------------------------------------------------------------------------------------------
+
+
+def test_a_missing_slice_is_named_or_kept(read: Callable[..., Volume]) -> None:
+    made = [image(number) for number in (1, 2, 3, 5, 6)]
+    with pytest.raises(SlicesMissing, match=r"about 1 slices.* 4 mm from .* where 2 mm is usual"):
+        read(made)
+
+
+def test_a_kept_gap_maps_slice_by_slice(read: Callable[..., Volume]) -> None:
+    volume = read([image(number) for number in (1, 2, 3, 5)], on_gap="keep")
+    assert volume.geometry.voxel_to_patient((3, 0, 0)).tolist() == [-1, -2, 10]
+    assert volume.report.deviation_mm > 0.5
+
+
+def test_uneven_distances_need_a_tolerance(read: Callable[..., Volume]) -> None:
+    made = series(4)
+    made[0].ImagePositionPatient[2] += 0.5
+    with pytest.raises(IrregularGeometry, match="tolerance_mm"):
+        read(made)
+
+
+def test_uneven_distances_within_the_tolerance(read: Callable[..., Volume]) -> None:
+    made = series(4)
+    made[0].ImagePositionPatient[2] += 0.5
+    assert read(made, tolerance_mm=0.6).geometry.is_affine
+
+
+def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
+    save(tmp_path, series(3))
+    shutil.copy(tmp_path / "z.dcm", tmp_path / "copy.dcm")
+    volume = Volume.from_files(tmp_path)
+    assert volume.voxels.shape[0] == 3
+    assert [Path(left.name).name for left in volume.report.left_out] == ["z.dcm"]
+    assert "same instance" in volume.report.left_out[0].why
+
+
+def test_one_uid_on_two_different_images_is_an_error(read: Callable[..., Volume]) -> None:
+    with pytest.raises(DuplicateSlices, match="one SOP Instance UID"):
+        read([image(1), image(2), image(3, SOPInstanceUID="1.2.3.1")])
+
+
+def test_equal_pixels_at_one_position_count_once(read: Callable[..., Volume]) -> None:
+    volume = read([*series(3), image(2, SOPInstanceUID="1.2.3.9")])
+    assert volume.voxels.shape[0] == 3
+    assert "same position" in volume.report.left_out[0].why
+
+
+@pytest.mark.parametrize(("choice", "value"), [("first", 200), ("last", 900)])
+def test_different_images_at_one_position_are_chosen_by_number(
+    read: Callable[..., Volume], choice: str, value: int
+) -> None:
+    volume = read([image(9, ImagePositionPatient=[-1, -2, 4]), *series(3)], on_duplicate=choice)
+    assert volume.voxels[:, 0, 0].tolist() == [100, value, 300]
+    assert len(volume.report.left_out) == 1
+
+
+def test_different_images_at_one_position_are_an_error(read: Callable[..., Volume]) -> None:
+    made = [image(9, ImagePositionPatient=[-1, -2, 4], EchoTime=20), *series(3, EchoTime=10)]
+    with pytest.raises(DuplicateSlices, match=r"1 of 3 positions.*echo time, instance number"):
+        read(made)
+
+
+def test_images_side_by_side_are_no_volume(read: Callable[..., Volume]) -> None:
+    with pytest.raises(IrregularGeometry, match="side by side"):
+        read([*series(3), image(9, ImagePositionPatient=[50, -2, 4])])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "sagittal"),
+        ({"Rows": 2, "Columns": 2}, "2 x 2"),
+        ({"PixelSpacing": [1, 1]}, "2 stacks"),
+        ({"SeriesInstanceUID": "1.9", "SeriesDescription": "other/one"}, r"series_uid=.*other_one \(1\.9\)"),
+        ({"FrameOfReferenceUID": "1.7"}, "2 stacks"),
+    ],
+)
+def test_several_stacks_are_told_apart(
+    read: Callable[..., Volume], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(MixedSeries, match=words) as caught:
+        read([*series(3), image(7, **changes)])
+    assert "Secret" not in str(caught.value)
+
+
+def test_a_series_can_be_chosen(read: Callable[..., Volume]) -> None:
+    volume = read([*series(3), image(7, SeriesInstanceUID="1.9")], series_uid="1.2.3")
+    assert volume.voxels.shape[0] == 3
+    assert volume.series_uid == "1.2.3"
+    assert volume.report.left_out[0].why == "of series 1.9"
+
+
+def test_an_unknown_series_is_an_error(read: Callable[..., Volume]) -> None:
+    with pytest.raises(VolumeError, match=r"no image is of series 1\.8; there is 1\.2\.3"):
+        read(series(2), series_uid="1.8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"ImagePositionPatient": None}, IrregularGeometry, "Position"),
+        ({"PixelSpacing": None}, IrregularGeometry, "Spacing"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, IrregularGeometry, "right angle"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, IrregularGeometry, "mosaic"),
+        ({"Rows": 60000}, UnsupportedPixels, "24 bytes of pixel data"),
+        ({"Rows": 0}, UnsupportedPixels, "no image"),
+        ({"BitsAllocated": 12}, UnsupportedPixels, "12 bits"),
+        ({"BitsStored": 17}, UnsupportedPixels, "17"),
+        ({"HighBit": 20}, UnsupportedPixels, "20"),
+        ({"NumberOfFrames": 1000000}, UnsupportedPixels, "1000000"),
+    ],
+)
+def test_headers_that_cannot_be_true(
+    read: Callable[..., Volume], changes: dict[str, Any], error: type[ImagingError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        read([image(1, **changes)])
+
+
+def test_numbers_that_are_none(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1, RescaleSlope="1.0")]) / "z.dcm"
+    path.write_bytes(path.read_bytes().replace(b"DS\x04\x001.0 ", b"DS\x04\x00nan "))
+    with pytest.raises(MalformedDataSet, match="0028,1053"):
+        Volume.from_files(path)
+
+
+def test_colour_and_tables_are_left_to_images(read: Callable[..., Volume]) -> None:
+    colour = image(1, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    colour.PixelData = bytes(72)
+    with pytest.raises(UnsupportedPixels, match="colour"):
+        read([colour])
+
+
+def test_a_small_file_cannot_claim_huge_frames(read: Callable[..., Volume]) -> None:
+    huge = image(1, syntax="1.2.840.10008.1.2.5", Rows=65535, Columns=65535)
+    huge["PixelData"].VR = "OB"
+    huge.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x40\0\0\0" + bytes(64)
+    huge["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="cannot hold"):
+        read([huge])
+
+
+def test_other_files_in_the_folder_are_left_out(tmp_path: Path) -> None:
+    save(tmp_path, series(3))
+    (tmp_path / "readme.txt").write_text("not an image")
+    (tmp_path / "empty").touch()
+    (tmp_path / ".half.part").write_bytes(b"half a file")
+    report = image(9)
+    del report.PixelData
+    report.save_as(tmp_path / "report", enforce_file_format=True)
+    (tmp_path / "sub").mkdir()
+    image(4).save_as(tmp_path / "sub" / "deeper", enforce_file_format=True)
+    volume = Volume.from_files(tmp_path)
+    assert volume.voxels.shape[0] == 4
+    assert sorted(Path(left.name).name for left in volume.report.left_out) == [
+        "empty",
+        "readme.txt",
+        "report",
+    ]
+
+
+def test_files_in_a_list_and_a_single_one(tmp_path: Path) -> None:
+    folder = save(tmp_path, series(3, SliceThickness=1.5))
+    paths = [str(path) for path in folder.iterdir()]
+    assert Volume.from_files(paths).voxels.shape == (3, 3, 4)
+    one = Volume.from_files(paths[0])
+    assert one.voxel_spacing == (0.25, 0.5, 1.5)
+    assert "1.5 mm" in one.report.assumptions[0]
+    with pytest.raises(FileNotFoundError):
+        Volume.from_files(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("given", [[], ["folder"]])
+def test_nothing_to_make_a_volume_of(tmp_path: Path, given: list[str]) -> None:
+    with pytest.raises(VolumeError, match="no image"):
+        Volume.from_files(tmp_path if given else [])
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    folder = save(tmp_path, series(3))
+    path = folder / "y.dcm"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(TruncatedFile, match=r"y\.dcm"):
+        Volume.from_files(folder)
+
+
+def test_what_pydicom_stumbles_over_is_our_error(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1, NumberOfFrames=2, Rows=1, Columns=4)]) / "z.dcm"
+    path.write_bytes(path.read_bytes().replace(b"\2\0\x10\0UI", b"\2\0\x10\0WI"))
+    with pytest.raises(ImagingError):
+        Volume.from_files(path)
+
+
+def test_deep_nesting_never_reaches_pydicom(tmp_path: Path) -> None:
+    nested = Dataset()
+    for _ in range(70):
+        outer = Dataset()
+        outer.ReferencedImageSequence = Sequence([nested])
+        nested = outer
+    path = save(tmp_path, [image(1, ReferencedImageSequence=Sequence([nested]))]) / "z.dcm"
+    with pytest.raises(NestingTooDeep):
+        Volume.from_files(path)
+
+
+def test_a_missing_decoder_names_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Absent:
+        is_available = False
+
+    monkeypatch.setattr(pixels, "get_decoder", lambda uid: Absent)
+    made = image(1, syntax="1.2.840.10008.1.2.4.90")
+    made.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x04\0\0\0abcd\xfe\xff\xdd\xe0\0\0\0\0"
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="pip install pylibjpeg pylibjpeg-openjpeg"):
+        Volume.from_datasets([made])
+
+
+def test_jp2_boxes_that_never_end_do_not_hang_the_decoder() -> None:
+    stream = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08ftyp" + bytes(40)
+    made = image(1, syntax="1.2.840.10008.1.2.4.90")
+    made.PixelData = encapsulate([stream])
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels):
+        Volume.from_datasets([made])
+
+
+def test_a_broken_code_stream_is_our_error() -> None:
+    made = image(1, syntax="1.2.840.10008.1.2.5")
+    made.PixelData = (
+        b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x40\0\0\0" + b"\xff" * 64 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    )
+    made["PixelData"].VR = "OB"
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="cannot be decoded"):
+        Volume.from_datasets([made])
+
+
+def test_data_sets_without_a_transfer_syntax_are_native() -> None:
+    made = series(2)
+    for dataset in made:
+        del dataset.file_meta
+    assert Volume.from_datasets(iter(made)).voxels[:, 0, 0].tolist() == [100, 200]
