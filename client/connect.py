@@ -1,0 +1,175 @@
+"""Opening a connection and an association on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..dimse.contexts import Proposal, build_contexts
+from ..dimse.limits import SessionLimits
+from ..dimse.session import Session
+from ..pdu.errors import AiodicomError
+from ..pdu.types import (
+    AAssociateRQ,
+    AsyncOperationsWindow,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityRQ,
+    UserInformation,
+)
+from .association import Association
+from .errors import ConnectionRefused, ConnectTimeout, HostUnknown, TLSFailed
+from .provider import Provider
+from .timeouts import Timeouts
+from .tls import describe_tls_error
+from .watchdog import Watch
+
+IMPLEMENTATION_CLASS_UID = "2.25.92551082286868134914473324713250467599"
+IMPLEMENTATION_VERSION_NAME = "AIODICOM_0_1"
+DEFAULT_CALLING_AE = "AIODICOM"
+DEFAULT_CALLED_AE = "ANY-SCP"
+
+# OpenSSL's closing handshake is given this long; a peer that never answers it must not hold us.
+TLS_SHUTDOWN_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Whom to connect to and as whom; `tls` is an SSL context or None for a plain connection.
+
+    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None, the default, offers
+    none: some archives drop a connection that does.
+    """
+
+    host: str
+    port: int
+    calling_ae: str = DEFAULT_CALLING_AE
+    called_ae: str = DEFAULT_CALLED_AE
+    tls: ssl.SSLContext | None = None
+    server_hostname: str | None = None
+    timeouts: Timeouts = Timeouts()
+    limits: SessionLimits = SessionLimits()
+    user_identity: UserIdentityRQ | None = None
+    async_operations: AsyncOperationsWindow | None = None
+    extended: tuple[SOPClassExtendedNegotiation, ...] = ()
+    common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = ()
+    lenient_roles: bool = True
+    identifier_length: int = 4 * 1024 * 1024
+
+    def request(self, proposals: Iterable[Proposal]) -> AAssociateRQ:
+        """The A-ASSOCIATE-RQ that proposes these contexts.
+
+        Raises LocalProtocolError over 128 contexts.
+        """
+        contexts, roles = build_contexts(proposals)
+        return AAssociateRQ(
+            called_ae=self.called_ae,
+            calling_ae=self.calling_ae,
+            presentation_contexts=contexts,
+            user_information=UserInformation(
+                maximum_length=self.limits.pdu.maximum_length,
+                implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+                implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+                async_operations=self.async_operations,
+                roles=roles,
+                extended=self.extended,
+                common_extended=self.common_extended,
+                user_identity=self.user_identity,
+            ),
+        )
+
+
+async def associate(
+    peer: Peer, proposals: Iterable[Proposal], *, provider: Provider | None = None
+) -> Association:
+    """Connect and open an association; the caller releases or aborts it.
+
+    Raises HostUnknown, ConnectionRefused, TLSFailed, ConnectTimeout, and what `Association.opened` raises.
+    """
+    request = peer.request(proposals)
+    session = Session(requestor=True, limits=peer.limits, lenient_roles=peer.lenient_roles)
+    session.associate(request)
+    association = Association(
+        session,
+        timeouts=peer.timeouts,
+        watch=Watch(inactivity=peer.timeouts.inactivity),
+        provider=provider,
+        identifier_length=peer.identifier_length,
+    )
+    await _connect(peer, association)
+    try:
+        await association.opened()
+    except asyncio.CancelledError:
+        association.abort_now()
+        raise
+    except AiodicomError:
+        await association.wait_closed()
+        raise
+    return association
+
+
+async def _connect(peer: Peer, association: Association) -> None:
+    """Resolve, connect and shake hands within `Timeouts.connect`."""
+    where = f"{peer.host}:{peer.port}"
+    loop = asyncio.get_running_loop()
+    sock: socket.socket | None = None
+    try:
+        async with asyncio.timeout(peer.timeouts.connect):
+            sock = await _dial(peer.host, peer.port)
+            hostname = (peer.server_hostname or peer.host) if peer.tls is not None else None
+            await loop.create_connection(
+                lambda: association.connection,
+                sock=sock,
+                ssl=peer.tls,
+                server_hostname=hostname,
+                ssl_handshake_timeout=peer.timeouts.connect if peer.tls is not None else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT if peer.tls is not None else None,
+            )
+    except TimeoutError:
+        what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
+        raise ConnectTimeout(f"{what} with {where} within {peer.timeouts.connect} s") from None
+    except ssl.SSLError as error:
+        raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
+    except ConnectionError as error:
+        if peer.tls is not None and sock is not None:
+            raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+    except OSError as error:
+        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+
+
+def _words(error: OSError) -> str:
+    """The system's words; asyncio puts "Connect call failed" in their place."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """A connected socket to the first address of the host that answers."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise HostUnknown(f"the host name {host!r} does not resolve: {error}") from error
+    last: OSError = ConnectionRefusedError("the host has no address")
+    for family, kind, protocol, _, address in found:
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # an address family this machine lacks
+            last = error
+            continue
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            last = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise last

@@ -1,0 +1,492 @@
+"""Finding out why a peer cannot be used: every step from the host's name to a released association, in words.
+
+A diagnosis never raises for what the peer does. Where a step fails it looks further for the likely cause: a
+plain client on a TLS port tries a handshake, a TLS client on a plain port an association, a refused
+association one with verification alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ..dimse import messages as m
+from ..dimse.contexts import VERIFICATION, Proposal, describe_context_result
+from ..dimse.qr import Root, find_model, get_model, move_model
+from ..dimse.status import describe_status
+from ..pdu.errors import AiodicomError, describe_rejection
+from .association import Association
+from .client import describe as describe_connection
+from .client import sop_class_name
+from .connect import Peer, associate
+from .errors import (
+    AssociationRejected,
+    AssociationTimeout,
+    ConnectFailed,
+    ConnectionRefused,
+    ConnectTimeout,
+    ContextNotAccepted,
+    HostUnknown,
+    NotDicom,
+    OperationFailed,
+    TLSFailed,
+)
+from .results import ConnectionInfo
+from .sop_classes import storage_sop_classes
+from .tls import client_context, connection_info, describe_tls_error
+
+__all__ = ["ContextAnswer", "Diagnosis", "Outcome", "Step", "diagnose"]
+
+_WORKLIST = "1.2.840.10008.5.1.4.31"
+_STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+_EVERYDAY = 16
+"""How many of the storage SOP classes, the everyday ones first, are proposed."""
+
+
+class Outcome(Enum):
+    """How a step went."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: what was found, and, where it is not as it should be, the likely cause and what to do."""
+
+    name: str
+    outcome: Outcome
+    text: str
+    advice: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ContextAnswer:
+    """The peer's answer to one presentation context: `text` is the transfer syntax, or why it was refused."""
+
+    abstract_syntax: str
+    name: str
+    accepted: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Every step, in order. `error` is what an ordinary connection would have ended in."""
+
+    host: str
+    port: int
+    steps: tuple[Step, ...]
+    contexts: tuple[ContextAnswer, ...] = ()
+    info: ConnectionInfo | None = None
+    error: AiodicomError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether no step failed."""
+        return all(step.outcome is not Outcome.FAILED for step in self.steps)
+
+
+async def diagnose(peer: Peer, *, needed: Iterable[str] = ()) -> Diagnosis:
+    """Walk name, TCP, TLS, association, contexts, echo and release.
+
+    `needed` are SOP classes whose refusal is a failure; verification always is one.
+    """
+    walk = _Walk(peer, tuple(needed))
+    try:
+        await walk.run()
+    except AiodicomError as error:  # a step has told it already
+        walk.error = error
+    finally:
+        await walk.close()
+    return Diagnosis(peer.host, peer.port, tuple(walk.steps), tuple(walk.contexts), walk.info, walk.error)
+
+
+class _Walk:
+    """One diagnosis under way: a step adds what it found, and raises when the next make no sense."""
+
+    def __init__(self, peer: Peer, needed: tuple[str, ...]) -> None:
+        self.peer = peer
+        self.needed = (VERIFICATION, *needed)
+        self.steps: list[Step] = []
+        self.contexts: list[ContextAnswer] = []
+        self.info: ConnectionInfo | None = None
+        self.error: AiodicomError | None = None
+        self._association: Association | None = None
+        self._started = time.perf_counter()
+
+    async def run(self) -> None:
+        addresses = await self._name()
+        await self._tcp(addresses)
+        await self._tls()
+        await self._associate()
+        self._judge_contexts()
+        await self._echo()
+        await self._release()
+
+    async def close(self) -> None:
+        """Leave nothing open, however the walk ended."""
+        if self._association is not None:
+            await self._association.abort()
+
+    def _add(self, name: str, outcome: Outcome, text: str, advice: str = "") -> None:
+        now = time.perf_counter()
+        self.steps.append(Step(name, outcome, text, advice, now - self._started))
+        self._started = now
+
+    def _fail(self, name: str, error: AiodicomError, text: str, advice: str) -> AiodicomError:
+        self._add(name, Outcome.FAILED, text, advice)
+        return error
+
+    # --- the connection
+
+    async def _name(self) -> list[tuple[int, tuple[object, ...]]]:
+        """The host's addresses, as (family, socket address)."""
+        host, limit = self.peer.host, self.peer.timeouts.connect
+        try:
+            async with asyncio.timeout(limit):
+                found = await asyncio.get_running_loop().getaddrinfo(
+                    host, self.peer.port, type=socket.SOCK_STREAM
+                )
+        except TimeoutError:
+            text = f"the name service did not answer within {limit} s"
+            raise self._fail("name", ConnectTimeout(text), text, "check the network and its DNS") from None
+        except (socket.gaierror, UnicodeError) as error:
+            raise self._fail(
+                "name",
+                HostUnknown(f"the host name {host!r} does not resolve: {error}"),
+                f"the host name {host!r} does not resolve: {error}",
+                "check its spelling, or give the address instead",
+            ) from error
+        addresses = [(int(family), tuple(address)) for family, _, _, _, address in found]
+        shown = ", ".join(dict.fromkeys(str(address[0]) for _, address in addresses))
+        self._add("name", Outcome.OK, f"{host} is {shown}")
+        return addresses
+
+    async def _tcp(self, addresses: list[tuple[int, tuple[object, ...]]]) -> None:
+        """Whether one of the addresses takes a connection."""
+        failures: list[str] = []
+        timed_out = refused = False
+        for family, address in addresses:
+            try:
+                await self._dial(family, address)
+            except TimeoutError:
+                timed_out = True
+                failures.append(f"{address[0]}: no answer within {self.peer.timeouts.connect} s")
+            except OSError as error:
+                refused = refused or isinstance(error, ConnectionRefusedError)
+                failures.append(f"{address[0]}: {error.strerror or error}")
+            else:
+                text = f"port {self.peer.port} of {address[0]} takes connections"
+                if failures:
+                    self._add("tcp", Outcome.WARNING, f"{text}; {'; '.join(failures)}")
+                else:
+                    self._add("tcp", Outcome.OK, text)
+                return
+        text = f"no connection to port {self.peer.port}: {'; '.join(failures) or 'the host has no address'}"
+        if refused:
+            advice = (
+                "the host is there, but nothing listens on this port: is the archive running, and is this its"
+                " DICOM port (usual ones are 104, 11112, 4242, and 2762 for TLS)?"
+            )
+            raise self._fail("tcp", ConnectionRefused(text), text, advice)
+        advice = "a firewall drops it, the host is off, or the address is wrong"
+        raise self._fail("tcp", ConnectTimeout(text) if timed_out else ConnectionRefused(text), text, advice)
+
+    async def _dial(self, family: int, address: tuple[object, ...]) -> None:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setblocking(False)
+            async with asyncio.timeout(self.peer.timeouts.connect):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+
+    async def _tls(self) -> None:
+        """The handshake, when TLS is wanted."""
+        if self.peer.tls is None:
+            self._add("tls", Outcome.SKIPPED, "not asked for: what is sent can be read on the network")
+            return
+        try:
+            text = await self._handshake(self.peer.tls)
+        except TimeoutError:
+            limit = self.peer.timeouts.connect
+            error: AiodicomError = ConnectTimeout(f"no TLS handshake within {limit} s")
+            cause: BaseException = error
+        except OSError as failure:
+            error = TLSFailed(describe_tls_error(failure))
+            cause = failure
+        else:
+            self._add("tls", Outcome.OK, text)
+            return
+        advice = tls_advice(cause)
+        if await self._speaks_plain_dicom():
+            advice = (
+                "TLS on one side only: the port speaks DICOM without TLS; leave TLS out, or find its TLS port"
+            )
+        raise self._fail("tls", error, str(error), advice) from cause
+
+    async def _handshake(self, context: ssl.SSLContext) -> str:
+        """Shake hands and say goodbye; what was agreed, in words."""
+        peer = self.peer
+        async with asyncio.timeout(peer.timeouts.connect):
+            _, writer = await asyncio.open_connection(
+                peer.host, peer.port, ssl=context, server_hostname=peer.server_hostname or peer.host
+            )
+        info = connection_info(writer.get_extra_info("ssl_object"))
+        writer.transport.abort()
+        who = f"; the certificate is {info.peer_subject}'s" if info.peer_subject else ""
+        return f"{info.version}, {info.cipher}{who}"
+
+    async def _speaks_tls(self) -> bool:
+        """Whether a handshake that asks for no trust comes further than a plain port would let it."""
+        try:
+            await self._handshake(client_context(verify=False))
+        except ssl.SSLError as error:
+            return tls_alert(error)
+        except (OSError, TimeoutError):
+            return False
+        return True
+
+    async def _speaks_plain_dicom(self) -> bool:
+        """Whether the port answers an association request sent without TLS; no credential goes with it."""
+        bare = replace(self.peer, tls=None, user_identity=None, extended=(), common_extended=())
+        try:
+            association = await associate(bare, [Proposal(VERIFICATION)])
+        except AssociationRejected:
+            return True
+        except AiodicomError:
+            return False
+        await _leave(association)
+        return True
+
+    # --- the association
+
+    async def _associate(self) -> None:
+        """Open an association with everything worth knowing about; with verification alone if that fails."""
+        proposals = _proposals(self.needed)
+        try:
+            self._association = await associate(self.peer, proposals)
+        except AssociationRejected as error:
+            if (error.source, error.reason) in _REJECTIONS or not await self._only_verification(
+                len(proposals)
+            ):
+                text = f"the association was {describe_rejection(error.result, error.source, error.reason)}"
+                raise self._fail("association", error, text, self._rejection_advice(error)) from error
+        except AiodicomError as error:
+            if isinstance(error, ConnectFailed | NotDicom) or not await self._only_verification(
+                len(proposals)
+            ):
+                name = "tls" if isinstance(error, TLSFailed) else "association"
+                raise self._fail(name, error, str(error), await self._advice(error)) from error
+        else:
+            self._add("association", Outcome.OK, self._greeting())
+
+    async def _only_verification(self, count: int) -> bool:
+        """Whether the peer takes an association with less in it: some choke on many contexts."""
+        try:
+            self._association = await associate(self.peer, [Proposal(VERIFICATION)])
+        except AiodicomError:
+            return False
+        self._add(
+            "association",
+            Outcome.WARNING,
+            f"{self._greeting()}, but only for verification alone: with {count} contexts it refuses",
+            "propose fewer contexts to this peer, or look into its log for what it refuses",
+        )
+        return True
+
+    def _greeting(self) -> str:
+        assert self._association is not None
+        self.info = describe_connection(self.peer, self._association)
+        self.contexts = _context_answers(self._association)
+        name = (
+            self.info.implementation_version_name or self.info.implementation_class_uid or "an unnamed peer"
+        )
+        return f"{self.peer.called_ae!r} ({name}) accepts {self.peer.calling_ae!r}"
+
+    def _rejection_advice(self, error: AssociationRejected) -> str:
+        advice = _REJECTIONS.get((error.source, error.reason), _REJECTED)
+        return advice.format(calling=self.peer.calling_ae, called=self.peer.called_ae)
+
+    async def _advice(self, error: AiodicomError) -> str:
+        """The likely cause of an association that did not come about."""
+        if isinstance(error, TLSFailed):
+            return tls_advice(error.__cause__ or error)
+        if isinstance(error, NotDicom) and error.spoken != "TLS":
+            return f"the port belongs to another service ({error.spoken}): find the archive's DICOM port"
+        plain = self.peer.tls is None
+        if isinstance(error, NotDicom) or (plain and await self._speaks_tls()):
+            return "TLS on one side only: the port speaks TLS; use --trusted or --tls"
+        if isinstance(error, AssociationTimeout):
+            return "it takes the connection and says nothing: another service, or an archive that hangs"
+        return (
+            "a peer that ends the connection instead of answering often does not know the calling AE title"
+            f" {self.peer.calling_ae!r} or our address: have us registered there"
+        )
+
+    def _judge_contexts(self) -> None:
+        """What the peer accepted, and whether something needed is missing."""
+        accepted = [answer for answer in self.contexts if answer.accepted]
+        refused = [answer for answer in self.contexts if not answer.accepted]
+        text = f"{len(accepted)} of {len(self.contexts)} presentation contexts accepted"
+        missing = [answer for answer in refused if answer.abstract_syntax in self.needed]
+        if missing:
+            names = "; ".join(f"{answer.name}: {answer.text}" for answer in missing)
+            error = ContextNotAccepted(missing[0].name, [missing[0].text])
+            self._add(
+                "contexts",
+                Outcome.FAILED,
+                f"{text}; refused: {names}",
+                "SOP class refused: the peer does not offer the service, or not to our AE title",
+            )
+            self.error = self.error or error
+        elif not accepted:
+            self._add("contexts", Outcome.WARNING, text, "an association without a context is of no use")
+        else:
+            self._add("contexts", Outcome.OK, text)
+        if self.info is not None and self.info.deviations:
+            shown = "; ".join(map(str, self.info.deviations))
+            self._add("standard", Outcome.WARNING, f"the peer deviates from the standard: {shown}")
+
+    async def _echo(self) -> None:
+        association = self._association
+        assert association is not None
+        contexts = association.find_contexts(VERIFICATION)
+        if not contexts:
+            self._add("echo", Outcome.SKIPPED, "no context for verification")
+            return
+        try:
+            operation = await association.invoke(contexts[0], lambda n: m.CEchoRQ(message_id=n))
+            response, _ = await operation.next()
+        except AiodicomError as error:
+            raise self._fail(
+                "echo", error, str(error), "it accepts the association and fails at once"
+            ) from error
+        status = describe_status(response.status)
+        if not status.ok:
+            comment = f" ({response.error_comment})" if response.error_comment else ""
+            self._add(
+                "echo", Outcome.FAILED, f"C-ECHO answered {status}{comment}", _echo_advice(response.status)
+            )
+            self.error = self.error or OperationFailed("C-ECHO", response.status, response.error_comment)
+            return
+        self._add("echo", Outcome.OK, f"C-ECHO answered {status.meaning}")
+
+    async def _release(self) -> None:
+        association = self._association
+        assert association is not None
+        try:
+            await association.release()
+        except AiodicomError as error:
+            raise self._fail(
+                "release", error, str(error), "the peer does not end associations in order"
+            ) from error
+        if association.error is not None:
+            self._fail(
+                "release",
+                association.error,
+                str(association.error),
+                "the peer does not end associations in order",
+            )
+            self.error = self.error or association.error
+            return
+        self._add("release", Outcome.OK, "the association ended in order")
+
+
+# --- Words ---------------------------------------------------------------------------------------
+
+_REJECTED = (
+    "it gives no usable reason; the usual ones: it does not know the calling AE title {calling!r} or our"
+    " address, or does not go by the called AE title {called!r}"
+)
+_UNKNOWN_CALLER = (
+    "caller not registered: the peer does not know {calling!r}; have it registered there with our address,"
+    " or call as a title it knows (--calling)"
+)
+_WRONG_TITLE = "wrong AE title: the peer is not {called!r}; check spelling and case (--called)"
+_REJECTIONS = {  # (source, reason) of PS3.8 Table 9-21 whose cause leaves no doubt
+    (1, 3): _UNKNOWN_CALLER,
+    (1, 7): _WRONG_TITLE,
+    (3, 1): "the peer is congested: try again later",
+    (3, 2): "the peer has as many associations as it takes: end others, or try again later",
+}
+
+
+def _echo_advice(status: int) -> str:
+    if status == 0x0124:
+        return "the peer knows us but does not allow it: have our AE title given the right"
+    if status in (0x0122, 0x0211):
+        return "the peer accepted the context and does not offer the service: it is misconfigured"
+    return "the peer failed inside: its log tells why"
+
+
+def tls_alert(error: ssl.SSLError) -> bool:
+    """Whether a failed handshake shows a peer that speaks TLS: it sent an alert, or a certificate."""
+    reason = str(error.reason or "")
+    return isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in reason or "TLSV1" in reason
+
+
+def tls_advice(error: BaseException) -> str:
+    """What to do about a failed handshake."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        if cause.verify_code in (62, 64):
+            return (
+                "connect by a name in the certificate, or take it whatever host it names (--no-verify-host)"
+            )
+        if cause.verify_code in (9, 10):
+            return "check the clocks of both machines; otherwise the peer's certificate must be renewed"
+        return "give the authority of the peer's certificate, or the certificate itself, as --trusted"
+    words = describe_tls_error(error)
+    if "certificate" in words:
+        return "give a certificate and key that the peer trusts (--cert, --key), or have ours trusted there"
+    if "cipher" in words or "version" in words:
+        return "the peer's TLS is older or set up otherwise: try another --tls-profile, or have it updated"
+    return "the port may not speak TLS at all: try without TLS"
+
+
+# --- Parts ---------------------------------------------------------------------------------------
+
+
+def _proposals(needed: tuple[str, ...]) -> list[Proposal]:
+    """One context for each service worth knowing about."""
+    models: list[Callable[[Root], str]] = [find_model, get_model, move_model]
+    retrieval = [model(root) for root in (Root.PATIENT, Root.STUDY) for model in models]
+    wanted = [*needed, *retrieval, _WORKLIST, _STORAGE_COMMITMENT, *storage_sop_classes()[:_EVERYDAY]]
+    return [Proposal(uid) for uid in dict.fromkeys(wanted)]
+
+
+def _context_answers(association: Association) -> list[ContextAnswer]:
+    """The answer to every context proposed, in the order of proposing."""
+    session = association.session
+    assert session.request is not None
+    assert session.answer is not None
+    results = {context.context_id: context for context in session.answer.presentation_contexts}
+    answers = []
+    for proposal in session.request.presentation_contexts:
+        uid = proposal.abstract_syntax
+        accepted = session.contexts.get(proposal.context_id)
+        result = results.get(proposal.context_id)
+        if accepted is not None:
+            text = sop_class_name(accepted.transfer_syntax)
+        elif result is None:
+            text = "not answered"
+        else:
+            text = describe_context_result(result.result)
+        answers.append(ContextAnswer(uid, sop_class_name(uid), accepted is not None, text))
+    return answers
+
+
+async def _leave(association: Association) -> None:
+    try:
+        await association.release()
+    except AiodicomError:
+        await association.abort()

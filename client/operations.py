@@ -1,0 +1,134 @@
+"""One request of ours and the responses to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from ..dimse.messages import Response
+from ..dimse.status import Category, categorize
+from .errors import AssociationEnded
+
+QUEUE_HIGH = 256
+"""Undelivered responses at which the peer is held."""
+QUEUE_LOW = 64
+"""Undelivered responses at which it may go on."""
+
+
+class Operation:
+    """A request that has been sent: `async with`-less iteration over its responses by `next`.
+
+    `hold` and `release` stop and resume reading from the peer, so that a slow consumer of a C-FIND holds
+    the peer and not our memory.
+    """
+
+    __slots__ = (
+        "_error",
+        "_held",
+        "_hold",
+        "_queue",
+        "_release",
+        "_unbounded",
+        "_waiter",
+        "abandoned",
+        "cancel_sent",
+        "cancellable",
+        "context_id",
+        "ended",
+        "finished",
+        "message_id",
+        "on_finished",
+    )
+
+    def __init__(
+        self, message_id: int, context_id: int, hold: Callable[[], None], release: Callable[[], None]
+    ) -> None:
+        self.message_id = message_id
+        self.context_id = context_id
+        self.finished = False  # the final response, or the end of the association, has come
+        self.abandoned = False  # nobody waits any more: what comes is dropped
+        self.cancellable = False  # a find, get or move: C-CANCEL ends it
+        self.cancel_sent = False
+        self.ended = asyncio.Event()
+        self.on_finished: Callable[[], None] | None = None
+        self._queue: deque[tuple[Response, bytes | None]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+        self._held = False
+        self._unbounded = False
+        self._hold = hold
+        self._release = release
+
+    def deliver(self, response: Response, data: bytes | None) -> None:
+        """A response has come, with its data set."""
+        final = categorize(response.status) is not Category.PENDING
+        if not self.abandoned:
+            self._queue.append((response, data))
+            if len(self._queue) >= QUEUE_HIGH and not (self._held or self._unbounded or final):
+                self._held = True
+                self._hold()
+        if final:
+            self._finish()
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """No more responses will come."""
+        if not self.finished:
+            self._error = error
+            self._finish()
+            self._wake()
+
+    async def next(self) -> tuple[Response, bytes | None]:
+        """The next response and its data set.
+
+        Raises the error the association ended with when it ended first, AssociationEnded when the operation
+        was given up by another task: a client closed while it ran.
+        """
+        while not self._queue:
+            if self._error is not None:
+                raise self._error
+            if self.abandoned:
+                raise AssociationEnded("the operation was given up")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        item = self._queue.popleft()
+        if self._held and len(self._queue) <= QUEUE_LOW:
+            self._held = False
+            self._release()
+        return item
+
+    def let_run(self) -> None:
+        """Do not hold the peer any more: another operation waits for the end of this one.
+
+        A query inside the loop over another query's matches would else wait for ever.
+        """
+        self._unbounded = True
+        if self._held:
+            self._held = False
+            self._release()
+
+    def abandon(self) -> None:
+        """Nobody will call `next` again."""
+        self.abandoned = True
+        self._queue.clear()
+        if self._held:
+            self._held = False
+            self._release()
+        self._wake()
+
+    def _finish(self) -> None:
+        self.finished = True
+        self.ended.set()
+        if self._held and self._error is not None:
+            self._held = False
+            self._release()
+        if self.on_finished is not None:
+            self.on_finished()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,267 @@
+"""Where the objects of a retrieve go: files under a readable layout, or data sets one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import filecmp
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..dimse import messages as m
+from ..dimse.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, Context
+from ..dimse.dataset import DatasetDecodeError, decode_dataset
+from ..imaging.errors import ImagingError, UnsafeName
+from ..imaging.layout import instance_path, safe_uid
+from ..imaging.part10 import Part10Writer, sync_directory
+from .association import Association
+from .provider import Refused, RunningRequest
+from .results import ReceivedItem
+from .sinks import StoreOutcome, StoreSink
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+log = logging.getLogger("aiodicom.receiving")
+
+Durability = Literal["fsync", "rename"]
+
+_LAYOUT_TAGS = {
+    0x00080020: "study_date",
+    0x00080060: "modality",
+    0x0008103E: "series_description",
+    0x00100020: "patient_id",
+    0x0020000D: "study_uid",
+    0x0020000E: "series_uid",
+    0x00200011: "series_number",
+}
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+
+
+class FileSink:
+    """One object into a file: written as it comes, checked and given its name when whole.
+
+    The name comes from the object itself, by `imaging.layout` alone; nothing is overwritten. An object
+    that is there already is kept once when the bytes agree, and beside the other when they do not.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        request: m.CStoreRQ,
+        context: Context,
+        *,
+        implementation: tuple[str, str],
+        source_ae: str | None,
+        durability: Durability,
+        done: Callable[[ReceivedItem], None],
+    ) -> None:
+        self._directory = directory
+        self._request = request
+        self._context = context
+        self._durability = durability
+        self._done = done
+        self._committing = False
+        self._unwanted = False
+        self._writer = Part10Writer(
+            directory / f".{safe_uid(request.affected_sop_instance_uid)}.name-to-come",
+            sop_class_uid=request.affected_sop_class_uid,
+            sop_instance_uid=request.affected_sop_instance_uid,
+            transfer_syntax_uid=context.transfer_syntax,
+            implementation_class_uid=implementation[0],
+            implementation_version_name=implementation[1],
+            source_ae=source_ae,
+        )
+
+    def write(self, data: memoryview, /) -> None:
+        """Append to the temporary file."""
+        try:
+            self._writer.write(data)
+        except OSError as error:
+            self._tell(_disk_failure(error))
+            raise
+
+    async def commit(self) -> StoreOutcome:
+        """Check, sync and rename, on a thread."""
+        self._committing = True
+        try:
+            outcome = await asyncio.get_running_loop().run_in_executor(None, self._commit)
+        except OSError as error:
+            self._writer.discard()
+            log.warning("storing failed: %s", error.strerror)
+            outcome = _disk_failure(error)
+        self._tell(outcome)
+        return outcome
+
+    def discard(self) -> None:
+        """Remove the temporary file. A commit under way on its thread does so itself."""
+        self._unwanted = True
+        if not self._committing:
+            self._writer.discard()
+
+    def _tell(self, outcome: StoreOutcome) -> None:
+        self._done(
+            ReceivedItem(
+                self._request.affected_sop_class_uid,
+                self._request.affected_sop_instance_uid,
+                self._context.transfer_syntax,
+                outcome.status,
+                outcome.comment,
+                outcome.path,
+                self._writer.bytes_written,
+            )
+        )
+
+    def _commit(self) -> StoreOutcome:
+        try:
+            values = self._scan()
+        except ImagingError as error:
+            self._writer.discard()
+            log.warning("refused an object: %s", error)
+            return StoreOutcome(0xC000, "cannot understand: data set is broken")
+        if isinstance(values, StoreOutcome):
+            self._writer.discard()
+            return values
+        if self._unwanted:
+            self._writer.discard()
+            return StoreOutcome(0xA700, "the association ended")
+        relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
+        return self._publish(os.path.join(self._directory, relative))
+
+    def _scan(self) -> dict[str, str] | StoreOutcome:
+        """The values the layout wants, or why the object cannot be kept."""
+        found = self._writer.scan({*_LAYOUT_TAGS, _SOP_CLASS_UID, _SOP_INSTANCE_UID})
+        deflated = self._context.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+        if not found.complete and not deflated:  # of a deflated one only the beginning is looked at
+            return StoreOutcome(0xC000, "cannot understand: data set is not whole")
+        instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
+        if instance and instance != self._request.affected_sop_instance_uid:
+            return StoreOutcome(0xA900, "SOP Instance UID differs from the command's")
+        return {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
+
+    def _publish(self, path: str) -> StoreOutcome:
+        """Give the file its name, or one beside it when another object has it."""
+        make_directories(os.path.dirname(path), durable=self._durability == "fsync")
+        stem = path.removesuffix(".dcm")
+        for number in range(1, 1000):
+            target = path if number == 1 else f"{stem}~{number}.dcm"
+            if os.path.lexists(target):
+                if self._same(target):
+                    self._writer.discard()
+                    return StoreOutcome(0, "", Path(target))
+                continue
+            try:
+                return StoreOutcome(0, "", self._writer.commit(self._durability, path=target))
+            except FileExistsError:  # taken since: another association brings the same object
+                return StoreOutcome(0x0111, "stored at this moment by another association")
+        self._writer.discard()
+        return StoreOutcome(0x0111, "too many different objects of this UID")
+
+    def _same(self, other: str) -> bool:
+        """Whether what was received is what a file holds."""
+        written = os.stat(self._writer.fileno()).st_size
+        if os.stat(other).st_size != written:
+            return False
+        return filecmp.cmp(self._writer.path_temporary, other, shallow=False)
+
+
+def _disk_failure(error: OSError) -> StoreOutcome:
+    return StoreOutcome(0xA700, f"out of resources: {error.strerror}"[:64])
+
+
+def make_directories(path: str, *, durable: bool) -> None:
+    """Make a directory and those above it; `durable` forces each new one's entry to the disk. Blocks."""
+    new: list[str] = []
+    while path and not os.path.isdir(path):
+        new.append(path)
+        path = os.path.dirname(path)
+    for directory in reversed(new):
+        try:
+            os.mkdir(directory)
+        except FileExistsError:
+            if not os.path.isdir(directory):
+                raise
+        if durable:
+            sync_directory(os.path.dirname(directory) or ".")
+
+
+def _ascii(raw: bytes) -> str:
+    return raw.decode("latin-1").strip(" \0")
+
+
+class DatasetSink:
+    """One object into memory, for those who iterate data sets; at most `limit` bytes."""
+
+    def __init__(
+        self,
+        request: m.CStoreRQ,
+        context: Context,
+        limit: int,
+        done: Callable[[StoreOutcome, Dataset | None], None],
+    ) -> None:
+        self._request = request
+        self._context = context
+        self._limit = limit
+        self._done = done
+        self._data = bytearray()
+
+    def write(self, data: memoryview, /) -> None:
+        """Keep it while there is room."""
+        if len(self._data) + len(data) > self._limit:
+            outcome = StoreOutcome(0xA700, f"object over {self._limit} bytes")
+            self._done(outcome, None)
+            raise Refused(outcome.status, outcome.comment)
+        self._data += data
+
+    async def commit(self) -> StoreOutcome:
+        """Decode on a thread and hand on."""
+        try:
+            dataset = await asyncio.get_running_loop().run_in_executor(None, self._decode)
+        except DatasetDecodeError:
+            outcome = StoreOutcome(0xC000, "cannot understand: data set is broken")
+            self._done(outcome, None)
+            return outcome
+        self._done(StoreOutcome(0), dataset)
+        return StoreOutcome(0)
+
+    def _decode(self) -> Dataset:
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import UID
+
+        dataset = decode_dataset(self._data, self._context.transfer_syntax)
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = UID(self._request.affected_sop_class_uid)
+        meta.MediaStorageSOPInstanceUID = UID(self._request.affected_sop_instance_uid)
+        meta.TransferSyntaxUID = UID(self._context.transfer_syntax)
+        dataset.file_meta = meta
+        return dataset
+
+    def discard(self) -> None:
+        """Forget it."""
+        self._data = bytearray()
+
+
+SinkFactory = Callable[[Association, Context, m.CStoreRQ], StoreSink]
+
+
+class Receiver:
+    """A provider that takes C-STORE into whatever sinks the retrieve under way makes, and nothing else."""
+
+    def __init__(self) -> None:
+        self.factory: SinkFactory | None = None
+
+    def store(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+        """The sink of the retrieve under way."""
+        if self.factory is None:
+            raise Refused(0x0122, "nothing is being retrieved")
+        try:
+            return self.factory(association, context, request)
+        except UnsafeName:
+            raise Refused(0x0117, "not a valid SOP Instance UID") from None
+
+    async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+        """No other request is offered by a client."""
+        raise Refused(0x0211, "not offered here")

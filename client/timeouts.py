@@ -1,0 +1,25 @@
+"""The time limits of a client, in seconds. None switches one off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Each limit has a name, a default, and an error of its own.
+
+    connect: name resolution, TCP connection and TLS handshake together (ConnectTimeout).
+    association: from the A-ASSOCIATE-RQ to its answer, and from the A-RELEASE-RQ to its (AssociationTimeout).
+    inactivity: while an operation runs, how long nothing may move in either direction (InactivityTimeout).
+    total: one whole operation (TotalTimeout); off by default, for a big study takes as long as it takes.
+    artim: how long a peer may keep the connection open after the association has ended (PS3.8 9.1.5).
+    cancel: how long a peer may take to end an operation after C-CANCEL before it is aborted.
+    """
+
+    connect: float | None = 10.0
+    association: float | None = 30.0
+    inactivity: float | None = 60.0
+    total: float | None = None
+    artim: float = 2.0
+    cancel: float = 5.0

@@ -1,0 +1,532 @@
+"""C-FIND as a user: matches one by one, statuses, and every way to stop early."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import pytest
+from aiodicom.client import (
+    AssociationAborted,
+    Client,
+    OperationCancelled,
+    OperationFailed,
+)
+from aiodicom.client.operations import QUEUE_HIGH
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.dataset import DatasetDecodeError
+from aiodicom.dimse.qr import QueryError
+from aiodicom.pdu import AAbort, PDataTF, encode
+from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
+from pydicom.dataset import Dataset
+from wire import (
+    FIND,
+    PATIENCE,
+    STEADY,
+    STUDY_FIND,
+    Said,
+    accepted,
+    hear,
+    identifier,
+    implicit,
+    on_each_loop,
+    play,
+    reply,
+)
+
+
+def match(number: int) -> Dataset:
+    return identifier(StudyInstanceUID=f"1.2.{number}")
+
+
+async def numbers(found: AsyncIterator[Dataset]) -> list[int]:
+    return [int(str(one.StudyInstanceUID).rsplit(".", 1)[1]) async for one in found]
+
+
+async def cancelled(peer: ScriptedPeer, heard: Said, *, status: int = 0xFE00) -> None:
+    """Await the C-CANCEL of a request and end it."""
+    cancel = await hear(peer, m.CCancelRQ)
+    assert cancel.message.message_id_being_responded_to == heard.message.message_id
+    assert cancel.context_id == heard.context_id
+    await reply(peer, heard, status)
+
+
+async def answer(peer: ScriptedPeer, count: int, *, status: int = 0, pending: int = 0xFF00) -> Said:
+    """Answer the next query."""
+    heard = await hear(peer, m.CFindRQ)
+    for number in range(count):
+        await reply(peer, heard, pending, match(number))
+    await reply(peer, heard, status)
+    return heard
+
+
+# --- what is sent, what is given
+
+
+@on_each_loop
+async def test_matches_in_order() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await answer(peer, 3, pending=0xFF01)
+        assert heard.message.affected_sop_class_uid == FIND
+        asked = heard.dataset
+        assert asked.QueryRetrieveLevel == "STUDY"
+        assert asked.PatientName == "A*"
+        assert asked.StudyDate == "20240101-20241231"
+        assert "StudyInstanceUID" in asked
+        assert not asked.StudyDescription
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            dates = (date(2024, 1, 1), date(2024, 12, 31))
+            found = client.find("STUDY", {"PatientName": "A*", "StudyDate": dates}, ["StudyDescription"])
+            assert await numbers(found) == [0, 1, 2]
+
+    await play(script, user)
+
+
+async def test_the_study_root_has_a_model_of_its_own() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await answer(peer, 0)
+        assert heard.message.affected_sop_class_uid == STUDY_FIND
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("series", {"PatientID": "1"}, root="study")) == []
+
+    await play(script, user)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "words"),
+    [
+        (0xA700, OperationFailed, "out of resources"),
+        (0xA900, OperationFailed, "identifier does not match"),
+        (0xC001, OperationFailed, "unable to process"),
+        (0x0122, OperationFailed, "SOP class not supported"),
+        (0xFE00, OperationCancelled, "cancelled"),
+        (0xB000, OperationFailed, "warning"),
+        (0x1234, OperationFailed, "does not define"),
+    ],
+    ids=lambda value: f"{value:04X}" if isinstance(value, int) else "",
+)
+async def test_a_final_status_that_is_no_success_follows_the_matches(
+    status: int, kind: type[OperationFailed], words: str
+) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await answer(peer, 2, status=status)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            got = []
+            with pytest.raises(kind, match=words) as caught:
+                async for one in client.find("STUDY"):
+                    got.append(one)
+            assert len(got) == 2
+            assert caught.value.status.code == status
+            assert len(await numbers(client.find("STUDY"))) == 1
+
+    await play(script, user)
+
+
+async def test_a_final_response_that_carries_a_data_set() -> None:
+    """Orthanc's FE00 does."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, match(1))
+        await reply(peer, heard, 0, match(2))
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("STUDY")) == [1]
+
+    await play(script, user)
+
+
+async def test_a_pending_response_without_a_data_set() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00)
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert [len(one) async for one in client.find("STUDY")] == [0]
+
+    await play(script, user)
+
+
+async def test_an_answer_that_cannot_be_decoded_ends_the_query_only() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, b"\x08\0\x32\x10\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff")
+        await cancelled(peer, heard)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(DatasetDecodeError):
+                await numbers(client.find("STUDY"))
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+# --- stopping early
+
+
+@pytest.mark.parametrize("way", ["break", "aclose", "limit", "error"])
+@on_each_loop
+async def test_stopping_early_cancels_drains_and_leaves_the_association_usable(way: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        for number in range(3):
+            await reply(peer, heard, 0xFF00, match(number))
+        cancel = await hear(peer, m.CCancelRQ)
+        assert cancel.message.message_id_being_responded_to == heard.message.message_id
+        for number in range(3, 6):  # what was on its way
+            await reply(peer, heard, 0xFF00, match(number))
+        await reply(peer, heard, 0xFE00)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            if way == "break":
+                async for _ in client.find("STUDY"):
+                    break
+            elif way == "aclose":
+                async with aclosing(client.find("STUDY")) as found:  # type: ignore[type-var]
+                    await anext(found)
+            elif way == "limit":
+                assert await numbers(client.find("STUDY", limit=2)) == [0, 1]
+            else:
+                with pytest.raises(ZeroDivisionError):
+                    async for _ in client.find("STUDY"):
+                        raise ZeroDivisionError
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+async def test_a_limit_that_is_not_reached_cancels_nothing() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await answer(peer, 2)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("STUDY", limit=3)) == [0, 1]
+
+    await play(script, user)
+
+
+@on_each_loop
+async def test_a_task_that_is_cancelled_cancels_its_query() -> None:
+    first = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, match(0))
+        await cancelled(peer, heard)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async def loop() -> None:
+            async for _ in client.find("STUDY"):
+                first.set()
+
+        async with client:
+            task = asyncio.create_task(loop())
+            await first.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+async def test_a_timeout_of_the_user_cancels_the_query() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await cancelled(peer, await hear(peer, m.CFindRQ))
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await numbers(client.find("STUDY"))
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+async def test_a_cancel_that_comes_too_late() -> None:
+    """The peer was done already: 0000 is as good as FE00."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, match(0))
+        await cancelled(peer, heard, status=0)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("STUDY", limit=1)) == [0]
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+@on_each_loop
+async def test_a_peer_that_ignores_the_cancel_is_aborted_in_bounded_time() -> None:
+    """The next query opens an association of its own."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, match(0))
+        await hear(peer, m.CCancelRQ)
+        assert await peer.expect(AAbort) == AAbort(0, 0)
+        await peer.close()
+        peer, _ = await accepted(listener)
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("STUDY", limit=1)) == [0]
+            assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user, timeouts=replace(STEADY, cancel=0.1))
+
+
+@on_each_loop
+async def test_a_peer_that_floods_on_after_the_cancel_is_aborted_in_bounded_time() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+
+        async def flood() -> None:
+            while True:
+                await reply(peer, heard, 0xFF00, match(0))
+                await asyncio.sleep(0)
+
+        flooding = asyncio.create_task(flood())
+        try:
+            await hear(peer, m.CCancelRQ)
+            assert await peer.expect(AAbort) == AAbort(0, 0)
+        finally:
+            flooding.cancel()
+            await asyncio.gather(flooding, return_exceptions=True)
+        await peer.close()
+
+    async def user(client: Client) -> None:
+        async with client:
+            assert await numbers(client.find("STUDY", limit=1)) == [0]
+
+    await play(script, user, timeouts=replace(STEADY, cancel=0.2))
+
+
+# --- several at once
+
+
+@on_each_loop
+async def test_a_query_inside_the_loop_over_another() -> None:
+    """One association, one operation at a time: the inner waits for the outer's end, which is let run."""
+    count = QUEUE_HIGH * 2
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await answer(peer, count)
+        for _ in range(count):
+            await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            total = 0
+            async for _ in client.find("STUDY"):
+                total += len(await numbers(client.find("SERIES")))
+            assert total == count
+
+    await play(script, user)
+
+
+async def test_two_queries_at_once() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await answer(peer, 3)
+        await answer(peer, 3)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            found = await asyncio.gather(numbers(client.find("STUDY")), numbers(client.find("STUDY")))
+            assert found == [[0, 1, 2]] * 2
+
+    await play(script, user)
+
+
+async def test_one_of_two_that_gives_up_does_not_disturb_the_other() -> None:
+    asked = asyncio.Event()
+    given_up = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        asked.set()
+        await given_up.wait()
+        await reply(peer, heard, 0xFF00, match(0))
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            one = asyncio.create_task(numbers(client.find("STUDY")))
+            await asked.wait()
+            other = asyncio.create_task(numbers(client.find("STUDY")))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            other.cancel()  # while it waits for its turn
+            with pytest.raises(asyncio.CancelledError):
+                await other
+            given_up.set()
+            assert await one == [0]
+
+    await play(script, user)
+
+
+# --- memory
+
+
+@on_each_loop
+async def test_a_slow_consumer_holds_the_peer() -> None:
+    """A peer that could answer for ever is stopped by TCP once `QUEUE_HIGH` matches wait."""
+    stuck = asyncio.Event()
+    taken = 0
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        peer._writer.transport.set_write_buffer_limits(high=0)  # type: ignore[attr-defined]
+        heard = await hear(peer, m.CFindRQ)
+        response = m.encode_message(m.make_response(heard.message, 0xFF00, has_dataset=True))
+        data = implicit(identifier(StudyInstanceUID="1.2.1", StudyComments="x" * 10000))
+        one = b"".join(
+            encode(PDataTF((pdv,))) for pdv in message_pdvs(heard.context_id, response, data, fragment=16000)
+        )
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while True:
+                peer._writer.write(one * 100)
+                await peer._writer.drain()
+                sent += 100
+
+        flooding = asyncio.create_task(flood())
+        before = -1
+        while sent != before:  # the kernel's buffers fill, then nothing goes any more
+            before = sent
+            for _ in range(300):
+                await asyncio.sleep(0)
+            await asyncio.to_thread(lambda: None)
+        stuck.set()
+        await hear(peer, m.CCancelRQ)
+        flooding.cancel()
+        await asyncio.wait([flooding])
+        await peer.reset()
+
+    async def user(client: Client) -> None:
+        nonlocal taken
+        with pytest.raises(Exception, match=r"closed|ended"):
+            async with client:
+                async for _ in client.find("STUDY"):
+                    taken += 1
+                    if taken == 1:
+                        await asyncio.wait_for(stuck.wait(), PATIENCE)
+                        [operation] = client._associations[0]._operations.values()
+                        assert client._associations[0].connection.reading_held
+                        assert QUEUE_HIGH <= len(operation._queue) + 1 < 4 * QUEUE_HIGH
+                        break
+                await client.echo()
+
+    await play(script, user)
+
+
+# --- before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"level": "STUDIES"}, "no such level"),
+        ({"level": "PATIENT", "root": "STUDY"}, "not in the STUDY root"),
+        ({"level": "STUDY", "root": "SERIES"}, "no such root"),
+        ({"level": "STUDY", "match": {"PatientNam": "x"}}, "did you mean PatientName"),
+        ({"level": "STUDY", "match": {"SOPInstanceUID": "1.2"}}, "below the query's STUDY level"),
+        ({"level": "STUDY", "return_keys": ["Modality"]}, "key of the SERIES level"),
+        ({"level": "STUDY", "return_keys": ["Bogus!"]}, "unknown keyword"),
+        ({"level": "IMAGE", "match": {"Rows": "many"}}, "Rows"),
+        ({"level": "STUDY", "match": {"ProcedureCodeSequence": 5}}, "is a sequence"),
+    ],
+    ids=str,
+)
+async def test_queries_refused_before_anything_is_sent(arguments: dict[str, Any], words: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(QueryError, match=words):
+                async for _ in client.find(**arguments):
+                    raise AssertionError("a match")
+
+    await play(script, user)
+
+
+async def test_a_peer_that_aborts_between_matches() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, match(0))
+        await reply(peer, heard, 0xFF00, match(1))
+        await peer.send(AAbort(2, 0))
+        await peer.expect_close()
+
+    async def user(client: Client) -> None:
+        got = []
+        with pytest.raises(AssociationAborted):
+            async with client:
+                async for one in client.find("STUDY"):
+                    got.append(one)
+        assert len(got) == 2  # what came before the end is given
+
+    await play(script, user)

@@ -1,0 +1,893 @@
+"""C-GET and C-MOVE as a user: objects into files or data sets, from peers that mean well or do not."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import struct
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client import (
+    AssociationAborted,
+    Client,
+    ContextNotAccepted,
+    InactivityTimeout,
+    OperationFailed,
+    RetrieveResult,
+    TotalTimeout,
+)
+from aiodicom.client.retrieving import DATASETS_AHEAD
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.qr import QueryError
+from aiodicom.pdu import PDV, AAbort, AReleaseRP, AReleaseRQ, ConnectionClosed, PDataTF, encode
+from aiodicom.server.pacs import Pacs
+from archive_objects import files_below
+from conftest import TLSPair
+from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from wire import (
+    CT,
+    FIND,
+    IMPLICIT,
+    MR,
+    PATIENT,
+    STEADY,
+    VERIFICATION,
+    Said,
+    accepted,
+    ct,
+    hear,
+    identifier,
+    implicit,
+    on_each_loop,
+    play,
+    reply,
+    say,
+    store_request,
+)
+
+QUIET = replace(STEADY, artim=0.1)
+
+
+class Getter:
+    """The peer of one C-GET: its association, the request, and the storage context to send on."""
+
+    def __init__(self, peer: ScriptedPeer, heard: Said, context_id: int) -> None:
+        self.peer = peer
+        self.heard = heard
+        self.context_id = context_id
+        self.message_id = 0
+
+    async def send(self, uid: str, data: bytes | None = None, *, sop_class: str = CT) -> None:
+        """A C-STORE-RQ, not waiting for its answer."""
+        self.message_id += 1
+        request = store_request(self.message_id, uid, sop_class)
+        await say(self.peer, self.context_id, request, implicit(ct(uid)) if data is None else data)
+
+    async def store(self, uid: str, data: bytes | None = None, *, sop_class: str = CT) -> int:
+        """A C-STORE and its status."""
+        await self.send(uid, data, sop_class=sop_class)
+        answer = await hear(self.peer, m.CStoreRSP)
+        assert answer.message.message_id_being_responded_to == self.message_id
+        return int(answer.message.status)
+
+    async def final(self, status: int = 0, data: Dataset | None = None, **counters: int) -> None:
+        await reply(self.peer, self.heard, status, data, **counters)
+
+
+async def planning(peer: ScriptedPeer, uids: Sequence[str], *, sop_class: str = CT) -> None:
+    """Answer the C-FIND by which the client finds out what will come."""
+    heard = await hear(peer, m.CFindRQ)
+    for uid in uids:
+        found = identifier("IMAGE", SOPInstanceUID=uid, SOPClassUID=sop_class)
+        await reply(peer, heard, 0xFF00, found)
+    await reply(peer, heard, 0)
+
+
+async def getting(listener: ScriptedListener, uids: Sequence[str] = ("1.2.3.1",)) -> Getter:
+    """Play up to the C-GET request."""
+    first, _ = await accepted(listener)
+    await planning(first, uids)
+    await first.answer_release()
+    peer, request = await accepted(listener)
+    [context_id] = [
+        c.context_id
+        for c in request.presentation_contexts
+        if c.abstract_syntax == CT and c.transfer_syntaxes[0] == IMPLICIT
+    ]
+    assert any(r.sop_class_uid == CT and r.scp_role for r in request.user_information.roles)
+    return Getter(peer, await hear(peer, m.CGetRQ), context_id)
+
+
+def getting_into(folder: Path, **how: Any) -> Callable[[Client], Awaitable[RetrieveResult]]:
+    async def user(client: Client) -> RetrieveResult:
+        async with client:
+            return await client.get("SERIES", "1.2.3.1", directory=folder, **how)
+
+    return user
+
+
+# --- into files
+
+
+@on_each_loop
+async def test_objects_into_files_as_they_were_sent(tmp_path: Path) -> None:
+    uids = ["1.2.3.1", "1.2.3.2"]
+    data = {uid: implicit(ct(uid, size=40000)) for uid in uids}
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, uids)
+        assert get.heard.dataset.SeriesInstanceUID == "1.2.3.1"
+        assert get.heard.dataset.QueryRetrieveLevel == "SERIES"
+        for uid in uids:
+            assert await get.store(uid, data[uid]) == 0
+            await reply(get.peer, get.heard, 0xFF00, remaining=1, completed=1, failed=0, warning=0)
+        await get.final(completed=2, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert result.ok
+    assert result.expected == uids
+    assert [item.sop_instance_uid for item in result.items] == uids
+    for uid, path in zip(uids, result.files, strict=True):
+        assert path.read_bytes().endswith(data[uid])
+        assert path.read_bytes()[:128] == bytes(128)
+        assert path.name == f"{uid}.dcm"
+        assert dcmread(path).PatientName == PATIENT
+    assert len(files_below(tmp_path)) == 2
+
+
+async def test_a_full_disk_answers_a700_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = os.write
+    full = False
+
+    def write(descriptor: int, data: Any) -> int:
+        if full and len(data) > 1000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+
+    async def script(listener: ScriptedListener) -> None:
+        nonlocal full
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2", "1.2.3.3"])
+        assert await get.store("1.2.3.1") == 0
+        full = True
+        assert await get.store("1.2.3.2", implicit(ct("1.2.3.2", size=100_000))) == 0xA700
+        full = False
+        assert await get.store("1.2.3.3") == 0
+        failed = Dataset()
+        failed.FailedSOPInstanceUIDList = ["1.2.3.2"]
+        await get.final(0xB000, failed, completed=2, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert not result.ok
+    assert [item.status for item in result.items] == [0, 0xA700, 0]
+    assert "No space left" in (result.items[1].comment or "")
+    assert (result.completed, result.failed) == (2, 1)
+    assert result.failed_uids == ["1.2.3.2"]
+    assert result.missing == ["1.2.3.2"]
+    assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.3.dcm"]
+    assert len(files_below(tmp_path)) == 2
+    assert PATIENT not in caplog.text
+
+
+@pytest.mark.parametrize("where", ["link", "replace", "mkdir", "fsync", "open"])
+async def test_a_disk_that_fails_elsewhere(
+    tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **how: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = tmp_path / "out"
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, where, fails)
+            if where in ("link", "replace"):  # each stands in for the other
+                patch.setattr(os, "link", fails)
+                patch.setattr(os, "replace", fails)
+            assert await get.store("1.2.3.1") == 0xA700
+        await get.final(0xA702, completed=0, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(folder))
+    assert not result.ok
+    assert result.status == 0xA702
+    assert [item.status for item in result.items] == [0xA700]
+    assert files_below(folder) == []
+
+
+async def test_the_same_object_twice(tmp_path: Path) -> None:
+    """Kept once when it is the same, beside the other when it is not; nothing is overwritten."""
+    other = implicit(ct("1.2.3.1", PatientID="P1", StudyDescription="other"))
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        for data in (None, None, other, other):
+            assert await get.store("1.2.3.1", data) == 0
+        await get.final(completed=4, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert result.ok
+    paths = [path.name for path in result.files]
+    assert paths == ["1.2.3.1.dcm", "1.2.3.1.dcm", "1.2.3.1~2.dcm", "1.2.3.1~2.dcm"]
+    assert len(files_below(tmp_path)) == 2
+    assert result.files[2].read_bytes().endswith(other)
+    assert result.files[0].read_bytes().endswith(implicit(ct("1.2.3.1")))
+
+
+@pytest.mark.parametrize(
+    "uid",
+    [
+        "../1.2.3",
+        "../../../../tmp/x",
+        "/etc/passwd",
+        "1.2.3/4",
+        "1.2\\3",
+        "1.2\x003",
+        "1.2\n3",
+        "..",
+        ".",
+        "1." * 50,
+        "$(touch x)",
+        "1.2.3.\xe9",
+        "CON",
+        "1..2",
+    ],
+    ids=lambda uid: ascii(uid)[:20],
+)
+async def test_a_uid_that_is_none_never_becomes_a_path(tmp_path: Path, uid: str) -> None:
+    folder = tmp_path / "a" / "out"
+    folder.mkdir(parents=True)
+    raw = uid.encode("latin-1")
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        command = m.encode_message(store_request(1, "9" * len(raw)))
+        await get.peer.send_message(
+            get.context_id, command.replace(b"9" * len(raw), raw), implicit(ct("1.2.3.1"))
+        )
+        assert (await hear(get.peer, m.CStoreRSP)).message.status == 0x0117
+        get.message_id = 1
+        assert await get.store("1.2.3.1") == 0  # the association goes on
+        await get.final(0xB000, completed=1, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(folder))
+    assert [path.name for path in result.files] == ["1.2.3.1.dcm"]
+    assert not result.ok
+    assert [item.status for item in result.items] == [0x0117, 0]
+    assert len(files_below(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    ["../../x", "/abs", "a\0b", "x" * 300, "..", "$(x)", "\u2603"],
+    ids=lambda text: ascii(text)[:20],
+)
+async def test_hostile_values_stay_below_the_folder(tmp_path: Path, hostile: str) -> None:
+    folder = tmp_path / "a" / "out"
+    values = {0x00080016: CT.encode(), 0x00080018: b"1.2.3.1"}
+    for tag in (0x00080020, 0x00080060, 0x0008103E, 0x00100020, 0x0020000D, 0x0020000E, 0x00200011):
+        values[tag] = hostile.encode()
+    data = b""
+    for tag, raw in sorted(values.items()):
+        raw += b"\0" * (len(raw) % 2)
+        data += struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(raw)) + raw
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1", data) == 0
+        await get.final(completed=1, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(folder))
+    [path] = result.files
+    assert path.resolve().is_relative_to(folder.resolve())
+    assert len(files_below(tmp_path)) == 1
+    assert all(part not in ("..", ".") and len(part) < 200 for part in path.relative_to(folder).parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (implicit(ct("1.2.9.9")), 0xA900),  # another UID than the command's
+        (implicit(ct("1.2.3.1", size=1000))[:-100], 0xC000),  # cut
+        (b"\xff" * 100, 0xC000),
+        (implicit(ct("1.2.3.1")) + b"\x10", 0xC000),
+        (b"", 0xC000),
+    ],
+    ids=["other uid", "cut", "garbage", "a byte more", "empty"],
+)
+async def test_a_data_set_that_will_not_do(tmp_path: Path, data: bytes, status: int) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1", data) == status
+        await get.final(0xA702, completed=0, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert not result.ok
+    assert [item.status for item in result.items] == [status]
+    assert files_below(tmp_path) == []
+
+
+BROKEN = b"\x08\0\x32\x10\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
+"""A sequence that never ends."""
+
+
+async def test_deep_sequences_are_refused_and_do_no_harm(tmp_path: Path) -> None:
+    nested = b"\x08\0\x40\x11\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff" * 20000
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1", implicit(ct("1.2.3.1"))[:150] + nested) == 0xC000
+        await get.final(0xA702, completed=0, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert files_below(tmp_path) == []
+    assert not result.ok
+
+
+# --- the end comes early
+
+
+@pytest.mark.parametrize("how", ["abort", "fin", "rst", "silence"])
+@pytest.mark.parametrize("where", ["between objects", "in a command", "in a data set", "before the last"])
+@on_each_loop
+async def test_the_peer_goes_in_the_middle(tmp_path: Path, how: str, where: str) -> None:
+    """What is whole stays; of what was not there is no trace."""
+    large = implicit(ct("1.2.3.2", size=100_000))
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2"])
+        assert await get.store("1.2.3.1") == 0
+        command = m.encode_message(store_request(2, "1.2.3.2"))
+        pdvs = message_pdvs(get.context_id, command, large, fragment=10000)
+        raw = b"".join(encode(PDataTF((pdv,))) for pdv in pdvs)
+        sizes = {"between objects": 0, "in a command": 40, "in a data set": 60_001}
+        await get.peer.send(raw[: sizes.get(where, len(raw) - 1)])
+        match how:
+            case "abort" if where in ("between objects",):
+                await get.peer.send(AAbort(0, 0))
+                await get.peer.drain_until_close()
+            case "abort" | "fin":
+                await get.peer.close()
+            case "rst":
+                await get.peer.reset()
+            case "silence":
+                await get.peer.drain_until_close()
+
+    timeouts = replace(QUIET, inactivity=0.2 if how == "silence" else 20)
+    result = await play(script, getting_into(tmp_path), timeouts=timeouts)
+    kinds: tuple[type[Exception], ...] = (AssociationAborted, ConnectionClosed)
+    assert isinstance(result.error, InactivityTimeout if how == "silence" else kinds)
+    assert [path.name for path in result.files] == ["1.2.3.1.dcm"]
+    assert len(files_below(tmp_path)) == 1
+    assert result.missing == ["1.2.3.2"]
+    assert not result.ok
+
+
+@on_each_loop
+async def test_the_total_timeout_cancels_and_keeps_what_came(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2"])
+        assert await get.store("1.2.3.1") == 0
+        cancel = await hear(get.peer, m.CCancelRQ)
+        assert cancel.message.message_id_being_responded_to == get.heard.message.message_id
+        await get.final(0xFE00, remaining=1, completed=1, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(TotalTimeout):
+                await client.get("SERIES", "1.2.3.1", directory=tmp_path)
+
+    await play(script, user, timeouts=replace(STEADY, total=0.5))
+    assert len(files_below(tmp_path)) == 1
+
+
+async def test_cancelled_in_the_middle_of_an_object(tmp_path: Path) -> None:
+    begun = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        data = implicit(ct("1.2.3.1", size=50_000))
+        command = m.encode_message(store_request(1, "1.2.3.1"))
+        pdvs = message_pdvs(get.context_id, command, data, fragment=10000)
+        await get.peer.send(*(PDataTF((pdv,)) for pdv in pdvs[:3]))
+        begun.set()
+        await hear(get.peer, m.CCancelRQ)
+        await get.peer.send(*(PDataTF((pdv,)) for pdv in pdvs[3:]))
+        await hear(get.peer, m.CStoreRSP)
+        await get.final(0xFE00, remaining=3, completed=1, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            task = asyncio.ensure_future(_await(client.get("SERIES", "1.2.3.1", directory=tmp_path)))
+            await begun.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    await play(script, user)
+    assert not [name for name in files_below(tmp_path) if not name.endswith(".dcm")]
+
+
+async def _await(something: Awaitable[Any]) -> Any:
+    return await something
+
+
+# --- what the peer sends that was not asked for
+
+
+async def test_an_object_after_the_end_of_the_get_is_not_kept(tmp_path: Path) -> None:
+    """The get's association is released at its end; what comes before the answer is let pass."""
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1") == 0
+        await get.final(completed=1, failed=0, warning=0)
+        await get.peer.expect(AReleaseRQ)
+        await get.send("1.2.3.2")
+        await get.peer.send(AReleaseRP())
+        await get.peer.expect_close()
+
+    async def user(client: Client) -> None:
+        async with client:
+            result = await client.get("SERIES", "1.2.3.1", directory=tmp_path)
+            assert result.ok
+            assert len(result.items) == 1
+
+    await play(script, user)
+    assert [Path(name).name for name in files_below(tmp_path)] == ["1.2.3.1.dcm"]
+
+
+async def test_an_object_on_an_association_that_asked_for_none() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CEchoRQ)
+        await say(peer, 1, store_request(1, sop_class=VERIFICATION), implicit(ct()))
+        assert (await hear(peer, m.CStoreRSP)).message.status == 0x0122
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            await client.echo()
+
+    await play(script, user)
+
+
+async def test_an_object_of_another_class_than_its_context(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1", sop_class=MR) == 0x0122
+        await get.final(0xA702, completed=0, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert not result.ok
+    assert files_below(tmp_path) == []
+
+
+async def test_an_object_on_a_context_that_was_not_accepted(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        get.context_id = 201
+        await get.send("1.2.3.1")
+        assert await get.peer.expect(AAbort) == AAbort(2, 6)
+        await get.peer.close()
+
+    with pytest.raises(AssociationAborted, match="context 201"):
+        await play(script, getting_into(tmp_path))
+    assert files_below(tmp_path) == []
+
+
+async def test_two_objects_interleaved(tmp_path: Path) -> None:
+    """A second command set in the middle of a data set is no way to send two at once."""
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        first = message_pdvs(
+            get.context_id,
+            m.encode_message(store_request(1, "1.2.3.1")),
+            implicit(ct(size=999)),
+            fragment=200,
+        )
+        await get.peer.send(PDataTF(tuple(first[:2])))
+        await get.peer.send(
+            PDataTF((PDV(get.context_id, True, True, m.encode_message(store_request(2, "1.2.3.2"))),))
+        )
+        assert await get.peer.expect(AAbort) == AAbort(2, 6)
+        await get.peer.close()
+
+    with pytest.raises(AssociationAborted, match="command"):
+        await play(script, getting_into(tmp_path))
+    assert files_below(tmp_path) == []
+
+
+# --- statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "counters"),
+    [
+        (0xA701, {}),
+        (0xA702, {"failed": 1}),
+        (0xA900, {}),
+        (0xC000, {}),
+        (0x0122, {}),
+        (0xFE00, {"remaining": 1}),
+        (0xB000, {"failed": 1, "completed": 0}),
+        (0xB000, {"warning": 1, "completed": 0}),
+        (0x0000, {}),  # success, and nothing came of what was expected
+    ],
+    ids=str,
+)
+async def test_a_get_that_is_no_success(tmp_path: Path, status: int, counters: dict[str, int]) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        await get.final(status, error_comment="why", **counters)  # type: ignore[arg-type]
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert result.status == status
+    assert result.comment == "why"
+    assert not result.ok
+    assert result.missing == ["1.2.3.1"]
+
+
+async def test_a_peer_without_c_get(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        from wire import GET, accept_as
+
+        answer = accept_as(IMPLICIT, refuse=[GET])
+        first, _ = await accepted(listener, answer=answer)
+        await planning(first, ["1.2.3.1"])
+        await first.answer_release()
+        peer, _ = await accepted(listener, answer=answer)
+        await peer.answer_release()
+
+    with pytest.raises(ContextNotAccepted, match=r"GET.*abstract syntax not supported"):
+        await play(script, getting_into(tmp_path))
+
+
+async def test_a_peer_without_c_find_is_asked_all_the_same(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        from wire import accept_as
+
+        answer = accept_as(IMPLICIT, refuse=[FIND])
+        first, _ = await accepted(listener, answer=answer)
+        await first.answer_release()
+        peer, request = await accepted(listener, answer=answer)
+        assert len(request.presentation_contexts) == 128
+        [context_id] = [c.context_id for c in request.presentation_contexts if c.abstract_syntax == CT]
+        get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
+        assert await get.store("1.2.3.1") == 0
+        await get.final(completed=1, failed=0, warning=0)
+        await peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert result.ok
+    assert result.expected is None
+
+
+# --- as data sets
+
+
+@on_each_loop
+async def test_data_sets_one_by_one() -> None:
+    uids = [f"1.2.3.{number}" for number in range(20)]
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, uids)
+        for uid in uids:
+            assert await get.store(uid) == 0
+        await get.final(completed=20, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Client) -> list[str]:
+        async with client:
+            found = [one async for one in client.get("SERIES", "1.2.3.1")]
+            assert all(one.file_meta.TransferSyntaxUID == IMPLICIT for one in found)
+            return [str(one.SOPInstanceUID) for one in found]
+
+    assert await play(script, user) == uids
+
+
+@pytest.mark.parametrize("taken", [1, DATASETS_AHEAD - 1, DATASETS_AHEAD + 3])
+@pytest.mark.parametrize("ahead", [0, DATASETS_AHEAD, 3 * DATASETS_AHEAD])
+@on_each_loop
+async def test_leaving_early_cancels_and_leaves_the_client_usable(taken: int, ahead: int) -> None:
+    """However many objects wait to be taken, and however many still come."""
+    left = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1"])
+        for number in range(taken + ahead):
+            await get.send(f"1.2.3.{number}")
+        await left.wait()
+        answers = 0
+        while True:
+            heard = await hear(get.peer)
+            if isinstance(heard.message, m.CCancelRQ):
+                break
+            answers += 1
+        for number in range(3):  # they were on their way
+            await get.send(f"1.2.4.{number}")
+        for _ in range(taken + ahead + 3 - answers):
+            await hear(get.peer, m.CStoreRSP)
+        await get.final(0xFE00, remaining=5, completed=taken + ahead + 3, failed=0, warning=0)
+        await get.peer.answer_release()
+        peer, _ = await accepted(listener)
+        await reply(peer, await hear(peer, m.CEchoRQ), 0)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            async with aclosing(aiter(client.get("SERIES", "1.2.3.1"))) as found:  # type: ignore[type-var]
+                for _ in range(taken):
+                    await anext(found)
+                left.set()
+            await client.echo()
+
+    await play(script, user, timeouts=replace(STEADY, cancel=8))
+
+
+@on_each_loop
+async def test_a_slow_taker_holds_the_peer() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        for number in range(DATASETS_AHEAD + 1):
+            assert await get.store(f"1.2.3.{number}") == 0
+        await get.send("1.2.4.1")  # not read until something has been taken
+        go.set()
+        assert (await hear(get.peer, m.CStoreRSP)).message.status == 0
+        await get.final(completed=DATASETS_AHEAD + 2, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    go = asyncio.Event()
+
+    async def user(client: Client) -> int:
+        async with client:
+            count = 0
+            async for _ in client.get("SERIES", "1.2.3.1"):
+                count += 1
+                if count == 1:
+                    await go.wait()
+                    assert client._associations[0].connection.reading_held
+            return count
+
+    assert await play(script, user) == DATASETS_AHEAD + 2
+
+
+@pytest.mark.parametrize("status", [0xA702, 0xC000, 0xB000])
+async def test_iterating_raises_a_failure_after_what_came(status: int) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2"])
+        assert await get.store("1.2.3.1") == 0
+        assert await get.store("1.2.3.2", BROKEN) == 0xC000
+        await get.final(status, completed=1, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Client) -> None:
+        got = []
+        async with client:
+            with pytest.raises(OperationFailed, match=f"{status:04X}H"):
+                async for one in client.get("SERIES", "1.2.3.1"):
+                    got.append(one)
+        assert len(got) == 1
+
+    await play(script, user)
+
+
+async def test_iterating_raises_what_ended_the_association() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1") == 0
+        await get.peer.send(AAbort(0, 0))
+        await get.peer.drain_until_close()
+
+    async def user(client: Client) -> None:
+        got = []
+        with pytest.raises(AssociationAborted):
+            async with client:
+                async for one in client.get("SERIES", "1.2.3.1"):
+                    got.append(one)
+        assert len(got) == 1
+
+    await play(script, user)
+
+
+# --- C-MOVE
+
+
+async def moving_script(
+    listener: ScriptedListener, finish: Callable[[ScriptedPeer, Said], Awaitable[None]]
+) -> None:
+    peer, _ = await accepted(listener)
+    await planning(peer, ["1.2.3.1"])
+    heard = await hear(peer, m.CMoveRQ)
+    assert heard.message.move_destination == "ELSEWHERE"
+    await finish(peer, heard)
+    await peer.answer_release()
+
+
+def moving_user(**how: Any) -> Callable[[Client], Awaitable[RetrieveResult]]:
+    async def user(client: Client) -> RetrieveResult:
+        async with client:
+            return await client.move("STUDY", "1.2.3", destination="ELSEWHERE", **how)
+
+    return user
+
+
+async def test_a_move_reports_what_the_peer_reported() -> None:
+    told = []
+
+    async def finish(peer: ScriptedPeer, heard: Said) -> None:
+        await reply(peer, heard, 0xFF00, remaining=2, completed=1, failed=0, warning=0)
+        failed = Dataset()
+        failed.FailedSOPInstanceUIDList = ["1.2.3.8", "1.2.3.9"]
+        await reply(peer, heard, 0xB000, failed, completed=1, failed=2, warning=0)
+
+    result = await play(
+        lambda listener: moving_script(listener, finish), moving_user(progress=lambda one: told.append(one))
+    )
+    assert (result.status, result.completed, result.failed) == (0xB000, 1, 2)
+    assert result.failed_uids == ["1.2.3.8", "1.2.3.9"]
+    assert not result.ok
+    assert (told[0].objects, told[0].objects_total) == (1, 3)
+
+
+@pytest.mark.parametrize("status", [0xA801, 0xA702, 0xA900, 0xFE00, 0x0000])
+async def test_the_final_status_of_a_move(status: int) -> None:
+    async def finish(peer: ScriptedPeer, heard: Said) -> None:
+        await reply(peer, heard, status, **({"completed": 1, "failed": 0} if not status else {}))
+
+    result = await play(lambda listener: moving_script(listener, finish), moving_user())
+    assert result.status == status
+    assert result.ok == (status == 0)
+
+
+async def test_a_failed_list_that_cannot_be_read() -> None:
+    async def finish(peer: ScriptedPeer, heard: Said) -> None:
+        await reply(peer, heard, 0xB000, BROKEN, completed=0, failed=2)
+
+    result = await play(lambda listener: moving_script(listener, finish), moving_user())
+    assert result.failed_uids == []
+    assert result.failed == 2
+
+
+async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Path) -> None:
+    """An object that names another move is refused; one that comes after the final response is awaited."""
+    port: list[int] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await planning(peer, ["1.2.3.1", "1.2.3.2"])
+        heard = await hear(peer, m.CMoveRQ)
+        assert heard.message.move_destination == "AIODICOM"
+        async with await ScriptedPeer.connect("127.0.0.1", port[0]) as sender:
+            await sender.associate([CT], called_ae="AIODICOM", calling_ae="THEM")
+
+            async def store(number: int, uid: str, ae: str | None, message_id: int | None) -> int:
+                request = store_request(
+                    number, uid, move_originator_ae=ae, move_originator_message_id=message_id
+                )
+                await say(sender, 1, request, implicit(ct(uid)))
+                return int((await hear(sender, m.CStoreRSP)).message.status)
+
+            mine = heard.message.message_id
+            assert await store(1, "1.2.3.9", "SOMEBODY", mine) == 0x0124
+            assert await store(2, "1.2.3.9", "AIODICOM", mine + 1) == 0x0124
+            assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0117
+            assert await store(4, "1.2.3.1", "AIODICOM", mine) == 0
+            await reply(peer, heard, 0, completed=2, failed=0, warning=0)
+            assert await store(5, "1.2.3.2", None, None) == 0
+            await sender.release()
+        await peer.answer_release()
+
+    async def user(client: Client) -> RetrieveResult:
+        import socket
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port.append(free.getsockname()[1])
+        async with Pacs(client.peer) as pacs:
+            return await pacs.move(
+                "STUDY", "1.2.3", directory=tmp_path, listen_host="127.0.0.1", listen_port=port[0], quiet=10
+            )
+
+    result = await play(script, user)
+    assert result.ok
+    assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
+    assert len(files_below(tmp_path)) == 2
+
+
+# --- before anything is sent
+
+
+@pytest.mark.parametrize(
+    ("level", "uid", "root", "words"),
+    [
+        ("SERIES", "not a uid", "PATIENT", "is no UID"),
+        ("SERIES", "../../etc", "PATIENT", "is no UID"),
+        ("STUDY", "1.2.*", "PATIENT", "is no UID"),
+        ("STUDY", "", "PATIENT", "is no UID"),
+        ("STUDY", "1." * 40 + "1", "PATIENT", "is no UID"),
+        ("IMAGE", ["1.2", "x"], "PATIENT", "'x' is no UID"),
+        ("IMAGE", [], "PATIENT", "no unique key"),
+        ("PATIENT", "P*", "PATIENT", "no single Patient ID"),
+        ("PATIENT", "P1", "STUDY", "not in the STUDY root"),
+        ("FRAME", "1.2", "PATIENT", "no such level"),
+        ("STUDY", "1.2", "FOREST", "no such root"),
+    ],
+)
+async def test_retrieves_refused_before_anything_is_sent(
+    level: str, uid: Any, root: str, words: str, tmp_path: Path
+) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(QueryError, match=words):
+                await client.get(level, uid, root=root, directory=tmp_path)
+            with pytest.raises(QueryError, match=words):
+                await client.move(level, uid, root=root, destination="X")
+
+    await play(script, user)
+
+
+async def test_nothing_of_a_patient_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        await get.store("1.2.3.1")
+        await get.store("1.2.3.2", implicit(ct("1.2.9.9")))
+        await get.store("1.2.3.3", implicit(ct("1.2.3.3", size=100))[:-10])
+        await get.send("1.2.3.4", implicit(ct("1.2.3.4")))
+        await get.peer.reset()
+
+    with caplog.at_level(logging.DEBUG):
+        await play(script, getting_into(tmp_path), timeouts=QUIET)
+    assert PATIENT not in caplog.text
+    assert "Zebedee" not in caplog.text
+
+
+@on_each_loop
+async def test_getting_over_tls(tmp_path: Path, tls_pair: TLSPair) -> None:
+    data = implicit(ct("1.2.3.1", size=3_000_000))
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        assert await get.store("1.2.3.1", data) == 0
+        await get.final(completed=1, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(
+        script,
+        getting_into(tmp_path),
+        server_tls=tls_pair.server,
+        client_tls=tls_pair.client,
+        host="localhost",
+    )
+    assert result.ok
+    assert result.files[0].read_bytes().endswith(data)

@@ -1,0 +1,537 @@
+"""C-STORE as a user: what is found, what is sent, and an outcome for every object whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client import (
+    AssociationAborted,
+    Client,
+    InactivityTimeout,
+    Progress,
+    StoredItem,
+    StoreReport,
+    TotalTimeout,
+)
+from aiodicom.client import outgoing as outgoing_module
+from aiodicom.dimse import messages as m
+from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
+from archive_objects import part10
+from conftest import TLSPair
+from peers.scripted import ScriptedListener, ScriptedPeer
+from wire import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MR,
+    STEADY,
+    VERIFICATION,
+    accept_as,
+    accepted,
+    ct,
+    hear,
+    on_each_loop,
+    play,
+    reply,
+    say,
+)
+
+
+def objects(folder: Path, count: int, syntax: str = IMPLICIT, **values: Any) -> list[Path]:
+    """Files 00.dcm, 01.dcm, ... of objects 1.2.3.0, 1.2.3.1, ..."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{number:02}.dcm" for number in range(count)]
+    for number, path in enumerate(paths):
+        path.write_bytes(part10(ct(f"1.2.3.{number}", **values), syntax))
+    return paths
+
+
+async def storage(
+    listener: ScriptedListener, answer: Any = None, info: UserInformation | None = None
+) -> ScriptedPeer:
+    """The association that stores: the client's first, for nothing, is let go."""
+    while True:
+        peer, request = await accepted(listener, answer=answer, user_information=info)
+        if any(c.abstract_syntax == VERIFICATION for c in request.presentation_contexts):
+            await peer.answer_release()
+            continue
+        return peer
+
+
+Storing = Callable[[Client], Any]
+
+
+def storing(source: Any, **how: Any) -> Callable[[Client], Any]:
+    async def user(client: Client) -> StoreReport:
+        async with client:
+            return await client.store(source, **how)
+
+    return user
+
+
+def uids(items: Iterable[StoredItem]) -> list[str]:
+    return [item.sop_instance_uid.rsplit(".", 1)[1] for item in items]
+
+
+# --- what goes out
+
+
+@on_each_loop
+async def test_files_go_out_byte_for_byte(tmp_path: Path) -> None:
+    paths = objects(tmp_path / "in", 3, size=50001)
+    received: dict[str, bytes] = {}
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for _ in paths:
+            heard = await hear(peer, m.CStoreRQ)
+            received[heard.message.affected_sop_instance_uid] = heard.data or b""
+            await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    told: list[Progress] = []
+    report = await play(script, storing(tmp_path / "in", progress=told.append))
+    assert report.ok
+    assert uids(report.stored) == ["0", "1", "2"]
+    for number, path in enumerate(paths):
+        assert path.read_bytes().endswith(received[f"1.2.3.{number}"])
+    assert told[0].objects == 0
+    assert (told[-1].objects, told[-1].objects_total, told[-1].failed) == (3, 3, 0)
+    assert told[-1].bytes == told[-1].bytes_total == report.bytes
+
+
+async def test_a_large_file_goes_out_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", 1000)
+    [path] = objects(tmp_path / "in", 1, size=5_000_001)
+    told: list[Progress] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        heard = await hear(peer, m.CStoreRQ)
+        assert path.read_bytes().endswith(heard.data or b"?")
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    report = await play(script, storing(path, progress=told.append))
+    assert report.ok
+    assert any(0 < one.bytes < one.bytes_total for one in told if one.bytes_total)
+
+
+async def test_a_data_set_in_memory() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, accept_as(EXPLICIT))
+        heard = await hear(peer, m.CStoreRQ)
+        assert heard.message.affected_sop_instance_uid == "1.2.3.9"
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    dataset = ct("1.2.3.9")
+    report = await play(script, storing(dataset))
+    assert report.ok
+    assert report.items[0].path is None
+
+
+async def test_each_transfer_syntax_has_a_context_of_its_own(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 1, IMPLICIT)
+    (tmp_path / "in" / "explicit.dcm").write_bytes(part10(ct("1.2.3.8"), EXPLICIT))
+    (tmp_path / "in" / "mr.dcm").write_bytes(part10(ct("1.2.3.9", SOPClassUID=MR), IMPLICIT))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, request = await accepted(listener)
+        await peer.answer_release()
+        peer, request = await accepted(listener, answer=lambda c: accept_as(c.transfer_syntaxes[0])(c))
+        proposed = {(c.abstract_syntax, *c.transfer_syntaxes) for c in request.presentation_contexts}
+        assert proposed == {(CT, IMPLICIT), (CT, EXPLICIT), (MR, IMPLICIT)}
+        for _ in range(3):
+            await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await peer.answer_release()
+
+    assert (await play(script, storing(tmp_path / "in"))).ok
+
+
+async def test_more_contexts_than_an_association_holds(tmp_path: Path) -> None:
+    for number in range(130):
+        dataset = ct(f"1.2.3.{number}", SOPClassUID=f"1.2.840.99999.{number}")
+        (tmp_path / f"{number:03}.dcm").write_bytes(part10(dataset, IMPLICIT))
+
+    async def script(listener: ScriptedListener) -> None:
+        for count in (128, 2):
+            peer = await storage(listener)
+            for _ in range(count):
+                await reply(peer, await hear(peer, m.CStoreRQ), 0)
+            await peer.answer_release()
+
+    report = await play(script, storing(tmp_path))
+    assert report.ok
+    assert len(report.items) == 130
+
+
+async def test_a_refused_context_fails_its_objects_only(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 2)
+    (tmp_path / "in" / "mr.dcm").write_bytes(part10(ct("1.2.3.9", SOPClassUID=MR), IMPLICIT))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, accept_as(IMPLICIT, refuse=[MR], result=3))
+        for _ in range(2):
+            await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path / "in"))
+    assert uids(report.stored) == ["0", "1"]
+    [failed] = report.failed
+    assert failed.status is None
+    assert "context refused: abstract syntax not supported" in (failed.error or "")
+    assert not report.ok
+
+
+# --- what is found
+
+
+async def test_a_folder_with_all_sorts_of_files(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    good = objects(folder, 3)
+    (folder / "notes.txt").write_text("not DICOM, and long enough to be looked at twice " * 10)
+    (folder / "empty").write_bytes(b"")
+    (folder / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(300))
+    cut = part10(ct("1.2.3.7", size=1000), EXPLICIT)
+    (folder / "truncated.dcm").write_bytes(cut[:-500])
+    (folder / "truncated meta.dcm").write_bytes(cut[:150])
+    (folder / "copy.dcm").write_bytes(good[0].read_bytes())
+    (folder / "sub").mkdir()
+    (folder / "sub" / "deep.dcm").write_bytes(part10(ct("1.2.3.5"), IMPLICIT))
+    (folder / "no uid.dcm").write_bytes(part10(ct("1.2.3.6"), IMPLICIT).replace(b"1.2.3.6", b"       "))
+    os.mkfifo(folder / "pipe")
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    unreadable = folder / "unreadable.dcm"
+    unreadable.write_bytes(good[0].read_bytes())
+
+    stored: list[str] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, lambda c: accept_as(c.transfer_syntaxes[0])(c))
+        for _ in range(5):
+            heard = await hear(peer, m.CStoreRQ)
+            stored.append(heard.message.affected_sop_instance_uid)
+            await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    def deny(path: object, *arguments: Any, **how: Any) -> int:
+        if isinstance(path, str | Path) and Path(path).name == "unreadable.dcm":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **how)  # type: ignore[arg-type]
+
+    real = os.open
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", deny)  # root may read whatever its mode is
+        report = await play(script, storing(folder))
+
+    assert {path.name for path, _ in report.skipped} == {"notes.txt", "empty", "image.png"}
+    assert all(why == "not DICOM" for _, why in report.skipped)
+    assert sorted(stored) == ["1.2.3.0", "1.2.3.0", "1.2.3.1", "1.2.3.2", "1.2.3.5"]
+    errors = {item.path.name: item.error or "" for item in report.failed if item.path}
+    assert errors.keys() == {"truncated.dcm", "truncated meta.dcm", "unreadable.dcm", "no uid.dcm"}
+    assert "truncated" in errors["truncated.dcm"]
+    assert errors["unreadable.dcm"] == "Permission denied"
+    assert {item.path.name for item in report.stored if item.path} >= {
+        "00.dcm", "01.dcm", "02.dcm", "copy.dcm", "deep.dcm",
+    }  # fmt: skip
+    assert not report.ok
+
+
+async def test_nothing_to_store(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path))
+    assert report.items == []
+    assert not report.ok  # nothing was stored, which nobody asked for
+
+
+async def test_a_path_that_is_not_there(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path / "nowhere"))
+    [item] = report.items
+    assert "No such file" in (item.error or "")
+
+
+async def test_a_file_that_changes_or_goes_while_it_is_stored(tmp_path: Path) -> None:
+    paths = objects(tmp_path / "in", 3)
+    real = outgoing_module.find_items
+
+    def found_then_changed(sources: Any) -> Any:
+        found = real(sources)
+        paths[0].write_bytes(paths[0].read_bytes()[:-20])
+        paths[1].unlink()
+        return found
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        heard = await hear(peer, m.CStoreRQ)
+        assert heard.message.affected_sop_instance_uid == "1.2.3.2"
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    import aiodicom.client.client as client_module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client_module, "find_items", found_then_changed)
+        report = await play(script, storing(tmp_path / "in"))
+    assert uids(report.stored) == ["2"]
+    assert ["changed" in (report.items[0].error or ""), "No such file" in (report.items[1].error or "")] == [
+        True,
+        True,
+    ]
+
+
+async def test_a_large_file_cut_while_it_goes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half an object cannot be taken back: the association is aborted and the report says why."""
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", 1000)
+    paths = objects(tmp_path / "in", 3, size=12_000_000)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        header = await peer.receive_bytes(6)
+        os.truncate(paths[0], 3_000_000)
+        rest, _ = await peer.drain_until_close()
+        assert header[0] == 4
+        assert rest.endswith(b"\x07\0\0\0\0\x04\0\0\0\0")
+
+    report_error = None
+
+    async def user(client: Client) -> None:
+        nonlocal report_error
+        with pytest.raises(AssociationAborted, match="became shorter") as caught:
+            async with client:
+                await client.store(tmp_path / "in")
+        report_error = caught.value
+
+    await play(script, user, timeouts=replace(STEADY, artim=0.1))
+    assert report_error is not None
+
+
+# --- what the peer answers
+
+
+async def test_an_outcome_for_every_status(tmp_path: Path) -> None:
+    good, warned = [0x0000], [0xB000, 0xB006, 0xB007, 0x0001]
+    failed = [0xA700, 0xA900, 0xC000, 0x0111, 0x0117, 0x0122, 0x0124]
+    statuses = good + failed + warned
+    objects(tmp_path / "in", len(statuses))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for status in statuses:
+            await reply(peer, await hear(peer, m.CStoreRQ), status, error_comment=f"c{status:04X}")
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path / "in"))
+    assert [item.status for item in report.items] == statuses
+    assert [item.comment for item in report.items] == [f"c{status:04X}" for status in statuses]
+    assert [item.status for item in report.warnings] == warned
+    assert [item.status for item in report.failed] == failed
+    assert [item.ok for item in report.items] == [status == 0 for status in statuses]
+    assert not report.ok
+    assert report.error is None
+    assert "A700H failure: refused: out of resources (cA700)" in str(report.items[1])
+
+
+@pytest.mark.parametrize("window", [0, 3], ids=["one at a time", "three at once"])
+@pytest.mark.parametrize("how", ["abort", "fin", "rst", "silence"])
+@on_each_loop
+async def test_the_peer_ends_it_after_some_objects(tmp_path: Path, how: str, window: int) -> None:
+    """Every object is in the report once: stored, sent and not answered, or not sent."""
+    count, answered = 10, 4
+    folder = tmp_path / "in"
+    objects(folder, count)
+    info = UserInformation(maximum_length=16384, async_operations=AsyncOperationsWindow(window, 1))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, info=info if window else None)
+        for number in range(answered):
+            heard = await hear(peer, m.CStoreRQ)
+            assert heard.message.affected_sop_instance_uid == f"1.2.3.{number}"
+            await reply(peer, heard, 0)
+        await hear(peer, m.CStoreRQ)
+        match how:
+            case "abort":
+                await peer.send(AAbort(0, 0))
+                await peer.drain_until_close()
+            case "fin":
+                await peer.close()
+            case "rst":
+                await peer.reset()
+            case "silence":
+                await peer.drain_until_close()
+
+    kinds = {"abort": AssociationAborted, "silence": InactivityTimeout}
+    window_asked = AsyncOperationsWindow(window, 1) if window else None
+    timeouts = replace(STEADY, artim=0.1, inactivity=0.2 if how == "silence" else 20)
+    report = await play(script, storing(folder), timeouts=timeouts, async_operations=window_asked)
+    assert isinstance(report.error, kinds.get(how, ConnectionClosed))
+    assert sorted(uids(report.items)) == [str(number) for number in range(count)]
+    assert uids(report.stored) == ["0", "1", "2", "3"]
+    by_uid = {item.sop_instance_uid.rsplit(".", 1)[1]: item.error or "" for item in report.failed}
+    assert by_uid["4"].startswith(("not answered", "not sent whole"))
+    assert by_uid["9"].startswith("not sent")
+    assert not report.ok
+
+
+async def test_an_abort_in_the_first_of_two_associations(tmp_path: Path) -> None:
+    """The objects of the association that was never opened are in the report too."""
+    for number in range(130):
+        dataset = ct(f"1.2.3.{number}", SOPClassUID=f"1.2.840.99999.{number}")
+        (tmp_path / f"{number:03}.dcm").write_bytes(part10(dataset, IMPLICIT))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await hear(peer, m.CStoreRQ)
+        await peer.send(AAbort(0, 0))
+        await peer.drain_until_close()
+
+    report = await play(script, storing(tmp_path))
+    assert isinstance(report.error, AssociationAborted)
+    assert len(report.items) == len(set(uids(report.items))) == 130
+    assert len(report.stored) == 1
+
+
+async def test_an_abort_before_the_first_answer_is_raised(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 3)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        await hear(peer, m.CStoreRQ)
+        await peer.send(AAbort(0, 0))
+        await peer.drain_until_close()
+
+    with pytest.raises(AssociationAborted):
+        await play(script, storing(tmp_path / "in"))
+
+
+async def test_the_total_timeout_in_the_middle(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 5)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for _ in range(2):
+            await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await hear(peer, m.CStoreRQ)
+        await peer.drain_until_close()
+
+    timeouts = replace(STEADY, total=0.3, cancel=0.1, artim=0.1)
+    report = await play(script, storing(tmp_path / "in"), timeouts=timeouts)
+    assert isinstance(report.error, TotalTimeout)
+    assert uids(report.stored) == ["0", "1"]
+    assert sorted(uids(report.items)) == ["0", "1", "2", "3", "4"]
+
+
+async def test_answers_out_of_order_within_a_window(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 6)
+    info = UserInformation(maximum_length=16384, async_operations=AsyncOperationsWindow(3, 1))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, info=info)
+        for _ in range(2):
+            heard = [await hear(peer, m.CStoreRQ) for _ in range(3)]
+            for one in reversed(heard):
+                last = int(one.message.affected_sop_instance_uid.rsplit(".", 1)[1])
+                await reply(peer, one, 0xC000 + last if last % 2 else 0)
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path / "in"), async_operations=AsyncOperationsWindow(3, 1))
+    assert [item.status for item in report.items] == [0, 0xC001, 0, 0xC003, 0, 0xC005]
+
+
+async def test_an_answer_in_the_middle_of_the_data_set(tmp_path: Path) -> None:
+    """A peer that refuses at once does not wait for the rest; the rest is sent all the same."""
+    objects(tmp_path / "in", 2, size=3_000_000)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for message_id in (1, 2):
+            await peer.receive_bytes(6)
+            response = m.CStoreRSP(message_id_being_responded_to=message_id, status=0xA700)
+            await say(peer, 1, response)
+            rest = await _skip_message(peer)
+            assert rest > 2_900_000
+        await peer.answer_release()
+
+    report = await play(script, storing(tmp_path / "in"))
+    assert [item.status for item in report.items] == [0xA700, 0xA700]
+
+
+async def _skip_message(peer: ScriptedPeer) -> int:
+    """Read to the last fragment of a data set, the first PDU's header having been read; bytes read."""
+    total = 0
+    header = b""
+    # the first PDU is the command set: its PDV length says how much is left of it
+    pdv = await peer.receive_bytes(6)
+    await peer.receive_bytes(int.from_bytes(pdv[:4], "big") - 2)
+    while True:
+        header = await peer.receive_bytes(12)
+        body = await peer.receive_bytes(int.from_bytes(header[2:6], "big") - 6)
+        total += len(body)
+        if header[11] == 2:
+            return total
+
+
+@on_each_loop
+async def test_storing_over_tls(tmp_path: Path, tls_pair: TLSPair) -> None:
+    paths = objects(tmp_path / "in", 3, size=300_000)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for path in paths:
+            heard = await hear(peer, m.CStoreRQ)
+            assert path.read_bytes().endswith(heard.data or b"?")
+            await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    report = await play(
+        script,
+        storing(tmp_path / "in"),
+        server_tls=tls_pair.server,
+        client_tls=tls_pair.client,
+        host="localhost",
+    )
+    assert report.ok
+
+
+async def test_cancelled_in_the_middle_of_an_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", 1000)
+    objects(tmp_path / "in", 1, size=30_000_000)
+    begun = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        await peer.receive_bytes(100_000)
+        begun.set()
+        rest, _ = await peer.drain_until_close()
+        assert rest.endswith(b"\x07\0\0\0\0\x04\0\0\0\0")
+
+    async def user(client: Client) -> None:
+        task = asyncio.create_task(storing(tmp_path / "in")(client))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    await play(script, user, timeouts=replace(STEADY, artim=0.1))
+
+
+def test_a_report_says_what_it_is() -> None:
+    report = StoreReport()
+    assert not report.ok
+    item = StoredItem(None, CT, "1.2.3", None, error="why")
+    assert str(item) == "1.2.3: not sent: why"
+    assert not item.stored
