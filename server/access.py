@@ -1,0 +1,88 @@
+"""Who may associate, and as whom."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+from ..client.tls import TLSInfo
+from ..pdu.types import AAssociateRJ, AAssociateRQ, Rejection, UserIdentityAC, UserIdentityRQ
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What is known of a peer that asks for an association."""
+
+    address: str
+    request: AAssociateRQ
+    tls: TLSInfo | None
+
+    @property
+    def calling_ae(self) -> str:
+        """The calling AE title."""
+        return self.request.calling_ae
+
+
+IdentityHook = Callable[[UserIdentityRQ, Caller], Awaitable[UserIdentityAC | AAssociateRJ | None]]
+"""Judges a user identity (PS3.7 D.3.3.7): an answer or None accepts, a rejection rejects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """None lets everyone pass.
+
+    called_ae: titles we go by. calling_ae: titles that may call. addresses: networks ("10.0.0.0/8") or
+    addresses they may call from. tls_subjects: subjects of client certificates, as `TLSInfo.peer_subject`
+    says them; needs a TLS context that asks for a certificate. identity: judges the user identity;
+    require_identity rejects a peer that offers none.
+    """
+
+    called_ae: Collection[str] | None = None
+    calling_ae: Collection[str] | None = None
+    addresses: Collection[str] | None = None
+    tls_subjects: Collection[str] | None = None
+    identity: IdentityHook | None = None
+    require_identity: bool = False
+
+    def __post_init__(self) -> None:
+        """See that the addresses are some. Raises ValueError."""
+        self._networks()
+
+    def check(self, caller: Caller) -> AAssociateRJ | None:
+        """The rejection for a caller, or None. The standard has no reason for an address or a certificate."""
+        if self.addresses is not None and not self._from_allowed(caller.address):
+            return Rejection.NO_REASON
+        if self.tls_subjects is not None and (
+            caller.tls is None or caller.tls.peer_subject not in self.tls_subjects
+        ):
+            return Rejection.NO_REASON
+        if self.called_ae is not None and caller.request.called_ae not in self.called_ae:
+            return Rejection.CALLED_AE_NOT_RECOGNIZED
+        if self.calling_ae is not None and caller.calling_ae not in self.calling_ae:
+            return Rejection.CALLING_AE_NOT_RECOGNIZED
+        if self.require_identity and caller.request.user_information.user_identity is None:
+            return Rejection.NO_REASON
+        return None
+
+    def _from_allowed(self, address: str) -> bool:
+        try:
+            found = ip_address(address.split("%")[0])
+        except ValueError:
+            return False
+        mapped = getattr(found, "ipv4_mapped", None)
+        return any((mapped or found) in network for network in self._networks())
+
+    def _networks(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(text, strict=False) for text in self.addresses or ()]
+
+
+def blank_title(request: AAssociateRQ) -> AAssociateRJ | None:
+    """AE titles that cannot be anybody's are rejected whoever may call (PS3.8 9.3.2)."""
+    for title, rejection in (
+        (request.called_ae, Rejection.CALLED_AE_NOT_RECOGNIZED),
+        (request.calling_ae, Rejection.CALLING_AE_NOT_RECOGNIZED),
+    ):
+        if not title or any(not " " <= c <= "~" or c == "\\" for c in title):
+            return rejection
+    return None

@@ -1,0 +1,222 @@
+"""The embedded archive as a service: what it stores, finds and sends, with its blocking work on threads."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+from pydicom.dataset import Dataset
+
+from ..client.provider import Refused
+from ..client.sinks import StoreSink
+from ..client.sop_classes import maybe_storage, storage_sop_classes
+from ..dimse import messages as m
+from ..dimse.contexts import UNCOMPRESSED, VERIFICATION, Supported
+from ..dimse.qr import Level, Root, find_model, get_model, move_model
+from ..pdu.types import AsyncOperationsWindow
+from .access import Access
+from .archive import Archive
+from .archive_find import Matches
+from .limits import ServerLimits
+from .listener import Server
+from .service import Destination, Instance, Match, RequestInfo, Service
+
+FETCH = 64
+"""Matches taken from the index in one go on a thread."""
+
+
+class ArchiveService(Service):
+    """Stores into, queries and retrieves from one `Archive`.
+
+    `destinations` are the application entities a C-MOVE may send to. `promiscuous` takes storage classes
+    the standard does not know (private ones) too.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        *,
+        ae_title: str = "ARCHIVE",
+        destinations: Mapping[str, Destination] | None = None,
+        promiscuous: bool = True,
+    ) -> None:
+        self.archive = archive
+        self.ae_title = ae_title
+        self.destinations = dict(destinations or {})
+        self._promiscuous = promiscuous
+
+    def supported(self) -> Supported:
+        """Verification, query/retrieve of both roots, and storage in any transfer syntax but deflated."""
+        syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
+        for root in (Root.PATIENT, Root.STUDY):
+            for model in (find_model, get_model, move_model):
+                syntaxes[model(root)] = UNCOMPRESSED
+        syntaxes.update((uid, ()) for uid in storage_sop_classes())
+        return Supported(
+            syntaxes,
+            any_scp_role=True,
+            accept_unknown=maybe_storage if self._promiscuous else None,
+        )
+
+    def store(self, info: RequestInfo) -> StoreSink:
+        """The archive's sink."""
+        request = info.message
+        assert isinstance(request, m.CStoreRQ)
+        return self.archive.sink(
+            sop_class_uid=request.affected_sop_class_uid,
+            sop_instance_uid=request.affected_sop_instance_uid,
+            transfer_syntax_uid=info.context.transfer_syntax,
+            calling_ae=info.calling_ae,
+        )
+
+    async def find(
+        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+    ) -> AsyncIterator[Match]:
+        """The archive's matches, fetched in batches on a thread."""
+        loop = asyncio.get_running_loop()
+        matches = await loop.run_in_executor(None, self._begin_find, root, level, identifier)
+        try:
+            while True:
+                batch = await loop.run_in_executor(None, lambda: list(islice(matches, FETCH)))
+                for dataset in batch:
+                    yield Match(dataset, matches.pending_status)
+                if len(batch) < FETCH:
+                    return
+        finally:
+            await asyncio.shield(loop.run_in_executor(None, matches.close))
+
+    def _begin_find(self, root: Root, level: Level, identifier: Dataset) -> Matches:
+        return self.archive.find(root, level, identifier, retrieve_ae=self.ae_title)
+
+    async def retrieve(
+        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+    ) -> Sequence[Instance]:
+        """The stored objects that an identifier names."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            None, self.archive.select, root, level, identifier
+        )
+        return [
+            Instance(
+                one.path,
+                one.sop_class_uid,
+                one.sop_instance_uid,
+                one.transfer_syntax_uid,
+                one.data_offset,
+                one.size,
+            )
+            for one in found
+        ]
+
+    async def destination(self, info: RequestInfo, ae_title: str) -> Destination | None:
+        """One of the configured destinations."""
+        return self.destinations.get(ae_title)
+
+
+class ArchiveServer:
+    """A listener over an archive of its own: `async with serve_archive(folder, ...) as server`."""
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        host: str | None = "127.0.0.1",
+        port: int = 11112,
+        ae_title: str = "ARCHIVE",
+        tls: ssl.SSLContext | None = None,
+        destinations: Mapping[str, Destination | tuple[str, int]] | None = None,
+        limits: ServerLimits | None = None,
+        access: Access | None = None,
+        durability: str = "fsync",
+        promiscuous: bool = True,
+        async_operations: AsyncOperationsWindow | None = None,
+    ) -> None:
+        self.directory = Path(directory)
+        self.ae_title = ae_title
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._destinations = {
+            name: one if isinstance(one, Destination) else Destination(*one)
+            for name, one in (destinations or {}).items()
+        }
+        self._limits = limits if limits is not None else ServerLimits()
+        self._access = access
+        self._durability = durability
+        self._promiscuous = promiscuous
+        self._async_operations = async_operations
+        self._archive: Archive | None = None
+        self._server: Server | None = None
+
+    async def __aenter__(self) -> ArchiveServer:
+        loop = asyncio.get_running_loop()
+        archive = await loop.run_in_executor(None, self._open)
+        service = ArchiveService(
+            archive, ae_title=self.ae_title, destinations=self._destinations, promiscuous=self._promiscuous
+        )
+        server = Server(
+            service,
+            tls=self._tls,
+            limits=self._limits,
+            access=self._access,
+            async_operations=self._async_operations,
+        )
+        try:
+            await server.start(self._host, self._port)
+        except BaseException:
+            await loop.run_in_executor(None, archive.close)
+            raise
+        self._archive, self._server = archive, server
+        return self
+
+    def _open(self) -> Archive:
+        return Archive(
+            self.directory,
+            durability="rename" if self._durability == "rename" else "fsync",
+            max_object_size=self._limits.max_object_size,
+            max_sequence_depth=self._limits.max_sequence_depth,
+        )
+
+    @property
+    def archive(self) -> Archive:
+        """The archive, while open."""
+        assert self._archive is not None
+        return self._archive
+
+    @property
+    def server(self) -> Server:
+        """The listener, while open."""
+        assert self._server is not None
+        return self._server
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self.server.port
+
+    async def serve_forever(self) -> None:
+        """Serve until cancelled or told to stop by SIGTERM or SIGINT; then drain."""
+        await self.server.serve_forever()
+
+    async def close(self, *, drain: float | None = None) -> None:
+        """Stop the listener, then close the archive. May be called again."""
+        server, self._server = self._server, None
+        archive, self._archive = self._archive, None
+        if server is not None:
+            await server.close(drain=drain)
+        if archive is not None:
+            await asyncio.get_running_loop().run_in_executor(None, archive.close)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close(drain=None if kind is None else 0)
+
+
+serve_archive = ArchiveServer
+"""``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``"""
+
+__all__ = ["ArchiveServer", "ArchiveService", "Refused", "serve_archive"]

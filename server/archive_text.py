@@ -1,0 +1,208 @@
+"""Values as text: of encoded objects on their way into the index, of identifiers, and back into data sets.
+
+Text is decoded by Specific Character Set (PS3.5 6.1.2); several values stay joined by backslashes. Bytes that
+do not fit the character set an object names become U+FFFD rather than a reason to refuse it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
+from typing import Any, Final, TypeAlias
+
+from pydicom import config
+from pydicom.charset import decode_bytes, python_encoding
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_sequence
+from pydicom.sequence import Sequence as DicomSequence
+from pydicom.tag import BaseTag, Tag
+
+__all__ = [
+    "Items",
+    "Value",
+    "charset_for",
+    "decode_items",
+    "decode_text",
+    "decode_value",
+    "encodings_of",
+    "key_value",
+    "make_element",
+]
+
+Items: TypeAlias = "list[dict[str, list[Any]]]"
+"""A sequence in the index: an item maps a tag (eight hex digits) to VR and value."""
+Value: TypeAlias = "str | Items"
+
+_DEFAULT: Final = "iso8859"
+_CHARSET_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
+_DELIMITERS: Final = {ord(char) for char in "\\\r\n\t\f"}
+_NAME_DELIMITERS: Final = _DELIMITERS | {ord("^"), ord("=")}
+_PLAIN: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UR", "UT"})
+_ESCAPE: Final = b"\x1b"
+_MAX_NESTING: Final = 8
+
+
+def encodings_of(charset: str) -> list[str]:
+    """Python codecs for a value of (0008,0005); unknown terms count as the default repertoire."""
+    return [_CODECS.get(_spelling(term), _DEFAULT) for term in charset.split("\\")]
+
+
+def _spelling(term: str) -> str:
+    return term.strip(" \0").upper().replace("-", " ").replace("_", " ")
+
+
+_CODECS: Final = {_spelling(term): codec for term, codec in python_encoding.items()}
+
+
+def decode_text(raw: bytes, encodings: Sequence[str], vr: str = "LO") -> str:
+    """Decode an element's bytes; padding is removed, backslashes stay. Never raises."""
+    if raw.isascii() and _ESCAPE not in raw:
+        text = raw.decode("ascii")
+    elif vr not in _CHARSET_VRS:
+        text = raw.decode("ascii", "replace")
+    elif _ESCAPE not in raw:
+        text = raw.decode(encodings[0], "replace")
+    else:
+        text = _decode_extended(raw, encodings, vr)
+    return text.replace("\0", "").rstrip(" ")
+
+
+def _decode_extended(raw: bytes, encodings: Sequence[str], vr: str) -> str:
+    try:
+        return decode_bytes(raw, encodings, _NAME_DELIMITERS if vr == "PN" else _DELIMITERS)
+    except (LookupError, ValueError):
+        return raw.decode(_DEFAULT)
+
+
+def decode_value(raw: bytes, vr: str, encodings: Sequence[str], big_endian: bool) -> str:
+    """The text of an element that is no sequence: numbers of binary VRs written out, "" for other bytes."""
+    form = _NUMBERS.get(vr)
+    if form is not None:
+        count = len(raw) // struct.calcsize("=" + form)
+        numbers = struct.unpack_from(f"{'>' if big_endian else '<'}{count}{form}", raw)
+        return "\\".join(map(str, numbers))
+    return "" if vr in _BINARY else decode_text(raw, encodings, vr)
+
+
+def decode_items(raw: bytes, encodings: Sequence[str], implicit: bool, big_endian: bool) -> Items:
+    """The items of an encoded sequence, binary elements and what lies deeper than eight levels left out.
+
+    A sequence that cannot be read has no items: it may still be stored, it just cannot be searched.
+    """
+    try:
+        sequence = read_sequence(BytesIO(raw), implicit, not big_endian, len(raw), list(encodings))
+        return items_of(sequence, encodings)
+    except (EOFError, OSError, ValueError, KeyError, NotImplementedError, struct.error, RecursionError):
+        return []
+
+
+def items_of(sequence: Iterable[Dataset], encodings: Sequence[str], depth: int = 0) -> Items:
+    """The items of a decoded sequence in the index's form."""
+    items: Items = []
+    for dataset in sequence:
+        item: dict[str, list[Any]] = {}
+        for tag in dataset.keys() if depth < _MAX_NESTING else ():
+            vr, value = key_value(dataset, tag, encodings, depth + 1)
+            if vr not in _BINARY and tag.element != 0:
+                item[f"{tag:08X}"] = [vr, value]
+        items.append(item)
+    return items
+
+
+def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: int = 0) -> tuple[str, Value]:
+    """VR and value of an element as the index holds it, whether pydicom has converted the element or not.
+
+    Raises:
+        ValueError, and what else pydicom raises: a sequence in it cannot be read.
+    """
+    element = dataset.get_item(tag)
+    vr = str(element.VR or "") if element is not None else ""
+    if not vr or vr == "UN":
+        vr = _dictionary_vr(tag) or vr or "UN"
+    vr = vr.partition(" ")[0]
+    if vr == "SQ":
+        return vr, items_of(dataset[tag].value or (), encodings, depth)
+    if isinstance(element, RawDataElement):
+        return vr, decode_value(element.value or b"", vr, encodings, not element.is_little_endian)
+    return vr, _text_of(element.value if element is not None else None)
+
+
+def _dictionary_vr(tag: BaseTag) -> str:
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
+
+
+def _text_of(value: object) -> str:
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return str(value).rstrip(" \0")
+    return "\\".join("" if one is None else str(one) for one in value)
+
+
+def make_element(tag: int, vr: str, value: Value) -> DataElement:
+    """Build an element of an answer; text that cannot be a value of its VR leaves the element empty."""
+    if isinstance(value, list):
+        return DataElement(Tag(tag), "SQ", DicomSequence([_item_dataset(item) for item in value]))
+    if vr in _PLAIN and "\\" not in value:
+        # a single text is what pydicom would make of it, at a fraction of the time
+        return DataElement(Tag(tag), vr, value, already_converted=True)
+    values: list[Any] = value.split("\\") if vr not in ("LT", "ST", "UT", "UR") else [value]
+    form = _NUMBERS.get(vr)
+    try:
+        if form is not None:
+            values = [float(one) if form in "fd" else int(one) for one in values if one]
+        if not value or not values:
+            return _empty_element(tag, vr)
+        content = values[0] if len(values) == 1 else values
+        return DataElement(Tag(tag), vr, content, validation_mode=config.IGNORE)
+    except (ValueError, TypeError, ArithmeticError):
+        return _empty_element(tag, vr)
+
+
+def _empty_element(tag: int, vr: str) -> DataElement:
+    return DataElement(Tag(tag), vr, empty_value_for_VR(vr))
+
+
+def _item_dataset(item: Mapping[str, list[Any]]) -> Dataset:
+    dataset = Dataset()
+    for name, (vr, value) in item.items():
+        tag = int(name, 16)
+        dataset[Tag(tag)] = make_element(tag, vr, value)
+    return dataset
+
+
+def charset_for(texts: Iterable[str], preferred: Iterable[str]) -> str:
+    """The (0008,0005) of an answer: "" for ASCII, else the first preferred set that can write it all.
+
+    Unicode (ISO_IR 192) when none can, as when an answer joins attributes of objects in different sets.
+    """
+    others = [text for text in texts if not text.isascii()]
+    if not others:
+        return ""
+    for charset in dict.fromkeys(preferred):
+        encodings = encodings_of(charset)
+        if charset and all(_encodes(text, encodings) for text in others):
+            return charset
+        if not charset and all(_encodes(text, [_DEFAULT]) for text in others):
+            return "ISO_IR 100"  # the repertoire its undeclared bytes were read with
+    return "ISO_IR 192"
+
+
+def _encodes(text: str, encodings: Sequence[str]) -> bool:
+    return all(any(_has(encoding, char) for encoding in encodings) for char in set(text))
+
+
+def _has(encoding: str, char: str) -> bool:
+    try:
+        char.encode(encoding)
+    except UnicodeError:
+        return False
+    return True

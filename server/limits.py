@@ -1,0 +1,70 @@
+"""What a server lets its peers take: every limit with its name, default and meaning.
+
+The command line makes a flag of each field; `help` is its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ..dimse.limits import SessionLimits
+from ..pdu.limits import PduLimits
+
+
+def _limit(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """Times in seconds, sizes in bytes; None switches a limit off."""
+
+    artim_timeout: float = _limit(
+        10.0,
+        "from the TCP accept, TLS handshake included, to the whole A-ASSOCIATE-RQ, however slowly bytes come;"
+        " and how long a peer may keep the connection after the association has ended",
+    )
+    idle_timeout: float | None = _limit(
+        300.0, "how long an association may stay open with nothing arriving and nothing running"
+    )
+    inactivity_timeout: float | None = _limit(
+        60.0, "how long nothing may move while a peer is to answer a sub-operation or to read what is sent"
+    )
+    pdu_timeout: float | None = _limit(60.0, "how long one PDU may take from its first byte to its last")
+    drain_timeout: float = _limit(10.0, "how long running requests may go on when the server is told to stop")
+    suboperation_timeout: float | None = _limit(
+        60.0, "how long a C-MOVE destination may take to connect, to answer the association and each object"
+    )
+    max_associations: int = _limit(2000, "associations at once; one more is rejected as transient")
+    max_associations_per_address: int | None = _limit(None, "associations at once from one peer address")
+    max_associations_per_ae: int | None = _limit(None, "associations at once from one calling AE title")
+    max_pending_connections: int = _limit(
+        500,
+        "connections at once without an association; one more is closed, or one whose association has ended",
+    )
+    max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
+    max_contexts: int = _limit(128, "presentation contexts of a request")
+    max_negotiation_items: int = _limit(
+        1024, "role selection and extended negotiation items of a request; one more is rejected"
+    )
+    max_pdu_length: int = _limit(131072, "bytes of a P-DATA-TF, as announced; 0 announces no limit")
+    max_command_length: int = _limit(65536, "bytes of a command set")
+    max_identifier_length: int = _limit(262144, "bytes of an identifier or another data set kept in memory")
+    max_identifier_elements: int = _limit(4096, "elements at the top level of such a data set")
+    max_object_size: int | None = _limit(None, "bytes of a stored object's data set")
+    max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
+    max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
+
+    def session(self) -> SessionLimits:
+        """The limits a session enforces itself."""
+        return SessionLimits(
+            pdu=PduLimits(associate_length=self.max_associate_length, maximum_length=self.max_pdu_length),
+            command_length=self.max_command_length,
+            outstanding_requests=self.max_outstanding_requests,
+        )
+
+    @classmethod
+    def describe(cls) -> dict[str, str]:
+        """What each limit means, by name."""
+        return {f.name: str(f.metadata["help"]) for f in fields(cls)}

@@ -1,0 +1,116 @@
+"""What a server offers: subclass `Service`, override what you perform."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..client.association import Association
+from ..client.provider import Refused
+from ..client.sinks import StoreSink
+from ..dimse import messages as m
+from ..dimse.contexts import VERIFICATION, Context, Supported
+from ..dimse.qr import Level, Root
+from ..dimse.status import PENDING
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class RequestInfo:
+    """A request being performed: on which association and context, from whom, and the message itself."""
+
+    association: Association
+    context: Context
+    message: m.Request
+    calling_ae: str
+    called_ae: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One answer to a query; FF01H says that some optional key is not supported."""
+
+    dataset: Dataset
+    status: int = PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One stored object to send: its file, and where in it the data set lies (bytes)."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a C-MOVE sends: `tls` is an SSL context for a secure connection."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a DIMSE-N request, or to one of another service."""
+
+    status: int = 0
+    dataset: Dataset | None = None
+    comment: str | None = None
+
+
+class Service:
+    """Everything a peer may ask; what is not overridden is refused.
+
+    Raise `Refused(status, comment)` to answer with a failure. Any other exception is logged and answered
+    with a processing failure; the server lives on. A C-CANCEL cancels the coroutine that performs.
+    `ae_title` is what a C-MOVE's sub-operations call as; empty, the title the requestor called us by.
+    """
+
+    ae_title: str = ""
+
+    def supported(self) -> Supported:
+        """The presentation contexts to accept."""
+        return Supported({VERIFICATION: ()})
+
+    async def echo(self, info: RequestInfo) -> int:
+        """C-ECHO: the status to answer."""
+        return 0
+
+    def store(self, info: RequestInfo) -> StoreSink:
+        """C-STORE: a sink, chosen without blocking before the data set arrives; the message is a CStoreRQ."""
+        raise Refused(0x0122, "storing is not offered here")
+
+    def find(self, info: RequestInfo, root: Root, level: Level, identifier: Dataset) -> AsyncIterator[Match]:
+        """C-FIND: the matches, best an async generator."""
+        raise Refused(0x0122, "queries are not offered here")
+
+    async def find_other(self, info: RequestInfo, identifier: Dataset) -> AsyncIterator[Match]:
+        """C-FIND of another information model (a worklist): the matches."""
+        raise Refused(0x0122, "this information model is not offered here")
+        yield
+
+    async def retrieve(
+        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+    ) -> Sequence[Instance]:
+        """C-GET and C-MOVE: the objects to send."""
+        raise Refused(0x0122, "retrieving is not offered here")
+
+    async def destination(self, info: RequestInfo, ae_title: str) -> Destination | None:
+        """C-MOVE: where an application entity is, None for one that is not known (A801H)."""
+        return None
+
+    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+        """DIMSE-N requests: `info.message` says which."""
+        raise Refused(0x0211, "not offered here")

@@ -1,0 +1,130 @@
+"""Synthetic objects for the archive's tests: data sets, their encodings, storing and finding them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aiodicom.dimse.qr import Root
+from aiodicom.imaging.part10 import encode_file_meta
+from aiodicom.server.archive import Archive, StoreOutcome
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_dataset
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+BIG = "1.2.840.10008.1.2.2"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def image(number: int = 1, *, study: str = "1.2.3", series: str | None = None, **values: Any) -> Dataset:
+    """A small CT image; `values` are further or other attributes by keyword, `None` removing one."""
+    series = series or f"{study}.1"
+    dataset = Dataset()
+    content = {
+        "SOPClassUID": CT,
+        "SOPInstanceUID": f"{series}.{number}",
+        "StudyInstanceUID": study,
+        "SeriesInstanceUID": series,
+        "PatientName": "Doe^Jane",
+        "PatientID": "P1",
+        "StudyDate": "20240131",
+        "StudyTime": "101500",
+        "Modality": "CT",
+        "InstanceNumber": number,
+        "Rows": 4,
+        "Columns": 6,
+    } | values
+    for keyword, value in content.items():
+        if value is not None:
+            setattr(dataset, keyword, value)
+    return dataset
+
+
+def encode(dataset: Dataset, syntax: str = EXPLICIT) -> bytes:
+    """Encode a data set in an uncompressed transfer syntax."""
+    file = DicomBytesIO()
+    file.is_little_endian = syntax != BIG
+    file.is_implicit_VR = syntax == IMPLICIT
+    write_dataset(file, dataset)
+    return file.getvalue()
+
+
+def sink_for(archive: Archive, dataset: Dataset, syntax: str = EXPLICIT, **changes: Any):
+    """A sink as a C-STORE request of that data set would open it."""
+    command = {
+        "sop_class_uid": str(dataset.SOPClassUID),
+        "sop_instance_uid": str(dataset.SOPInstanceUID),
+        "transfer_syntax_uid": syntax,
+        "calling_ae": "SENDER",
+    }
+    return archive.sink(**(command | changes))
+
+
+def store(
+    archive: Archive, dataset: Dataset, syntax: str = EXPLICIT, data: bytes | None = None, **changes: Any
+) -> StoreOutcome:
+    """Store a data set in fragments of 100 bytes."""
+    sink = sink_for(archive, dataset, syntax, **changes)
+    with memoryview(encode(dataset, syntax) if data is None else data) as view:
+        for start in range(0, len(view), 100):
+            sink.write(view[start : start + 100])
+    try:
+        return sink.commit_now()
+    finally:
+        sink.discard()
+
+
+def part10(dataset: Dataset, syntax: str = EXPLICIT) -> bytes:
+    """The data set as a file."""
+    meta = encode_file_meta(
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        transfer_syntax_uid=syntax,
+        implementation_class_uid="1.2.3",
+        implementation_version_name="TEST",
+    )
+    return meta + encode(dataset, syntax)
+
+
+def query(level: str | None, **keys: Any) -> Dataset:
+    """An identifier."""
+    identifier = Dataset()
+    if level is not None:
+        identifier.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(identifier, keyword, value)
+    return identifier
+
+
+def files_below(folder: Path) -> list[str]:
+    """Relative paths of all files below a folder, sorted."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def through_the_wire(identifier: Dataset, implicit: bool = True) -> Dataset:
+    """The identifier as it comes out of a P-DATA: with raw elements."""
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, implicit
+    write_dataset(file, identifier)
+    file.seek(0)
+    return read_dataset(file, implicit, True)
+
+
+def find(archive: Archive, root: Root, level: str, /, **keys: Any) -> list[Dataset]:
+    """All answers to a query, which are the same whether its elements came raw or not."""
+    identifier = query(level, **keys)
+    plain = list(archive.find(root, None, identifier))
+    for implicit in (True, False):
+        wired = archive.find(root, None, through_the_wire(identifier, implicit))
+        assert [one.to_json() for one in wired] == [one.to_json() for one in plain]
+    return plain
+
+
+def values(found: list[Dataset], keyword: str) -> list[str]:
+    """The values of a key over all answers, sorted."""
+    return sorted(str(one[keyword].value) for one in found)
