@@ -1,0 +1,84 @@
+"""Exit codes, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import IntEnum
+
+from ..client.errors import (
+    AssociationRejected,
+    ConnectFailed,
+    ContextNotAccepted,
+    NotDicom,
+    OperationFailed,
+    TimeoutExpired,
+)
+from ..client.tls import TLSConfigurationError
+from ..dimse.qr import QueryError
+from ..imaging.errors import ImagingError
+from ..pdu.errors import AiodicomError
+
+
+class Code(IntEnum):
+    """What the process ends with; docs/cli.md says the same."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NO_CONNECTION = 3
+    REJECTED = 4
+    ABORTED = 5
+    TIMEOUT = 6
+    NO_CONTEXT = 7
+    INTERRUPTED = 130
+
+
+MEANINGS: dict[Code, str] = {
+    Code.OK: "every response was a success and the association ended in order",
+    Code.FAILED: "the operation failed, or failed in part: a failure or warning status, objects missing",
+    Code.USAGE: "wrong usage: nothing was sent",
+    Code.NO_CONNECTION: "no connection: refused, unknown host, TLS, or the port speaks another protocol",
+    Code.REJECTED: "the association was rejected",
+    Code.ABORTED: "the association was aborted or lost, or the protocol broken",
+    Code.TIMEOUT: "a time limit ran out",
+    Code.NO_CONTEXT: "the peer accepted no presentation context for it",
+    Code.INTERRUPTED: "interrupted from the keyboard",
+}
+
+# The first class an error is an instance of decides; what is left of AiodicomError is the association's.
+_CODES: tuple[tuple[type[BaseException], Code], ...] = (
+    (QueryError, Code.USAGE),
+    (TLSConfigurationError, Code.USAGE),
+    (TimeoutExpired, Code.TIMEOUT),
+    (NotDicom, Code.NO_CONNECTION),
+    (ConnectFailed, Code.NO_CONNECTION),
+    (AssociationRejected, Code.REJECTED),
+    (ContextNotAccepted, Code.NO_CONTEXT),
+    (OperationFailed, Code.FAILED),
+    (AiodicomError, Code.ABORTED),
+    (ImagingError, Code.FAILED),
+    (sqlite3.Error, Code.FAILED),
+    (OSError, Code.FAILED),
+)
+
+
+def exit_code(error: BaseException) -> Code | None:
+    """The code an error ends the process with; None for a defect of ours, which deserves its traceback."""
+    for kind, code in _CODES:
+        if isinstance(error, kind):
+            return code
+    return None
+
+
+def sentence(error: BaseException) -> str:
+    """An error in one line, before `terminal.clean`."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, AiodicomError):
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    return str(error) or type(error).__name__
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The first error of a group of them; any other error is itself."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,111 @@
+"""``aiodicom find``: a query, its matches as a table, as tab-separated lines or as JSON lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from ..client.identifier import build_query
+from ..dimse.qr import Level, QueryError
+from . import output
+from .options import Target, peer_command
+from .terminal import say, show_table, tab_line
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+LEVEL = click.Choice([*(level.value for level in Level), "INSTANCE"], case_sensitive=False)
+ROOT = click.Choice(["PATIENT", "STUDY"], case_sensitive=False)
+
+SHOWN: dict[Level, tuple[str, ...]] = {
+    Level.PATIENT: ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    Level.STUDY: ("PatientName", "PatientID", "StudyDate", "StudyDescription", "StudyInstanceUID"),
+    Level.SERIES: ("Modality", "SeriesNumber", "SeriesDescription", "SeriesInstanceUID"),
+    Level.IMAGE: ("InstanceNumber", "SOPClassUID", "SOPInstanceUID"),
+}
+"""What is asked for when the user names no return keys."""
+
+
+@click.command()
+@peer_command(lines=True)
+@click.argument("matches", nargs=-1, metavar="[KEYWORD=VALUE]...")
+@click.option("--level", type=LEVEL, default="STUDY", show_default=True, help="What is looked for.")
+@click.option("--root", type=ROOT, default="PATIENT", show_default=True, help="The information model.")
+@click.option(
+    "--return",
+    "returned",
+    multiple=True,
+    metavar="KEYWORDS",
+    help="What to return beside the matching keys, with commas between; default: the usual keys.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Stop after so many matches.")
+def find(
+    target: Target,
+    matches: tuple[str, ...],
+    level: str,
+    root: str,
+    returned: tuple[str, ...],
+    limit: int | None,
+) -> None:
+    """Query HOST PORT: C-FIND for what matches every KEYWORD=VALUE.
+
+    Values may hold * and ?, date ranges (20240101-20241231) and lists of UIDs (with backslashes).
+    On a terminal matches come as a table, in a pipe as tab-separated lines, with --json as one object a line.
+    """
+    match = parse_pairs(matches)
+    keys = [key.strip() for text in returned for key in text.split(",") if key.strip()]
+    wanted = Level.parse(level)
+    keys = keys or [key for key in SHOWN[wanted] if key not in match]
+    build_query(wanted, root, match, keys)  # refuses a wrong one before anything is sent
+    columns = list(dict.fromkeys([*match, *keys]))
+    table = not target.json and sys.stdout.isatty()
+    rows: list[list[str]] = []
+
+    async def work() -> int:
+        count = 0
+        async with target.connect() as peer:
+            found = cast(
+                "AsyncGenerator[Dataset, None]", peer.find(wanted, match, keys, root=root, limit=limit)
+            )
+            async with aclosing(found) as answers:
+                async for answer in answers:
+                    count += 1
+                    _take(answer)
+        return count
+
+    def _take(answer: Dataset) -> None:
+        if target.json:
+            output.emit(output.dataset(answer), line=True)
+        elif table:
+            rows.append([output.cell(answer, column) for column in columns])
+        else:
+            if not rows:
+                rows.append(columns)
+                tab_line(columns)
+            tab_line(output.cell(answer, column) for column in columns)
+
+    try:
+        count = target.run(work())
+    finally:
+        if table and rows:
+            show_table(columns, rows)
+    if table:
+        say(f"{count} match" if count == 1 else f"{count} matches")
+
+
+def parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    """``KEYWORD=VALUE`` arguments as a mapping. Raises click.UsageError."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        keyword, sign, value = text.partition("=")
+        keyword = keyword.strip()
+        if not sign or not keyword:
+            raise click.UsageError(f"{text!r} is not of the form KEYWORD=VALUE")
+        if keyword in pairs:
+            raise QueryError(f"{keyword} is given twice")
+        pairs[keyword] = value
+    return pairs

@@ -1,0 +1,315 @@
+"""What every command that connects takes: whom, as whom, how protected, how long to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from ..client.association import Association
+from ..client.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
+from ..client.errors import AssociationAborted
+from ..client.provider import Provider
+from ..client.timeouts import Timeouts
+from ..client.tls import PROFILES, client_context, server_context
+from ..dimse.contexts import Proposal
+from ..pdu.types import UserIdentityRQ
+from ..server.pacs import Pacs
+from . import output
+from .exits import exit_code, first_cause
+from .fields import field_options, take_fields
+from .terminal import start_logging
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+PEM = click.Path(exists=True, path_type=Path)
+PORT = click.IntRange(1, 65535)
+TIMEOUT_SUFFIX = "_timeout"
+
+
+def ae_title(value: str) -> str:
+    """An AE title without padding: 1 to 16 printable ASCII characters, no backslash (PS3.5 6.2).
+
+    Raises click.BadParameter.
+    """
+    text = value.strip(" ")
+    if not (0 < len(text) <= 16 and text.isascii() and text.isprintable() and "\\" not in text):
+        raise click.BadParameter(
+            f"{value!r} is no AE title: 1 to 16 printable ASCII characters, no backslash"
+        )
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What every command takes: how to print, how much to log, on which loop to run."""
+
+    json: bool
+    progress: bool
+    loop: str
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a command's work to its end on the loop chosen."""
+        if self.loop != "asyncio":
+            try:
+                import uvloop
+            except ImportError:
+                if self.loop == "uvloop":
+                    work.close()
+                    raise click.UsageError("uvloop is not installed: pip install uvloop") from None
+            else:
+                return uvloop.run(work)
+        return asyncio.run(work)
+
+
+class _Watched(Pacs):
+    """Remembers its associations: how each ended is part of the exit code."""
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer)
+        self.opened: list[Association] = []
+
+    async def _open(self, proposals: list[Proposal], provider: Provider | None) -> Association:
+        association = await super()._open(proposals, provider)
+        self.opened.append(association)
+        return association
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Common):
+    """A peer as the options describe it."""
+
+    peer: Peer
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[Pacs, None]:
+        """A client, connected. Raises at the end when the peer answered a release with an abort."""
+        client = _Watched(self.peer)
+        async with client:
+            yield client
+        for association in client.opened:
+            error = association.error
+            if isinstance(error, AssociationAborted) and error.by_peer:
+                raise error
+
+
+def _chain(function: Any, options: list[Callable[[Any], Any]]) -> Any:
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+_LOOP = click.option(
+    "--loop",
+    type=click.Choice(["auto", "uvloop", "asyncio"]),
+    default="auto",
+    show_default=True,
+    help="The event loop; auto takes uvloop where it is installed.",
+)
+_VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    help="Log to stderr what happens on the network, twice for everything; never what data sets say.",
+)
+
+
+def _common_options(*, json: bool, progress: bool) -> list[Callable[[Any], Any]]:
+    options: list[Callable[[Any], Any]] = []
+    if json:
+        options.append(
+            click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
+        )
+    if progress:
+        options.append(
+            click.option(
+                "--progress/--no-progress",
+                "progress",
+                default=True,
+                help="Progress bars, where stderr is a terminal.",
+            )
+        )
+    return [*options, _LOOP, _VERBOSE]
+
+
+def _take_common(values: dict[str, Any], verbosity_default: int) -> dict[str, Any]:
+    start_logging(values.pop("verbose"), verbosity_default)
+    return {
+        "json": values.pop("as_json", False),
+        "progress": values.pop("progress", False),
+        "loop": values.pop("loop"),
+    }
+
+
+@contextmanager
+def _failure_as_json(wanted: bool) -> Iterator[None]:
+    """Print what takes the place of a result, when an error that is no defect of ours passes."""
+    try:
+        yield
+    except Exception as error:
+        cause = first_cause(error)
+        code = exit_code(cause)
+        if wanted and code is not None and not isinstance(cause, BrokenPipeError):
+            output.emit(output.failure(cause, code))
+        raise
+
+
+def local_command(
+    *, json: bool = True, progress: bool = False, log_level: int = 30
+) -> Callable[[Callable[..., Any]], Any]:
+    """The options of a command without a peer; its function gets a `Common` first."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            common = Common(**_take_common(values, log_level))
+            with _failure_as_json(common.json):
+                return function(common, **values)
+
+        return _chain(command, _common_options(json=json, progress=progress))
+
+    return decorate
+
+
+# --- A peer --------------------------------------------------------------------------------------
+
+_KEY_OPTIONS: list[Callable[[Any], Any]] = [
+    click.option("--key", type=PEM, help="Our private key (PEM), when it is not in the file of --cert."),
+    click.option("--cert", type=PEM, help="Our certificate (PEM) with its chain."),
+    click.option(
+        "--key-password", envvar="AIODICOM_KEY_PASSWORD", show_envvar=True, help="For an encrypted key."
+    ),
+    click.option(
+        "--tls-profile",
+        type=click.Choice(list(PROFILES)),
+        default="bcp195",
+        show_default=True,
+        help="Which secure connection profile of PS3.15 Annex B to keep to.",
+    ),
+]
+
+_PEER_OPTIONS: list[Callable[[Any], Any]] = [
+    click.argument("host"),
+    click.argument("port", type=PORT),
+    click.option(
+        "--calling",
+        type=ae_title,
+        metavar="TITLE",
+        default=DEFAULT_CALLING_AE,
+        show_default=True,
+        help="Our AE title; many peers answer only titles they know.",
+    ),
+    click.option(
+        "--called",
+        type=ae_title,
+        metavar="TITLE",
+        default=DEFAULT_CALLED_AE,
+        show_default=True,
+        help="The peer's AE title.",
+    ),
+    click.option(
+        "--tls/--no-tls", "tls", default=None, help="TLS; implied by --trusted, --cert and --no-verify-host."
+    ),
+    click.option(
+        "--trusted",
+        type=PEM,
+        help="File or folder of certificates to trust (PEM): the peer's authority, or its own. "
+        "Without it the system's are trusted.",
+    ),
+    *_KEY_OPTIONS,
+    click.option(
+        "--no-verify-host",
+        is_flag=True,
+        help="Take a trusted certificate whatever host it names (for peers reached by address).",
+    ),
+    click.option("--user", help="A user name to identify with (PS3.7 D.3.3.7)."),
+    click.option("--passcode", envvar="AIODICOM_PASSCODE", show_envvar=True, help="The passcode of --user."),
+    field_options(Timeouts, TIMEOUT_SUFFIX),
+]
+
+
+def peer_command(
+    *, json: bool = True, progress: bool = False, lines: bool = False
+) -> Callable[[Callable[..., Any]], Any]:
+    """HOST, PORT and the options of a connection; the function gets a `Target` first, then the rest.
+
+    `lines`: its JSON is one object a match, so a failure is told on stderr alone.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            common = _take_common(values, 30)
+            with _failure_as_json(common["json"] and not lines):
+                return function(Target(**common, peer=_take_peer(values)), **values)
+
+        return _chain(command, [*_PEER_OPTIONS, *_common_options(json=json, progress=progress)])
+
+    return decorate
+
+
+def _take_peer(values: dict[str, Any]) -> Peer:
+    """The peer that parameters describe, taken out of them."""
+    timeouts = take_fields(Timeouts, values, TIMEOUT_SUFFIX)
+    return Peer(
+        host=values.pop("host"),
+        port=values.pop("port"),
+        calling_ae=values.pop("calling"),
+        called_ae=values.pop("called"),
+        tls=_client_tls(values),
+        timeouts=timeouts,
+        user_identity=_identity(values.pop("user"), values.pop("passcode")),
+    )
+
+
+def _client_tls(values: dict[str, Any]) -> ssl.SSLContext | None:
+    wanted = values.pop("tls")
+    key, cert, trusted = values.pop("key"), values.pop("cert"), values.pop("trusted")
+    password, profile = values.pop("key_password"), values.pop("tls_profile")
+    no_host = values.pop("no_verify_host")
+    given = key or cert or trusted or no_host
+    if wanted is False and given:
+        raise click.UsageError("--no-tls goes with none of --key, --cert, --trusted and --no-verify-host")
+    if not (wanted or given):
+        return None
+    return client_context(key, cert, trusted, check_hostname=not no_host, profile=profile, password=password)
+
+
+def _identity(user: str | None, passcode: str | None) -> UserIdentityRQ | None:
+    if user is None:
+        return None
+    if passcode is None:
+        return UserIdentityRQ(1, user.encode())
+    return UserIdentityRQ(2, user.encode(), passcode.encode())
+
+
+# --- A server ------------------------------------------------------------------------------------
+
+
+def server_tls_options(function: F) -> F:
+    """The TLS options of a server; `take_server_tls` reads them."""
+    trusted = click.option(
+        "--trusted",
+        type=PEM,
+        help="File or folder of certificates (PEM): clients must show one that these vouch for.",
+    )
+    return cast(F, _chain(function, [trusted, *_KEY_OPTIONS]))
+
+
+def take_server_tls(values: dict[str, Any]) -> ssl.SSLContext | None:
+    """The context a server's parameters describe, taken out of them; None for a plain server."""
+    key, cert, trusted = values.pop("key"), values.pop("cert"), values.pop("trusted")
+    password, profile = values.pop("key_password"), values.pop("tls_profile")
+    if cert is None:
+        if key or trusted:
+            raise click.UsageError("TLS needs --cert, the server's certificate")
+        return None
+    return server_context(key, cert, trusted, profile=profile, password=password)

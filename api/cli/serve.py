@@ -1,0 +1,173 @@
+"""``aiodicom serve``: the embedded archive, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..client.tls import client_context
+from ..server import Access, serve_archive
+from ..server.limits import ServerLimits
+from ..server.service import Destination
+from .fields import field_options, take_fields
+from .options import Common, ae_title, local_command, server_tls_options, take_server_tls
+from .terminal import say
+
+
+def destination(value: str) -> tuple[str, tuple[str, int]]:
+    """``NAME=HOST:PORT``: an AE title that C-MOVE may send to, and its address. Raises click.BadParameter."""
+    title, _, address = value.partition("=")
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise click.BadParameter(f"{value!r} is not of the form NAME=HOST:PORT")
+    return ae_title(title), (host, int(port))
+
+
+def network(value: str) -> str:
+    """An address or a network. Raises click.BadParameter."""
+    try:
+        ip_network(value, strict=False)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--host", default="", help="The address to listen on; every one by default.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=11112, show_default=True, help="0 takes a free one."
+)
+@click.option(
+    "--ae-title", type=ae_title, metavar="TITLE", default="ARCHIVE", show_default=True, help="Our AE title."
+)
+@click.option(
+    "--destination",
+    "destinations",
+    type=destination,
+    metavar="NAME=HOST:PORT",
+    multiple=True,
+    help="An AE title that C-MOVE may send to, and its address; may be given several times.",
+)
+@click.option(
+    "--destination-tls",
+    is_flag=True,
+    help="Send to destinations over TLS, with --key, --cert and --trusted.",
+)
+@click.option("--only-called", is_flag=True, help="Answer to our own AE title alone; otherwise to any.")
+@click.option(
+    "--allow-calling",
+    type=ae_title,
+    metavar="TITLE",
+    multiple=True,
+    help="A calling AE title that may associate; every one may when none is given. May be repeated.",
+)
+@click.option(
+    "--allow-address",
+    type=network,
+    metavar="NETWORK",
+    multiple=True,
+    help="An address or network (10.0.0.0/8) that may connect. May be repeated.",
+)
+@click.option(
+    "--allow-subject",
+    multiple=True,
+    metavar="SUBJECT",
+    help='A client certificate\'s subject that may connect ("CN=scanner 1, O=Hospital"). May be repeated.',
+)
+@click.option(
+    "--durability",
+    type=click.Choice(["fsync", "rename"]),
+    default="fsync",
+    show_default=True,
+    help="fsync: what is answered with success survives a power failure; rename: a killed process only.",
+)
+@server_tls_options
+@field_options(ServerLimits)
+@local_command(json=False, log_level=logging.INFO)
+def serve(
+    common: Common,
+    directory: Path,
+    host: str,
+    port: int,
+    ae_title: str,
+    destinations: tuple[tuple[str, tuple[str, int]], ...],
+    destination_tls: bool,
+    only_called: bool,
+    allow_calling: tuple[str, ...],
+    allow_address: tuple[str, ...],
+    allow_subject: tuple[str, ...],
+    durability: str,
+    **values: Any,
+) -> None:
+    """Serve the archive in DIR: verification, storage, query, C-GET and C-MOVE.
+
+    Files are kept as received beside an index. SIGTERM or ^C lets running associations finish for a
+    while, then ends them.
+    """
+    limits = take_fields(ServerLimits, values)
+    key, cert, trusted = values["key"], values["cert"], values["trusted"]
+    outgoing = client_context(key, cert, trusted) if destination_tls else None
+    tls = take_server_tls(values)
+    if allow_subject and tls is None:
+        raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
+    access = Access(
+        called_ae=[ae_title] if only_called else None,
+        calling_ae=allow_calling or None,
+        addresses=allow_address or None,
+        tls_subjects=allow_subject or None,
+    )
+
+    async def work() -> None:
+        with _stop_signal() as stop:
+            server = serve_archive(
+                directory,
+                host=host or None,
+                port=port,
+                ae_title=ae_title,
+                tls=tls,
+                destinations={
+                    name: Destination(address, number, outgoing) for name, (address, number) in destinations
+                },
+                limits=limits,
+                access=access,
+                durability=durability,
+            )
+            async with server:
+                protection = "with TLS" if tls else "without TLS"
+                say(f"{ae_title} listens on port {server.port}, {protection}: {directory}")
+                sys.stdout.flush()
+                await stop.wait()
+
+    common.run(work())
+
+
+@contextmanager
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """An event that is set when the process is told to stop; told again, it stops at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def told() -> None:
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, told)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

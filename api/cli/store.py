@@ -1,0 +1,82 @@
+"""``aiodicom store``: files and folders to a peer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..client.results import StoreReport
+from . import output
+from .exits import Code, exit_code
+from .options import Target, peer_command
+from .terminal import complain, objects, progress_bar, say, size, speed
+
+_SHOWN = 20
+
+
+@click.command()
+@peer_command(progress=True)
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path)
+)
+def store(target: Target, paths: tuple[Path, ...]) -> int:
+    """Store files and whole folders: C-STORE to HOST PORT.
+
+    Objects go out byte for byte as they lie in their files. Files that are no DICOM are skipped and listed.
+    """
+
+    async def work() -> StoreReport:
+        with progress_bar("store", wanted=target.progress) as progress:
+            async with target.connect() as peer:
+                return await peer.store(paths, progress=progress)
+
+    report = target.run(work())
+    code = store_code(report)
+    if target.json:
+        output.emit(output.store_report(report))
+    else:
+        _show(report)
+    if report.error is not None:
+        complain(str(report.error))
+    elif code is not Code.OK:
+        complain(_complaint(report))
+    return code
+
+
+def store_code(report: StoreReport) -> Code:
+    """The exit code a report asks for."""
+    if report.ok and report.error is None:
+        return Code.OK
+    if report.error is not None:
+        return exit_code(report.error) or Code.FAILED
+    if report.items and all(
+        item.error and item.error.startswith("presentation context") for item in report.items
+    ):
+        return Code.NO_CONTEXT
+    return Code.FAILED
+
+
+def _show(report: StoreReport) -> None:
+    rate = speed(report.bytes, report.seconds)
+    say(f"stored {objects(len(report.stored))}, {size(report.bytes)} in {report.seconds:.1f} s ({rate})")
+    troubles = [str(item) for item in report.items if not item.ok]
+    skipped = [f"{path}: {reason}" for path, reason in report.skipped]
+    for title, lines in (("not stored, or with a warning", troubles), ("skipped", skipped)):
+        if lines:
+            say(f"{title}: {len(lines)}")
+        for line in lines[:_SHOWN]:
+            say(f"  {line}")
+        if len(lines) > _SHOWN:
+            say(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")
+
+
+def _complaint(report: StoreReport) -> str:
+    if not report.items:
+        return "there was nothing to store: no DICOM file was found"
+    parts = []
+    if report.failed:
+        parts.append(f"{len(report.failed)} of {objects(len(report.items))} not stored")
+    if report.warnings:
+        parts.append(f"{len(report.warnings)} stored with a warning")
+    return ", ".join(parts)

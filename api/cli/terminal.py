@@ -1,0 +1,198 @@
+"""Everything that is shown: nothing a peer or a file says reaches the terminal raw."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from ..client.results import Progress, ProgressCallback
+
+WIDE = 120
+"""Columns of a table that does not go to a terminal."""
+REDRAW = 0.05
+"""Seconds between two updates of a progress bar."""
+
+
+def clean(text: object) -> str:
+    """Text fit for a terminal, on one line: control and format characters become visible escapes."""
+    raw = str(text)
+    if raw.isprintable():
+        return raw
+    return "".join(_visible(sign) for sign in raw)
+
+
+def _visible(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    if unicodedata.category(sign) == "Zs":  # the spaces of other scripts
+        return sign
+    return sign.encode("unicode_escape").decode("ascii")
+
+
+def console(*, error: bool = False) -> Console:
+    """A console on stdout or stderr: what is printed on it is never markup."""
+    stream = sys.stderr if error else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
+
+
+def complain(text: str) -> None:
+    """One line of error on stderr."""
+    print(f"aiodicom: error: {clean(text)}", file=sys.stderr, flush=True)
+
+
+def say(text: str = "") -> None:
+    """One line on stdout."""
+    print(clean(text))
+
+
+def size(count: float) -> str:
+    """Bytes for people: ``11.5 MB``."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def speed(count: int, seconds: float) -> str:
+    """Bytes per second for people; empty when no time passed."""
+    return f"{size(count / seconds)}/s" if seconds > 0 else ""
+
+
+def short(text: str, length: int = 26) -> str:
+    """A long UID with its middle left out."""
+    return text if len(text) <= length else f"{text[: length - 12]}...{text[-9:]}"
+
+
+def objects(count: int) -> str:
+    """``1 object``, ``22 objects``."""
+    return f"{count} object" if count == 1 else f"{count} objects"
+
+
+# --- Tables --------------------------------------------------------------------------------------
+
+
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    indent: int = 0,
+    where: Console | None = None,
+) -> None:
+    """A drawn table; long values fold."""
+    target = console() if where is None else where
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    for column in columns:
+        table.add_column(Text(clean(column), style="bold"), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(clean("" if value is None else value)) for value in row))
+    target.print(Padding(table, (0, 0, 0, indent), expand=False))
+
+
+def tab_line(values: Iterable[object]) -> None:
+    """One tab-separated line on stdout, for other programs, at once."""
+    print("\t".join(clean("" if value is None else value) for value in values), flush=True)
+
+
+def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: int = 0, where: Console | None = None) -> None:
+    """Names and values, one a line; a value of None is left out."""
+    shown = [(clean(name), clean(value)) for name, value in pairs if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    target = console() if where is None else where
+    for name, value in shown:
+        line = Text(" " * indent)
+        line.append(f"{name:<{width}}", style="dim")
+        line.append(f"  {value}")
+        target.print(line, soft_wrap=True)
+
+
+# --- Progress ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallback | None]:
+    """A bar on stderr: objects, bytes, rate, time left. None, and silence, where stderr is no terminal."""
+    if not wanted or not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.fields[counted]}"),
+        TextColumn("{task.fields[amount]}"),
+        TextColumn("{task.fields[rate]}", style="cyan"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Bars(*columns, console=console(error=True), transient=False) as bars:
+        task = bars.add_task(clean(title), total=None, counted="", amount="", rate="")
+        started = time.monotonic()
+        last: Progress | None = None
+        drawn = 0.0
+
+        def draw(now: Progress) -> None:
+            by_bytes = now.bytes_total is not None
+            done = now.objects + now.failed
+            bars.update(
+                task,
+                completed=now.bytes if by_bytes else done,
+                total=now.bytes_total if by_bytes else now.objects_total,
+                counted=_counted(now),
+                amount=size(now.bytes),
+                rate=speed(now.bytes, time.monotonic() - started),
+            )
+
+        def update(now: Progress) -> None:
+            nonlocal last, drawn
+            last = now
+            moment = time.monotonic()
+            if moment - drawn >= REDRAW:
+                drawn = moment
+                draw(now)
+
+        yield update
+        if last is not None:
+            draw(last)
+
+
+def _counted(now: Progress) -> str:
+    total = "" if now.objects_total is None else f"/{now.objects_total}"
+    failed = f", {now.failed} failed" if now.failed else ""
+    return f"{now.objects}{total} objects{failed}"
+
+
+# --- Logging -------------------------------------------------------------------------------------
+
+
+class _CleanFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(clean(line) for line in super().format(record).split("\n"))
+
+
+def start_logging(verbosity: int, default: int = logging.WARNING) -> None:
+    """Log to stderr: `default` and up, one ``-v`` everything of note, two everything."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("aiodicom")
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+    logger.addHandler(handler)
+    logger.propagate = False
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building its font cache
+    logger.setLevel({0: default, 1: logging.INFO}.get(verbosity, logging.DEBUG))

@@ -1,0 +1,108 @@
+"""``aiodicom volume``: what volume a folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ..imaging.render import render_volume
+from ..imaging.volume import Volume
+from . import output
+from .options import Common, local_command
+from .terminal import say, show_pairs
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--series", metavar="UID", help="Take this series only.")
+@click.option(
+    "--png",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the three planes and all slices into a file.",
+)
+@click.option(
+    "--keep-gaps", is_flag=True, help="Take a stack with absent slices or uneven distances as it is."
+)
+@local_command()
+def volume(common: Common, folder: Path, series: str | None, png: Path | None, keep_gaps: bool) -> None:
+    """Show the volume that the images in FOLDER make: size, geometry, windows, and what was left out."""
+    found = Volume.from_files(folder, series_uid=series, on_gap="keep" if keep_gaps else "raise")
+    if png is not None:
+        render_volume(found, png)
+    if common.json:
+        output.emit({**volume_json(found), "png": png})
+        return
+    show_pairs(describe_volume(found))
+    if png is not None:
+        say(f"drawn into {png}")
+    for left in found.report.left_out:
+        say(f"left out {left.name}: {left.why}")
+
+
+def describe_volume(found: Volume) -> Iterator[tuple[str, object]]:
+    """A volume's properties, name by name."""
+    geometry = found.geometry
+    slices, rows, columns = found.voxels.shape
+    yield "modality", found.modality
+    yield "voxels", f"{columns} x {rows} x {slices} (columns x rows x slices), {found.voxels.dtype}"
+    yield "values", f"{found.voxels.min():g} to {found.voxels.max():g}"
+    yield "spacing", " x ".join(f"{value:.4g}" for value in found.voxel_spacing) + f" {found.spatial_units}"
+    yield "orientation", found.orientation
+    yield "normal", _vector(found.normal_vector)
+    yield "planes", ", ".join(found.plane_mapping) + " (column, row, slice held)"
+    yield "regular grid", "yes" if geometry.is_affine else "no"
+    yield "deviation", f"{found.report.deviation_mm:.3f} mm"
+    yield "shear angle", f"{geometry.shear_angle:.2f} degrees"
+    for number, line in enumerate(geometry.affine_crs[:3]):
+        words = ("(column, row, slice)", "to mm, LPS", "")[number]
+        yield "affine" if number == 0 else "", " ".join(f"{value:>9.4f}" for value in line) + f"   {words}"
+    yield "windows", _windows(found)
+    yield "series", found.series_uid
+    for assumption in found.report.assumptions:
+        yield "assumed", assumption
+
+
+def _vector(values: object) -> str:
+    return "(" + ", ".join(f"{float(value):.4f}" for value in values) + ")"  # type: ignore[attr-defined]
+
+
+def _windows(found: Volume) -> str:
+    centers, widths = found.window_centers, found.window_widths
+    if not centers:
+        return "none in the headers"
+    if len(set(zip(centers, widths, strict=True))) == 1:
+        return f"centre {centers[0]:g}, width {widths[0]:g}, all slices"
+    return (
+        f"one a slice: centre {min(centers):g} to {max(centers):g}, width {min(widths):g} to {max(widths):g}"
+    )
+
+
+def volume_json(found: Volume) -> dict[str, object]:
+    """A volume's properties as JSON; the voxels' order is (slice, row, column)."""
+    geometry = found.geometry
+    return {
+        "modality": found.modality,
+        "series_uid": found.series_uid,
+        "shape": list(found.voxels.shape),
+        "dtype": str(found.voxels.dtype),
+        "minimum": found.voxels.min(),
+        "maximum": found.voxels.max(),
+        "spatial_units": found.spatial_units,
+        "voxel_spacing": found.voxel_spacing,
+        "orientation": found.orientation,
+        "normal_vector": found.normal_vector,
+        "plane_mapping": found.plane_mapping,
+        "is_affine": geometry.is_affine,
+        "is_axes_aligned": geometry.is_axes_aligned,
+        "affine": geometry.affine,
+        "affine_crs": geometry.affine_crs,
+        "shear_angle": geometry.shear_angle,
+        "deviation_mm": found.report.deviation_mm,
+        "window_centers": found.window_centers,
+        "window_widths": found.window_widths,
+        "assumptions": found.report.assumptions,
+        "left_out": [{"name": left.name, "reason": left.why} for left in found.report.left_out],
+        "sources": [source._asdict() for source in found.sources],
+    }

@@ -1,0 +1,187 @@
+"""`aiodicom diagnose`: the step that fails, and the likely cause in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from aiodicom.client.connect import Peer
+from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
+from aiodicom.client.timeouts import Timeouts
+from aiodicom.client.tls import client_context
+from aiodicom.dimse.contexts import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from aiodicom.pdu import AAssociateRJ, AAssociateRQ
+from peers.scripted import ScriptedListener
+from wire import accept_as, accepted, hear, reply
+
+from .conftest import Files, Invoke, Served, serve, stop
+from .test_exit_codes import against
+
+SHORT = Timeouts(connect=5, association=5, inactivity=5, artim=0.2)
+
+
+def outcomes(found: Diagnosis) -> dict[str, str]:
+    return {step.name: step.outcome.value for step in found.steps}
+
+
+def failed(found: Diagnosis) -> tuple[str, str, str]:
+    """Name, text and advice of the one step that failed."""
+    (step,) = [step for step in found.steps if step.outcome is Outcome.FAILED]
+    return step.name, step.text, step.advice
+
+
+async def test_all_is_well(archive: Served) -> None:
+    found = await diagnose(Peer(host="127.0.0.1", port=archive.port))
+    assert found.ok
+    assert found.error is None
+    assert outcomes(found) == {
+        "name": "ok",
+        "tcp": "ok",
+        "tls": "skipped",
+        "association": "ok",
+        "contexts": "ok",
+        "echo": "ok",
+        "release": "ok",
+    }
+    accepted_classes = {answer.name for answer in found.contexts if answer.accepted}
+    assert any("CT Image Storage" in name for name in accepted_classes)
+    assert not all(answer.accepted for answer in found.contexts)
+    assert found.info is not None
+
+
+async def test_an_unknown_host() -> None:
+    name, text, advice = failed(await diagnose(Peer(host="nowhere.invalid", port=104, timeouts=SHORT)))
+    assert (name, "does not resolve" in text, "spelling" in advice) == ("name", True, True)
+
+
+async def test_nobody_listens(closed_port: int) -> None:
+    name, _, advice = failed(await diagnose(Peer(host="127.0.0.1", port=closed_port)))
+    assert name == "tcp"
+    assert "nothing listens on this port" in advice
+
+
+async def test_plain_on_a_tls_port(secure_archive: Served) -> None:
+    name, _, advice = failed(await diagnose(Peer(host="127.0.0.1", port=secure_archive.port, timeouts=SHORT)))
+    assert name == "association"
+    assert advice.startswith("TLS on one side only: the port speaks TLS")
+
+
+async def test_tls_on_a_plain_port(archive: Served, pem: Files) -> None:
+    tls = client_context(trusted=pem.trusted)
+    name, _, advice = failed(await diagnose(Peer(host="localhost", port=archive.port, tls=tls)))
+    assert name == "tls"
+    assert advice.startswith("TLS on one side only: the port speaks DICOM without TLS")
+
+
+async def test_an_authority_that_is_not_trusted(secure_archive: Served) -> None:
+    peer = Peer(host="localhost", port=secure_archive.port, tls=client_context())
+    name, _, advice = failed(await diagnose(peer))
+    assert name == "tls"
+    assert "--trusted" in advice
+
+
+async def test_a_certificate_for_another_name(tmp_path: Path, pem: Files) -> None:
+    served = serve(tmp_path, "--key", pem.client_key, "--cert", pem.client_cert)
+    try:
+        tls = client_context(trusted=pem.trusted)
+        found = await diagnose(Peer(host="localhost", port=served.port, tls=tls))
+    finally:
+        assert stop(served) == 0
+    name, _, advice = failed(found)
+    assert name == "tls"
+    assert "--no-verify-host" in advice
+
+
+async def test_our_certificate_is_missing(secure_archive: Served, pem: Files) -> None:
+    tls = client_context(trusted=pem.trusted)
+    found = await diagnose(Peer(host="localhost", port=secure_archive.port, tls=tls, called_ae="SECURE"))
+    assert not found.ok
+    _, text, advice = failed(found)
+    assert "certificate" in text + advice
+
+
+async def test_a_wrong_called_title(secure_archive: Served, pem: Files) -> None:
+    tls = client_context(pem.client_key, pem.client_cert, pem.trusted)
+    name, text, advice = failed(await diagnose(Peer(host="localhost", port=secure_archive.port, tls=tls)))
+    assert name == "association"
+    assert "called AE title not recognized" in text
+    assert advice.startswith("wrong AE title: the peer is not 'ANY-SCP'")
+
+
+async def test_a_caller_that_is_not_registered(tmp_path: Path) -> None:
+    served = serve(tmp_path, "--allow-calling", "SCANNER")
+    try:
+        found = await diagnose(Peer(host="127.0.0.1", port=served.port))
+    finally:
+        assert stop(served) == 0
+    name, _, advice = failed(found)
+    assert name == "association"
+    assert advice.startswith("caller not registered: the peer does not know 'AIODICOM'")
+
+
+async def test_a_peer_that_takes_verification_alone(invoke: Invoke) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()  # the TCP step
+        await peer.expect_close()
+        peer = await listener.next_connection()
+        assert len((await peer.expect(AAssociateRQ)).presentation_contexts) > 10
+        await peer.send(AAssociateRJ(1, 1, 1))
+        await peer.drain_until_close()
+        peer, request = await accepted(listener)
+        assert len(request.presentation_contexts) == 1
+        await reply(peer, await hear(peer), 0)
+        await peer.answer_release()
+
+    result = await against(script, invoke, "diagnose", "--json", "--artim-timeout", 0.2)
+    assert result.code == 0, result.err
+    steps = {step["name"]: step for step in result.json()["steps"]}
+    assert steps["association"]["outcome"] == "warning"
+    assert "only for verification alone" in steps["association"]["text"]
+
+
+async def test_a_refused_sop_class(invoke: Invoke) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()
+        await peer.expect_close()
+        peer, _ = await accepted(listener, answer=accept_as(IMPLICIT_VR_LITTLE_ENDIAN, refuse=[VERIFICATION]))
+        await peer.answer_release()
+
+    result = await against(script, invoke, "diagnose")
+    assert result.code == 7
+    assert "SOP class refused" in result.out
+    assert "Verification SOP Class" in result.error
+
+
+async def test_an_echo_that_is_not_allowed(invoke: Invoke) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()
+        await peer.expect_close()
+        peer, _ = await accepted(listener)
+        await reply(peer, await hear(peer), 0x0124)
+        await peer.answer_release()
+
+    result = await against(script, invoke, "diagnose")
+    assert result.code == 1
+    assert "0124H failure: not authorized" in result.error
+    assert "have our AE title given the right" in result.out
+
+
+def test_a_needed_class_is_a_failure_when_refused(invoke: Invoke, archive: Served) -> None:
+    worklist = "1.2.840.10008.5.1.4.31"
+    assert invoke("diagnose", "127.0.0.1", archive.port).code == 0
+    result = invoke("diagnose", "127.0.0.1", archive.port, "--need", worklist)
+    assert result.code == 7
+    assert "Modality Worklist" in result.error
+
+
+@pytest.mark.parametrize("json", [False, True])
+def test_the_exit_code_is_that_of_the_step(invoke: Invoke, closed_port: int, json: bool) -> None:
+    result = invoke("diagnose", "127.0.0.1", closed_port, *(["--json"] if json else []))
+    assert result.code == 3
+    if json:
+        found = result.json()
+        assert found["ok"] is False
+        assert found["error"]["type"] == "ConnectionRefused"
+        assert [step["outcome"] for step in found["steps"]] == ["ok", "failed"]
+    else:
+        assert "FAILED" in result.out
