@@ -1,0 +1,190 @@
+"""The soak and the chaos of `benchmarks/`: the ledger finds every difference, and both scripts run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from aiodicom.server import Archive
+from chaos import PATIENT, Mint, plans
+from ledger import KEPT_ASIDE, SUCCESS, Disk, Ledger, digest_of, read_disk
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# --- the ledger
+
+
+def agreeing() -> tuple[Ledger, Disk]:
+    """One object answered with success, another version of it kept aside, one never answered."""
+    ledger = Ledger()
+    for uid, version, status in (("1", "a", SUCCESS), ("1", "b", KEPT_ASIDE), ("2", "c", None)):
+        ledger.sent(uid, version)
+        ledger.answered(uid, version, status)
+    ledger.retrieved("1", "a")
+    return ledger, Disk({"1": ["a"], "2": ["c"]}, {("1", "b")}, {"1", "2"})
+
+
+def test_what_agrees_is_no_difference() -> None:
+    ledger, disk = agreeing()
+    assert ledger.compare(disk) == []
+    del disk.objects["2"]  # never answered: it may be there or not
+    disk.indexed.remove("2")
+    assert ledger.compare(disk) == []
+
+
+def lost(ledger: Ledger, disk: Disk) -> None:
+    del disk.objects["1"]
+
+
+def replaced(ledger: Ledger, disk: Disk) -> None:
+    disk.objects["1"] = ["b"]
+
+
+def half(ledger: Ledger, disk: Disk) -> None:
+    disk.objects["2"] = ["half of c"]
+
+
+def twice(ledger: Ledger, disk: Disk) -> None:
+    disk.objects["1"].append("a")
+
+
+def unknown(ledger: Ledger, disk: Disk) -> None:
+    disk.objects["3"] = ["d"]
+    disk.indexed.add("3")
+
+
+def not_indexed(ledger: Ledger, disk: Disk) -> None:
+    disk.indexed.remove("2")
+
+
+def only_indexed(ledger: Ledger, disk: Disk) -> None:
+    del disk.objects["2"]
+
+
+def both_succeed(ledger: Ledger, disk: Disk) -> None:
+    ledger.answered("1", "b", SUCCESS)
+
+
+def not_set_aside(ledger: Ledger, disk: Disk) -> None:
+    disk.conflicts.clear()
+
+
+def half_set_aside(ledger: Ledger, disk: Disk) -> None:
+    disk.conflicts.add(("1", "half of b"))
+
+
+def itself_set_aside(ledger: Ledger, disk: Disk) -> None:
+    disk.conflicts.add(("1", "a"))
+
+
+def stray(ledger: Ledger, disk: Disk) -> None:
+    disk.stray.append("incoming/.x.part")
+
+
+def refused(ledger: Ledger, disk: Disk) -> None:
+    ledger.answered("2", "c", 0xA700)
+
+
+def retrieved_otherwise(ledger: Ledger, disk: Disk) -> None:
+    ledger.retrieved("1", "half of a")
+
+
+def retrieved_unknown(ledger: Ledger, disk: Disk) -> None:
+    ledger.retrieved("3", "d")
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lost,
+        replaced,
+        half,
+        twice,
+        unknown,
+        not_indexed,
+        only_indexed,
+        both_succeed,
+        not_set_aside,
+        half_set_aside,
+        itself_set_aside,
+        stray,
+        refused,
+        retrieved_otherwise,
+        retrieved_unknown,
+    ],
+)
+def test_the_ledger_finds(happens: Callable[[Ledger, Disk], None]) -> None:
+    ledger, disk = agreeing()
+    happens(ledger, disk)
+    assert ledger.compare(disk)
+
+
+def test_a_disk_is_read_byte_by_byte(tmp_path: Path) -> None:
+    mint, ledger, folder = Mint(tmp_path / "templates"), Ledger(), tmp_path / "archive"
+    with Archive(folder) as archive:
+        for number, version in ((0, 0), (1, 0), (1, 1), (2, 0)):
+            path = tmp_path / "object.dcm"
+            path.write_bytes(mint.make(number, version))
+            uid = mint.sop_uid(number)
+            ledger.sent(uid, digest_of(path))
+            ledger.answered(uid, digest_of(path), archive.store_file(path).status)
+    assert ledger.counts["answered 0000H"] == 3
+    assert ledger.counts["answered 0111H"] == 1
+    assert ledger.compare(read_disk(folder, PATIENT)) == []
+    changed, gone = sorted(folder.glob("objects/*/*/*"))[:2]
+    data = bytearray(changed.read_bytes())
+    data[-1] ^= 1
+    changed.write_bytes(data)
+    gone.unlink()
+    found = ledger.compare(read_disk(folder, PATIENT))
+    assert {one.split(":")[0] for one in found} == {changed.stem, gone.stem}
+
+
+def test_objects_and_faults_are_those_of_their_numbers(tmp_path: Path) -> None:
+    first, second = Mint(tmp_path / "a"), Mint(tmp_path / "b")
+    assert first.make(7, 1) == second.make(7, 1) != first.make(7, 0)
+    assert [plans(5)(n) for n in range(20)] == [plans(5)(n) for n in range(20)]
+    assert plans(5)(3) != plans(6)(3)
+
+
+# --- the scripts
+
+
+@pytest.mark.slow
+def test_chaos_runs(tmp_path: Path) -> None:
+    printed = run(
+        "chaos.py", "--seconds", "2", "--clients", "3", "--kill", "1", "--seed", "4", "--place", str(tmp_path)
+    )
+    lines = dict(line.strip().rsplit("  ", 1) for line in printed.splitlines() if "  " in line.strip())
+    counts = {name.strip(): value for name, value in lines.items()}
+    assert counts["differences"] == "0"
+    assert int(counts["different objects sent"]) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_soak_runs() -> None:
+    pytest.importorskip("pynetdicom")
+    numbers = {"--idle": 4, "--active": 3, "--storing": 1, "--seconds": 0.3, "--pynetdicom-idle": 2}
+    printed = run("soak.py", *(str(part) for pair in numbers.items() for part in pair))
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    table = {tuple(row[:2]): row for row in rows}
+    assert table["asked for", "4"] == ["asked for", "4", "2"]
+    assert table["refused or failed", "0"] == ["refused or failed", "0", "0"]
+    assert float(table["3, as fast as they can", "4"][2]) > 0
+    assert "pynetdicom was given 2 idle associations at most" in printed
