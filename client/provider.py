@@ -143,9 +143,13 @@ class StoreTarget:
         if outcome is None:
             outcome = await self._commit()
         comment = outcome.comment[:64] or None
-        await self._association.respond(
-            self._context.context_id, m.make_response(self._request, outcome.status, error_comment=comment)
-        )
+        response = m.make_response(self._request, outcome.status, error_comment=comment)
+        try:
+            await self._association.respond(self._context.context_id, response)
+        except AiodicomError as error:
+            if self._association.usable:
+                raise
+            log.debug("a C-STORE that came during our release is not answered: %s", error)
 
     async def _commit(self) -> StoreOutcome:
         sink = self._sink
