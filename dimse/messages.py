@@ -22,6 +22,9 @@ class Priority:
     LOW = 0x0002
 
 
+_PRIORITIES = frozenset({Priority.MEDIUM, Priority.HIGH, Priority.LOW})
+
+
 class CommandRefused(Exception):
     """A command set that is whole but lacks what it must have: answered with a failure status.
 
@@ -389,6 +392,8 @@ def decode_message(data: bytes | bytearray | memoryview, noted: list[Deviation])
     for name, element, mandatory in _FIELDS[message_type]:
         if element in elements:
             values[name] = elements[element]
+            if element == c.PRIORITY and values[name] not in _PRIORITIES:
+                noted.append(Deviation("PS3.7 E.1", f"{message_type.__name__} with priority {values[name]}"))
         elif mandatory:
             _missing(message_type, element, elements)
         elif element in _ASSUMED and command_field in REQUESTS:

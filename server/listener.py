@@ -26,7 +26,7 @@ from ..client.errors import AssociationAborted, AssociationRejected, InactivityT
 from ..client.timeouts import Timeouts
 from ..client.tls import TLSInfo, connection_info, describe_tls_error
 from ..client.watchdog import Watch
-from ..dimse.contexts import Supported
+from ..dimse.contexts import Supported, least_window
 from ..dimse.session import Session
 from ..pdu.errors import LocalProtocolError
 from ..pdu.events import AssociateIndication
@@ -389,8 +389,8 @@ class Server:
         if asked is None or self._async_operations is None:
             return None
         return AsyncOperationsWindow(
-            _least(asked.invoked, self._async_operations.performed),
-            _least(asked.performed, self._async_operations.invoked),
+            least_window(asked.invoked, self._async_operations.performed),
+            least_window(asked.performed, self._async_operations.invoked),
         )
 
     def _ended(self, association: Association, sock: socket.socket, peer: str) -> None:
@@ -418,11 +418,6 @@ class Server:
 
 def _over(count: int, limit: int | None) -> bool:
     return limit is not None and count >= limit
-
-
-def _least(a: int, b: int) -> int:
-    """The smaller of two windows, 0 meaning no limit."""
-    return min(a, b) if a and b else a or b
 
 
 async def serve(
