@@ -37,6 +37,7 @@ from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
     Rejection,
+    SOPClassExtendedNegotiation,
     UserIdentityAC,
     UserInformation,
 )
@@ -376,6 +377,7 @@ class Server:
                 implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                 roles=supported.roles(request),
                 async_operations=self._window(asked.async_operations),
+                extended=self._extended(request),
                 user_identity_response=response,
             ),
         )
@@ -383,6 +385,18 @@ class Server:
             association.accept(answer)
         except LocalProtocolError:  # the peer's maximum length leaves no room for a message
             association.reject(Rejection.NO_REASON)
+
+    def _extended(self, request: AAssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
+        """The service's answers to an extended negotiation, of SOP classes that were asked about."""
+        asked = {one.sop_class_uid for one in request.user_information.extended}
+        if not asked:
+            return ()
+        try:
+            found = {one.sop_class_uid: one for one in self.service.extended(request)}
+        except Exception:
+            log.exception("answering an extended negotiation failed")
+            return ()
+        return tuple(one for uid, one in found.items() if uid in asked)
 
     def _window(self, asked: AsyncOperationsWindow | None) -> AsyncOperationsWindow | None:
         """What is granted of an asynchronous operations window; nothing unless the server was told to."""

@@ -15,6 +15,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Supported
 from ..dimse.qr import Level, Root
 from ..dimse.status import PENDING
+from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -83,6 +84,15 @@ class Service:
     def supported(self) -> Supported:
         """The presentation contexts to accept."""
         return Supported({VERIFICATION: ()})
+
+    def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
+        """The answers to an extended negotiation (PS3.7 D.3.3.5): one at most for each SOP class it names.
+
+        Asked when `request.user_information.extended` holds something, and not to wait. A SOP class that is
+        left out is served without extensions. Common extended negotiation has no answer; a later request
+        finds it as `info.association.session.request.user_information.common_extended`.
+        """
+        return ()
 
     async def echo(self, info: RequestInfo) -> int:
         """C-ECHO: the status to answer."""

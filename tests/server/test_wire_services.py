@@ -29,6 +29,8 @@ from aiodicom.pdu import (
     PDataTF,
     PresentationContextRQ,
     RoleSelection,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
     UserInformation,
     encode,
 )
@@ -938,6 +940,33 @@ async def test_roles_are_answered_as_granted() -> None:
         assert (await hear(peer, m.CStoreRSP)).message.status == 0x0122
         await say(peer, 1, store_request(2), b"1234")
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
+
+
+async def test_extended_negotiation_is_answered_by_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    """What was not asked is not answered; a service that fails answers nothing, and all goes on."""
+    asked = SOPClassExtendedNegotiation(FIND, b"\1\1")
+    common = SOPClassCommonExtendedNegotiation(CT, "1.2.840.10008.4.2", (MR,))
+    seen: list[AAssociateRQ] = []
+
+    class Extending(Plain):
+        def extended(self, request: AAssociateRQ) -> list[SOPClassExtendedNegotiation]:
+            seen.append(request)
+            if len(seen) > 1:
+                raise ValueError("a defect")
+            return [SOPClassExtendedNegotiation(FIND, b"\1\0"), SOPClassExtendedNegotiation(GET, b"\1")]
+
+    info = UserInformation(implementation_class_uid="1.2", extended=(asked,), common_extended=(common,))
+    async with serving(Extending()) as server:
+        for expected in ((SOPClassExtendedNegotiation(FIND, b"\1\0"),), ()):
+            async with calling(server, user_information=info) as peer:
+                assert peer.answer.user_information.extended == expected  # type: ignore[attr-defined]
+                assert peer.answer.user_information.common_extended == ()  # type: ignore[attr-defined]
+                assert await echo(peer) == 0
+                await peer.release()
+        async with calling(server) as peer:
+            await peer.release()
+    assert [request.user_information.common_extended for request in seen] == [(common,), (common,)]
+    assert "answering an extended negotiation failed" in caplog.text
 
 
 @pytest.mark.parametrize("length", [1, 7, 15])
