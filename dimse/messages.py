@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..pdu.errors import AbortReason, Deviation, RemoteProtocolError
 from . import command as c
 from .command import Value, decode_command, encode_command
+from .status import PENDING, PENDING_WARNING
 
 
 class Priority:
@@ -398,7 +399,11 @@ def decode_message(data: bytes | bytearray | memoryview, noted: list[Deviation])
             _missing(message_type, element, elements)
         elif element in _ASSUMED and command_field in REQUESTS:
             noted.append(Deviation("PS3.7 E.1", f"{message_type.__name__} without (0000,{element:04X})"))
-    return message_type(**values)
+    message = message_type(**values)
+    if isinstance(message, CFindRSP) and has_dataset is not (message.status in (PENDING, PENDING_WARNING)):
+        which = "final C-FIND-RSP with" if has_dataset else "pending C-FIND-RSP without"
+        noted.append(Deviation("PS3.7 9.3.2.2", f"a {which} a data set"))
+    return message
 
 
 def _missing(message_type: type[Message], element: int, elements: dict[int, Value]) -> None:

@@ -903,6 +903,18 @@ def test_a_store_without_priority_is_noted() -> None:
     assert ["(0000,0700)" in d.message for d in session.deviations] == [True]
 
 
+@pytest.mark.parametrize(
+    ("status", "has_dataset"), [(0xFF00, False), (0xFF01, False), (0, True), (0xFE00, True)]
+)
+def test_an_identifier_where_there_is_none_and_the_reverse_are_noted(status: int, has_dataset: bool) -> None:
+    session = open_session(requestor=True)
+    session.send(FIND_ID, QUERY)
+    session.send_data(b"1234", last=True)
+    response = CFindRSP(message_id_being_responded_to=3, status=status, has_dataset=has_dataset)
+    tell(session, [wire(FIND_ID, response)])
+    assert [d.clause for d in session.deviations] == ["PS3.7 9.3.2.2"]
+
+
 def test_a_priority_that_is_none_is_noted() -> None:
     session = open_session(requestor=False)
     tell(session, [wire(CT_ID, replace(STORE, priority=3))])
