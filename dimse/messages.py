@@ -427,7 +427,9 @@ def make_response(
     status: int,
     **values: Any,
 ) -> Response:
-    """The response to a request, with the SOP class and instance it names; `values` are further fields.
+    """The response to a request, with what it names (SOP class, instance, event or action type).
+
+    `values` are further fields, and come first.
 
     A UID of the peer's that is none and could not be sent is left out.
     """
@@ -438,6 +440,9 @@ def make_response(
         named = getattr(request, affected, None) or getattr(request, f"requested_{which}", None)
         if affected in names and named is not None and _can_be_sent(named):
             values.setdefault(affected, named)
+    for echoed in ("event_type_id", "action_type_id"):
+        if echoed in names:
+            values.setdefault(echoed, getattr(request, echoed))
     return kind(message_id_being_responded_to=request.message_id, status=status, **values)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..client.association import Association
 from ..client.provider import Refused
@@ -64,11 +64,16 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a DIMSE-N request, or to one of another service."""
+    """The answer to a DIMSE-N request, or to one of another service.
+
+    `fields`: what else the response holds, by the message's names: `affected_sop_instance_uid` of an N-CREATE
+    that left it to us, `attribute_identifier_list` of an N-SET, `offending_elements`, `error_id`.
+    """
 
     status: int = 0
     dataset: Dataset | None = None
     comment: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Service:

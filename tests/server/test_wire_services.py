@@ -175,6 +175,33 @@ async def test_generic_handlers_of_normalized_services() -> None:
         await say(peer, 3, action, identifier(PatientID="7"))
         answer = await hear(peer, m.NActionRSP)
         assert answer.dataset.PatientID == "7"
+        assert answer.message.action_type_id == 1
+
+
+async def test_what_a_normalized_response_can_hold() -> None:
+    """An instance the provider named, the attributes in question, offending elements (PS3.7 10.3)."""
+
+    class Normalized(Plain):
+        async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+            if isinstance(info.message, m.NCreateRQ):
+                return Reply(fields={"affected_sop_instance_uid": "1.2.99"})
+            return Reply(
+                0x0107,
+                fields={"attribute_identifier_list": (0x00100020,), "offending_elements": (0x00100010,)},
+            )
+
+    async with serving(Normalized()) as server, calling(server) as peer:
+        await say(peer, 3, m.NCreateRQ(message_id=1, affected_sop_class_uid=CT))
+        created = (await hear(peer, m.NCreateRSP)).message
+        assert (created.status, created.affected_sop_class_uid) == (0, CT)
+        assert created.affected_sop_instance_uid == "1.2.99"
+        change = m.NSetRQ(message_id=2, requested_sop_class_uid=CT, requested_sop_instance_uid="1.2.99")
+        await say(peer, 3, change, identifier(PatientID="7"))
+        changed = (await hear(peer, m.NSetRSP)).message
+        assert (changed.status, changed.affected_sop_instance_uid) == (0x0107, "1.2.99")
+        assert changed.attribute_identifier_list == (0x00100020,)
+        assert changed.offending_elements == (0x00100010,)
+        await peer.release()
 
 
 async def test_what_a_service_does_not_offer_is_refused() -> None:
