@@ -183,6 +183,7 @@ class RunningRequest:
         self.request = request
         self.cancelled = False  # the peer sent C-CANCEL
         self.cooperative = False  # the provider looks at `cancelled` itself and must not be cancelled
+        self.on_cancel: Callable[[], object] | None = None  # what a cooperative one waits for, ended early
         self.task: asyncio.Task[None] | None = None
         self._started = False
         self._answered = False
@@ -196,6 +197,8 @@ class RunningRequest:
             self.cancelled = True
             if self.task is not None and self._started and not self.cooperative:
                 self.task.cancel()
+            elif self.on_cancel is not None:
+                self.on_cancel()
 
     async def run(self, provider: Provider, data: bytes | None) -> None:
         """Have the provider perform it; see that it is answered, whatever happens."""

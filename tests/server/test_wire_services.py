@@ -925,6 +925,21 @@ async def test_a_move_cancelled_between_objects(tmp_path: Path) -> None:
         assert (message.remaining, message.completed, message.failed) == (2, 2, 0)
 
 
+@on_each_loop
+async def test_a_move_cancelled_while_its_destination_does_not_answer(tmp_path: Path) -> None:
+    async with ScriptedListener() as listener, mover(tmp_path, 4, listener.port) as (_, peer):
+        await say(peer, 1, move_request(), EVERYTHING)
+        destination = await listener.next_connection()
+        await destination.expect(AAssociateRQ)
+        await say(peer, 1, m.CCancelRQ(message_id_being_responded_to=7))
+        message = (await final_of(peer)).message
+        assert message.status == 0xFE00
+        assert (message.remaining, message.completed, message.failed) == (4, 0, 0)
+        assert await destination.expect(AAbort) == AAbort(0, 0)
+        await destination.close()
+        await echo_on(peer)
+
+
 async def test_a_mover_that_goes_ends_the_move(tmp_path: Path) -> None:
     async with ScriptedListener() as listener, mover(tmp_path, 4, listener.port) as (_, peer):
         await say(peer, 1, move_request(), EVERYTHING)
