@@ -122,9 +122,8 @@ class Part10Writer:
     `path` is taken relative to `dir_fd` when given; it is only the directory when `named` is false, and
     `commit` is then told the name. `look` is what `scan` will look for. Whoever opens a writer calls `commit`
     or `discard`, or uses it as a context, whose end discards what was not committed. `write` is for one
-    thread at a time;
-    `discard` may be called while another thread is inside `commit`, which ends in `FileNotFoundError`
-    unless it was through.
+    thread at a time; `discard` may be called while another thread is inside `commit`, which ends in
+    `FileNotFoundError` unless it was through.
 
     Raises `OSError` when the temporary file cannot be made, `UnsafeName` for values group 2 cannot hold, and
     `FileExistsError` at once, before a byte is received, when `path` exists and `overwrite` is false.
