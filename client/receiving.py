@@ -176,7 +176,7 @@ class FileSink:
         written = os.stat(self._writer.fileno()).st_size
         if os.stat(other).st_size != written:
             return False
-        return filecmp.cmp(self._writer.path_temporary, other, shallow=False)
+        return filecmp.cmp(self._writer.temporary, other, shallow=False)
 
 
 def _disk_failure(error: OSError) -> StoreOutcome:

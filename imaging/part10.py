@@ -125,6 +125,8 @@ class Part10Writer:
     thread at a time; `discard` may be called while another thread is inside `commit`, which ends in
     `FileNotFoundError` unless it was through.
 
+    temporary: where the bytes are until `commit` (relative to `dir_fd` when given).
+
     Raises `OSError` when the temporary file cannot be made, `UnsafeName` for values group 2 cannot hold, and
     `FileExistsError` at once, before a byte is received, when `path` exists and `overwrite` is false.
     """
@@ -135,12 +137,12 @@ class Part10Writer:
         "_lock",
         "_look",
         "_state",
-        "_temporary",
         "bytes_written",
         "data_offset",
         "dir_fd",
         "overwrite",
         "path",
+        "temporary",
         "transfer_syntax_uid",
     )
 
@@ -182,9 +184,9 @@ class Part10Writer:
                 raise UnsafeName(f"{str(path)[:200]!r} names no file")
             if not overwrite and _exists(self.path, dir_fd):
                 raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
-        self._temporary = os.path.join(directory, f".{secrets.token_hex(8)}.part")
+        self.temporary = os.path.join(directory, f".{secrets.token_hex(8)}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self._temporary, flags, 0o644, dir_fd=dir_fd)
+        self._fd = os.open(self.temporary, flags, 0o644, dir_fd=dir_fd)
         self._state = "open"  # then "committing", perhaps "unwanted", and "done"
         self._lock = threading.Lock()
         try:
@@ -192,11 +194,6 @@ class Part10Writer:
         except OSError:
             self.discard()
             raise
-
-    @property
-    def path_temporary(self) -> Path:
-        """Where the bytes are until `commit` (relative to `dir_fd` when given)."""
-        return Path(self._temporary)
 
     def fileno(self) -> int:
         """The open descriptor, for reading back what was written; raises `ValueError` once closed."""
@@ -292,7 +289,7 @@ class Part10Writer:
         return self.path
 
     def _publish(self) -> None:
-        source, target, at = self._temporary, os.fspath(self.path), self.dir_fd
+        source, target, at = self.temporary, os.fspath(self.path), self.dir_fd
         if self.overwrite:
             os.replace(source, target, src_dir_fd=at, dst_dir_fd=at)
             return
@@ -321,7 +318,7 @@ class Part10Writer:
             self._state = "done"
         self._close()
         try:
-            os.unlink(self._temporary, dir_fd=self.dir_fd)
+            os.unlink(self.temporary, dir_fd=self.dir_fd)
         except OSError:
             return  # gone already, with its directory: nothing stays, which is what was asked
 

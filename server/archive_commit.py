@@ -221,7 +221,7 @@ class Committer:
                 )
             if same:
                 return StoreOutcome(status.SUCCESS, path=stored.path)
-            self._files.set_aside(one.writer.path_temporary, one.writer.data_offset, uid)
+            self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
         except OSError as error:
             return outcome_of(error)
         _log.warning("SOP instance %s came with other content; the first stays, see conflicts", uid)
@@ -236,10 +236,10 @@ class Committer:
         try:
             self._files.announce([one.entry.path for one in new])
             for one in new:
-                folders |= self._files.publish(one.writer.path_temporary, one.entry.path)
+                folders |= self._files.publish(one.writer.temporary, one.entry.path)
                 published.append(one)
             self._files.sync_folders(folders)
-            self._index.add([one.entry for one in published], forget=vanished)
+            self._index.add([one.entry for one in published], forget=vanished, new=True)
         except (OSError, sqlite3.Error, ImagingError) as error:
             _log.error("%d objects could not be stored: %s", len(new), error)
             for one in published:

@@ -59,7 +59,7 @@ def test_pieces_become_a_file_that_pydicom_reads(tmp_path: Path, piece: int, dur
             out.write(memoryview(lent)[: len(part)])
         assert out.bytes_written == len(DATA)
         assert not target.exists()
-        assert out.path_temporary.name.startswith(".")
+        assert Path(out.temporary).name.startswith(".")
         assert out.commit(durability) == target
     assert os.listdir(tmp_path) == ["a.dcm"]
     assert target.read_bytes()[:128] == bytes(128)
@@ -127,7 +127,7 @@ def test_discard_is_silent_when_the_folder_is_gone(tmp_path: Path) -> None:
     folder = tmp_path / "sub"
     folder.mkdir()
     out = writer(folder / "a.dcm")
-    out.path_temporary.unlink()
+    Path(out.temporary).unlink()
     folder.rmdir()
     out.discard()
 
