@@ -118,11 +118,13 @@ class Client:
         self._used[association] = self._used.get(association, 0) + 1
         if provider is not None:
             self._private.add(association)
+        told = False
         try:
             yield association
             if provider is not None:
                 await association.release()
         except BaseException:
+            told = True
             if association.usable and self._used[association] == 1:
                 await association.settle()
                 if provider is not None:
@@ -134,7 +136,8 @@ class Client:
             if not self._used[association]:
                 del self._used[association]
             if not association.usable and association in self._associations:
-                self._associations.remove(association)
+                if told or association.error is None:  # else it is `close` that tells how it ended
+                    self._associations.remove(association)
                 await association.wait_closed()
 
     async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> Association:
