@@ -426,7 +426,10 @@ class Association:
         """The transport is gone."""
         if self._collision_timer is not None:
             self._collision_timer.cancel()
-        self._end(AssociationAborted("the connection closed", by_peer=True))
+        if self.connection.opening_missed:
+            self._end(AssociationTimeout("closed a connection: no whole A-ASSOCIATE-RQ came in time"))
+        else:
+            self._end(AssociationAborted("the connection closed", by_peer=True))
         self._closed.set()
         if self._on_gone is not None:
             self._on_gone()

@@ -59,8 +59,9 @@ class Owner(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """Runs one session over one transport and reports to `owner`.
 
-    `artim` is the ARTIM time; `opening` replaces it while the A-ASSOCIATE-RQ is awaited, for a listener
-    counts that from the TCP accept. `pdu_since` is when the PDU arriving now began, None between PDUs.
+    `artim` is the ARTIM time; `opening` is the loop's time until which the A-ASSOCIATE-RQ is awaited
+    instead, for a listener counts from the TCP accept; `opening_missed` tells that it did not come.
+    `pdu_since` is when the PDU arriving now began, None between PDUs.
     """
 
     def __init__(self, session: Session, owner: Owner, *, artim: float, opening: float | None = None) -> None:
@@ -68,6 +69,7 @@ class Connection(asyncio.BufferedProtocol):
         self.pdu_since: float | None = None
         self._pdu_number = 0
         self._opening = opening
+        self.opening_missed = False
         self.last_activity = 0.0
         self.bytes_received = 0
         self.lost_error: Exception | None = None
@@ -259,10 +261,11 @@ class Connection(asyncio.BufferedProtocol):
         self._artim_generation = upper.artim_generation
         if upper.artim_running:
             opening = self._opening if upper.state is State.STA2 else None
-            delay = self._artim if opening is None else opening
-            self._artim_timer = self._loop.call_later(delay, self._artim_expired)
+            when = self._loop.time() + self._artim if opening is None else opening
+            self._artim_timer = self._loop.call_at(when, self._artim_expired)
 
     def _artim_expired(self) -> None:
         self._artim_timer = None
+        self.opening_missed = self.session.upper.state is State.STA2
         self.session.upper.artim_expired()
-        self.flush()
+        self.drop()  # its time is up: nothing of TLS is waited for either

@@ -53,6 +53,11 @@ ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
 # What OpenSSL's server says to bytes that are no TLS: a fatal alert, "unexpected message" (RFC 8446 6.2).
 _TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x0a"
+_REJECTED_UNASKED = {
+    (one.source, one.reason)
+    for one in (Rejection.PROTOCOL_VERSION_NOT_SUPPORTED, Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED)
+}
+"""Rejections of the protocol itself: `_judge` is not asked."""
 
 
 class Server:
@@ -204,7 +209,7 @@ class Server:
             sock.setblocking(False)
             if self._tls is not None and not await self._speaks_tls(sock, peer, deadline):
                 return
-            association = made = self._association(sock, peer, deadline - self._loop.time())
+            association = made = self._association(sock, peer, deadline)
             self.associations.add(association)
             async with asyncio.timeout_at(deadline):
                 await self._loop.connect_accepted_socket(
@@ -262,7 +267,7 @@ class Server:
 
     # --- associations
 
-    def _association(self, sock: socket.socket, peer: str, opening: float) -> Association:
+    def _association(self, sock: socket.socket, peer: str, deadline: float) -> Association:
         limits = self.limits
         holder: list[Association] = []
         session = Session(
@@ -278,7 +283,7 @@ class Server:
             ),
             provider=Performer(self.service, limits, peer),
             identifier_length=limits.max_identifier_length,
-            opening=max(0.0, opening),
+            opening=deadline,
             on_indication=lambda event: self._asked(association, sock, peer, event),
             on_ended=lambda: self._ended(association, sock, peer),
             on_gone=lambda: self._gone(association),
@@ -311,12 +316,13 @@ class Server:
         else:
             refusal, why = blank_title(request), "an AE title that is none"
         if refusal is None:
-            why = "access"
             try:
-                refusal = self.access.check(Caller(peer, request, self._tls_info(association)))
+                caller = Caller(peer, request, self._tls_info(association))
+                refusal = self.access.check(caller)
+                why = "" if refusal is None else self.access.why(caller) or "access"
             except Exception:
                 log.exception("judging who may associate failed")
-                refusal = Rejection.NO_REASON
+                refusal, why = Rejection.NO_REASON, "judging it failed"
         if refusal is not None:
             self._logbook.note("rejected", peer, f"rejected an association: {why}")
         return refusal
@@ -333,7 +339,7 @@ class Server:
         if identity is not None and self.access.identity is not None:
             association.spawn(self._identify(association, peer, request))
         else:
-            self._answer(association, request, None)
+            self._answer(association, peer, request, None)
 
     async def _identify(self, association: Association, peer: str, request: AAssociateRQ) -> None:
         """Have the access hook judge the user identity, in bounded time."""
@@ -355,10 +361,10 @@ class Server:
             self._logbook.note("rejected", peer, "rejected an association: user identity")
             association.reject(verdict)
         else:
-            self._answer(association, request, verdict)
+            self._answer(association, peer, request, verdict)
 
     def _answer(
-        self, association: Association, request: AAssociateRQ, identity: UserIdentityAC | None
+        self, association: Association, peer: str, request: AAssociateRQ, identity: UserIdentityAC | None
     ) -> None:
         if association.session.state is not State.STA3:  # it has ended meanwhile
             return
@@ -381,7 +387,8 @@ class Server:
         )
         try:
             association.accept(answer)
-        except LocalProtocolError:  # the peer's maximum length leaves no room for a message
+        except LocalProtocolError as error:  # the peer's maximum length leaves no room for a message
+            self._logbook.note("rejected", peer, f"rejected an association: {error}")
             association.reject(Rejection.NO_REASON)
 
     def _window(self, asked: AsyncOperationsWindow | None) -> AsyncOperationsWindow | None:
@@ -406,7 +413,10 @@ class Server:
                 if not self._open[key]:
                     del self._open[key]
         error = association.error
-        if error is not None and not isinstance(error, AssociationRejected):  # a rejection is logged already
+        if isinstance(error, AssociationRejected):
+            if (error.source, error.reason) in _REJECTED_UNASKED:  # the others are logged with the reason why
+                self._logbook.note("rejected", peer, f"rejected an association: {error}")
+        elif error is not None:
             kind = type(error).__name__
             level = logging.INFO if isinstance(error, InactivityTimeout) else logging.WARNING
             self._logbook.note(kind, peer, str(error), level=level)
