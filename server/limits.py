@@ -41,7 +41,8 @@ class ServerLimits:
     max_associations_per_ae: int | None = _limit(None, "associations at once from one calling AE title")
     max_pending_connections: int = _limit(
         500,
-        "connections at once without an association; one more is closed, or one whose association has ended",
+        "connections at once without an association; for one more, one whose association has ended is closed,"
+        " or the oldest of the address that has most of them",
     )
     max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
     max_contexts: int = _limit(128, "presentation contexts of a request")

@@ -13,6 +13,7 @@ import signal
 import socket
 import ssl
 from collections import Counter
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -60,6 +61,25 @@ _REJECTED_UNASKED = {
 """Rejections of the protocol itself: `_judge` is not asked."""
 
 
+@dataclass(slots=True)
+class _Pending:
+    """A connection without an association, as far as it has come."""
+
+    sock: socket.socket
+    peer: str
+    accepted: float
+    task: asyncio.Task[None] | None = None
+    association: Association | None = None
+
+    def drop(self) -> None:
+        """Close it now."""
+        assert self.task is not None
+        if not self.task.done():
+            self.task.cancel()
+        elif self.association is not None:
+            self.association.connection.drop()
+
+
 class Server:
     """Serves one `Service` on one or more sockets. `async with` closes it, draining first."""
 
@@ -84,7 +104,7 @@ class Server:
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._pending: set[socket.socket] = set()  # connections without an association
+        self._pending: dict[socket.socket, _Pending] = {}  # without an association; oldest first
         self._open: Counter[str] = Counter()  # open associations by address and by AE title
         self._established: set[Association] = set()
         self._lingering: dict[Association, None] = {}  # ended, their connections still open; oldest first
@@ -180,29 +200,42 @@ class Server:
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             peer = str(address[0])
-            if not self._has_room():
-                self._logbook.note("flood", peer, "closed a connection: too many without an association")
+            if not self._make_room():
                 sock.close()
                 continue
-            self._pending.add(sock)
-            task = self._loop.create_task(self._begin(sock, peer, self._loop.time()))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            waiting = self._pending[sock] = _Pending(sock, peer, self._loop.time())
+            waiting.task = self._loop.create_task(self._begin(waiting))
+            self._connecting.add(waiting.task)
+            waiting.task.add_done_callback(self._connecting.discard)
+            # `sock_accept` gives way to nobody while connections wait to be accepted; and a task that is
+            # cancelled before it has begun would not close its socket.
+            await asyncio.sleep(0)
 
-    def _has_room(self) -> bool:
-        """Whether one more connection without an association fits: what has ended and lingers makes room."""
+    def _make_room(self) -> bool:
+        """See that one more connection without an association fits.
+
+        What has ended and lingers goes first, then the oldest of the address that has most of them: who opens
+        connections and says nothing must not keep others out. False when the limit lets none in at all.
+        """
         if len(self._pending) + len(self._lingering) < self.limits.max_pending_connections:
             return True
-        if not self._lingering:
+        if self._lingering:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.connection.drop()
+            return True
+        if not self._pending:
             return False
-        oldest = next(iter(self._lingering))
-        del self._lingering[oldest]
-        oldest.connection.drop()
+        [(crowd, _)] = Counter(one.peer for one in self._pending.values()).most_common(1)
+        sock = next(sock for sock, one in self._pending.items() if one.peer == crowd)
+        self._pending.pop(sock).drop()
+        self._logbook.note("flood", crowd, "closed a connection: too many without an association")
         return True
 
-    async def _begin(self, sock: socket.socket, peer: str, accepted: float) -> None:
+    async def _begin(self, waiting: _Pending) -> None:
         """From the TCP accept to the association's first byte: TLS, in a task of its own and in time."""
-        deadline = accepted + self.limits.artim_timeout
+        sock, peer = waiting.sock, waiting.peer
+        deadline = waiting.accepted + self.limits.artim_timeout
         association: Association | None = None
         begun = False
         try:
@@ -211,6 +244,7 @@ class Server:
                 return
             association = made = self._association(sock, peer, deadline)
             self.associations.add(association)
+            waiting.association = association
             async with asyncio.timeout_at(deadline):
                 await self._loop.connect_accepted_socket(
                     lambda: made.connection,
@@ -228,7 +262,7 @@ class Server:
             self._logbook.note("connection", peer, f"a connection failed: {error}")
         finally:
             if not begun:
-                self._pending.discard(sock)
+                self._pending.pop(sock, None)
                 if association is None:
                     sock.close()  # else it is the transport's, which closes it
                 else:
@@ -331,7 +365,7 @@ class Server:
         self, association: Association, sock: socket.socket, peer: str, event: AssociateIndication
     ) -> None:
         request = event.request
-        self._pending.discard(sock)
+        self._pending.pop(sock, None)
         self._established.add(association)
         self._open[f"address {peer}"] += 1
         self._open[f"ae {request.calling_ae}"] += 1
@@ -402,7 +436,7 @@ class Server:
 
     def _ended(self, association: Association, sock: socket.socket, peer: str) -> None:
         """An association is over; its connection may still be closing."""
-        self._pending.discard(sock)
+        self._pending.pop(sock, None)
         self._lingering[association] = None
         if association in self._established:
             self._established.discard(association)

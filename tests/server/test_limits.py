@@ -123,24 +123,49 @@ async def test_max_associations_per_ae() -> None:
 
 
 @on_each_loop
-async def test_max_pending_connections(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_max_pending_connections(
+    secure: bool, tls_pair: TLSPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections that say nothing make room for others, the oldest first, and are closed."""
     limits = replace(LONG, max_pending_connections=5)
-    async with serving(limits=limits) as server, AsyncExitStack() as stack, bystander(server):
+    tls = tls_pair.client if secure else None
+    async with (
+        serving(limits=limits, tls=tls_pair.server if secure else None) as server,
+        AsyncExitStack() as stack,
+        bystander(server, tls=tls),
+    ):
         silent = [
             await stack.enter_async_context(await ScriptedPeer.connect("127.0.0.1", server.port))
-            for _ in range(5)
+            for _ in range(15)
         ]
-        async with asyncio.timeout(PATIENCE):
-            while len(server._pending) < 5:
-                await asyncio.sleep(0)
-        for _ in range(10):
-            extra = await ScriptedPeer.connect("127.0.0.1", server.port)
-            await extra.drain_until_close()
-            await extra.close()
-        await silent[0].associate()  # one of the five becomes an association, and there is room
+        for peer in silent[:10]:
+            await peer.drain_until_close()
+        assert len(server._pending) == 5
+        async with bystander(server, tls=tls):
+            pass
+        await silent[10].expect_close()
+        assert len(server._pending) == 4
+    assert len([one for one in caplog.records if "too many without" in one.getMessage()]) == 1
+
+
+async def test_a_flood_from_one_address_takes_no_room_from_another() -> None:
+    limits = replace(LONG, max_pending_connections=5)
+    async with serving(limits=limits) as server, AsyncExitStack() as stack:
+        other = await ScriptedPeer.connect("127.0.0.1", server.port, local_address="127.0.0.2")
+        await stack.enter_async_context(other)
+        for _ in range(20):
+            await stack.enter_async_context(await ScriptedPeer.connect("127.0.0.1", server.port))
         async with bystander(server):
             pass
-    assert len([one for one in caplog.records if "too many without" in one.getMessage()]) == 1
+        await other.associate()
+        assert await echo(other) == 0
+
+
+async def test_no_pending_connections_at_all() -> None:
+    async with serving(limits=replace(LONG, max_pending_connections=0)) as server:
+        async with await ScriptedPeer.connect("127.0.0.1", server.port) as peer:
+            await peer.drain_until_close()
 
 
 async def test_connections_that_have_ended_make_room() -> None:

@@ -598,6 +598,19 @@ async def test_every_address_of_a_host_is_listened_on() -> None:
                 assert await echo(peer) == 0
 
 
+@on_each_loop
+async def test_others_have_their_turn_between_two_accepts() -> None:
+    """Connections that wait to be accepted are not all taken before anybody else may go on."""
+    async with serving() as server, AsyncExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        turns = 0
+        while len(server._pending) < 50:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 50
+
+
 async def test_keepalive_of_others_during_a_reset_storm() -> None:
     linger = struct.pack("ii", 1, 0)
     async with serving() as server, bystander(server):
