@@ -72,6 +72,7 @@ class Association:
         on_indication: Callable[[AssociateIndication], None] | None = None,
         on_ended: Callable[[], None] | None = None,
         on_gone: Callable[[], None] | None = None,
+        on_note: Callable[[str, str], None] | None = None,
     ) -> None:
         self.session = session
         self.timeouts = timeouts
@@ -83,6 +84,7 @@ class Association:
         self._on_indication = on_indication
         self._on_ended = on_ended
         self._on_gone = on_gone
+        self._on_note = on_note
         self._idle_waiter: asyncio.Future[None] | None = None
         self._open: asyncio.Future[None] = self._loop.create_future()
         self._over = asyncio.Event()
@@ -460,6 +462,9 @@ class Association:
 
     def note(self, kind: str, message: str) -> None:
         """Log what a peer can repeat at will: the first of a kind, and at the end how many there were."""
+        if self._on_note is not None:
+            self._on_note(kind, message)
+            return
         self._notes[kind] = self._notes.get(kind, 0) + 1
         if self._notes[kind] == 1:
             log.warning("%s: %s", kind, message)

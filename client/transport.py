@@ -25,6 +25,8 @@ READ_BUFFER = 256 * 1024
 # connection of its event loop, and an idle association holds none.
 _local = threading.local()
 
+TURN = 0.005
+"""Seconds of work on one read after which other connections have their turn before the next."""
 WRITE_HIGH = 1024 * 1024
 """Bytes waiting to be written over which producers are held."""
 WRITE_LIMIT = 16 * 1024 * 1024
@@ -133,6 +135,9 @@ class Connection(asyncio.BufferedProtocol):
             self._pdu_number = upper.pdus_started
             self.pdu_since = now
         owner.on_read()
+        if self._loop.time() - now > TURN:
+            self.hold_reading()
+            self._loop.call_soon(self.release_reading)
 
     def eof_received(self) -> bool:
         """The peer will send no more; the transport closes and `connection_lost` follows."""

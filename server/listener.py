@@ -69,7 +69,13 @@ class _Pending:
     peer: str
     accepted: float
     task: asyncio.Task[None] | None = None
+    begun: bool = False
     association: Association | None = None
+
+    def close_unless_begun(self, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step does not close its socket."""
+        if not self.begun:
+            self.sock.close()
 
     def drop(self) -> None:
         """Close it now."""
@@ -207,9 +213,8 @@ class Server:
             waiting.task = self._loop.create_task(self._begin(waiting))
             self._connecting.add(waiting.task)
             waiting.task.add_done_callback(self._connecting.discard)
-            # `sock_accept` gives way to nobody while connections wait to be accepted; and a task that is
-            # cancelled before it has begun would not close its socket.
-            await asyncio.sleep(0)
+            waiting.task.add_done_callback(waiting.close_unless_begun)
+            await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
 
     def _make_room(self) -> bool:
         """See that one more connection without an association fits.
@@ -234,6 +239,7 @@ class Server:
 
     async def _begin(self, waiting: _Pending) -> None:
         """From the TCP accept to the association's first byte: TLS, in a task of its own and in time."""
+        waiting.begun = True
         sock, peer = waiting.sock, waiting.peer
         deadline = waiting.accepted + self.limits.artim_timeout
         association: Association | None = None
@@ -321,6 +327,7 @@ class Server:
             on_indication=lambda event: self._asked(association, sock, peer, event),
             on_ended=lambda: self._ended(association, sock, peer),
             on_gone=lambda: self._gone(association),
+            on_note=lambda kind, text: self._logbook.note(kind, peer, f"{kind}: {text}"),
         )
         holder.append(association)
         return association

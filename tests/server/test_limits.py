@@ -437,6 +437,50 @@ async def test_max_outstanding_requests() -> None:
         assert await echo(peer, 6) == 0
 
 
+@on_each_loop
+async def test_a_burst_far_over_the_limit_ends_the_association() -> None:
+    """A peer that sends requests as fast as it can is not answered for ever."""
+    limits = replace(LONG, max_outstanding_requests=2)
+    burst = b"".join(
+        encode(PDataTF((PDV(1, True, True, m.encode_message(m.CEchoRQ(message_id=n))),)))
+        for n in range(1, 2 + 8 * 2 + 2)
+    )
+    async with serving(limits=limits) as server, bystander(server), calling(server) as peer:
+        await peer.send(burst)
+        answers = [await peer.receive() for _ in range(8 * 2)]
+        assert all(isinstance(one, PDataTF) for one in answers)
+        assert await peer.expect(AAbort) == AAbort(2, 6)
+
+
+@on_each_loop
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_long_read_gives_others_their_turn(
+    secure: bool, tls_pair: TLSPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading pauses for a turn of the loop, and goes on."""
+    monkeypatch.setattr(transport_module, "TURN", -1.0)
+    held: list[bool] = []
+    service = Plain()
+    service.on_echo = lambda info: turn(info)
+
+    async def turn(info: RequestInfo) -> None:
+        held.append(info.association.connection.reading_held)
+
+    tls = tls_pair.client if secure else None
+    async with (
+        serving(service, tls=tls_pair.server if secure else None) as server,
+        calling(server, tls=tls) as peer,
+    ):
+        await say(peer, 3, store_request(1), ct(size=1 << 20))
+        assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        for number in range(5):
+            assert await echo(peer, number + 2) == 0
+        [association] = server.associations
+        await peer.release()
+    assert len(held) == 5
+    assert not association.connection.reading_held
+
+
 async def test_a_message_id_in_use_is_refused() -> None:
     held = Held()
     async with serving(Plain(on_echo=held)) as server, calling(server) as peer:  # type: ignore[arg-type]
