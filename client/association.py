@@ -366,7 +366,7 @@ class Association:
                 session.send_data(data, last=True)
                 connection.flush()
             elif isinstance(data, bytes | bytearray | memoryview):
-                await self._send_parts(_parts(data))
+                await self._send_parts(parts_of(data))
             else:
                 await self._send_parts(data)
             await connection.drain()
@@ -577,7 +577,7 @@ def with_dataset(message: m.Message, present: bool) -> m.Message:
     return replace(message, has_dataset=present)
 
 
-async def _parts(data: Buffer) -> Parts:
+async def parts_of(data: Buffer) -> Parts:
     """A data set in memory in parts, so that a slow peer holds us and not our write buffer."""
     view = memoryview(data).cast("B")
     for start in range(0, len(view), PART):

@@ -34,7 +34,9 @@ class ServerLimits:
     pdu_timeout: float | None = _limit(60.0, "how long one PDU may take from its first byte to its last")
     drain_timeout: float = _limit(10.0, "how long running requests may go on when the server is told to stop")
     suboperation_timeout: float | None = _limit(
-        60.0, "how long a C-MOVE destination may take to connect, to answer the association and each object"
+        60.0,
+        "how long a C-MOVE destination may take to connect, to answer the association, to take 1 MiB of an"
+        " object, and to answer it, whatever else it sends",
     )
     max_associations: int = _limit(2000, "associations at once; one more is rejected as transient")
     max_associations_per_address: int | None = _limit(None, "associations at once from one peer address")
