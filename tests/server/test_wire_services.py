@@ -1087,6 +1087,17 @@ async def test_an_object_of_another_class_than_its_context(tmp_path: Path) -> No
         assert files_below(tmp_path / "objects") == []
 
 
+async def test_a_refused_object_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Why an archive does not take what is sent is for its operator to know, once."""
+    limits = replace(LONG, max_object_size=100)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server, calling(server) as peer:
+        for number in range(5):
+            await say(peer, 3, store_request(number + 1), ct(size=1000))
+            assert (await hear(peer, m.CStoreRSP)).message.status == 0xA700
+    said = [one.getMessage() for one in caplog.records if "storing failed" in one.getMessage()]
+    assert said == ["127.0.0.1: storing failed: A700H, object larger than 100 bytes"]
+
+
 async def test_a_stored_file_has_a_preamble_of_zeros(tmp_path: Path) -> None:
     async with (
         serve_archive(tmp_path, port=0, limits=LONG) as server,
