@@ -59,6 +59,11 @@ class ServerLimits:
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5)."""
+        if self.max_pdu_length and not 8 <= self.max_pdu_length < 1 << 32:
+            raise ValueError(f"max_pdu_length is 0 or 8 to {(1 << 32) - 1} bytes, not {self.max_pdu_length}")
+
     def session(self) -> SessionLimits:
         """The limits a session enforces itself."""
         return SessionLimits(

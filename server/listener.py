@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 import ssl
@@ -134,10 +135,13 @@ class Server:
                     address = (address[0], self.port, *address[2:])
                 sock.bind(address)
                 sock.listen(BACKLOG)
-            except OSError:
+            except OSError as error:
                 sock.close()
                 await self.close(drain=0)
-                raise
+                where = f"{address[0]} port {address[1]}"
+                raise OSError(
+                    error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}"
+                ) from error
             self._sockets.append(sock)
         self._accepting = [self._loop.create_task(self._accept(sock)) for sock in self._sockets]
 

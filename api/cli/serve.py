@@ -116,7 +116,10 @@ def serve(
     Files are kept as received beside an index. SIGTERM or ^C lets running associations finish for a
     while, then ends them.
     """
-    limits = take_fields(ServerLimits, values)
+    try:
+        limits = take_fields(ServerLimits, values)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     if allow_subject and not (values["cert"] and values["trusted"]):
         raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
     outgoing = _destination_tls(values) if destination_tls else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -291,3 +292,14 @@ def test_subjects_can_be_allowed_only_where_certificates_are_asked_for(
     result = invoke("serve", tmp_path / "archive", *tls, "--allow-subject", "CN=scanner")
     assert result.code == 2
     assert "--trusted" in result.err
+
+
+def test_limits_and_ports_that_cannot_be_had_are_named(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("serve", tmp_path / "archive", "--max-pdu-length", 7)
+    assert result.code == 2
+    assert "max_pdu_length" in result.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke("serve", tmp_path / "archive", "--host", "127.0.0.1", "--port", port)
+    assert result.code == 1
+    assert f"127.0.0.1 port {port}" in result.error

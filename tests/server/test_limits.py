@@ -259,6 +259,12 @@ async def test_max_pdu_length() -> None:
                 await hear(peer, m.CStoreRSP)
 
 
+@pytest.mark.parametrize("length", [1, 7, 1 << 32])
+def test_a_maximum_length_nobody_can_keep_to_is_refused_at_once(length: int) -> None:
+    with pytest.raises(ValueError, match="max_pdu_length"):
+        ServerLimits(max_pdu_length=length)
+
+
 async def test_no_max_pdu_length() -> None:
     service = Plain()
     async with serving(service, limits=replace(LONG, max_pdu_length=0)) as server, calling(server) as peer:
