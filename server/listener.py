@@ -138,10 +138,10 @@ class Server:
             except OSError as error:
                 sock.close()
                 await self.close(drain=0)
-                where = f"{address[0]} port {address[1]}"
-                raise OSError(
-                    error.errno, f"cannot listen on {where}: {os.strerror(error.errno or 0)}"
-                ) from error
+                why = (
+                    f"cannot listen on {host or 'any address,'} port {port}: {os.strerror(error.errno or 0)}"
+                )
+                raise OSError(error.errno, why) from error
             self._sockets.append(sock)
         self._accepting = [self._loop.create_task(self._accept(sock)) for sock in self._sockets]
 
