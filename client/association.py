@@ -72,6 +72,7 @@ class Association:
         on_indication: Callable[[AssociateIndication], None] | None = None,
         on_ended: Callable[[], None] | None = None,
         on_gone: Callable[[], None] | None = None,
+        on_note: Callable[[str, str], None] | None = None,
     ) -> None:
         self.session = session
         self.timeouts = timeouts
@@ -83,6 +84,7 @@ class Association:
         self._on_indication = on_indication
         self._on_ended = on_ended
         self._on_gone = on_gone
+        self._on_note = on_note
         self._idle_waiter: asyncio.Future[None] | None = None
         self._open: asyncio.Future[None] = self._loop.create_future()
         self._over = asyncio.Event()
@@ -364,7 +366,7 @@ class Association:
                 session.send_data(data, last=True)
                 connection.flush()
             elif isinstance(data, bytes | bytearray | memoryview):
-                await self._send_parts(_parts(data))
+                await self._send_parts(parts_of(data))
             else:
                 await self._send_parts(data)
             await connection.drain()
@@ -426,7 +428,10 @@ class Association:
         """The transport is gone."""
         if self._collision_timer is not None:
             self._collision_timer.cancel()
-        self._end(AssociationAborted("the connection closed", by_peer=True))
+        if self.connection.opening_missed:
+            self._end(AssociationTimeout("closed a connection: no whole A-ASSOCIATE-RQ came in time"))
+        else:
+            self._end(AssociationAborted("the connection closed", by_peer=True))
         self._closed.set()
         if self._on_gone is not None:
             self._on_gone()
@@ -457,6 +462,9 @@ class Association:
 
     def note(self, kind: str, message: str) -> None:
         """Log what a peer can repeat at will: the first of a kind, and at the end how many there were."""
+        if self._on_note is not None:
+            self._on_note(kind, message)
+            return
         self._notes[kind] = self._notes.get(kind, 0) + 1
         if self._notes[kind] == 1:
             log.warning("%s: %s", kind, message)
@@ -569,7 +577,7 @@ def with_dataset(message: m.Message, present: bool) -> m.Message:
     return replace(message, has_dataset=present)
 
 
-async def _parts(data: Buffer) -> Parts:
+async def parts_of(data: Buffer) -> Parts:
     """A data set in memory in parts, so that a slow peer holds us and not our write buffer."""
     view = memoryview(data).cast("B")
     for start in range(0, len(view), PART):

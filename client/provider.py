@@ -111,7 +111,6 @@ class StoreTarget:
             sink.discard()
 
     def _failed(self, error: OSError) -> None:
-        self._association.note("storing failed", str(error.strerror))
         self.refuse(0xA700, f"out of resources: {error.strerror}"[:64])
 
     def write(self, data: memoryview, /) -> None:
@@ -148,6 +147,8 @@ class StoreTarget:
             outcome = await self._commit()
             self.discard()  # before the peer hears of a failure
         comment = outcome.comment[:64] or None
+        if categorize(outcome.status) is Category.FAILURE:
+            self._association.note("storing failed", f"{outcome.status:04X}H, {comment or 'no reason given'}")
         response = m.make_response(self._request, outcome.status, error_comment=comment)
         try:
             await self._association.respond(self._context.context_id, response)

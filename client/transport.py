@@ -25,6 +25,8 @@ READ_BUFFER = 256 * 1024
 # connection of its event loop, and an idle association holds none.
 _local = threading.local()
 
+TURN = 0.005
+"""Seconds of work on one read after which other connections have their turn before the next."""
 WRITE_HIGH = 1024 * 1024
 """Bytes waiting to be written over which producers are held."""
 WRITE_LIMIT = 16 * 1024 * 1024
@@ -69,8 +71,9 @@ class Owner(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """Runs one session over one transport and reports to `owner`.
 
-    `artim` is the ARTIM time; `opening` replaces it while the A-ASSOCIATE-RQ is awaited, for a listener
-    counts that from the TCP accept. `pdu_since` is when the PDU arriving now began, None between PDUs.
+    `artim` is the ARTIM time; `opening` is the loop's time until which the A-ASSOCIATE-RQ is awaited
+    instead, for a listener counts from the TCP accept; `opening_missed` tells that it did not come.
+    `pdu_since` is when the PDU arriving now began, None between PDUs.
     """
 
     def __init__(self, session: Session, owner: Owner, *, artim: float, opening: float | None = None) -> None:
@@ -78,6 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self.pdu_since: float | None = None
         self._pdu_number = 0
         self._opening = opening
+        self.opening_missed = False
         self.last_activity = 0.0
         self.bytes_received = 0
         self.lost_error: Exception | None = None
@@ -131,6 +135,9 @@ class Connection(asyncio.BufferedProtocol):
             self._pdu_number = upper.pdus_started
             self.pdu_since = now
         owner.on_read()
+        if self._loop.time() - now > TURN:
+            self.hold_reading()
+            self._loop.call_soon(self.release_reading)
 
     def eof_received(self) -> bool:
         """The peer will send no more; the transport closes and `connection_lost` follows."""
@@ -272,10 +279,11 @@ class Connection(asyncio.BufferedProtocol):
         self._artim_generation = upper.artim_generation
         if upper.artim_running:
             opening = self._opening if upper.state is State.STA2 else None
-            delay = self._artim if opening is None else opening
-            self._artim_timer = self._loop.call_later(delay, self._artim_expired)
+            when = self._loop.time() + self._artim if opening is None else opening
+            self._artim_timer = self._loop.call_at(when, self._artim_expired)
 
     def _artim_expired(self) -> None:
         self._artim_timer = None
+        self.opening_missed = self.session.upper.state is State.STA2
         self.session.upper.artim_expired()
-        self.flush()
+        self.drop()  # its time is up: nothing of TLS is waited for either

@@ -47,7 +47,7 @@ from .events import (
     RequestRefused,
     SessionEvent,
 )
-from .limits import SessionLimits
+from .limits import OVER_LIMIT, SessionLimits
 from .status import Category, categorize
 
 _PDV_OVERHEAD = 6  # PDV length, context id, control header: inside what a maximum length counts
@@ -97,6 +97,7 @@ class Session:
         self._largest = 0  # data bytes of one PDV we send
         self._invoked: dict[int, tuple[int, int]] = {}  # message id: context id, command field
         self._performed: dict[int, tuple[int, int]] = {}
+        self._over_limit = 0  # requests refused in a row for their number
         self._refusals: list[tuple[int, bytes]] = []  # waiting for the end of a data set of ours
 
     # --- state
@@ -429,7 +430,11 @@ class Session:
         if request.message_id in self._performed:
             return 0x0210, "message id in use"
         if len(self._performed) >= self.limits.outstanding_requests:
+            self._over_limit += 1
+            if self._over_limit > OVER_LIMIT * self.limits.outstanding_requests:
+                raise _protocol(f"{self._over_limit} requests in a row over the limit of outstanding ones")
             return 0x0213, "too many outstanding requests"
+        self._over_limit = 0
         if self.window.performed and len(self._performed) >= self.window.performed:
             self.deviations.append(Deviation("PS3.7 D.3.3.3", "more requests outstanding than negotiated"))
         if context.roles_assumed:

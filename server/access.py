@@ -51,18 +51,28 @@ class Access:
 
     def check(self, caller: Caller) -> AAssociateRJ | None:
         """The rejection for a caller, or None. The standard has no reason for an address or a certificate."""
+        found = self._judged(caller)
+        return None if found is None else found[0]
+
+    def why(self, caller: Caller) -> str:
+        """Why `check` rejects a caller, for the log of the server; "" when it does not."""
+        found = self._judged(caller)
+        return "" if found is None else found[1]
+
+    def _judged(self, caller: Caller) -> tuple[AAssociateRJ, str] | None:
+        called, calling = caller.request.called_ae, caller.calling_ae
         if self.addresses is not None and not self._from_allowed(caller.address):
-            return Rejection.NO_REASON
-        if self.tls_subjects is not None and (
-            caller.tls is None or caller.tls.peer_subject not in self.tls_subjects
-        ):
-            return Rejection.NO_REASON
-        if self.called_ae is not None and caller.request.called_ae not in self.called_ae:
-            return Rejection.CALLED_AE_NOT_RECOGNIZED
-        if self.calling_ae is not None and caller.calling_ae not in self.calling_ae:
-            return Rejection.CALLING_AE_NOT_RECOGNIZED
+            return Rejection.NO_REASON, "its address may not connect"
+        if self.tls_subjects is not None:
+            subject = None if caller.tls is None else caller.tls.peer_subject
+            if subject not in self.tls_subjects:
+                return Rejection.NO_REASON, f"its certificate's subject may not connect: {subject!r}"
+        if self.called_ae is not None and called not in self.called_ae:
+            return Rejection.CALLED_AE_NOT_RECOGNIZED, f"we do not go by the called AE title {called!r}"
+        if self.calling_ae is not None and calling not in self.calling_ae:
+            return Rejection.CALLING_AE_NOT_RECOGNIZED, f"the calling AE title {calling!r} may not associate"
         if self.require_identity and caller.request.user_information.user_identity is None:
-            return Rejection.NO_REASON
+            return Rejection.NO_REASON, "it offers no user identity"
         return None
 
     def _from_allowed(self, address: str) -> bool:

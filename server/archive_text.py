@@ -151,6 +151,8 @@ def make_element(tag: int, vr: str, value: Value) -> DataElement:
     """Build an element of an answer; text that cannot be a value of its VR leaves the element empty."""
     if isinstance(value, list):
         return DataElement(Tag(tag), "SQ", DicomSequence([_item_dataset(item) for item in value]))
+    if vr not in _CHARSET_VRS and not value.isascii():  # no character set reaches these (PS3.5 6.2)
+        value = value.encode("ascii", "replace").decode("ascii")
     if vr in _PLAIN and "\\" not in value:
         # a single text is what pydicom would make of it, at a fraction of the time
         return DataElement(Tag(tag), vr, value, already_converted=True)

@@ -34,14 +34,17 @@ class ServerLimits:
     pdu_timeout: float | None = _limit(60.0, "how long one PDU may take from its first byte to its last")
     drain_timeout: float = _limit(10.0, "how long running requests may go on when the server is told to stop")
     suboperation_timeout: float | None = _limit(
-        60.0, "how long a C-MOVE destination may take to connect, to answer the association and each object"
+        60.0,
+        "how long a C-MOVE destination may take to connect, to answer the association, to take 1 MiB of an"
+        " object, and to answer it, whatever else it sends",
     )
     max_associations: int = _limit(2000, "associations at once; one more is rejected as transient")
     max_associations_per_address: int | None = _limit(None, "associations at once from one peer address")
     max_associations_per_ae: int | None = _limit(None, "associations at once from one calling AE title")
     max_pending_connections: int = _limit(
         500,
-        "connections at once without an association; one more is closed, or one whose association has ended",
+        "connections at once without an association; for one more, one whose association has ended is closed,"
+        " or the oldest of the address that has most of them",
     )
     max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
     max_contexts: int = _limit(128, "presentation contexts of a request")
@@ -55,6 +58,11 @@ class ServerLimits:
     max_object_size: int | None = _limit(None, "bytes of a stored object's data set")
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5)."""
+        if self.max_pdu_length and not 8 <= self.max_pdu_length < 1 << 32:
+            raise ValueError(f"max_pdu_length is 0 or 8 to {(1 << 32) - 1} bytes, not {self.max_pdu_length}")
 
     def session(self) -> SessionLimits:
         """The limits a session enforces itself."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import signal
 import socket
 import ssl
 from collections import Counter
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -54,6 +56,36 @@ ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
 # What OpenSSL's server says to bytes that are no TLS: a fatal alert, "unexpected message" (RFC 8446 6.2).
 _TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x0a"
+_REJECTED_UNASKED = {
+    (one.source, one.reason)
+    for one in (Rejection.PROTOCOL_VERSION_NOT_SUPPORTED, Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED)
+}
+"""Rejections of the protocol itself: `_judge` is not asked."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A connection without an association, as far as it has come."""
+
+    sock: socket.socket
+    peer: str
+    accepted: float
+    task: asyncio.Task[None] | None = None
+    begun: bool = False
+    association: Association | None = None
+
+    def close_unless_begun(self, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step does not close its socket."""
+        if not self.begun:
+            self.sock.close()
+
+    def drop(self) -> None:
+        """Close it now."""
+        assert self.task is not None
+        if not self.task.done():
+            self.task.cancel()
+        elif self.association is not None:
+            self.association.connection.drop()
 
 
 class Server:
@@ -80,7 +112,7 @@ class Server:
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._connecting: set[asyncio.Task[None]] = set()
-        self._pending: set[socket.socket] = set()  # connections without an association
+        self._pending: dict[socket.socket, _Pending] = {}  # without an association; oldest first
         self._open: Counter[str] = Counter()  # open associations by address and by AE title
         self._established: set[Association] = set()
         self._lingering: dict[Association, None] = {}  # ended, their connections still open; oldest first
@@ -104,10 +136,13 @@ class Server:
                     address = (address[0], self.port, *address[2:])
                 sock.bind(address)
                 sock.listen(BACKLOG)
-            except OSError:
+            except OSError as error:
                 sock.close()
                 await self.close(drain=0)
-                raise
+                why = (
+                    f"cannot listen on {host or 'any address,'} port {port}: {os.strerror(error.errno or 0)}"
+                )
+                raise OSError(error.errno, why) from error
             self._sockets.append(sock)
         self._accepting = [self._loop.create_task(self._accept(sock)) for sock in self._sockets]
 
@@ -176,37 +211,51 @@ class Server:
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
             peer = str(address[0])
-            if not self._has_room():
-                self._logbook.note("flood", peer, "closed a connection: too many without an association")
+            if not self._make_room():
                 sock.close()
                 continue
-            self._pending.add(sock)
-            task = self._loop.create_task(self._begin(sock, peer, self._loop.time()))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            waiting = self._pending[sock] = _Pending(sock, peer, self._loop.time())
+            waiting.task = self._loop.create_task(self._begin(waiting))
+            self._connecting.add(waiting.task)
+            waiting.task.add_done_callback(self._connecting.discard)
+            waiting.task.add_done_callback(waiting.close_unless_begun)
+            await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
 
-    def _has_room(self) -> bool:
-        """Whether one more connection without an association fits: what has ended and lingers makes room."""
+    def _make_room(self) -> bool:
+        """See that one more connection without an association fits.
+
+        What has ended and lingers goes first, then the oldest of the address that has most of them: who opens
+        connections and says nothing must not keep others out. False when the limit lets none in at all.
+        """
         if len(self._pending) + len(self._lingering) < self.limits.max_pending_connections:
             return True
-        if not self._lingering:
+        if self._lingering:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.connection.drop()
+            return True
+        if not self._pending:
             return False
-        oldest = next(iter(self._lingering))
-        del self._lingering[oldest]
-        oldest.connection.drop()
+        [(crowd, _)] = Counter(one.peer for one in self._pending.values()).most_common(1)
+        sock = next(sock for sock, one in self._pending.items() if one.peer == crowd)
+        self._pending.pop(sock).drop()
+        self._logbook.note("flood", crowd, "closed a connection: too many without an association")
         return True
 
-    async def _begin(self, sock: socket.socket, peer: str, accepted: float) -> None:
+    async def _begin(self, waiting: _Pending) -> None:
         """From the TCP accept to the association's first byte: TLS, in a task of its own and in time."""
-        deadline = accepted + self.limits.artim_timeout
+        waiting.begun = True
+        sock, peer = waiting.sock, waiting.peer
+        deadline = waiting.accepted + self.limits.artim_timeout
         association: Association | None = None
         begun = False
         try:
             sock.setblocking(False)
             if self._tls is not None and not await self._speaks_tls(sock, peer, deadline):
                 return
-            association = made = self._association(sock, peer, deadline - self._loop.time())
+            association = made = self._association(sock, peer, deadline)
             self.associations.add(association)
+            waiting.association = association
             async with asyncio.timeout_at(deadline):
                 await self._loop.connect_accepted_socket(
                     lambda: made.connection,
@@ -224,7 +273,7 @@ class Server:
             self._logbook.note("connection", peer, f"a connection failed: {error}")
         finally:
             if not begun:
-                self._pending.discard(sock)
+                self._pending.pop(sock, None)
                 if association is None:
                     sock.close()  # else it is the transport's, which closes it
                 else:
@@ -263,7 +312,7 @@ class Server:
 
     # --- associations
 
-    def _association(self, sock: socket.socket, peer: str, opening: float) -> Association:
+    def _association(self, sock: socket.socket, peer: str, deadline: float) -> Association:
         limits = self.limits
         holder: list[Association] = []
         session = Session(
@@ -279,10 +328,11 @@ class Server:
             ),
             provider=Performer(self.service, limits, peer),
             identifier_length=limits.max_identifier_length,
-            opening=max(0.0, opening),
+            opening=deadline,
             on_indication=lambda event: self._asked(association, sock, peer, event),
             on_ended=lambda: self._ended(association, sock, peer),
             on_gone=lambda: self._gone(association),
+            on_note=lambda kind, text: self._logbook.note(kind, peer, f"{kind}: {text}"),
         )
         holder.append(association)
         return association
@@ -312,12 +362,13 @@ class Server:
         else:
             refusal, why = blank_title(request), "an AE title that is none"
         if refusal is None:
-            why = "access"
             try:
-                refusal = self.access.check(Caller(peer, request, self._tls_info(association)))
+                caller = Caller(peer, request, self._tls_info(association))
+                refusal = self.access.check(caller)
+                why = "" if refusal is None else self.access.why(caller) or "access"
             except Exception:
                 log.exception("judging who may associate failed")
-                refusal = Rejection.NO_REASON
+                refusal, why = Rejection.NO_REASON, "judging it failed"
         if refusal is not None:
             self._logbook.note("rejected", peer, f"rejected an association: {why}")
         return refusal
@@ -326,7 +377,7 @@ class Server:
         self, association: Association, sock: socket.socket, peer: str, event: AssociateIndication
     ) -> None:
         request = event.request
-        self._pending.discard(sock)
+        self._pending.pop(sock, None)
         self._established.add(association)
         self._open[f"address {peer}"] += 1
         self._open[f"ae {request.calling_ae}"] += 1
@@ -334,7 +385,7 @@ class Server:
         if identity is not None and self.access.identity is not None:
             association.spawn(self._identify(association, peer, request))
         else:
-            self._answer(association, request, None)
+            self._answer(association, peer, request, None)
 
     async def _identify(self, association: Association, peer: str, request: AAssociateRQ) -> None:
         """Have the access hook judge the user identity, in bounded time."""
@@ -356,10 +407,10 @@ class Server:
             self._logbook.note("rejected", peer, "rejected an association: user identity")
             association.reject(verdict)
         else:
-            self._answer(association, request, verdict)
+            self._answer(association, peer, request, verdict)
 
     def _answer(
-        self, association: Association, request: AAssociateRQ, identity: UserIdentityAC | None
+        self, association: Association, peer: str, request: AAssociateRQ, identity: UserIdentityAC | None
     ) -> None:
         if association.session.state is not State.STA3:  # it has ended meanwhile
             return
@@ -383,7 +434,8 @@ class Server:
         )
         try:
             association.accept(answer)
-        except LocalProtocolError:  # the peer's maximum length leaves no room for a message
+        except LocalProtocolError as error:  # the peer's maximum length leaves no room for a message
+            self._logbook.note("rejected", peer, f"rejected an association: {error}")
             association.reject(Rejection.NO_REASON)
 
     def _extended(self, request: AAssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
@@ -409,7 +461,7 @@ class Server:
 
     def _ended(self, association: Association, sock: socket.socket, peer: str) -> None:
         """An association is over; its connection may still be closing."""
-        self._pending.discard(sock)
+        self._pending.pop(sock, None)
         self._lingering[association] = None
         if association in self._established:
             self._established.discard(association)
@@ -420,7 +472,10 @@ class Server:
                 if not self._open[key]:
                     del self._open[key]
         error = association.error
-        if error is not None and not isinstance(error, AssociationRejected):  # a rejection is logged already
+        if isinstance(error, AssociationRejected):
+            if (error.source, error.reason) in _REJECTED_UNASKED:  # the others are logged with the reason why
+                self._logbook.note("rejected", peer, f"rejected an association: {error}")
+        elif error is not None:
             kind = type(error).__name__
             level = logging.INFO if isinstance(error, InactivityTimeout) else logging.WARNING
             self._logbook.note(kind, peer, str(error), level=level)

@@ -5,30 +5,44 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 WINDOW = 60.0
 """Seconds in which the same thing from the same peer is counted instead of said again."""
+DIFFERENT = 8
+"""Texts of one kind a peer may cause in a window: causes differ, and so may what a peer makes up."""
 REMEMBERED = 1024
-"""Things remembered at once; the oldest is forgotten first."""
+"""Kinds of event of peers remembered at once; the oldest is forgotten first."""
+
+
+@dataclass(slots=True)
+class _Said:
+    since: float
+    texts: set[str] = field(default_factory=set)
+    held: int = 0
 
 
 class Logbook:
-    """Says a kind of event of a peer once a window, with how often it came since it was last said."""
+    """Says what a peer did once a window, with how often more of its kind came in the window before."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
         self._logger = logger
         self._clock = clock
-        self._seen: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], _Said] = OrderedDict()
 
     def note(self, kind: str, peer: str, message: str, *, level: int = logging.WARNING) -> None:
         """Log an event of this kind from this peer (an address; never patient data)."""
         now = self._clock()
-        key = (kind, peer)
-        said, held = self._seen.pop(key, (None, 0))
-        if said is not None and now - said < WINDOW:
-            self._seen[key] = (said, held + 1)
+        said = self._seen.get((kind, peer))
+        held = 0
+        if said is None or now - said.since >= WINDOW:
+            held = said.held if said is not None else 0
+            said = self._seen[kind, peer] = _Said(now)
+        self._seen.move_to_end((kind, peer))
+        if message in said.texts or len(said.texts) >= DIFFERENT:
+            said.held += 1
             return
-        self._seen[key] = (now, 0)
+        said.texts.add(message)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
         more = f" ({held} more like it were not logged)" if held else ""

@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 from contextlib import aclosing
 
-from ..client.association import PART, Association
+from ..client.association import PART, Association, Parts, parts_of
 from ..client.connect import Peer, associate
+from ..client.errors import InactivityTimeout
 from ..client.outgoing import Item, Loaded, load_ahead, read_parts
 from ..client.provider import RunningRequest
 from ..client.storing import group_proposals
@@ -20,6 +21,7 @@ from ..dimse.dataset import encode_dataset
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import SubOperations
 from ..pdu.errors import AiodicomError
+from ..pdu.upper_layer import Buffer
 from .limits import ServerLimits
 from .service import Destination, Instance
 
@@ -167,12 +169,21 @@ class Retrieving:
                 move_originator_message_id=request.message_id if originator is not None else None,
             )
 
-        data = loaded.data if loaded.data is not None else read_parts(item, PART)
-        operation = await association.invoke(context, make, data)
+        limit = self._limits.suboperation_timeout if originator is not None else None
         try:
-            response, _ = await operation.next()
-        finally:
-            operation.abandon()
+            async with asyncio.timeout(limit) as deadline:
+                operation = await association.invoke(context, make, _data(loaded, deadline, limit))
+                _renew(deadline, limit)
+                try:
+                    response, _ = await operation.next()
+                finally:
+                    operation.abandon()
+        except TimeoutError:
+            if not deadline.expired():  # the association's own
+                raise
+            error = InactivityTimeout(f"an object was not taken or not answered within {limit} s")
+            association.abort_now(error)
+            raise error from None
         return response.status
 
     # --- responses
@@ -200,3 +211,22 @@ class Retrieving:
             m.make_response(self._request, status, has_dataset=data is not None, **done.counters(final=True)),
             data,
         )
+
+
+def _data(loaded: Loaded, deadline: asyncio.Timeout, limit: float | None) -> Buffer | Parts:
+    """What to send of an object: each part of a large one has the time anew."""
+    if loaded.data is not None and len(loaded.data) <= PART:
+        return loaded.data
+    whole = parts_of(loaded.data) if loaded.data is not None else read_parts(loaded.item, PART)
+    return _renewing(whole, deadline, limit)
+
+
+async def _renewing(whole: Parts, deadline: asyncio.Timeout, limit: float | None) -> Parts:
+    async for part, last in whole:
+        _renew(deadline, limit)
+        yield part, last
+
+
+def _renew(deadline: asyncio.Timeout, limit: float | None) -> None:
+    if limit is not None:
+        deadline.reschedule(asyncio.get_running_loop().time() + limit)

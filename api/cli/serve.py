@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -115,12 +116,14 @@ def serve(
     Files are kept as received beside an index. SIGTERM or ^C lets running associations finish for a
     while, then ends them.
     """
-    limits = take_fields(ServerLimits, values)
-    key, cert, trusted = values["key"], values["cert"], values["trusted"]
-    outgoing = client_context(key, cert, trusted) if destination_tls else None
-    tls = take_server_tls(values)
-    if allow_subject and tls is None:
+    try:
+        limits = take_fields(ServerLimits, values)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if allow_subject and not (values["cert"] and values["trusted"]):
         raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
+    outgoing = _destination_tls(values) if destination_tls else None
+    tls = take_server_tls(values)
     access = Access(
         called_ae=[ae_title] if only_called else None,
         calling_ae=allow_calling or None,
@@ -150,6 +153,17 @@ def serve(
                 await stop.wait()
 
     common.run(work())
+
+
+def _destination_tls(values: Mapping[str, Any]) -> ssl.SSLContext:
+    """The context for destinations, of the same options as the server's own."""
+    return client_context(
+        values["key"],
+        values["cert"],
+        values["trusted"],
+        profile=values["tls_profile"],
+        password=values["key_password"],
+    )
 
 
 @contextmanager

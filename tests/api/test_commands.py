@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 from aiodicom.imaging.part10 import read_header
 from aiodicom.imaging.phantom import phantom_uid
+from cryptography.hazmat.primitives import serialization
 
 from .conftest import Files, Invoke, Served, serve, start, stop
 
@@ -254,3 +256,50 @@ def test_progress_on_a_terminal(archive: Served, tmp_path: Path) -> None:
     assert process.returncode == 0
     assert b"4/4 objects" in shown
     assert out.decode().startswith("received 4 objects")
+
+
+def test_destinations_over_tls_take_the_key_s_password(
+    invoke: Invoke, series: Path, tmp_path: Path, pem: Files
+) -> None:
+    key = serialization.load_pem_private_key(pem.server_key.read_bytes(), None)
+    locked = tmp_path / "locked.key"
+    locked.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+    tls = ("--key", locked, "--key-password", "secret", "--cert", pem.server_cert, "--trusted", pem.trusted)
+    other = serve(tmp_path / "other", *tls, "--ae-title", "OTHER")
+    there = f"OTHER=localhost:{other.port}"
+    served = serve(tmp_path / "archive", *tls, "--destination", there, "--destination-tls")
+    us = ("--key", pem.client_key, "--cert", pem.client_cert, "--trusted", pem.trusted)
+    try:
+        assert invoke("store", "localhost", served.port, series, *us).code == 0
+        moved = invoke(
+            *("move", "localhost", served.port, "--level", "STUDY", STUDY, "--destination", "OTHER"), *us
+        )
+    finally:
+        assert (stop(served), stop(other)) == (0, 0)
+    assert (moved.code, moved.out) == (0, "moved 4 objects\n")
+
+
+def test_subjects_can_be_allowed_only_where_certificates_are_asked_for(
+    invoke: Invoke, tmp_path: Path, pem: Files
+) -> None:
+    tls = ("--key", pem.server_key, "--cert", pem.server_cert)
+    result = invoke("serve", tmp_path / "archive", *tls, "--allow-subject", "CN=scanner")
+    assert result.code == 2
+    assert "--trusted" in result.err
+
+
+def test_limits_and_ports_that_cannot_be_had_are_named(invoke: Invoke, tmp_path: Path) -> None:
+    result = invoke("serve", tmp_path / "archive", "--max-pdu-length", 7)
+    assert result.code == 2
+    assert "max_pdu_length" in result.err
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke("serve", tmp_path / "archive", "--host", "127.0.0.1", "--port", port)
+    assert result.code == 1
+    assert f"127.0.0.1 port {port}" in result.error

@@ -115,12 +115,17 @@ class ScriptedPeer:
         *,
         ssl: ssl_module.SSLContext | None = None,
         server_hostname: str | None = None,
+        local_address: str | None = None,
         deadline: float = DEADLINE,
     ) -> Self:
         """Open a connection; with `ssl`, the TLS handshake is done when this returns."""
         async with asyncio.timeout(deadline):
             reader, writer = await asyncio.open_connection(
-                host, port, ssl=ssl, server_hostname=server_hostname
+                host,
+                port,
+                ssl=ssl,
+                server_hostname=server_hostname,
+                local_addr=None if local_address is None else (local_address, 0),
             )
         return cls(reader, writer, deadline=deadline)
 

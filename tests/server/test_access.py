@@ -88,6 +88,25 @@ async def test_protocol_version_and_application_context() -> None:
         assert await answer(server, other) == AAssociateRJ(1, 1, 2)
 
 
+async def test_a_rejection_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    access = Access(called_ae=["US"], calling_ae=["FRIEND"], addresses=["127.0.0.1"])
+    good = associate_request(called_ae="US", calling_ae="FRIEND")
+    async with serving(access=access) as server:
+        for bad in (
+            replace(good, protocol_version=2),
+            replace(good, application_context_name="1.2.3"),
+            replace(good, called_ae="THEM"),
+            replace(good, calling_ae="FOE"),
+            replace(good, user_information=replace(good.user_information, maximum_length=7)),
+        ):
+            assert isinstance(await answer(server, encode(bad)), AAssociateRJ)
+    said = [one.getMessage() for one in caplog.records if "rejected an association" in one.getMessage()]
+    for text, why in zip(
+        said, ("protocol version", "application context", "'THEM'", "'FOE'", "7"), strict=True
+    ):
+        assert why in text
+
+
 async def test_contexts_are_answered_one_by_one() -> None:
     from wire import FIND, IMPLICIT
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from aiodicom.dimse.dataset import decode_dataset, encode_dataset
 from aiodicom.dimse.qr import Root
 from aiodicom.server.archive import Archive
 from archive_objects import (
@@ -13,6 +14,7 @@ from archive_objects import (
     find,
     image,
     query,
+    sink_for,
     store,
     through_the_wire,
     values,
@@ -52,6 +54,26 @@ def test_character_sets(empty, syntax, charset, name, key):
         assert str(through_the_wire(answer).PatientName) == name
     [answer] = find(empty, Root.STUDY, "STUDY", StudyInstanceUID="")
     assert "SpecificCharacterSet" not in answer
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_bytes_that_no_character_set_allows_do_not_keep_an_object_from_being_found(empty, syntax):
+    """A character beyond ASCII where none may be (CS, UI, DA), at the top or in an item."""
+    step = image(ReferencedSOPClassUID="1.2.3.99")
+    dataset = image(Modality="XT", StudyDate="20240199", ReferencedStudySequence=Sequence([step]))
+    raw = encode(dataset, syntax)
+    for good, bad in ((b"XT", b"X\xd6"), (b"20240199", b"202401\xd6\xd6"), (b"1.2.3.99", b"1.2.3.\xd6\xd6")):
+        assert raw.count(good) == 1
+        raw = raw.replace(good, bad)
+    sink = sink_for(empty, dataset, syntax)
+    sink.write(memoryview(raw))
+    assert sink.commit_now().status == 0
+    identifier = query(
+        "SERIES", PatientID="P1", Modality="", StudyDate="", ReferencedStudySequence="", SeriesInstanceUID=""
+    )
+    [answer] = empty.find(Root.STUDY, None, through_the_wire(identifier))
+    for syntax in (EXPLICIT, IMPLICIT):
+        assert decode_dataset(encode_dataset(answer, syntax), syntax).Modality == "X?"
 
 
 def test_an_answer_joining_two_character_sets_is_unicode(empty):

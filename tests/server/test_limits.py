@@ -123,24 +123,49 @@ async def test_max_associations_per_ae() -> None:
 
 
 @on_each_loop
-async def test_max_pending_connections(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_max_pending_connections(
+    secure: bool, tls_pair: TLSPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Connections that say nothing make room for others, the oldest first, and are closed."""
     limits = replace(LONG, max_pending_connections=5)
-    async with serving(limits=limits) as server, AsyncExitStack() as stack, bystander(server):
+    tls = tls_pair.client if secure else None
+    async with (
+        serving(limits=limits, tls=tls_pair.server if secure else None) as server,
+        AsyncExitStack() as stack,
+        bystander(server, tls=tls),
+    ):
         silent = [
             await stack.enter_async_context(await ScriptedPeer.connect("127.0.0.1", server.port))
-            for _ in range(5)
+            for _ in range(15)
         ]
-        async with asyncio.timeout(PATIENCE):
-            while len(server._pending) < 5:
-                await asyncio.sleep(0)
-        for _ in range(10):
-            extra = await ScriptedPeer.connect("127.0.0.1", server.port)
-            await extra.drain_until_close()
-            await extra.close()
-        await silent[0].associate()  # one of the five becomes an association, and there is room
+        for peer in silent[:10]:
+            await peer.drain_until_close()
+        assert len(server._pending) == 5
+        async with bystander(server, tls=tls):
+            pass
+        await silent[10].expect_close()
+        assert len(server._pending) == 4
+    assert len([one for one in caplog.records if "too many without" in one.getMessage()]) == 1
+
+
+async def test_a_flood_from_one_address_takes_no_room_from_another() -> None:
+    limits = replace(LONG, max_pending_connections=5)
+    async with serving(limits=limits) as server, AsyncExitStack() as stack:
+        other = await ScriptedPeer.connect("127.0.0.1", server.port, local_address="127.0.0.2")
+        await stack.enter_async_context(other)
+        for _ in range(20):
+            await stack.enter_async_context(await ScriptedPeer.connect("127.0.0.1", server.port))
         async with bystander(server):
             pass
-    assert len([one for one in caplog.records if "too many without" in one.getMessage()]) == 1
+        await other.associate()
+        assert await echo(other) == 0
+
+
+async def test_no_pending_connections_at_all() -> None:
+    async with serving(limits=replace(LONG, max_pending_connections=0)) as server:
+        async with await ScriptedPeer.connect("127.0.0.1", server.port) as peer:
+            await peer.drain_until_close()
 
 
 async def test_connections_that_have_ended_make_room() -> None:
@@ -232,6 +257,12 @@ async def test_max_pdu_length() -> None:
             else:
                 await peer.send(PDataTF((PDV(3, False, True, b""),)))
                 await hear(peer, m.CStoreRSP)
+
+
+@pytest.mark.parametrize("length", [1, 7, 1 << 32])
+def test_a_maximum_length_nobody_can_keep_to_is_refused_at_once(length: int) -> None:
+    with pytest.raises(ValueError, match="max_pdu_length"):
+        ServerLimits(max_pdu_length=length)
 
 
 async def test_no_max_pdu_length() -> None:
@@ -410,6 +441,50 @@ async def test_max_outstanding_requests() -> None:
         assert {one.message.message_id_being_responded_to for one in done} == {1, 2, 3}
         assert {one.message.status for one in done} == {0}
         assert await echo(peer, 6) == 0
+
+
+@on_each_loop
+async def test_a_burst_far_over_the_limit_ends_the_association() -> None:
+    """A peer that sends requests as fast as it can is not answered for ever."""
+    limits = replace(LONG, max_outstanding_requests=2)
+    burst = b"".join(
+        encode(PDataTF((PDV(1, True, True, m.encode_message(m.CEchoRQ(message_id=n))),)))
+        for n in range(1, 2 + 8 * 2 + 2)
+    )
+    async with serving(limits=limits) as server, bystander(server), calling(server) as peer:
+        await peer.send(burst)
+        answers = [await peer.receive() for _ in range(8 * 2)]
+        assert all(isinstance(one, PDataTF) for one in answers)
+        assert await peer.expect(AAbort) == AAbort(2, 6)
+
+
+@on_each_loop
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_a_long_read_gives_others_their_turn(
+    secure: bool, tls_pair: TLSPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading pauses for a turn of the loop, and goes on."""
+    monkeypatch.setattr(transport_module, "TURN", -1.0)
+    held: list[bool] = []
+    service = Plain()
+    service.on_echo = lambda info: turn(info)
+
+    async def turn(info: RequestInfo) -> None:
+        held.append(info.association.connection.reading_held)
+
+    tls = tls_pair.client if secure else None
+    async with (
+        serving(service, tls=tls_pair.server if secure else None) as server,
+        calling(server, tls=tls) as peer,
+    ):
+        await say(peer, 3, store_request(1), ct(size=1 << 20))
+        assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        for number in range(5):
+            assert await echo(peer, number + 2) == 0
+        [association] = server.associations
+        await peer.release()
+    assert len(held) == 5
+    assert not association.connection.reading_held
 
 
 async def test_a_message_id_in_use_is_refused() -> None:

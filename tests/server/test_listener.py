@@ -220,24 +220,39 @@ async def test_bytes_do_not_restart_artim(state: State) -> None:
     assert sent > 10
 
 
+@on_each_loop
 async def test_the_deadline_is_counted_from_the_tcp_accept_with_tls(tls_pair: TLSPair) -> None:
     """What the handshake takes is taken from the time for the A-ASSOCIATE-RQ."""
-    async with (
-        serving(limits=LONG, tls=tls_pair.server) as server,
-        await ScriptedPeer.connect(
-            "127.0.0.1", server.port, ssl=tls_pair.client, server_hostname="localhost"
-        ) as peer,
-    ):
-        async with asyncio.timeout(PATIENCE):
-            while not server.associations or next(iter(server.associations)).session.state is not State.STA2:
+    loop = asyncio.get_running_loop()
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = tls_pair.client.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    hello = outgoing.read()
+    async with serving(limits=LONG, tls=tls_pair.server) as server:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", server.port))
+            await loop.sock_sendall(sock, hello[:1])
+            async with asyncio.timeout(PATIENCE):
+                while not server.associations:
+                    await asyncio.sleep(0)
+            begun = loop.time()
+            while loop.time() < begun + 0.05:
                 await asyncio.sleep(0)
-        [association] = server.associations
-        timer = association.connection._artim_timer
-        assert timer is not None
-        assert association.connection._opening is not None
-        assert association.connection._opening < LONG.artim_timeout
-        await peer.associate()
-        await peer.release()
+            await loop.sock_sendall(sock, hello[1:])
+            [association] = server.associations
+            async with asyncio.timeout(PATIENCE):
+                while association.session.state is not State.STA2:
+                    try:
+                        client.do_handshake()
+                    except ssl.SSLWantReadError:
+                        incoming.write(await loop.sock_recv(sock, 65536))
+                    await loop.sock_sendall(sock, outgoing.read())
+                    await asyncio.sleep(0)
+            timer = association.connection._artim_timer
+            assert timer is not None
+            assert timer.when() < begun + LONG.artim_timeout + 0.01
 
 
 async def test_twice_an_association_on_one_connection() -> None:
@@ -581,6 +596,19 @@ async def test_every_address_of_a_host_is_listened_on() -> None:
             host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"
             async with calling(SimpleNamespace(port=server.port), host=host) as peer:
                 assert await echo(peer) == 0
+
+
+@on_each_loop
+async def test_others_have_their_turn_between_two_accepts() -> None:
+    """Connections that wait to be accepted are not all taken before anybody else may go on."""
+    async with serving() as server, AsyncExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        turns = 0
+        while len(server._pending) < 50:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 50
 
 
 async def test_keepalive_of_others_during_a_reset_storm() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiodicom.client import Client, Peer, Refused
+from aiodicom.client.outgoing import Item, Loaded
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.command import decode_command
 from aiodicom.pdu import (
@@ -34,11 +36,20 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import Archive, ArchiveServer, Destination, Reply, RequestInfo, Service, serve_archive
+from aiodicom.server import (
+    Archive,
+    ArchiveServer,
+    Destination,
+    Reply,
+    RequestInfo,
+    Service,
+    retrieve,
+    serve_archive,
+)
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.proxy import FaultProxy, Faults, Plan
-from peers.scripted import ScriptedListener, ScriptedPeer, command_set, message_pdvs
+from peers.scripted import ScriptedListener, ScriptedPeer, ScriptError, command_set, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
     ALL,
@@ -882,10 +893,10 @@ async def test_a_move_to_a_destination_that_will_not(tmp_path: Path, how: str) -
                 assert len(failed_list(final)) == 3
 
 
-@pytest.mark.parametrize("how", ["aborts", "resets", "hangs"])
+@pytest.mark.parametrize("how", ["aborts", "resets", "hangs", "babbles"])
 @on_each_loop
 async def test_a_destination_that_goes_in_the_middle(tmp_path: Path, how: str) -> None:
-    limits = replace(LONG, suboperation_timeout=0.3 if how == "hangs" else 20, artim_timeout=0.3)
+    limits = replace(LONG, suboperation_timeout=0.3 if how in ("hangs", "babbles") else 20, artim_timeout=0.3)
     async with (
         ScriptedListener() as listener,
         mover(tmp_path, 4, listener.port, limits=limits) as (_, peer),
@@ -900,11 +911,42 @@ async def test_a_destination_that_goes_in_the_middle(tmp_path: Path, how: str) -
             await destination.send(AAbort(0, 0))
         elif how == "resets":
             await destination.reset()
+        babble = asyncio.create_task(babbling(destination)) if how == "babbles" else None
         final = await final_of(peer)
         message = final.message
         assert (message.status, message.completed, message.failed) == (0xB000, 1, 3)
+        if babble is not None:
+            await babble
         assert first.message.affected_sop_instance_uid not in failed_list(final)
         assert len(failed_list(final)) == 3
+
+
+async def babbling(destination: ScriptedPeer) -> None:
+    """Send what says nothing for as long as the other side listens."""
+    with contextlib.suppress(ScriptError, OSError):
+        while not destination._writer.is_closing():
+            await destination.send(PDataTF(()))
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+async def test_a_large_object_has_the_time_for_each_part_of_it(tmp_path: Path, in_memory: bool) -> None:
+    """A slow destination is not given up while it takes what is sent."""
+    whole = bytes(range(256)) * 12000
+    file = tmp_path / "object"
+    file.write_bytes(whole)
+    loaded = Loaded(Item(file, CT, "1.2.3.4", IMPLICIT, 0, len(whole)), whole if in_memory else None)
+    async with asyncio.timeout(PATIENCE) as deadline:
+        data = retrieve._data(loaded, deadline, 100.0)
+        assert not isinstance(data, bytes)
+        sent = b""
+        async for part, _ in data:
+            sent += part
+            when = deadline.when()
+            assert when is not None
+            assert when > asyncio.get_running_loop().time() + 90
+            deadline.reschedule(asyncio.get_running_loop().time() + PATIENCE)
+    assert sent == whole
 
 
 @on_each_loop
@@ -1114,6 +1156,17 @@ async def test_an_object_of_another_class_than_its_context(tmp_path: Path) -> No
         assert 0xA900 <= (await hear(peer, m.CStoreRSP)).message.status <= 0xA9FF
         assert server.archive.counts().instances == 0
         assert files_below(tmp_path / "objects") == []
+
+
+async def test_a_refused_object_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Why an archive does not take what is sent is for its operator to know, once."""
+    limits = replace(LONG, max_object_size=100)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server, calling(server) as peer:
+        for number in range(5):
+            await say(peer, 3, store_request(number + 1), ct(size=1000))
+            assert (await hear(peer, m.CStoreRSP)).message.status == 0xA700
+    said = [one.getMessage() for one in caplog.records if "storing failed" in one.getMessage()]
+    assert said == ["127.0.0.1: storing failed: A700H, object larger than 100 bytes"]
 
 
 async def test_a_stored_file_has_a_preamble_of_zeros(tmp_path: Path) -> None:
