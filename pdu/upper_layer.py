@@ -87,6 +87,7 @@ class UpperLayer:
         self._check_request = check_request
         self._reader = PDUReader(self._judge, self.deviations)
         self._used = False  # Sta1 is left once: no association starts on a used connection
+        self._unexpected: ProviderAbort | None = None  # what to tell of a PDU that the state forbids
         self._broken = False  # framing is lost: what still arrives cannot be read
         self._out: list[Buffer] = []
         self._request: AAssociateRQ | None = None
@@ -188,6 +189,8 @@ class UpperLayer:
         try:
             while not (self._broken or self.close_requested):
                 item = reader.next()
+                if self._unexpected is not None:
+                    yield self._take_unexpected()
                 if item is None:
                     return
                 if type(item) is Fragment:
@@ -199,8 +202,15 @@ class UpperLayer:
                     yield from found
                     found.clear()
         except RemoteProtocolError as error:
+            if self._unexpected is not None:  # of a PDU before it
+                found.append(self._take_unexpected())
             self._fault(error, found)
         yield from found
+
+    def _take_unexpected(self) -> ProviderAbort:
+        indication, self._unexpected = self._unexpected, None
+        assert indication is not None
+        return indication
 
     def _judge(self, pdu_type: int, length: int, header: bytes) -> bool:
         """Judge a PDU by its header alone: its type against the state, its length against the limits."""
@@ -220,10 +230,12 @@ class UpperLayer:
             if action is Action.AA_7:  # Sta13: answer and go on reading, for the framing is sound
                 self._abort_pdu(0, 0)
                 return False
-            raise RemoteProtocolError(
+            error = RemoteProtocolError(
                 f"{PduType(pdu_type).name.replace('_', '-')} received {_WHEN[self.state]}",
                 reason=AbortReason.UNEXPECTED_PDU,
             )
+            self._unexpected = self._abort_for(error)  # its length is known: Sta13 goes on reading behind it
+            return False
         if action is Action.AA_6:
             return False
         associate = pdu_type in (PduType.A_ASSOCIATE_RQ, PduType.A_ASSOCIATE_AC)
@@ -305,17 +317,20 @@ class UpperLayer:
     # --- actions
 
     def _fault(self, error: RemoteProtocolError, found: list[Indication]) -> None:
-        """Evt19, or a PDU the state forbids: AA-1, AA-7 or AA-8. Framing is lost from here on."""
+        """Evt19: AA-1, AA-7 or AA-8. Framing is lost from here on."""
         self._broken = True
-        state = self.state
-        if state is State.STA13:  # AA-7: answered once, for nothing more can be read
+        if self.state is State.STA13:  # AA-7: answered once, for nothing more can be read
             self._abort_pdu(0, 0)
-            return
-        if state is State.STA2:  # AA-1
+        else:
+            found.append(self._abort_for(error))
+
+    def _abort_for(self, error: RemoteProtocolError) -> ProviderAbort:
+        """AA-1 or AA-8."""
+        if self.state is State.STA2:
             self._abort(0, 0)
-        else:  # AA-8
+        else:
             self._abort(2, error.reason)
-        found.append(ProviderAbort(error, error.reason, sent=True))
+        return ProviderAbort(error, error.reason, sent=True)
 
     def _abort(self, source: int, reason: int) -> None:
         self._abort_pdu(source, reason)
