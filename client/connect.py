@@ -137,14 +137,18 @@ async def _connect(peer: Peer, association: Association) -> None:
     except ConnectionError as error:
         if peer.tls is not None and sock is not None:
             raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
-        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
     except OSError as error:
-        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
 
 
-def _words(error: OSError) -> str:
-    """The system's words; asyncio puts "Connect call failed" in their place."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def os_words(error: OSError | UnicodeError) -> str:
+    """The system's words without its number; asyncio puts "Connect call failed" in their place."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error)
 
 
 async def _dial(host: str, port: int) -> socket.socket:
@@ -153,7 +157,7 @@ async def _dial(host: str, port: int) -> socket.socket:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise HostUnknown(f"the host name {host!r} does not resolve: {error}") from error
+        raise HostUnknown(f"the host name {host!r} does not resolve: {os_words(error)}") from error
     last: OSError = ConnectionRefusedError("the host has no address")
     for family, kind, protocol, _, address in found:
         try:

@@ -16,7 +16,8 @@ def rejected(answer: AAssociateRJ) -> AssociationRejected:
     """The error of an A-ASSOCIATE-RJ, with what to do about it."""
     advice = {
         (1, 3): "the peer does not know our calling AE title: have it registered there, or use --calling",
-        (1, 7): "the peer does not go by this called AE title: check its spelling and case, or use --called",
+        (1, 7): "the peer does not go by this called AE title (check its spelling and case, or use --called)"
+        " or, as dcmqrscp, does not know our calling one",
         (3, 1): "the peer is busy: try again later",
         (3, 2): "the peer has as many associations as it takes: try again later",
     }.get((answer.source, answer.reason), "")

@@ -279,7 +279,7 @@ def _as_file(source: PEMSource | None) -> Iterator[str | None]:
 
 # --- Failures in words -------------------------------------------------------------------------
 
-_NOT_TLS = "the peer does not speak TLS on this port (TLS on one side only?)"
+_NOT_TLS = "TLS on one side only: the peer does not speak TLS on this port"
 _NO_VERSION = "no TLS version in common with the peer (1.2 and 1.3 are allowed here)"
 _NO_CIPHER = "no cipher suite in common with the peer"
 _PEER_SAYS = "the peer refused our certificate: "

@@ -240,7 +240,8 @@ class Server:
         if first == b"\x16":
             return True
         if first:
-            self._logbook.note("plain", peer, "the peer does not speak TLS, and this port does")
+            text = "TLS on one side only: the peer does not speak TLS, and this port does"
+            self._logbook.note("plain", peer, text)
             try:
                 sock.send(_TLS_ALERT)
             except OSError as error:
