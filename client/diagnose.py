@@ -468,11 +468,14 @@ def tls_advice(error: BaseException) -> str:
             return "check the clocks of both machines; otherwise the peer's certificate must be renewed"
         return "give the authority of the peer's certificate, or the certificate itself, as --trusted"
     words = describe_tls_error(error)
-    if "certificate" in words:
+    if "one side only" not in words and "certificate" in words:
         return "give a certificate and key that the peer trusts (--cert, --key), or have ours trusted there"
     if "cipher" in words or "version" in words:
         return "the peer's TLS is older or set up otherwise: try another --tls-profile, or have it updated"
-    return "the port may not speak TLS at all: try without TLS"
+    return (
+        "the port may not speak TLS at all: try without TLS; or it wants a certificate and key that it trusts"
+        " (--cert, --key)"
+    )
 
 
 # --- Parts ---------------------------------------------------------------------------------------

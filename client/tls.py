@@ -386,7 +386,7 @@ def describe_tls_error(exc: BaseException) -> str:
         if isinstance(found, (ConnectionError, EOFError)):
             return (
                 "the peer closed the connection during the TLS handshake"
-                " (it may not speak TLS on this port, or refuse our certificate)"
+                " (TLS on one side only, or it refuses our certificate)"
             )
     return f"TLS failed: {str(exc) or type(exc).__name__}"
 

@@ -74,6 +74,22 @@ async def test_tls_on_a_plain_port(archive: Served, pem: Files) -> None:
     assert advice.startswith("TLS on one side only: the port speaks DICOM without TLS")
 
 
+async def test_tls_on_the_port_of_an_archive_that_hangs_up(invoke: Invoke, pem: Files) -> None:
+    """As Orthanc and DCMTK do."""
+
+    async def script(listener: ScriptedListener) -> None:
+        await (await listener.next_connection()).expect_close()  # the TCP step
+        peer = await listener.next_connection()
+        await peer.receive_bytes(6)
+        await peer.close()
+        await accepted(listener)
+
+    result = await against(script, invoke, "diagnose", "--trusted", pem.trusted, "--artim-timeout", 0.1)
+    assert result.code == 3
+    assert "TLS on one side only" in result.error
+    assert "the port speaks DICOM without TLS" in result.out
+
+
 async def test_an_authority_that_is_not_trusted(secure_archive: Served) -> None:
     peer = Peer(host="localhost", port=secure_archive.port, tls=client_context())
     name, _, advice = failed(await diagnose(peer))
