@@ -386,7 +386,7 @@ def describe_tls_error(exc: BaseException) -> str:
         if isinstance(found, (ConnectionError, EOFError)):
             return (
                 "the peer closed the connection during the TLS handshake"
-                " (TLS on one side only, or it refuses our certificate)"
+                " (TLS on one side only, or a certificate that is missing or refused)"
             )
     return f"TLS failed: {str(exc) or type(exc).__name__}"
 
