@@ -16,6 +16,7 @@ from ..dimse.contexts import VERIFICATION, Context, Proposal, describe_context_r
 from ..dimse.dataset import decode_dataset
 from ..dimse.qr import Level, Root, find_model, get_model, move_model
 from ..dimse.status import Category, StatusInfo, categorize, describe_status
+from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from .association import Association
 from .connect import Peer, associate
@@ -345,6 +346,7 @@ class Client:
         started = time.perf_counter()
         wanted_level, wanted_root = Level.parse(level), parse_root(root)
         uids = check_uids(wanted_level, wanted_root, uid)
+        encode_ae_title(destination)  # refuses one that is none before anything is sent
         result = RetrieveResult(service="C-MOVE", received_here=False)
         async with self.limited():
             plan = await make_plan(self, wanted_level, wanted_root, uids, parents or {})

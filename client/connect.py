@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..dimse.contexts import Proposal, build_contexts
 from ..dimse.limits import SessionLimits
 from ..dimse.session import Session
-from ..pdu.errors import AiodicomError
+from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
@@ -88,8 +88,11 @@ async def associate(
 ) -> Association:
     """Connect and open an association; the caller releases or aborts it.
 
-    Raises HostUnknown, ConnectionRefused, TLSFailed, ConnectTimeout, and what `Association.opened` raises.
+    Raises LocalProtocolError for what cannot be asked for, HostUnknown, ConnectionRefused, TLSFailed,
+    ConnectTimeout, and what `Association.opened` raises.
     """
+    if not 0 < peer.port < 65536:  # the system would take the rest of a division
+        raise LocalProtocolError(f"{peer.port} is no port: 1 to 65535")
     request = peer.request(proposals)
     session = Session(requestor=True, limits=peer.limits, lenient_roles=peer.lenient_roles)
     session.associate(request)

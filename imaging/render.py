@@ -279,7 +279,7 @@ def _page(width: float, height: float) -> _Page:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImagingError("pictures need matplotlib: pip install aiodicom[draw]") from error
+        raise ImagingError("pictures need matplotlib: pip install 'aiodicom[draw]'") from error
     return _Page(Figure(figsize=(width, height), dpi=_DPI, facecolor=_BACK), width, height)
 
 

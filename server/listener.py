@@ -28,7 +28,7 @@ from ..client.tls import TLSInfo, connection_info, describe_tls_error
 from ..client.watchdog import Watch
 from ..dimse.contexts import Supported
 from ..dimse.session import Session
-from ..pdu.errors import LocalProtocolError
+from ..pdu.errors import LocalProtocolError, describe_rejection
 from ..pdu.events import AssociateIndication
 from ..pdu.fsm import State
 from ..pdu.types import (
@@ -319,7 +319,9 @@ class Server:
                 log.exception("judging who may associate failed")
                 refusal = Rejection.NO_REASON
         if refusal is not None:
-            self._logbook.note("rejected", peer, f"rejected an association: {why}")
+            who = f"{request.calling_ae!r}, who called {request.called_ae!r}"
+            words = describe_rejection(refusal.result, refusal.source, refusal.reason)
+            self._logbook.note("rejected", peer, f"{who}, was {words} ({why})")
         return refusal
 
     def _asked(

@@ -758,6 +758,13 @@ async def test_titles_that_cannot_be_sent(wrong: dict[str, str]) -> None:
         await using(Client(Peer(host="127.0.0.1", port=1, **wrong)))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("port", [0, -1, 65536, 99999])
+async def test_a_port_that_is_none(port: int) -> None:
+    """The resolver would take 99999 for 34463, and we might talk to whoever is there."""
+    with pytest.raises(LocalProtocolError, match=f"{port} is no port"):
+        await using(Client(Peer(host="127.0.0.1", port=port)))
+
+
 def test_timeouts_have_their_defaults() -> None:
     assert Timeouts() == Timeouts(
         connect=10.0, association=30.0, inactivity=60.0, total=None, artim=2.0, cancel=5.0
