@@ -255,7 +255,7 @@ class _Walk:
         return True
 
     async def _speaks_http(self) -> bool:
-        """Whether an HTTP request is answered; some web servers wait for the end of a line, whatever comes."""
+        """Whether an HTTP request is answered: web servers wait for the end of a line, whatever comes."""
         try:
             async with asyncio.timeout(self.peer.timeouts.connect):
                 reader, writer = await asyncio.open_connection(self.peer.host, self.peer.port)

@@ -35,9 +35,7 @@ _OUT = Path("demo-output")
     show_default=True,
     help="Where the pictures go.",
 )
-@click.option(
-    "--keep", is_flag=True, help="Keep the archive and the retrieved files too, in OUT."
-)
+@click.option("--keep", is_flag=True, help="Keep the archive and the retrieved files too, in OUT.")
 @local_command(json=False, progress=True, log_level=logging.ERROR)
 def demo(common: Common, data: Path | None, out: Path, keep: bool) -> int:
     """Store, query and retrieve a series over mutual TLS, and make a volume and a picture of it.

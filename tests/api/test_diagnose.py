@@ -158,7 +158,7 @@ async def test_a_peer_that_takes_verification_alone(invoke: Invoke) -> None:
 
 
 async def test_a_web_server_that_waits_for_a_line(invoke: Invoke) -> None:
-    """It takes an A-ASSOCIATE-RQ for the beginning of a line, and says nothing; an HTTP request it answers."""
+    """It takes an A-ASSOCIATE-RQ for the beginning of a line; an HTTP request it answers."""
 
     async def script(listener: ScriptedListener) -> None:
         await (await listener.next_connection()).expect_close()  # the TCP step

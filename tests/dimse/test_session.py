@@ -75,6 +75,7 @@ MAXIMA = st.one_of(
 
 # --- fragments
 
+
 @given(MAXIMA, st.binary(max_size=700), st.lists(st.integers(min_value=0, max_value=200), max_size=6))
 @example(0, b"", [])
 @example(16, b"odd", [])

@@ -48,7 +48,7 @@ async def test_an_object_of_odd_length_does_not_end_the_association(
     peer = peers.storescp()
     odd = make_object(tmp_path / "odd.dcm")
     with odd.path.open("ab") as file:
-        file.write(b"\xe1\x7f\x10\x00LO\x0a\x00any owner " b"\xe1\x7f\x00\x10OB\0\0\3\0\0\0abc")
+        file.write(b"\xe1\x7f\x10\x00LO\x0a\x00any owner \xe1\x7f\x00\x10OB\0\0\3\0\0\0abc")
     async with connect(peer) as pacs:
         report = await pacs.store([odd.path, *(one.path for one in samples.all)])
     assert report.ok, (report, peer.log)
