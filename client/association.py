@@ -454,7 +454,8 @@ class Association:
             case AbortIndication(source, reason):
                 self._end(AssociationAborted.received(source, reason))
             case ProviderAbort(error=error):
-                self._end(provider_error(error, self.connection))
+                unanswered = self.session.requestor and self.session.answer is None
+                self._end(provider_error(error, self.connection, unanswered=unanswered))
             case RequestRefused():
                 self.note("requests refused", f"{event.command_field:04X}H, {event.comment}")
             case _:

@@ -16,10 +16,11 @@ from ..dimse.contexts import VERIFICATION, Context, Proposal, describe_context_r
 from ..dimse.dataset import decode_dataset
 from ..dimse.qr import Level, Root, find_model, get_model, move_model
 from ..dimse.status import Category, StatusInfo, categorize, describe_status
+from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from .association import Association
 from .connect import Peer, associate
-from .errors import ContextNotAccepted, OperationCancelled, OperationFailed, TotalTimeout
+from .errors import AssociationEnded, ContextNotAccepted, OperationCancelled, OperationFailed, TotalTimeout
 from .identifier import Query, build_query, build_retrieve, parse_root
 from .outgoing import find_items, is_dataset
 from .provider import Provider
@@ -58,8 +59,10 @@ class Client:
         self._private: set[Association] = set()  # those with a provider
         self._opening = asyncio.Lock()
         self._info: ConnectionInfo | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._closed = False
         await self._open(list(BASIC_PROPOSALS), None)
         return self
 
@@ -72,7 +75,11 @@ class Client:
             await self._close_after_error()
 
     async def close(self) -> None:
-        """Release every association, cancelling what still runs on it. Raises what the first failed with."""
+        """Release every association, cancelling what still runs on it. Raises what the first failed with.
+
+        Nothing can be asked afterwards, unless the client is entered again.
+        """
+        self._closed = True
         ending, self._associations = self._associations, []
         done = await asyncio.gather(*(one.release() for one in ending), return_exceptions=True)
         for error in done:
@@ -81,6 +88,7 @@ class Client:
 
     async def _close_after_error(self) -> None:
         """Leave without hiding the error that is on its way: release what is idle, abort the rest."""
+        self._closed = True
         leaving, self._associations = self._associations, []
         for association in leaving:
             if not association.usable or association.busy:
@@ -99,10 +107,19 @@ class Client:
     # --- associations
 
     async def _open(self, proposals: list[Proposal], provider: Provider | None) -> Association:
+        self._check_open()
         association = await associate(self.peer, proposals, provider=provider)
+        if self._closed:  # meanwhile
+            association.abort_now()
+            await association.wait_closed()
+        self._check_open()
         self._associations.append(association)
         self._info = describe(self.peer, association)
         return association
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AssociationEnded(f"the connection to {self.peer.host}:{self.peer.port} was closed")
 
     @asynccontextmanager
     async def association(
@@ -332,6 +349,7 @@ class Client:
         started = time.perf_counter()
         wanted_level, wanted_root = Level.parse(level), parse_root(root)
         uids = check_uids(wanted_level, wanted_root, uid)
+        encode_ae_title(destination)  # refuses one that is none before anything is sent
         result = RetrieveResult(service="C-MOVE", received_here=False)
         async with self.limited():
             plan = await make_plan(self, wanted_level, wanted_root, uids, parents or {})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..dimse.contexts import Proposal, build_contexts
 from ..dimse.limits import SessionLimits
 from ..dimse.session import Session
-from ..pdu.errors import AiodicomError
+from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
@@ -88,8 +88,11 @@ async def associate(
 ) -> Association:
     """Connect and open an association; the caller releases or aborts it.
 
-    Raises HostUnknown, ConnectionRefused, TLSFailed, ConnectTimeout, and what `Association.opened` raises.
+    Raises LocalProtocolError for what cannot be asked for, HostUnknown, ConnectionRefused, TLSFailed,
+    ConnectTimeout, and what `Association.opened` raises.
     """
+    if not 0 < peer.port < 65536:  # the system would take the rest of a division
+        raise LocalProtocolError(f"{peer.port} is no port: 1 to 65535")
     request = peer.request(proposals)
     session = Session(requestor=True, limits=peer.limits, lenient_roles=peer.lenient_roles)
     session.associate(request)
@@ -137,14 +140,18 @@ async def _connect(peer: Peer, association: Association) -> None:
     except ConnectionError as error:
         if peer.tls is not None and sock is not None:
             raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
-        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
     except OSError as error:
-        raise ConnectionRefused(f"no connection to {where}: {_words(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
 
 
-def _words(error: OSError) -> str:
-    """The system's words; asyncio puts "Connect call failed" in their place."""
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+def os_words(error: OSError | UnicodeError) -> str:
+    """The system's words without its number; asyncio puts "Connect call failed" in their place."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error)
 
 
 async def _dial(host: str, port: int) -> socket.socket:
@@ -153,7 +160,7 @@ async def _dial(host: str, port: int) -> socket.socket:
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:
-        raise HostUnknown(f"the host name {host!r} does not resolve: {error}") from error
+        raise HostUnknown(f"the host name {host!r} does not resolve: {os_words(error)}") from error
     last: OSError = ConnectionRefusedError("the host has no address")
     for family, kind, protocol, _, address in found:
         try:

@@ -23,8 +23,9 @@ from ..pdu.errors import AiodicomError, describe_rejection
 from .association import Association
 from .client import describe as describe_connection
 from .client import sop_class_name
-from .connect import Peer, associate
+from .connect import Peer, associate, os_words
 from .errors import (
+    AssociationAborted,
     AssociationRejected,
     AssociationTimeout,
     ConnectFailed,
@@ -162,8 +163,8 @@ class _Walk:
         except (socket.gaierror, UnicodeError) as error:
             raise self._fail(
                 "name",
-                HostUnknown(f"the host name {host!r} does not resolve: {error}"),
-                f"the host name {host!r} does not resolve: {error}",
+                HostUnknown(f"the host name {host!r} does not resolve: {os_words(error)}"),
+                f"the host name {host!r} does not resolve: {os_words(error)}",
                 "check its spelling, or give the address instead",
             ) from error
         addresses = [(int(family), tuple(address)) for family, _, _, _, address in found]
@@ -183,7 +184,7 @@ class _Walk:
                 failures.append(f"{address[0]}: no answer within {self.peer.timeouts.connect} s")
             except OSError as error:
                 refused = refused or isinstance(error, ConnectionRefusedError)
-                failures.append(f"{address[0]}: {error.strerror or error}")
+                failures.append(f"{address[0]}: {os_words(error)}")
             else:
                 text = f"port {self.peer.port} of {address[0]} takes connections"
                 if failures:
@@ -253,6 +254,19 @@ class _Walk:
             return False
         return True
 
+    async def _speaks_http(self) -> bool:
+        """Whether an HTTP request is answered: web servers wait for the end of a line, whatever comes."""
+        try:
+            async with asyncio.timeout(self.peer.timeouts.connect):
+                reader, writer = await asyncio.open_connection(self.peer.host, self.peer.port)
+                try:
+                    writer.write(b"OPTIONS * HTTP/1.0\r\n\r\n")
+                    return await reader.readexactly(5) == b"HTTP/"
+                finally:
+                    writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return False
+
     async def _speaks_plain_dicom(self) -> bool:
         """Whether the port answers an association request sent without TLS; no credential goes with it."""
         bare = replace(self.peer, tls=None, user_identity=None, extended=(), common_extended=())
@@ -319,12 +333,16 @@ class _Walk:
         if isinstance(error, TLSFailed):
             return tls_advice(error.__cause__ or error)
         if isinstance(error, NotDicom) and error.spoken != "TLS":
-            return f"the port belongs to another service ({error.spoken}): find the archive's DICOM port"
+            return _OTHER_SERVICE.format(error.spoken)
         plain = self.peer.tls is None
         if isinstance(error, NotDicom) or (plain and await self._speaks_tls()):
             return "TLS on one side only: the port speaks TLS; use --trusted or --tls"
         if isinstance(error, AssociationTimeout):
+            if plain and await self._speaks_http():
+                return _OTHER_SERVICE.format("HTTP")
             return "it takes the connection and says nothing: another service, or an archive that hangs"
+        if isinstance(error, AssociationAborted) and not error.by_peer:
+            return "what answers is not DICOM, or breaks its rules: is this the archive's DICOM port?"
         return (
             "a peer that ends the connection instead of answering often does not know the calling AE title"
             f" {self.peer.calling_ae!r} or our address: have us registered there"
@@ -401,6 +419,7 @@ class _Walk:
 
 # --- Words ---------------------------------------------------------------------------------------
 
+_OTHER_SERVICE = "the port belongs to another service ({}): find the archive's DICOM port"
 _REJECTED = (
     "it gives no usable reason; the usual ones: it does not know the calling AE title {calling!r} or our"
     " address, or does not go by the called AE title {called!r}"
@@ -409,7 +428,10 @@ _UNKNOWN_CALLER = (
     "caller not registered: the peer does not know {calling!r}; have it registered there with our address,"
     " or call as a title it knows (--calling)"
 )
-_WRONG_TITLE = "wrong AE title: the peer is not {called!r}; check spelling and case (--called)"
+_WRONG_TITLE = (
+    "wrong AE title: the peer is not {called!r}; check spelling and case (--called). Where it is right, the"
+    " peer may not know {calling!r}, as dcmqrscp then answers too"
+)
 _REJECTIONS = {  # (source, reason) of PS3.8 Table 9-21 whose cause leaves no doubt
     (1, 3): _UNKNOWN_CALLER,
     (1, 7): _WRONG_TITLE,
@@ -446,11 +468,14 @@ def tls_advice(error: BaseException) -> str:
             return "check the clocks of both machines; otherwise the peer's certificate must be renewed"
         return "give the authority of the peer's certificate, or the certificate itself, as --trusted"
     words = describe_tls_error(error)
-    if "certificate" in words:
+    if "one side only" not in words and "certificate" in words:
         return "give a certificate and key that the peer trusts (--cert, --key), or have ours trusted there"
     if "cipher" in words or "version" in words:
         return "the peer's TLS is older or set up otherwise: try another --tls-profile, or have it updated"
-    return "the port may not speak TLS at all: try without TLS"
+    return (
+        "the port may not speak TLS at all: try without TLS; or it wants a certificate and key that it trusts"
+        " (--cert, --key)"
+    )
 
 
 # --- Parts ---------------------------------------------------------------------------------------

@@ -280,7 +280,7 @@ def _as_file(source: PEMSource | None) -> Iterator[str | None]:
 
 # --- Failures in words -------------------------------------------------------------------------
 
-_NOT_TLS = "the peer does not speak TLS on this port (TLS on one side only?)"
+_NOT_TLS = "TLS on one side only: the peer does not speak TLS on this port"
 _NO_VERSION = "no TLS version in common with the peer (1.2 and 1.3 are allowed here)"
 _NO_CIPHER = "no cipher suite in common with the peer"
 _PEER_SAYS = "the peer refused our certificate: "
@@ -387,7 +387,7 @@ def describe_tls_error(exc: BaseException) -> str:
         if isinstance(found, (ConnectionError, EOFError)):
             return (
                 "the peer closed the connection during the TLS handshake"
-                " (it may not speak TLS on this port, or refuse our certificate)"
+                " (TLS on one side only, or a certificate that is missing or refused)"
             )
     return f"TLS failed: {str(exc) or type(exc).__name__}"
 

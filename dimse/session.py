@@ -205,7 +205,8 @@ class Session:
     def send_data(self, data: Buffer, last: bool) -> None:
         """Send the next part of the data set announced; parts but the last are of even length.
 
-        A data set that is itself of odd length ends in an odd fragment: its bytes are not ours to change.
+        A data set that is itself of odd length gets a zero byte at its end, as PS3.5 A.5 wants of a deflated
+        one: fragments are even (PS3.8 E.2), and DCMTK aborts for one that is not.
         """
         if self._outgoing is None:
             raise LocalProtocolError("a data set that no message announced")
@@ -229,18 +230,21 @@ class Session:
         while True:
             size = min(largest, total - offset)
             final = offset + size == total
+            pad = size % 2  # of the last fragment alone, the largest being even
             out.append(
                 _HEADERS.pack(
                     PduType.P_DATA_TF,
                     0,
-                    size + 6,
-                    size + 2,
+                    size + pad + 6,
+                    size + pad + 2,
                     context_id,
                     control | (2 if final and last else 0),
                 )
             )
             if size:
                 out.append(view[offset : offset + size])
+            if pad:
+                out.append(b"\0")
             offset += size
             if final:
                 break

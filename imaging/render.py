@@ -33,6 +33,7 @@ _BACK: Final = "#101418"
 _TEXT: Final = "#e8edf2"
 _FAINT: Final = "#8fa1b3"
 _CROSS: Final = "#37b6ff"
+_LETTERS_ROOM: Final = 36.0  # points of a picture's side from which letters at both its ends fit
 _LETTERS: Final = (("R", "L"), ("A", "P"), ("F", "H"))
 """What lies at the lower and the higher end of the patient axes x, y, z (PS3.3 C.7.6.1.1.1)."""
 # For each plane: the patient axis that runs right, the one that runs down, and its sense.
@@ -179,7 +180,10 @@ def _draw_plane(axes: Any, view: _View, low: float, high: float, photometric: st
         ((0.5, 1), (0, -5), "center", "top"),
         ((0.5, 0), (0, 5), "center", "bottom"),
     )
+    box = axes.get_window_extent()
     for letter, (at, offset, across, along) in zip(view.letters, places, strict=True):
+        if (box.width if along == "center" else box.height) < _LETTERS_ROOM * _DPI / 72:
+            continue  # the two would change places
         _mark(axes, letter, at, offset, ha=across, va=along, color=_TEXT, fontsize=12, weight="bold")
 
 
@@ -275,7 +279,7 @@ def _page(width: float, height: float) -> _Page:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImagingError("pictures need matplotlib: pip install aiodicom[draw]") from error
+        raise ImagingError("pictures need matplotlib: pip install 'aiodicom[draw]'") from error
     return _Page(Figure(figsize=(width, height), dpi=_DPI, facecolor=_BACK), width, height)
 
 

@@ -419,6 +419,8 @@ def _not_a_pdu(header: bytes) -> RemoteProtocolError:
     spoken = guess_protocol(header)
     if spoken is None:
         text = f"unrecognized PDU type {header[0]:02X}H"
+    elif spoken == "TLS":
+        text = "TLS on one side only: the peer speaks TLS where plain DICOM was expected"
     else:
-        text = f"the peer speaks {spoken} where {'plain ' if spoken == 'TLS' else ''}DICOM was expected"
+        text = f"the peer speaks {spoken} where DICOM was expected"
     return RemoteProtocolError(text, reason=AbortReason.UNRECOGNIZED_PDU, spoken=spoken)

@@ -81,7 +81,7 @@ _Row: TypeAlias = "tuple[int, str]"
 _ROWS_KEPT: Final = 1024
 
 
-class IndexVersionError(Exception):
+class IndexVersionError(OSError):
     """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
 
 
@@ -169,7 +169,9 @@ class Index:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError as error:
-            raise IndexVersionError(f"{self._path.name} is no index: {error}") from error
+            raise IndexVersionError(
+                f"{self._path.name} is no index ({error}); remove it to have it rebuilt from the files"
+            ) from error
         if not empty and (application, version) != (_APPLICATION_ID, SCHEMA_VERSION):
             raise IndexVersionError(
                 f"{self._path.name} has version {version}, this program reads {SCHEMA_VERSION};"

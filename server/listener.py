@@ -30,7 +30,7 @@ from ..client.tls import TLSInfo, connection_info, describe_tls_error
 from ..client.watchdog import Watch
 from ..dimse.contexts import Supported, least_window
 from ..dimse.session import Session
-from ..pdu.errors import LocalProtocolError
+from ..pdu.errors import LocalProtocolError, describe_rejection
 from ..pdu.events import AssociateIndication
 from ..pdu.fsm import State
 from ..pdu.types import (
@@ -290,7 +290,8 @@ class Server:
         if first == b"\x16":
             return True
         if first:
-            self._logbook.note("plain", peer, "the peer does not speak TLS, and this port does")
+            text = "TLS on one side only: the peer does not speak TLS, and this port does"
+            self._logbook.note("plain", peer, text)
             try:
                 sock.send(_TLS_ALERT)
             except OSError as error:
@@ -370,7 +371,9 @@ class Server:
                 log.exception("judging who may associate failed")
                 refusal, why = Rejection.NO_REASON, "judging it failed"
         if refusal is not None:
-            self._logbook.note("rejected", peer, f"rejected an association: {why}")
+            who = f"{request.calling_ae!r}, who called {request.called_ae!r}"
+            words = describe_rejection(refusal.result, refusal.source, refusal.reason)
+            self._logbook.note("rejected", peer, f"{who}, was {words} ({why})")
         return refusal
 
     def _asked(

@@ -32,6 +32,7 @@ from ..dimse.limits import SessionLimits
 from ..dimse.qr import Level, QueryError, Root
 from ..dimse.status import Category, categorize
 from ..imaging.errors import UnsafeName
+from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
     AsyncOperationsWindow,
@@ -153,6 +154,7 @@ class Pacs(Client):
         originators = frozenset((self.peer.calling_ae, self.peer.called_ae))
         arrivals = _Arrivals(folder, originators, durability, result, progress)
         title = destination or self.peer.calling_ae
+        encode_ae_title(title)
         async with self.limited():
             await asyncio.get_running_loop().run_in_executor(
                 None, lambda: folder.mkdir(parents=True, exist_ok=True)

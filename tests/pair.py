@@ -216,16 +216,19 @@ def sent_pdvs(session: Session) -> list[PDV]:
 
 
 def check_pdata(raw: bytes, maximum: int | None) -> None:
-    """What we promise of every P-DATA-TF: one PDV, nothing over the peer's maximum, even but at an end."""
+    """What we promise of every P-DATA-TF: one PDV, nothing over the peer's maximum, of even length."""
     length, pdv_length, _, control = struct.unpack_from(">LLBB", raw, 2)
     assert pdv_length == length - 4, "not exactly one PDV"
     assert control <= 3
     assert not maximum or length <= maximum, f"a P-DATA-TF of {length} bytes where {maximum} were announced"
+    assert length % 2 == 0, "an odd fragment"
     if not control & 2:
-        assert length % 2 == 0, "an odd fragment that is not the last"
         assert length > 6, "an empty fragment that is not the last"
-    if control & 1:
-        assert length % 2 == 0, "an odd command set"
+
+
+def even(data: bytes) -> bytes:
+    """A data set as it arrives: with the byte that makes its length even."""
+    return data + bytes(len(data) % 2)
 
 
 # --- what a user keeps

@@ -74,8 +74,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         result: Any = cli.main(args=arguments, prog_name="aiodicom", standalone_mode=False)
-    except click.ClickException as error:
+    except click.UsageError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        complain(error.format_message())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         print("aiodicom: interrupted", file=sys.stderr)

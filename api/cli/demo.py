@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -34,9 +35,7 @@ _OUT = Path("demo-output")
     show_default=True,
     help="Where the pictures go.",
 )
-@click.option(
-    "--keep", is_flag=True, help="Keep the archive, the retrieved files and the certificates too, in OUT."
-)
+@click.option("--keep", is_flag=True, help="Keep the archive and the retrieved files too, in OUT.")
 @local_command(json=False, progress=True, log_level=logging.ERROR)
 def demo(common: Common, data: Path | None, out: Path, keep: bool) -> int:
     """Store, query and retrieve a series over mutual TLS, and make a volume and a picture of it.
@@ -44,6 +43,9 @@ def demo(common: Common, data: Path | None, out: Path, keep: bool) -> int:
     Starts an archive of its own on a free port of this machine. Checks every step; the exit code is 0 only
     when each was as it must be.
     """
+    for name in ("trustme", "matplotlib"):
+        if find_spec(name) is None:
+            raise click.ClickException(f"the demo needs {name}: pip install 'aiodicom[demo]'")
     started = time.monotonic()
     show = Show(progress=common.progress)
     out.mkdir(parents=True, exist_ok=True)

@@ -189,10 +189,13 @@ def _text(found: Dataset, keyword: str) -> str:
 
 
 def digest(path: Path, offset: int) -> bytes:
-    """The SHA-256 of a file behind an offset."""
+    """The SHA-256 of a file behind an offset, with the byte that an odd length is sent with (PS3.5 A.5)."""
     with path.open("rb") as file:
         file.seek(offset)
-        return hashlib.file_digest(file, "sha256").digest()
+        found = hashlib.file_digest(file, "sha256")
+        if (file.tell() - offset) % 2:
+            found.update(b"\0")
+        return found.digest()
 
 
 def dataset_digest(path: Path) -> bytes:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 
 from ..client.connect import Peer
@@ -44,11 +43,9 @@ class Certificates:
 
 
 def make_certificates() -> Certificates:
-    """Issue them in memory; nothing is written. Raises click.ClickException without trustme."""
-    try:
-        import trustme
-    except ImportError:
-        raise click.ClickException("the demo needs: pip install 'aiodicom[demo]'") from None
+    """Issue them in memory; nothing is written."""
+    import trustme
+
     authority = trustme.CA(organization_name="aiodicom demo, throw-away authority")
     trusted = authority.cert_pem.bytes()
     archive = authority.issue_cert("localhost", HOST, common_name="aiodicom demo archive")
@@ -100,6 +97,7 @@ class Demo:
             + (f"; {len(stock.skipped)} are no DICOM objects" if stock.skipped else "")
         )
         if not stock.objects:
+            self._list("cannot be stored", [f"{path}: {why}" for path, why in stock.unfit.items()])
             show.check("there is a DICOM object to store", False, f"none in {self.folder}")
             return
         show.step("An archive, on a free port, with mutual TLS")

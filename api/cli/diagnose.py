@@ -7,6 +7,7 @@ from rich.text import Text
 
 from ..client.diagnose import Diagnosis, Outcome
 from ..client.diagnose import diagnose as run_diagnosis
+from ..pdu.wire import is_uid
 from . import output
 from .exits import Code, exit_code
 from .options import Target, peer_command
@@ -20,10 +21,22 @@ _MARKS = {
 }
 
 
+def sop_class(value: str) -> str:
+    """A UID. Raises click.BadParameter."""
+    if not is_uid(value):
+        raise click.BadParameter(f"{value!r} is no UID")
+    return value
+
+
 @click.command()
 @peer_command()
 @click.option(
-    "--need", "needed", multiple=True, metavar="UID", help="A SOP class whose refusal is a failure."
+    "--need",
+    "needed",
+    type=sop_class,
+    multiple=True,
+    metavar="UID",
+    help="A SOP class whose refusal is a failure. May be repeated.",
 )
 def diagnose(target: Target, needed: tuple[str, ...]) -> int:
     """Find out why HOST PORT cannot be used: name, TCP, TLS, association, each context, echo."""

@@ -68,6 +68,8 @@ def find(
     async def work() -> int:
         count = 0
         async with target.connect() as peer:
+            if not (table or target.json):
+                tab_line(columns)
             found = cast(
                 "AsyncGenerator[Dataset, None]", peer.find(wanted, match, keys, root=root, limit=limit)
             )
@@ -83,9 +85,6 @@ def find(
         elif table:
             rows.append([output.cell(answer, column) for column in columns])
         else:
-            if not rows:
-                rows.append(columns)
-                tab_line(columns)
             tab_line(output.cell(answer, column) for column in columns)
 
     try:

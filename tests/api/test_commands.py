@@ -96,6 +96,9 @@ def test_find_as_json_lines(invoke: Invoke, archive: Served) -> None:
 def test_find_without_a_match_is_a_success(invoke: Invoke, archive: Served) -> None:
     result = invoke("find", "127.0.0.1", archive.port, "--level", "PATIENT", "PatientID=NOBODY", "--json")
     assert (result.code, result.out, result.err) == (0, "", "")
+    piped = ("--level", "PATIENT", "PatientID=NOBODY", "--return", "PatientName")
+    result = invoke("find", "127.0.0.1", archive.port, *piped)
+    assert (result.code, result.out, result.err) == (0, "PatientID\tPatientName\n", "")
 
 
 def test_find_stops_at_the_limit(invoke: Invoke, archive: Served) -> None:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from aiodicom.cli import demo as demo_command
 from aiodicom.cli import demo_steps
 from aiodicom.cli.demo_data import take_stock
 from aiodicom.client import receiving
@@ -82,6 +83,27 @@ def test_the_demo_without_anything_to_store(invoke: Invoke, tmp_path: Path) -> N
     result = invoke("demo", "--data", tmp_path / "data", "--out", tmp_path / "out")
     assert result.code == 1
     assert "NOT as it must be" in result.out
+
+
+def test_the_demo_says_why_nothing_can_be_stored(invoke: Invoke, series: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "cut.dcm").write_bytes(next(series.iterdir()).read_bytes()[:-50])
+    result = invoke("demo", "--data", folder, "--out", tmp_path / "out")
+    assert result.code == 1
+    assert "cut.dcm: offset" in result.out
+
+
+@pytest.mark.parametrize("name", ["trustme", "matplotlib"])
+def test_the_demo_without_its_extra_says_so_at_once(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(demo_command, "find_spec", lambda wanted: None if wanted == name else object())
+    result = invoke("demo", "--out", tmp_path / "out")
+    assert result.code == 1
+    assert result.out == ""
+    assert result.error == f"the demo needs {name}: pip install 'aiodicom[demo]'"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_demo_sees_one_changed_bit(

@@ -55,9 +55,10 @@ async def test_an_unknown_host() -> None:
 
 
 async def test_nobody_listens(closed_port: int) -> None:
-    name, _, advice = failed(await diagnose(Peer(host="127.0.0.1", port=closed_port)))
+    name, text, advice = failed(await diagnose(Peer(host="127.0.0.1", port=closed_port)))
     assert name == "tcp"
     assert "nothing listens on this port" in advice
+    assert text.endswith("127.0.0.1: connection refused")
 
 
 async def test_plain_on_a_tls_port(secure_archive: Served) -> None:
@@ -71,6 +72,22 @@ async def test_tls_on_a_plain_port(archive: Served, pem: Files) -> None:
     name, _, advice = failed(await diagnose(Peer(host="localhost", port=archive.port, tls=tls)))
     assert name == "tls"
     assert advice.startswith("TLS on one side only: the port speaks DICOM without TLS")
+
+
+async def test_tls_on_the_port_of_an_archive_that_hangs_up(invoke: Invoke, pem: Files) -> None:
+    """As Orthanc and DCMTK do."""
+
+    async def script(listener: ScriptedListener) -> None:
+        await (await listener.next_connection()).expect_close()  # the TCP step
+        peer = await listener.next_connection()
+        await peer.receive_bytes(6)
+        await peer.close()
+        await accepted(listener)
+
+    result = await against(script, invoke, "diagnose", "--trusted", pem.trusted, "--artim-timeout", 0.1)
+    assert result.code == 3
+    assert "TLS on one side only" in result.error
+    assert "the port speaks DICOM without TLS" in result.out
 
 
 async def test_an_authority_that_is_not_trusted(secure_archive: Served) -> None:
@@ -106,6 +123,7 @@ async def test_a_wrong_called_title(secure_archive: Served, pem: Files) -> None:
     assert name == "association"
     assert "called AE title not recognized" in text
     assert advice.startswith("wrong AE title: the peer is not 'ANY-SCP'")
+    assert "'AIODICOM'" in advice  # dcmqrscp answers so to a caller that it does not know
 
 
 async def test_a_caller_that_is_not_registered(tmp_path: Path) -> None:
@@ -137,6 +155,41 @@ async def test_a_peer_that_takes_verification_alone(invoke: Invoke) -> None:
     steps = {step["name"]: step for step in result.json()["steps"]}
     assert steps["association"]["outcome"] == "warning"
     assert "only for verification alone" in steps["association"]["text"]
+
+
+async def test_a_web_server_that_waits_for_a_line(invoke: Invoke) -> None:
+    """It takes an A-ASSOCIATE-RQ for the beginning of a line; an HTTP request it answers."""
+
+    async def script(listener: ScriptedListener) -> None:
+        await (await listener.next_connection()).expect_close()  # the TCP step
+        while True:
+            peer = await listener.next_connection()
+            first = await peer.receive_bytes(5)
+            if first == b"OPTIO":
+                await peer.send(b"HTTP/1.0 501 Unsupported method\r\n\r\n")
+                await peer.close()
+                return
+
+    times = ("--association-timeout", 0.2, "--connect-timeout", 0.5, "--artim-timeout", 0.1)
+    result = await against(script, invoke, "diagnose", *times)
+    assert result.code == 6
+    assert "the port belongs to another service (HTTP)" in result.out
+
+
+async def test_a_port_that_answers_with_rubbish(invoke: Invoke) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        await (await listener.next_connection()).expect_close()  # the TCP step
+        for _ in range(2):
+            peer = await listener.next_connection()
+            await peer.expect(AAssociateRQ)
+            await peer.send(bytes(range(64)))
+            await peer.drain_until_close()
+        await (await listener.next_connection()).close()  # is it TLS?
+
+    result = await against(script, invoke, "diagnose", "--artim-timeout", 0.1)
+    assert result.code == 5
+    assert "not DICOM, or breaks its rules" in result.out
+    assert "have us registered" not in result.out
 
 
 async def test_a_refused_sop_class(invoke: Invoke) -> None:
@@ -172,6 +225,12 @@ def test_a_needed_class_is_a_failure_when_refused(invoke: Invoke, archive: Serve
     result = invoke("diagnose", "127.0.0.1", archive.port, "--need", worklist)
     assert result.code == 7
     assert "Modality Worklist" in result.error
+
+
+def test_what_is_needed_must_be_a_uid(invoke: Invoke, closed_port: int) -> None:
+    result = invoke("diagnose", "127.0.0.1", closed_port, "--need", "CTImageStorage")
+    assert result.code == 2
+    assert "'CTImageStorage' is no UID" in result.err
 
 
 @pytest.mark.parametrize("json", [False, True])

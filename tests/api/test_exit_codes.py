@@ -102,6 +102,13 @@ def test_serve_of_a_folder_that_is_served(invoke: Invoke, archive: Served) -> No
     assert result.out == ""
 
 
+def test_serve_of_a_folder_whose_index_is_broken(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "index.sqlite").write_bytes(b"something else entirely" * 100)
+    result = invoke("serve", tmp_path, "--host", "127.0.0.1", "--port", 0)
+    assert result.code == 1
+    assert "remove it to have it rebuilt from the files" in result.error
+
+
 # --- 2: usage
 
 
@@ -193,7 +200,7 @@ def test_tls_on_one_side_only(invoke: Invoke, archive: Served, secure_archive: S
     assert "TLS on one side only" in ours.error
     theirs = invoke("echo", "localhost", secure_archive.port)
     assert theirs.code == 3
-    assert "TLS" in theirs.error
+    assert "TLS on one side only" in theirs.error
 
 
 def test_no_certificate_where_one_is_wanted(invoke: Invoke, secure_archive: Served, pem: Files) -> None:

@@ -318,7 +318,7 @@ _TLS_FAILURES: dict[str, tuple[Make, Make, str]] = {
     ),
     "expired": (lambda c: _server(c, "localhost", not_after=YESTERDAY), _client, "certificate has expired"),
     "mismatched": (lambda c: _server(c, "elsewhere.example"), _client, "certificate is for another name"),
-    "missing": (lambda c: _server(c, mutual=True), _client, "client certificate|refuse our certificate"),
+    "missing": (lambda c: _server(c, mutual=True), _client, "client certificate|certificate that is missing"),
     "foreign client": (
         lambda c: _server(c, mutual=True),
         lambda c: _client(c, trustme.CA().issue_cert("client").private_key_and_cert_chain_pem.bytes()),
@@ -756,6 +756,13 @@ async def test_one_release_that_fails_does_not_keep_the_other_association() -> N
 async def test_titles_that_cannot_be_sent(wrong: dict[str, str]) -> None:
     with pytest.raises(LocalProtocolError):
         await using(Client(Peer(host="127.0.0.1", port=1, **wrong)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 99999])
+async def test_a_port_that_is_none(port: int) -> None:
+    """The resolver would take 99999 for 34463, and we might talk to whoever is there."""
+    with pytest.raises(LocalProtocolError, match=f"{port} is no port"):
+        await using(Client(Peer(host="127.0.0.1", port=port)))
 
 
 def test_timeouts_have_their_defaults() -> None:

@@ -25,6 +25,7 @@ from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
     PDV,
     AAbort,
+    AAssociateRQ,
     AReleaseRQ,
     AsyncOperationsWindow,
     ConnectionClosed,
@@ -32,7 +33,7 @@ from aiodicom.pdu import (
     UserInformation,
 )
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, command_set
+from peers.scripted import ScriptedListener, associate_accept, command_set
 from wire import (
     IMPLICIT,
     PATIENT,
@@ -601,6 +602,57 @@ async def test_closing_a_client_ends_what_runs_on_it() -> None:
             await held.reached.wait()
         with pytest.raises(AssociationEnded, match="given up"):
             await task
+
+    await play(script, user)
+
+
+async def test_a_client_that_was_left_opens_nothing_more() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            pass
+        with pytest.raises(AssociationEnded, match="was closed"):
+            await client.echo()
+
+    await play(script, user)
+
+
+async def test_a_client_left_while_an_association_is_opened_does_not_keep_it() -> None:
+    asked = asyncio.Event()
+    left = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        first, _ = await accepted(listener)
+        find = await hear(first, m.CFindRQ)
+        second = await listener.next_connection()
+        request = await second.expect(AAssociateRQ)
+        asked.set()
+        await hear(first, m.CCancelRQ)
+        await reply(first, find, 0xFE00)
+        await first.answer_release()
+        await left.wait()
+        await second.send(associate_accept(request))
+        await second.expect(AAbort)
+
+    async def user(client: Client) -> None:
+        async def query() -> None:
+            async for _ in client.find("STUDY"):
+                pass
+
+        async def other() -> None:
+            async with client.association([Proposal("1.2.840.10008.5.1.4.31")]):
+                pass
+
+        async with client:
+            tasks = [asyncio.create_task(query()), asyncio.create_task(other())]
+            await asked.wait()
+        left.set()
+        for task in tasks:
+            with pytest.raises(AssociationEnded):
+                await task
 
     await play(script, user)
 

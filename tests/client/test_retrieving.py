@@ -28,7 +28,16 @@ from aiodicom.client import (
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.qr import QueryError
-from aiodicom.pdu import PDV, AAbort, AReleaseRP, AReleaseRQ, ConnectionClosed, PDataTF, encode
+from aiodicom.pdu import (
+    PDV,
+    AAbort,
+    AReleaseRP,
+    AReleaseRQ,
+    ConnectionClosed,
+    LocalProtocolError,
+    PDataTF,
+    encode,
+)
 from aiodicom.server.pacs import Pacs
 from archive_objects import files_below
 from conftest import TLSPair
@@ -893,6 +902,19 @@ async def test_retrieves_refused_before_anything_is_sent(
                 await client.get(level, uid, root=root, directory=tmp_path)
             with pytest.raises(QueryError, match=words):
                 await client.move(level, uid, root=root, destination="X")
+
+    await play(script, user)
+
+
+async def test_a_move_to_a_title_that_is_none_is_refused_before_anything_is_sent() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            with pytest.raises(LocalProtocolError, match="is no AE title"):
+                await client.move("STUDY", "1.2.3", destination="N" * 17)
 
     await play(script, user)
 

@@ -123,6 +123,30 @@ async def test_a_large_file_goes_out_in_parts(tmp_path: Path, monkeypatch: pytes
     assert any(0 < one.bytes < one.bytes_total for one in told if one.bytes_total)
 
 
+@pytest.mark.parametrize("whole_read", [1000, 1 << 20])
+async def test_an_odd_length_is_made_even(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole_read: int
+) -> None:
+    """A deflated data set may be odd in its file; its fragments may not (PS3.5 A.5, PS3.8 E.2)."""
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", whole_read)
+    (path,) = objects(tmp_path, 1, size=50001)
+    with path.open("ab") as file:
+        file.write(b"\xe1\x7f\x10\x00\3\0\0\0abc")  # implicit VR, an odd value
+    heard: list[bytes] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        request = await hear(peer, m.CStoreRQ)
+        heard.append(request.data or b"")
+        await reply(peer, request, 0)
+        await peer.answer_release()
+
+    report = await play(script, storing(path))
+    assert report.ok
+    assert heard[0].endswith(b"abc\0")
+    assert path.read_bytes().endswith(heard[0][:-1])
+
+
 async def test_a_data_set_in_memory() -> None:
     async def script(listener: ScriptedListener) -> None:
         peer = await storage(listener, accept_as(EXPLICIT))

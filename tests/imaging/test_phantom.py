@@ -153,7 +153,7 @@ def test_pictures_of_images(tmp_path: Path, data: Path) -> None:
 def test_a_missing_matplotlib_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     volume = Volume.from_datasets(synthesise_series(**SMALL))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImagingError, match=r"pip install aiodicom\[draw\]"):
+    with pytest.raises(ImagingError, match=r"pip install 'aiodicom\[draw\]'"):
         render_volume(volume, tmp_path / "a.png")
 
 

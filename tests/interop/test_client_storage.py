@@ -40,6 +40,21 @@ async def test_storescp_keeps_every_byte_of_every_syntax(site: Site, tmp_path: P
     assert syntaxes(peer.stored_files()) == {one.uid: one.syntax for one in made}
 
 
+async def test_an_object_of_odd_length_does_not_end_the_association(
+    peers: Peers, samples: Samples, tmp_path: Path
+) -> None:
+    """storescp aborts for an odd fragment: "DIMSE: Odd Fragment Length"."""
+    require_peer("storescp")
+    peer = peers.storescp()
+    odd = make_object(tmp_path / "odd.dcm")
+    with odd.path.open("ab") as file:
+        file.write(b"\xe1\x7f\x10\x00LO\x0a\x00any owner \xe1\x7f\x00\x10OB\0\0\3\0\0\0abc")
+    async with connect(peer) as pacs:
+        report = await pacs.store([odd.path, *(one.path for one in samples.all)])
+    assert report.ok, (report, peer.log)
+    assert set(bodies(peer.stored_files())) == {odd.uid, *samples.bodies()}
+
+
 @pytest.mark.parametrize("size", [4096, 16384, 131072])
 async def test_the_peers_maximum_is_kept(size: int, peers: Peers, samples: Samples) -> None:
     require_peer("storescp")

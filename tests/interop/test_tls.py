@@ -58,7 +58,7 @@ async def test_a_plain_peer_is_told_from_a_secure_one(server: str, peers: Peers,
     peer = getattr(peers, server)()
     with pytest.raises(OSError) as caught:
         await asyncio.open_connection(HOST, peer.port, ssl=client_context(trusted=pki.ca))
-    assert "speak TLS on this port" in describe_tls_error(caught.value)
+    assert "TLS on one side only" in describe_tls_error(caught.value)
 
 
 @pytest.mark.parametrize("client", ["echoscu", "pynetdicom"])

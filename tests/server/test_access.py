@@ -56,6 +56,13 @@ async def test_called_and_calling_titles() -> None:
         assert isinstance(await answer(server, padded), AAssociateAC)
 
 
+async def test_a_rejection_is_logged_with_the_titles_and_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(access=Access(called_ae={"ARCHIVE"})) as server:
+        assert await answer(server, called_ae="ARCHIV", calling_ae="CT1") == CALLED
+    words = "rejected permanently by the service user: called AE title not recognized"
+    assert f"'CT1', who called 'ARCHIV', was {words}" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("called", "calling_", "expected"),
     [
