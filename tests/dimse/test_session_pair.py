@@ -363,8 +363,8 @@ class SessionPair(RuleBasedStateMachine):
         for side in self.pair.sides:
             for event in side.ends:
                 assert not isinstance(event, Fault) or event.kind == "ConnectionClosed", event
-            # what these users do: use a role that lenience granted, answer a C-FIND with a data set at the end
-            # or without one before
+            # what these users do: use a role that lenience granted, answer a C-FIND with a data set last
+            # or without one first
             noted = {d.clause for d in side.session.deviations}
             assert noted <= {"PS3.7 D.3.3.4", "PS3.7 9.3.2.2"}, side.session.deviations
 
