@@ -85,16 +85,7 @@ class Client:
         for association in leaving:
             if not association.usable or association.busy:
                 association.abort_now()
-        try:
-            for association in leaving:
-                try:
-                    await association.release()
-                except AiodicomError as error:  # less than what the caller is being told
-                    log.info("an association did not end in order: %s", error)
-        except BaseException:
-            for association in leaving:
-                association.abort_now()
-            raise
+        await asyncio.gather(*(self._release_quietly(association) for association in leaving))
 
     # --- associations
 
@@ -133,8 +124,9 @@ class Client:
             self._used[association] -= 1
             if not self._used[association]:
                 del self._used[association]
-            if not association.usable and association in self._associations:
-                self._associations.remove(association)
+            if not association.usable:
+                if association in self._associations:
+                    self._associations.remove(association)
                 await association.wait_closed()
 
     async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> Association:
@@ -155,6 +147,7 @@ class Client:
 
     @staticmethod
     async def _release_quietly(association: Association) -> None:
+        """Release where a failure is less than what the caller wants or is being told."""
         try:
             await association.release()
         except AiodicomError as error:
