@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -387,6 +387,9 @@ class Association:
                     AssociationAborted(f"sending stopped in the middle of a data set: {error}", by_peer=False)
                 )
             raise
+        finally:  # now, not when the traceback that holds it is forgotten: a file may be open in there
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
 
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Answer a request of the peer."""

@@ -6,7 +6,7 @@ import asyncio
 import mmap
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
@@ -225,7 +225,7 @@ async def load_ahead(items: Sequence[Item]) -> AsyncGenerator[Loaded, None]:
         coming.cancel()
 
 
-async def read_parts(item: Item, part: int) -> AsyncIterator[tuple[Buffer, bool]]:
+async def read_parts(item: Item, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
     assert item.path is not None
     loop = asyncio.get_running_loop()
@@ -250,6 +250,13 @@ async def read_parts(item: Item, part: int) -> AsyncIterator[tuple[Buffer, bool]
             coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
             yield data, False
     finally:
-        if coming is not None:
-            await asyncio.wait([coming])  # the thread may still be reading from the descriptor
-        os.close(descriptor)
+        if coming is None or coming.done():
+            os.close(descriptor)
+        else:  # the thread may be reading from it; to await that here could be cancelled
+            coming.add_done_callback(lambda read: _close_after(read, descriptor))
+
+
+def _close_after(read: asyncio.Future[bytes], descriptor: int) -> None:
+    os.close(descriptor)
+    if not read.cancelled():
+        read.exception()  # nobody wants what was read any more, nor why it was not

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..dimse import messages as m
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, describe_context_result
 from ..pdu.errors import AiodicomError
-from .association import PART, Association
+from .association import PART, Association, Parts
 from .operations import Operation
 from .outgoing import Item, Loaded, load_ahead, read_parts
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
@@ -142,11 +142,12 @@ class Storing:
             raise association.error or AiodicomError(str(error)) from error
         return _Sent(operation, item, size)
 
-    async def _parts(self, item: Item) -> AsyncIterator[tuple[bytes | bytearray | memoryview, bool]]:
-        async for part, last in read_parts(item, PART):
-            yield part, last
-            self._bytes += len(part)
-            self._tell()
+    async def _parts(self, item: Item) -> Parts:
+        async with aclosing(read_parts(item, PART)) as parts:
+            async for part, last in parts:
+                yield part, last
+                self._bytes += len(part)
+                self._tell()
         self._bytes -= item.size  # counted again with the answer
 
     async def _answer(self, sent: _Sent) -> None:
