@@ -6,6 +6,7 @@ import asyncio
 import filecmp
 import logging
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -64,6 +65,7 @@ class FileSink:
         self._context = context
         self._durability = durability
         self._done = done
+        self._lock = threading.Lock()  # between the loop that discards and the thread that commits
         self._committing = False
         self._unwanted = False
         self._writer = Part10Writer(
@@ -85,21 +87,25 @@ class FileSink:
             raise
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread."""
-        self._committing = True
+        """Check, sync and rename, on a thread. Cancelled, it gives up, if the file has no name yet."""
+        work = asyncio.get_running_loop().run_in_executor(None, self._commit)
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(None, self._commit)
-        except OSError as error:
-            self._writer.discard()
-            log.warning("storing failed: %s", error.strerror)
-            outcome = _disk_failure(error)
+            outcome = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.discard()
+            await asyncio.wait([work])  # what it came to must be known when the retrieve ends
+            if work.exception() is None and work.result().status == 0:
+                self._tell(work.result())
+            raise
         self._tell(outcome)
         return outcome
 
     def discard(self) -> None:
         """Remove the temporary file. A commit under way on its thread does so itself."""
-        self._unwanted = True
-        if not self._committing:
+        with self._lock:
+            self._unwanted = True
+            committing = self._committing
+        if not committing:
             self._writer.discard()
 
     def _tell(self, outcome: StoreOutcome) -> None:
@@ -116,6 +122,21 @@ class FileSink:
         )
 
     def _commit(self) -> StoreOutcome:
+        with self._lock:
+            if self._unwanted:
+                return StoreOutcome(0xA700, "the association ended")
+            self._committing = True
+        try:
+            return self._check_and_publish()
+        except OSError as error:
+            self._writer.discard()
+            log.warning("storing failed: %s", error.strerror)
+            return _disk_failure(error)
+        except BaseException:
+            self._writer.discard()
+            raise
+
+    def _check_and_publish(self) -> StoreOutcome:
         try:
             values = self._scan()
         except ImagingError as error:
