@@ -11,7 +11,9 @@ object is constant, and they would take minutes. MB are 10^6 bytes of Part 10 fi
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
+import importlib
 import json
 import os
 import platform
@@ -21,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -276,6 +279,22 @@ def table(rows: list[Row]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
+def compile_ours() -> None:
+    """Byte-compile our packages, as pip does with every package it installs but an editable one: else each
+    of our commands would compile its sources first, where PYTHONDONTWRITEBYTECODE is set."""
+    import aiodicom
+
+    roots = {Path(module.__file__ or "").resolve().parent for module in _packages(aiodicom)}
+    for root in roots:
+        compileall.compile_dir(root, quiet=1)
+
+
+def _packages(package: ModuleType) -> Iterator[ModuleType]:
+    yield package
+    for name in ("pdu", "dimse", "client", "server", "imaging"):
+        yield importlib.import_module(f"{package.__name__}.{name}")
+
+
 def versions() -> str:
     """What was run, and on what."""
     from importlib.metadata import version
@@ -297,6 +316,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write every sample here")
     options = parser.parse_args()
     print(versions())
+    compile_ours()
     groups = options.only or list(BUILDERS)
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.place)))

@@ -42,12 +42,9 @@ class _ServerWatch:
         self._peak = 0
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
-    def _tree(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
-
     def _cpu(self) -> float:
         total = 0.0
-        for process in self._tree():
+        for process in [self._process, *self._process.children(recursive=True)]:
             try:
                 times = process.cpu_times()
             except psutil.NoSuchProcess:
@@ -57,13 +54,7 @@ class _ServerWatch:
 
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLE_INTERVAL):
-            seen = 0
-            for process in self._tree():
-                try:
-                    seen = max(seen, process.memory_info().rss)
-                except psutil.NoSuchProcess:
-                    continue
-            self._peak = max(self._peak, seen)
+            self._peak = max(self._peak, *(resident(pid) for pid in tree(self._process.pid)))
             if self.client is not None:
                 self.client_peak = max(self.client_peak, high_water(self.client))
 
@@ -107,14 +98,36 @@ def run(
     )
 
 
+def tree(pid: int) -> list[int]:
+    """A process and all below it. Not by psutil, which looks at every process of the machine: at 50 times
+    a second that took a fifth of a core from what was measured."""
+    found = [pid]
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            children = Path(f"/proc/{pid}/task/{task}/children").read_text().split()
+            found += [below for child in children for below in tree(int(child))]
+    except OSError:  # gone meanwhile
+        return found
+    return found
+
+
+def resident(pid: int) -> int:
+    """The resident memory of a process now, in bytes; 0 once it is gone."""
+    return _memory(pid, "VmRSS:")
+
+
 def high_water(pid: int) -> int:
     """The peak resident memory of a process since its exec, in bytes; 0 once it is gone."""
+    return _memory(pid, "VmHWM:")
+
+
+def _memory(pid: int, name: str) -> int:
     try:
         text = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
     for line in text.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     return 0
 

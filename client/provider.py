@@ -129,11 +129,15 @@ class StoreTarget:
             self.refuse(0x0110, "processing failure")
 
     def finish(self) -> None:
-        """The data set is whole: commit, then answer."""
-        self._association.spawn(self._complete())
+        """The data set is whole: commit, then answer.
+
+        The sink is let go of when the task ends rather than in it: one cancelled before its first step,
+        because the same read brought an A-ABORT, never runs.
+        """
+        self._association.spawn(self._complete()).add_done_callback(lambda _: self.discard())
 
     def discard(self) -> None:
-        """The association ended in the middle of the data set."""
+        """Nothing will become of the object, unless its commit is done: let go of the sink."""
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
@@ -142,29 +146,23 @@ class StoreTarget:
         outcome = self._refusal
         if outcome is None:
             outcome = await self._commit()
+            self.discard()  # before the peer hears of a failure
         comment = outcome.comment[:64] or None
         await self._association.respond(
             self._context.context_id, m.make_response(self._request, outcome.status, error_comment=comment)
         )
 
     async def _commit(self) -> StoreOutcome:
-        sink = self._sink
-        assert sink is not None
+        assert self._sink is not None
         try:
-            outcome = await sink.commit()
+            outcome = await self._sink.commit()
         except OSError as error:
-            sink.discard()
             self._association.note("storing failed", str(error.strerror))
             return StoreOutcome(0xA700, f"out of resources: {error.strerror}"[:64])
         except Refused as refused:
-            sink.discard()
             return StoreOutcome(refused.status, refused.comment)
-        except asyncio.CancelledError:
-            sink.discard()
-            raise
         except Exception:
             log.exception("committing a C-STORE failed")
-            sink.discard()
             return StoreOutcome(0x0110, "processing failure")
         self._sink = None
         return outcome

@@ -16,7 +16,7 @@ from ..dimse.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, Context
 from ..dimse.dataset import DatasetDecodeError, decode_dataset
 from ..imaging.errors import ImagingError, UnsafeName
 from ..imaging.layout import instance_path, safe_uid
-from ..imaging.part10 import Part10Writer, sync_directory
+from ..imaging.part10 import Look, Part10Writer, sync_directory
 from .association import Association
 from .provider import Refused, RunningRequest
 from .results import ReceivedItem
@@ -38,8 +38,9 @@ _LAYOUT_TAGS = {
     0x0020000E: "series_uid",
     0x00200011: "series_number",
 }
-_SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
+_LOOK = Look(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
+_UNWANTED = StoreOutcome(0xA700, "the association ended")
 
 
 class FileSink:
@@ -66,16 +67,19 @@ class FileSink:
         self._durability = durability
         self._done = done
         self._lock = threading.Lock()  # between the loop that discards and the thread that commits
-        self._committing = False
+        self._committing = False  # on its thread
         self._unwanted = False
+        safe_uid(request.affected_sop_instance_uid)
         self._writer = Part10Writer(
-            directory / f".{safe_uid(request.affected_sop_instance_uid)}.name-to-come",
+            directory,
             sop_class_uid=request.affected_sop_class_uid,
             sop_instance_uid=request.affected_sop_instance_uid,
             transfer_syntax_uid=context.transfer_syntax,
             implementation_class_uid=implementation[0],
             implementation_version_name=implementation[1],
             source_ae=source_ae,
+            named=False,
+            look=_LOOK,
         )
 
     def write(self, data: memoryview, /) -> None:
@@ -87,7 +91,7 @@ class FileSink:
             raise
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread. Cancelled, it gives up, if the file has no name yet."""
+        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name already."""
         work = asyncio.get_running_loop().run_in_executor(None, self._commit)
         try:
             outcome = await asyncio.shield(work)
@@ -104,9 +108,9 @@ class FileSink:
         """Remove the temporary file. A commit under way on its thread does so itself."""
         with self._lock:
             self._unwanted = True
-            committing = self._committing
-        if not committing:
-            self._writer.discard()
+            if self._committing:
+                return
+        self._writer.discard()
 
     def _tell(self, outcome: StoreOutcome) -> None:
         self._done(
@@ -124,7 +128,7 @@ class FileSink:
     def _commit(self) -> StoreOutcome:
         with self._lock:
             if self._unwanted:
-                return StoreOutcome(0xA700, "the association ended")
+                return _UNWANTED
             self._committing = True
         try:
             return self._check_and_publish()
@@ -148,13 +152,13 @@ class FileSink:
             return values
         if self._unwanted:
             self._writer.discard()
-            return StoreOutcome(0xA700, "the association ended")
+            return _UNWANTED
         relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
         return self._publish(os.path.join(self._directory, relative))
 
     def _scan(self) -> dict[str, str] | StoreOutcome:
         """The values the layout wants, or why the object cannot be kept."""
-        found = self._writer.scan({*_LAYOUT_TAGS, _SOP_CLASS_UID, _SOP_INSTANCE_UID})
+        found = self._writer.scan()
         deflated = self._context.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
         if not found.complete and not deflated:  # of a deflated one only the beginning is looked at
             return StoreOutcome(0xC000, "cannot understand: data set is not whole")
@@ -186,7 +190,7 @@ class FileSink:
         written = os.stat(self._writer.fileno()).st_size
         if os.stat(other).st_size != written:
             return False
-        return filecmp.cmp(self._writer.path_temporary, other, shallow=False)
+        return filecmp.cmp(self._writer.temporary, other, shallow=False)
 
 
 def _disk_failure(error: OSError) -> StoreOutcome:

@@ -24,7 +24,6 @@ import hashlib
 import os
 import re
 import ssl
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -271,6 +270,8 @@ def _as_file(source: PEMSource | None) -> Iterator[str | None]:
         yield os.fspath(source)
     else:
         assert isinstance(source, (str, bytes))
+        import tempfile  # here alone: it brings all of shutil and its compressors
+
         with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # mode 0600
             file.write(source.encode() if isinstance(source, str) else source)
             file.flush()

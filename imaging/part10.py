@@ -10,7 +10,7 @@ import secrets
 import stat
 import struct
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,21 +18,29 @@ from typing import Final, Literal
 
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .scan import (
-    DEFLATED_SYNTAXES,
     EXPLICIT_BIG_ENDIAN,
     EXPLICIT_LITTLE_ENDIAN,
     IMPLICIT_LITTLE_ENDIAN,
     ScanResult,
+    scan_beginning,
     scan_dataset,
 )
 
-__all__ = ["MAX_FILE_META", "FileHeader", "Part10Writer", "encode_file_meta", "read_header", "sync_directory"]
+__all__ = [
+    "MAX_FILE_META",
+    "FileHeader",
+    "Look",
+    "Part10Writer",
+    "encode_file_meta",
+    "read_header",
+    "sync_directory",
+]
 
 MAX_FILE_META: Final = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""
 
 SCANNED_HEAD: Final = 32 * 1024
-"""Bytes of a data set that `Part10Writer.scan` looks at before it maps the file."""
+"""Bytes of a data set that a `Part10Writer` looks at as they come."""
 
 _PREAMBLE: Final = 128
 _FIRST_READ: Final = 4096
@@ -58,6 +66,18 @@ class FileHeader:
     data_offset: int
     file_size: int
     has_meta: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What `Part10Writer.scan` is to look for: arguments of `scan_dataset`."""
+
+    tags: frozenset[int] = frozenset()
+    max_depth: int = 64
+    check_nested: bool = False
+
+
+_NO_LOOK: Final = Look()
 
 
 def encode_file_meta(
@@ -99,26 +119,30 @@ def _text(element: int, vr: bytes, value: str, limit: int, pad: bytes) -> bytes:
 class Part10Writer:
     """Writes one file under a hidden temporary name in its own directory; `commit` gives it its name.
 
-    `path` is taken relative to `dir_fd` when given. Whoever opens a writer calls `commit` or `discard`, or
-    uses it as a context, whose end discards what was not committed. `write` is for one thread at a time;
-    `discard` may be called while another thread is inside `commit`, which ends in `FileNotFoundError`
-    unless it was through.
+    `path` is taken relative to `dir_fd` when given; it is only the directory when `named` is false, and
+    `commit` is then told the name. `look` is what `scan` will look for. Whoever opens a writer calls `commit`
+    or `discard`, or uses it as a context, whose end discards what was not committed. `write` is for one
+    thread at a time; `discard` may be called while another thread is inside `commit`, which ends in
+    `FileNotFoundError` unless it was through.
+
+    temporary: where the bytes are until `commit` (relative to `dir_fd` when given).
 
     Raises `OSError` when the temporary file cannot be made, `UnsafeName` for values group 2 cannot hold, and
     `FileExistsError` at once, before a byte is received, when `path` exists and `overwrite` is false.
     """
 
     __slots__ = (
-        "_directory",
+        "_beginning",
         "_fd",
         "_lock",
+        "_look",
         "_state",
-        "_temporary",
         "bytes_written",
         "data_offset",
         "dir_fd",
         "overwrite",
         "path",
+        "temporary",
         "transfer_syntax_uid",
     )
 
@@ -134,6 +158,8 @@ class Part10Writer:
         source_ae: str | None = None,
         overwrite: bool = False,
         dir_fd: int | None = None,
+        named: bool = True,
+        look: Look = _NO_LOOK,
     ) -> None:
         head = encode_file_meta(
             sop_class_uid=sop_class_uid,
@@ -149,14 +175,18 @@ class Part10Writer:
         self.overwrite = overwrite
         self.bytes_written = 0
         self.data_offset = len(head)
-        self._directory, name = os.path.split(os.fspath(path))
-        if name in ("", ".", ".."):
-            raise UnsafeName(f"{str(path)[:200]!r} names no file")
-        if not overwrite and _exists(self.path, dir_fd):
-            raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
-        self._temporary = os.path.join(self._directory, f".{secrets.token_hex(8)}.part")
+        self._look = look
+        self._beginning: ScanResult | None = None
+        directory = os.fspath(path)
+        if named:
+            directory, name = os.path.split(directory)
+            if name in ("", ".", ".."):
+                raise UnsafeName(f"{str(path)[:200]!r} names no file")
+            if not overwrite and _exists(self.path, dir_fd):
+                raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
+        self.temporary = os.path.join(directory, f".{secrets.token_hex(8)}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self._temporary, flags, 0o644, dir_fd=dir_fd)
+        self._fd = os.open(self.temporary, flags, 0o644, dir_fd=dir_fd)
         self._state = "open"  # then "committing", perhaps "unwanted", and "done"
         self._lock = threading.Lock()
         try:
@@ -164,11 +194,6 @@ class Part10Writer:
         except OSError:
             self.discard()
             raise
-
-    @property
-    def path_temporary(self) -> Path:
-        """Where the bytes are until `commit` (relative to `dir_fd` when given)."""
-        return Path(self._temporary)
 
     def fileno(self) -> int:
         """The open descriptor, for reading back what was written; raises `ValueError` once closed."""
@@ -183,6 +208,8 @@ class Part10Writer:
         disk, a quota); the caller then calls `discard`.
         """
         _write_all(self.fileno(), view)
+        if not self.bytes_written:
+            self._beginning = self._scan_beginning(view)
         self.bytes_written += len(view)
 
     @contextlib.contextmanager
@@ -196,23 +223,34 @@ class Part10Writer:
         ):
             yield view
 
-    def scan(self, tags: Collection[int], *, max_depth: int = 64, check_nested: bool = False) -> ScanResult:
-        """Scan the data set written so far, as `scan_dataset` does.
+    def _scan_beginning(self, view: memoryview | bytes) -> ScanResult | None:
+        look = self._look
+        return scan_beginning(
+            view[:SCANNED_HEAD],
+            self.transfer_syntax_uid,
+            look.tags,
+            max_depth=look.max_depth,
+            check_nested=look.check_nested,
+        )
 
-        The first `SCANNED_HEAD` bytes tell all there is to know of most images, whose rest is pixels; only
-        where they do not is the file mapped, which takes about as long as a scan. Pixel data cannot be
-        asked for.
+    def scan(self) -> ScanResult:
+        """Scan the data set written so far for what the writer was told to look for, as `scan_dataset` does.
+
+        The first fragment, looked at when it came, tells all there is to know of most images, whose rest is
+        pixels: that is known when the last byte comes, and not begun then. Only where it does not is the
+        file mapped, which takes about as long as a scan.
         """
-        syntax, total = self.transfer_syntax_uid, self.bytes_written
-        if syntax not in DEFLATED_SYNTAXES:
-            head = os.pread(self.fileno(), min(SCANNED_HEAD, total), self.data_offset)
-            found = scan_dataset(
-                head, syntax, tags, max_depth=max_depth, check_nested=check_nested, total=total
-            )
-            if len(head) == total or (found.complete and found.pixel_data is not None):
-                return found
+        beginning, look = self._beginning, self._look
+        if beginning is not None and beginning.end == self.bytes_written:
+            return beginning
         with self.mapped() as view:
-            return scan_dataset(view, syntax, tags, max_depth=max_depth, check_nested=check_nested)
+            return scan_dataset(
+                view,
+                self.transfer_syntax_uid,
+                look.tags,
+                max_depth=look.max_depth,
+                check_nested=look.check_nested,
+            )
 
     def commit(
         self, durability: Literal["fsync", "rename"] = "fsync", *, path: Path | str | None = None
@@ -251,7 +289,7 @@ class Part10Writer:
         return self.path
 
     def _publish(self) -> None:
-        source, target, at = self._temporary, os.fspath(self.path), self.dir_fd
+        source, target, at = self.temporary, os.fspath(self.path), self.dir_fd
         if self.overwrite:
             os.replace(source, target, src_dir_fd=at, dst_dir_fd=at)
             return
@@ -280,7 +318,7 @@ class Part10Writer:
             self._state = "done"
         self._close()
         try:
-            os.unlink(self._temporary, dir_fd=self.dir_fd)
+            os.unlink(self.temporary, dir_fd=self.dir_fd)
         except OSError:
             return  # gone already, with its directory: nothing stays, which is what was asked
 

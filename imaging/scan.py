@@ -24,6 +24,7 @@ __all__ = [
     "Buffer",
     "PixelLocation",
     "ScanResult",
+    "scan_beginning",
     "scan_dataset",
 ]
 
@@ -43,6 +44,8 @@ INFLATED_WINDOW: Final = 4 * 1024 * 1024
 _INFLATE_STEP: Final = 64 * 1024
 
 _UNDEFINED: Final = 0xFFFFFFFF
+_NO_END: Final = 1 << 62
+"""Where a data set ends of which only the beginning is here."""
 _ITEM: Final = 0xFFFEE000
 _ITEM_END: Final = 0xFFFEE00D
 _SEQUENCE_END: Final = 0xFFFEE0DD
@@ -128,7 +131,6 @@ def scan_dataset(
     max_value: int = 65536,
     check_nested: bool = False,
     max_inflated: int = MAX_INFLATED,
-    total: int | None = None,
 ) -> ScanResult:
     """Walk the top level of an encoded data set and return the raw values of `tags`.
 
@@ -136,10 +138,6 @@ def scan_dataset(
     An unknown transfer syntax is read as explicit VR little endian, as all encapsulated ones are (PS3.5 A.4).
     `buffer` may be an mmap; no view of it is kept. Raises `NestingTooDeep` when sequences nest deeper than
     `max_depth`, and nothing else for what the bytes say: that is in `ScanResult.problem`.
-
-    total: bytes of the whole data set when `buffer` is only its beginning. The result then counts only if it
-    is complete and has `pixel_data`: what lies behind the buffer is stepped over, and may be nothing else.
-    Not for deflated syntaxes.
     """
     with memoryview(buffer) as whole, whole.cast("B") as view:
         walk = _Walk(frozenset(tags), max_depth, max_value, check_nested)
@@ -147,10 +145,40 @@ def scan_dataset(
             window, total, problem = _inflate(view, max_inflated)
             with memoryview(window) as inflated:
                 return walk.run(inflated, total, _EXPLICIT, problem)
-        end = len(view) if total is None else total
-        if transfer_syntax_uid == IMPLICIT_LITTLE_ENDIAN:
-            return walk.run(view, end, _IMPLICIT, None)
-        return walk.run(view, end, _BIG if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else _EXPLICIT, None)
+        return walk.run(view, len(view), _walked_as(transfer_syntax_uid), None)
+
+
+def scan_beginning(
+    buffer: Buffer,
+    transfer_syntax_uid: str,
+    tags: Collection[int] = (),
+    *,
+    max_depth: int = 64,
+    max_value: int = 65536,
+    check_nested: bool = False,
+) -> ScanResult | None:
+    """Scan the first bytes of a data set as `scan_dataset` would all of it, if they tell enough.
+
+    They do where pixel data of defined length begin in them and reach beyond: the data set is whole if it is
+    `ScanResult.end` bytes long, which is for the caller to compare. None where they do not, nor ever for a
+    deflated syntax; the whole is then to be scanned.
+    """
+    if transfer_syntax_uid in DEFLATED_SYNTAXES:
+        return None
+    with memoryview(buffer) as whole, whole.cast("B") as view:
+        walk = _Walk(frozenset(tags), max_depth, max_value, check_nested)
+        try:
+            found = walk.run(view, _NO_END, _walked_as(transfer_syntax_uid), None)
+        except NestingTooDeep:
+            return None
+        tells_all = found.complete and found.pixel_data is not None and not found.oversized
+        return found if tells_all else None
+
+
+def _walked_as(transfer_syntax_uid: str) -> _Syntax:
+    if transfer_syntax_uid == IMPLICIT_LITTLE_ENDIAN:
+        return _IMPLICIT
+    return _BIG if transfer_syntax_uid == EXPLICIT_BIG_ENDIAN else _EXPLICIT
 
 
 def _inflate(view: memoryview, limit: int) -> tuple[bytearray, int, str | None]:
@@ -190,7 +218,8 @@ class _Walk:
         self.check_nested = check_nested
 
     def run(self, view: memoryview, end: int, syntax: _Syntax, problem: str | None) -> ScanResult:
-        """Walk the top level. `end` lies behind `view` when the rest of an inflated data set was dropped."""
+        """Walk the top level. `end` lies behind `view` when the rest of an inflated data set was dropped, or
+        has not come (`_NO_END`): the walk then ends behind the element that reaches out of `view`."""
         values: dict[int, bytes] = {}
         oversized: list[int] = []
         pixels: PixelLocation | None = None
@@ -243,6 +272,8 @@ class _Walk:
                     pixels = PixelLocation(tag, vr.decode() or "OW", start, size)
                 pos = after
                 elements += 1
+                if pos >= held and end == _NO_END:
+                    break
         except _Cut as cut:
             problem = problem or str(cut)
         if problem is None and elements == 0:

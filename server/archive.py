@@ -31,7 +31,7 @@ from .archive_commit import Committer
 from .archive_files import ArchiveInUse, Durability, ObjectFiles
 from .archive_find import Matches
 from .archive_query import compile_query, select
-from .archive_record import MAX_DEPTH, Record, Refused, read_record
+from .archive_record import MAX_DEPTH, Record, Refused, read_record, stored_look
 from .archive_sink import ArchiveSink, StoreOutcome, outcome_of
 from .index import Counts, Entry, Index, IndexVersionError, StoredInstance
 from .levels import Level, Root
@@ -91,6 +91,7 @@ class Archive:
     ) -> None:
         self.directory = Path(directory)
         self.max_object_size = max_object_size
+        self._look = stored_look(max_sequence_depth)
         self._durable = durability == "fsync"
         self._files = ObjectFiles(self.directory, durability)
         path = self.directory / "index.sqlite"
@@ -100,7 +101,7 @@ class Archive:
         except BaseException:
             self._files.close(clean=False)
             raise
-        self._committer = Committer(self._files, self._index, max_sequence_depth)
+        self._committer = Committer(self._files, self._index)
         self._ready = False
         try:
             self._committer.run(self._rebuild if rebuild else self._recover)
@@ -156,14 +157,15 @@ class Archive:
         if outcome is None:
             try:
                 writer = Part10Writer(
-                    self._files.incoming / sop_instance_uid,
+                    self._files.incoming,
                     sop_class_uid=sop_class_uid,
                     sop_instance_uid=sop_instance_uid,
                     transfer_syntax_uid=transfer_syntax_uid,
                     implementation_class_uid=IMPLEMENTATION_CLASS_UID,
                     implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                     source_ae=_title(calling_ae),
-                    overwrite=True,  # the name itself is never used: commit moves the temporary file
+                    named=False,
+                    look=self._look,
                 )
             except OSError as error:
                 _log.error("an object cannot be received: %s", error)

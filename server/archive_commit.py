@@ -23,7 +23,7 @@ from ..dimse import status
 from ..imaging.errors import ImagingError
 from ..imaging.part10 import Part10Writer
 from .archive_files import ObjectFiles, same_data
-from .archive_record import MAX_DEPTH, Record, Refused, read_written
+from .archive_record import Record, Refused, read_written
 from .archive_sink import ArchiveSink, StoreOutcome, outcome_of
 from .index import Entry, Index, StoredInstance
 
@@ -60,8 +60,7 @@ class _Ready:
 class Committer:
     """Runs commits and other writing work on a thread of its own, from construction to `close`."""
 
-    def __init__(self, files: ObjectFiles, index: Index, max_depth: int = MAX_DEPTH) -> None:
-        self._max_depth = max_depth
+    def __init__(self, files: ObjectFiles, index: Index) -> None:
         self._files = files
         self._index = index
         self._queue: SimpleQueue[_Job] = SimpleQueue()
@@ -168,7 +167,6 @@ class Committer:
                 writer,
                 sop_class_uid=sink.sop_class_uid,
                 sop_instance_uid=sink.sop_instance_uid,
-                max_depth=self._max_depth,
             )
             self._files.sync_file(writer.fileno())
             entry = self._entry(record, writer)
@@ -223,7 +221,7 @@ class Committer:
                 )
             if same:
                 return StoreOutcome(status.SUCCESS, path=stored.path)
-            self._files.set_aside(one.writer.path_temporary, one.writer.data_offset, uid)
+            self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
         except OSError as error:
             return outcome_of(error)
         _log.warning("SOP instance %s came with other content; the first stays, see conflicts", uid)
@@ -238,10 +236,10 @@ class Committer:
         try:
             self._files.announce([one.entry.path for one in new])
             for one in new:
-                folders |= self._files.publish(one.writer.path_temporary, one.entry.path)
+                folders |= self._files.publish(one.writer.temporary, one.entry.path)
                 published.append(one)
             self._files.sync_folders(folders)
-            self._index.add([one.entry for one in published], forget=vanished)
+            self._index.add([one.entry for one in published], forget=vanished, new=True)
         except (OSError, sqlite3.Error, ImagingError) as error:
             _log.error("%d objects could not be stored: %s", len(new), error)
             for one in published:

@@ -49,6 +49,7 @@ class ObjectFiles:
 
     def __init__(self, root: Path, durability: Durability) -> None:
         self.root = root
+        self._root = os.fspath(root)
         self.incoming = root / "incoming"
         self.syncs = durability == "fsync"
         self._known: set[str] = set()
@@ -119,7 +120,7 @@ class ObjectFiles:
             if path.name != "journal":
                 path.unlink()
 
-    def publish(self, temporary: Path, name: str) -> set[str]:
+    def publish(self, temporary: str, name: str) -> set[str]:
         """Move a whole file to its place; gives the folders `sync_folders` has to see."""
         folder = os.path.dirname(name)
         touched = {folder}
@@ -129,13 +130,13 @@ class ObjectFiles:
                 path.mkdir(parents=True, exist_ok=True)
                 touched |= {os.path.dirname(folder), "objects"}
             self._known.add(folder)
-        os.replace(temporary, self.root / name)
+        os.replace(temporary, f"{self._root}/{name}")
         return touched
 
     def sync_folders(self, folders: Iterable[str]) -> None:
         """Force names to the disk, if the durability asks for it."""
         for folder in folders if self.syncs else ():
-            fd = os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY)
+            fd = os.open(f"{self._root}/{folder}", os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(fd)
             finally:
@@ -145,9 +146,9 @@ class ObjectFiles:
         """Take back a published file that the index did not take."""
         (self.root / name).unlink(missing_ok=True)
 
-    def set_aside(self, temporary: Path, data_offset: int, sop_instance_uid: str) -> Path:
+    def set_aside(self, temporary: str, data_offset: int, sop_instance_uid: str) -> Path:
         """Keep an object that contradicts a stored one; the same content twice is kept once."""
-        with temporary.open("rb") as file:
+        with open(temporary, "rb") as file:
             file.seek(data_offset)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         path = self.root / "conflicts" / f"{safe_uid(sop_instance_uid)}.{digest[:16]}.dcm"

@@ -8,13 +8,13 @@ from typing import Final
 
 from ..dimse import status
 from ..imaging.errors import NestingTooDeep
-from ..imaging.part10 import Part10Writer
+from ..imaging.part10 import Look, Part10Writer
 from ..imaging.scan import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN, ScanResult, scan_dataset
 from .archive_text import Value, decode_items, decode_text, decode_value, encodings_of
 from .levels import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT, Level
 from .matching import is_uid
 
-__all__ = ["MAX_DEPTH", "Record", "Refused", "read_record", "read_written"]
+__all__ = ["MAX_DEPTH", "Record", "Refused", "read_record", "read_written", "stored_look"]
 
 MAX_DEPTH: Final = 64
 """Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
@@ -98,12 +98,15 @@ def read_record(
     )
 
 
-def read_written(
-    writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str, max_depth: int = MAX_DEPTH
-) -> Record:
-    """`read_record` of what a writer has written."""
+def stored_look(max_depth: int = MAX_DEPTH) -> Look:
+    """What a writer must look for whose object is to be kept."""
+    return Look(frozenset(STORED_TAGS), max_depth, check_nested=True)
+
+
+def read_written(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Record:
+    """`read_record` of what a writer made with `stored_look` has written."""
     return _record(
-        lambda: writer.scan(STORED_TAGS, max_depth=max_depth, check_nested=True),
+        writer.scan,
         writer.transfer_syntax_uid,
         sop_class_uid,
         sop_instance_uid,

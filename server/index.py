@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from .archive_record import Record
 from .archive_text import Value
@@ -74,6 +74,11 @@ _INSTANCE_COLUMNS: Final = (
     "instances.path, instances.sop_class, instances.sop_uid, instances.transfer_syntax,"
     " instances.data_offset, instances.size"
 )
+
+
+_Row: TypeAlias = "tuple[int, str]"
+"""Id and source of a study or series."""
+_ROWS_KEPT: Final = 1024
 
 
 class IndexVersionError(Exception):
@@ -133,6 +138,9 @@ class Index:
             # the log of an index that was removed must not be played into the new one
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
+        # rows just written, by their UIDs: what arrives together belongs to few of them
+        self._studies: dict[str, _Row] = {}
+        self._series: dict[tuple[int, str], _Row] = {}
         self._writer = self._connect()
         try:
             empty = self._check()
@@ -183,9 +191,14 @@ class Index:
             yield
             self._writer.execute("COMMIT")
         except BaseException:
+            self._forget_rows()
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
             raise
+
+    def _forget_rows(self) -> None:
+        self._studies.clear()
+        self._series.clear()
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
@@ -195,11 +208,17 @@ class Index:
             yield connection
 
     def add(
-        self, entries: Iterable[Entry], *, forget: Collection[str] = (), replace_all: bool = False
+        self,
+        entries: Iterable[Entry],
+        *,
+        forget: Collection[str] = (),
+        replace_all: bool = False,
+        new: bool = False,
     ) -> None:
         """Index objects in one transaction, all or none; those already indexed stay as they are.
 
         Args:
+            new: `locate` has said of every one that it is not indexed.
             forget: SOP Instance UIDs to take out first, their files having vanished.
             replace_all: empty the index first, in the same transaction.
 
@@ -207,6 +226,8 @@ class Index:
             sqlite3.Error: nothing was changed.
         """
         with self._transaction():
+            if replace_all or forget or len(self._studies) + len(self._series) > _ROWS_KEPT:
+                self._forget_rows()
             if replace_all:
                 self._writer.execute("DELETE FROM instances")
                 self._writer.execute("DELETE FROM series")
@@ -214,18 +235,25 @@ class Index:
             for uid in forget:
                 self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,))
             for entry in entries:
-                if self.locate(entry.record.sop_instance_uid) is None:
+                if new or self.locate(entry.record.sop_instance_uid) is None:
                     self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
             if forget:
                 self._drop_empty()
 
     def _study_of(self, entry: Entry) -> int:
+        uid = entry.record.study_uid
+        row = self._studies.get(uid)
+        if row is None:
+            found = self._writer.execute("SELECT id, source FROM studies WHERE study_uid = ?", (uid,))
+            row = found.fetchone()
+        if row is None or row[1] > entry.source:
+            row = self._write_study(entry, row)
+        self._studies[uid] = row
+        return row[0]
+
+    def _write_study(self, entry: Entry, row: _Row | None) -> _Row:
+        """A new study, or one whose earliest object is now this."""
         record = entry.record
-        row = self._writer.execute(
-            "SELECT id, source FROM studies WHERE study_uid = ?", (record.study_uid,)
-        ).fetchone()
-        if row is not None and row[1] <= entry.source:
-            return int(row[0])
         patient, study = record.attributes(Level.PATIENT), record.attributes(Level.STUDY)
         values = (
             record.patient_id,
@@ -243,22 +271,30 @@ class Index:
                 " attributes = ?, charset = ?, source = ? WHERE study_uid = ?",
                 values,
             )
-            return int(row[0])
+            return row[0], entry.source
         cursor = self._writer.execute(
             "INSERT INTO studies (patient_id, study_date, accession, patient_attributes, attributes, charset,"
             " source, study_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
-        return int(cursor.lastrowid or 0)
+        return int(cursor.lastrowid or 0), entry.source
 
     def _series_of(self, entry: Entry, study_id: int) -> int:
+        key = study_id, entry.record.series_uid
+        row = self._series.get(key)
+        if row is None:
+            found = self._writer.execute(
+                "SELECT id, source FROM series WHERE study_id = ? AND series_uid = ?", key
+            )
+            row = found.fetchone()
+        if row is None or row[1] > entry.source:
+            row = self._write_series(entry, study_id, row)
+        self._series[key] = row
+        return row[0]
+
+    def _write_series(self, entry: Entry, study_id: int, row: _Row | None) -> _Row:
+        """A new series, or one whose earliest object is now this."""
         record = entry.record
-        row = self._writer.execute(
-            "SELECT id, source FROM series WHERE study_id = ? AND series_uid = ?",
-            (study_id, record.series_uid),
-        ).fetchone()
-        if row is not None and row[1] <= entry.source:
-            return int(row[0])
         series = record.attributes(Level.SERIES)
         values = (_plain(series.get("Modality")), _json(series), record.charset, entry.source)
         if row is not None:
@@ -266,13 +302,13 @@ class Index:
                 "UPDATE series SET modality = ?, attributes = ?, charset = ?, source = ? WHERE id = ?",
                 (*values, row[0]),
             )
-            return int(row[0])
+            return row[0], entry.source
         cursor = self._writer.execute(
             "INSERT INTO series (modality, attributes, charset, source, study_id, series_uid)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (*values, study_id, record.series_uid),
         )
-        return int(cursor.lastrowid or 0)
+        return int(cursor.lastrowid or 0), entry.source
 
     def _add_instance(self, entry: Entry, series_id: int) -> None:
         record = entry.record
@@ -299,6 +335,7 @@ class Index:
         """
         removed = 0
         with self._transaction():
+            self._forget_rows()
             for uid in sop_instance_uids:
                 removed += self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,)).rowcount
             self._drop_empty()

@@ -8,16 +8,12 @@ import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-
-from rich import box
-from rich.console import Console
-from rich.padding import Padding
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from ..client.results import Progress, ProgressCallback
+
+if TYPE_CHECKING:  # rich takes longer to load than an echo: only what draws loads it
+    from rich.console import Console
 
 WIDE = 120
 """Columns of a table that does not go to a terminal."""
@@ -43,6 +39,8 @@ def _visible(sign: str) -> str:
 
 def console(*, error: bool = False) -> Console:
     """A console on stdout or stderr: what is printed on it is never markup."""
+    from rich.console import Console
+
     stream = sys.stderr if error else sys.stdout
     width = None if stream.isatty() else WIDE
     return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
@@ -93,6 +91,11 @@ def show_table(
     where: Console | None = None,
 ) -> None:
     """A drawn table; long values fold."""
+    from rich import box
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
     target = console() if where is None else where
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -113,6 +116,8 @@ def tab_line(values: Iterable[object]) -> None:
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: int = 0, where: Console | None = None) -> None:
     """Names and values, one a line; a value of None is left out."""
+    from rich.text import Text
+
     shown = [(clean(name), clean(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
     target = console() if where is None else where
@@ -132,6 +137,9 @@ def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallbac
     if not wanted or not sys.stderr.isatty():
         yield None
         return
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),

@@ -7,7 +7,9 @@ import errno
 import logging
 import os
 import struct
+import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -381,6 +383,44 @@ async def test_the_peer_goes_in_the_middle(tmp_path: Path, how: str, where: str)
     assert len(files_below(tmp_path)) == 1
     assert result.missing == ["1.2.3.2"]
     assert not result.ok
+
+
+@on_each_loop
+async def test_the_peer_goes_right_behind_an_object(tmp_path: Path) -> None:
+    """Whole and A-ABORT in one read: the task that commits it is cancelled before its first step."""
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        command = m.encode_message(store_request(1, "1.2.3.1"))
+        pdvs = message_pdvs(get.context_id, command, implicit(ct("1.2.3.1")), fragment=10000)
+        await get.peer.send(*(PDataTF((pdv,)) for pdv in pdvs), AAbort(0, 0))
+        await get.peer.drain_until_close()
+
+    with pytest.raises(AssociationAborted):
+        await play(script, getting_into(tmp_path))
+    assert files_below(tmp_path) == []
+
+
+async def test_a_commit_that_never_got_its_thread_leaves_nothing(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    free = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    loop.set_default_executor(pool)
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        pool.submit(free.wait)
+        await get.send("1.2.3.1")
+        await get.send("1.2.3.2")
+        await get.peer.send(AAbort(0, 0))
+        await get.peer.drain_until_close()
+
+    try:
+        with pytest.raises(AssociationAborted):
+            await play(script, getting_into(tmp_path))
+        assert files_below(tmp_path) == []
+    finally:
+        free.set()
 
 
 @on_each_loop

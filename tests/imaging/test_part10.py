@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
 import threading
@@ -14,8 +15,8 @@ import pytest
 from aiodicom.dimse.dataset import encode_dataset
 from aiodicom.imaging import part10
 from aiodicom.imaging.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
-from aiodicom.imaging.part10 import MAX_FILE_META, Part10Writer, encode_file_meta, read_header
-from aiodicom.imaging.scan import scan_dataset
+from aiodicom.imaging.part10 import MAX_FILE_META, Look, Part10Writer, encode_file_meta, read_header
+from aiodicom.imaging.scan import scan_beginning, scan_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -58,7 +59,7 @@ def test_pieces_become_a_file_that_pydicom_reads(tmp_path: Path, piece: int, dur
             out.write(memoryview(lent)[: len(part)])
         assert out.bytes_written == len(DATA)
         assert not target.exists()
-        assert out.path_temporary.name.startswith(".")
+        assert Path(out.temporary).name.startswith(".")
         assert out.commit(durability) == target
     assert os.listdir(tmp_path) == ["a.dcm"]
     assert target.read_bytes()[:128] == bytes(128)
@@ -126,7 +127,7 @@ def test_discard_is_silent_when_the_folder_is_gone(tmp_path: Path) -> None:
     folder = tmp_path / "sub"
     folder.mkdir()
     out = writer(folder / "a.dcm")
-    out.path_temporary.unlink()
+    Path(out.temporary).unlink()
     folder.rmdir()
     out.discard()
 
@@ -405,19 +406,44 @@ def test_a_writer_scans_as_the_scanner_does(tmp_path: Path, pixels: int, syntax:
     if pixels:
         dataset.add_new(0x7FE00010, "OW", bytes(pixels))
     encoded = encode_dataset(dataset, syntax)
-    for data in (encoded, encoded[:-2], encoded[: len(encoded) // 2]):
+    tags = frozenset((0x00080018, 0x00104000))
+    for data, first, nested in itertools.product(
+        (encoded, encoded[:-2], encoded[: len(encoded) // 2], encoded + encoded[-2:]),
+        (1, 600, 3000, len(encoded)),
+        (False, True),
+    ):
         with Part10Writer(
-            tmp_path / "object.dcm",
+            tmp_path,
             sop_class_uid="1.2.3",
             sop_instance_uid="2.25.1",
             transfer_syntax_uid=syntax,
             implementation_class_uid="2.25.2",
             implementation_version_name="TEST",
+            named=False,
+            look=Look(tags, check_nested=nested),
         ) as writer:
-            writer.write(data)
-            for nested in (False, True):
-                found = writer.scan((0x00080018, 0x00104000), check_nested=nested)
-                wanted = scan_dataset(data, syntax, (0x00080018, 0x00104000), check_nested=nested)
-                assert found.complete == wanted.complete
-                assert found.values == wanted.values
-                assert found.elements == wanted.elements
+            writer.write(data[:first])
+            writer.write(data[first:])
+            found = writer.scan()
+            wanted = scan_dataset(data, syntax, tags, check_nested=nested)
+            assert found.complete == wanted.complete
+            assert found.values == wanted.values
+            assert found.elements == wanted.elements
+
+
+def test_a_beginning_tells_all_only_where_pixels_reach_out_of_it() -> None:
+    dataset = Dataset()
+    dataset.SOPInstanceUID = "2.25.1"
+    dataset.add_new(0x7FE00010, "OW", bytes(5000))
+    encoded = encode_dataset(dataset, "1.2.840.10008.1.2.1")
+    found = scan_beginning(encoded[:200], "1.2.840.10008.1.2.1", {0x00080018})
+    assert found is not None
+    assert found.end == len(encoded)
+    assert found.values == {0x00080018: b"2.25.1"}
+    for cut in (3, 12, 17):  # in a header, in a value, before the pixels
+        assert scan_beginning(encoded[:cut], "1.2.840.10008.1.2.1", {0x00080018}) is None
+    # an element asked for that is cut by the end of the beginning
+    dataset.add_new(0x7FE10010, "OB", bytes(5000))
+    both = encode_dataset(dataset, "1.2.840.10008.1.2.1")
+    assert scan_beginning(both[:5100], "1.2.840.10008.1.2.1", {0x7FE10010}) is None
+    assert scan_beginning(encoded[:200], "1.2.840.10008.1.2.1.99", ()) is None

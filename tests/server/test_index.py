@@ -190,3 +190,24 @@ def test_values_with_sql_in_them_are_only_values(index):
     index.add([entry(image(1, PatientID=name, AccessionNumber="' OR 1=1"))])
     assert index.select("studies.patient_id = ?", ("x' OR '1'='1",)) == []
     assert len(index.select("studies.patient_id = ?", (name,))) == 1
+
+
+def test_rows_remembered_are_forgotten_with_what_made_them(index):
+    """Ids of studies and series are kept between transactions; one taken back or emptied must not live on."""
+
+    def failing():
+        yield entry(image(1))
+        raise RuntimeError("the disk is gone")
+
+    with pytest.raises(RuntimeError):
+        index.add(failing())
+    index.add([entry(image(1))], new=True)
+    before = dump(index)
+    assert index.remove(["1.2.3.1.1"]) == 1
+    index.add([entry(image(1))], new=True)
+    assert dump(index) == before
+    index.add([entry(image(1))], replace_all=True)
+    assert dump(index) == before
+    index.add([entry(image(2))], forget=["1.2.3.1.1"], new=True)
+    assert index.counts() == Counts(patients=1, studies=1, series=1, instances=1)
+    assert index.locate("1.2.3.1.2") is not None
