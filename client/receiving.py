@@ -91,7 +91,7 @@ class FileSink:
             raise
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name already."""
+        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name."""
         work = asyncio.get_running_loop().run_in_executor(None, self._commit)
         try:
             outcome = await asyncio.shield(work)
