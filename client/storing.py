@@ -138,8 +138,11 @@ class Storing:
             self._add(item, None, error=f"not sent whole: {error}")
             raise
         except OSError as error:
-            self._add(item, None, error=f"reading failed: {error}")
+            self._add(item, None, error=f"not sent whole: reading failed: {error}")
             raise association.error or AiodicomError(str(error)) from error
+        except BaseException:
+            self._add(item, None, error="not answered: storing was stopped")
+            raise
         return _Sent(operation, item, size)
 
     async def _parts(self, item: Item) -> Parts:
@@ -153,8 +156,8 @@ class Storing:
     async def _answer(self, sent: _Sent) -> None:
         try:
             response, _ = await sent.operation.next()
-        except AiodicomError as error:
-            self._add(sent.item, None, error=f"not answered: {error}")
+        except BaseException as error:
+            self._add(sent.item, None, error=f"not answered: {str(error) or 'storing was stopped'}")
             raise
         self._add(sent.item, response.status, comment=response.error_comment, size=sent.size)
 

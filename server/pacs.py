@@ -14,13 +14,11 @@ from ..client.client import Client
 from ..client.connect import (
     DEFAULT_CALLED_AE,
     DEFAULT_CALLING_AE,
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     Peer,
 )
 from ..client.identifier import build_retrieve, parse_root
 from ..client.provider import Refused
-from ..client.receiving import Durability, FileSink
+from ..client.receiving import Durability, open_file_sink
 from ..client.results import Progress, ProgressCallback, ReceivedItem, RetrieveResult
 from ..client.retrieving import check_uids, follow_move, make_plan, moving
 from ..client.sinks import StoreSink
@@ -31,7 +29,6 @@ from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.limits import SessionLimits
 from ..dimse.qr import Level, QueryError, Root
 from ..dimse.status import Category, categorize
-from ..imaging.errors import UnsafeName
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
     AsyncOperationsWindow,
@@ -77,19 +74,14 @@ class _Arrivals(Service):
         ) or request.move_originator_message_id not in (None, *self.message_ids)
         if foreign or not self.message_ids:
             raise Refused(0x0124, "not part of the move under way")
-        try:
-            sink = FileSink(
-                self.directory,
-                request,
-                info.context,
-                implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
-                source_ae=info.calling_ae,
-                durability=self.durability,
-                done=self._received,
-            )
-        except UnsafeName:
-            raise Refused(0x0117, "not a valid SOP Instance UID") from None
-        return sink
+        return open_file_sink(
+            self.directory,
+            request,
+            info.context,
+            source_ae=info.calling_ae,
+            durability=self.durability,
+            done=self._received,
+        )
 
     def _received(self, item: ReceivedItem) -> None:
         self.result.items.append(item)
