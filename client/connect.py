@@ -105,6 +105,7 @@ async def associate(
         await association.opened()
     except BaseException:
         association.abort_now()
+        association.connection.close()  # nobody who gives up wants to wait for the peer to close
         await association.wait_gone()
         raise
     return association

@@ -129,7 +129,7 @@ class Pacs(Client):
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
         must have registered under our calling AE title (or under `destination`), and the objects lie in
         the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
-        seconds without one.
+        seconds without one. Raises OSError when the port cannot be had.
         """
         if directory is None:
             if destination is None:
@@ -150,7 +150,11 @@ class Pacs(Client):
                 None, lambda: folder.mkdir(parents=True, exist_ok=True)
             )
             server = Server(arrivals, tls=listen_tls, limits=limits)
-            await server.start(listen_host, listen_port)
+            try:
+                await server.start(listen_host, listen_port)
+            except OSError as error:
+                why = f"cannot listen on port {listen_port} for the move: {error.strerror or error}"
+                raise OSError(error.errno, why) from error
             async with server:
                 plan = await make_plan(self, wanted_level, wanted_root, uids, parents or {})
                 result.expected = plan.expected
