@@ -19,7 +19,7 @@ from ..dimse.status import Category, StatusInfo, categorize, describe_status
 from ..pdu.errors import AiodicomError
 from .association import Association
 from .connect import Peer, associate
-from .errors import ContextNotAccepted, OperationCancelled, OperationFailed, TotalTimeout
+from .errors import AssociationEnded, ContextNotAccepted, OperationCancelled, OperationFailed, TotalTimeout
 from .identifier import Query, build_query, build_retrieve, parse_root
 from .outgoing import find_items, is_dataset
 from .provider import Provider
@@ -58,8 +58,10 @@ class Client:
         self._private: set[Association] = set()  # those with a provider
         self._opening = asyncio.Lock()
         self._info: ConnectionInfo | None = None
+        self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._closed = False
         await self._open(list(BASIC_PROPOSALS), None)
         return self
 
@@ -72,7 +74,11 @@ class Client:
             await self._close_after_error()
 
     async def close(self) -> None:
-        """Release every association, cancelling what still runs on it. Raises what the first failed with."""
+        """Release every association, cancelling what still runs on it; what runs on ends by AssociationEnded.
+
+        Raises what the first failed with.
+        """
+        self._closed = True
         ending, self._associations = self._associations, []
         done = await asyncio.gather(*(one.release() for one in ending), return_exceptions=True)
         for error in done:
@@ -81,6 +87,7 @@ class Client:
 
     async def _close_after_error(self) -> None:
         """Leave without hiding the error that is on its way: release what is idle, abort the rest."""
+        self._closed = True
         leaving, self._associations = self._associations, []
         for association in leaving:
             if not association.usable or association.busy:
@@ -91,6 +98,9 @@ class Client:
 
     async def _open(self, proposals: list[Proposal], provider: Provider | None) -> Association:
         association = await associate(self.peer, proposals, provider=provider)
+        if self._closed:  # meanwhile
+            await self._release_quietly(association)
+            raise AssociationEnded("the client was closed")
         self._associations.append(association)
         self._info = describe(self.peer, association)
         return association
@@ -131,6 +141,8 @@ class Client:
 
     async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> Association:
         async with self._opening:
+            if self._closed:
+                raise AssociationEnded("the client was closed")
             self._associations = [a for a in self._associations if a.usable or a in self._used]
             if provider is None:
                 for association in self._associations:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import Timeouts
+from aiodicom.client import AssociationEnded, Timeouts
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.transport import Connection
 from aiodicom.dimse.contexts import Context
@@ -176,6 +176,38 @@ async def test_cancelled_at_every_wait(
                 assert raw.endswith(sent[Path(name).name][-100:]), f"{name} after wait {at}"
             if not task.cancelled() and not task.result():
                 return  # it came to its end, and was not cancelled at all
+
+
+@pytest.mark.parametrize("work", WORKS, ids=[work.__name__ for work in WORKS])
+@on_each_loop
+async def test_closing_ends_what_is_about_to_open_another_association(tmp_path: Path, work: Work) -> None:
+    place = Place(tmp_path / "in", tmp_path / "out", 0)
+    place.source.mkdir()
+    for number in range(OBJECTS):
+        (place.source / f"{number}.dcm").write_bytes(part10(image(number), EXPLICIT))
+    async with archive(tmp_path / "archive", place, None) as server:
+
+        async def connected() -> Pacs:
+            pacs = connect("127.0.0.1", server.port, calling_ae="SELF", timeouts=TIMES)
+            return await pacs.__aenter__()
+
+        async with await connected() as pacs:
+            await store(pacs, place)
+        await left(server)
+        before = sockets()
+        for turns in range(0, 40, 2):
+            pacs = await connected()
+            task = asyncio.ensure_future(_awaited(work(pacs, place)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await pacs.close()
+            done, _ = await asyncio.wait([task], timeout=PATIENCE)
+            assert done, f"closed after {turns} turns it hangs"
+            assert isinstance(
+                task.exception(), AssociationEnded | AssertionError | None
+            )  # not whole, told so
+            await left(server)
+            assert sockets() == before, f"a socket is open, closed after {turns} turns"
 
 
 async def left(server: ArchiveServer) -> None:
