@@ -119,11 +119,13 @@ class Client:
         self._used[association] = self._used.get(association, 0) + 1
         if provider is not None:
             self._private.add(association)
+        told = False
         try:
             yield association
             if provider is not None:
                 await association.release()
         except BaseException:
+            told = True
             if association.usable and self._used[association] == 1:
                 await association.settle()
                 if provider is not None:
@@ -135,7 +137,8 @@ class Client:
             if not self._used[association]:
                 del self._used[association]
             if not association.usable:
-                if association in self._associations:
+                # one that failed while nobody was told stays: it is `close` that tells how it ended
+                if association in self._associations and (told or association.error is None):
                     self._associations.remove(association)
                 await association.wait_closed()
 

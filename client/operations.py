@@ -123,7 +123,7 @@ class Operation:
     def _finish(self) -> None:
         self.finished = True
         self.ended.set()
-        if self._held and self._error is not None:
+        if self._held:  # nothing more will come of it, and another operation's responses may
             self._held = False
             self._release()
         if self.on_finished is not None:

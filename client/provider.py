@@ -148,9 +148,13 @@ class StoreTarget:
             outcome = await self._commit()
             self.discard()  # before the peer hears of a failure
         comment = outcome.comment[:64] or None
-        await self._association.respond(
-            self._context.context_id, m.make_response(self._request, outcome.status, error_comment=comment)
-        )
+        response = m.make_response(self._request, outcome.status, error_comment=comment)
+        try:
+            await self._association.respond(self._context.context_id, response)
+        except AiodicomError as error:
+            if self._association.usable:
+                raise
+            log.debug("a C-STORE that came during our release is not answered: %s", error)
 
     async def _commit(self) -> StoreOutcome:
         assert self._sink is not None
@@ -177,6 +181,7 @@ class RunningRequest:
         self.request = request
         self.cancelled = False  # the peer sent C-CANCEL
         self.cooperative = False  # the provider looks at `cancelled` itself and must not be cancelled
+        self.on_cancel: Callable[[], object] | None = None  # what a cooperative one waits for, ended early
         self.task: asyncio.Task[None] | None = None
         self._started = False
         self._answered = False
@@ -190,6 +195,8 @@ class RunningRequest:
             self.cancelled = True
             if self.task is not None and self._started and not self.cooperative:
                 self.task.cancel()
+            elif self.on_cancel is not None:
+                self.on_cancel()
 
     async def run(self, provider: Provider, data: bytes | None) -> None:
         """Have the provider perform it; see that it is answered, whatever happens."""

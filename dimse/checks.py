@@ -38,13 +38,13 @@ def refusal(context: Context, request: m.Request) -> tuple[int, str] | None:
     """
     if not may_perform(context, request.command_field):
         return 0x0122, "role not negotiated for this SOP class"
-    if isinstance(request, m.CEchoRQ):
-        if context.abstract_syntax != VERIFICATION:
-            return 0x0122, "C-ECHO outside a Verification context"
-        return None
-    composite = isinstance(request, m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ)
+    if isinstance(request, m.CEchoRQ) and context.abstract_syntax != VERIFICATION:
+        return 0x0122, "C-ECHO outside a Verification context"
+    composite = isinstance(request, m.CEchoRQ | m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ)
     if composite and sop_class(request) != context.abstract_syntax:
         return 0x0122, "SOP class is not the context's abstract syntax"
+    if isinstance(request, m.CEchoRQ):
+        return None
     if context.abstract_syntax == VERIFICATION:
         return 0x0211, "operation of another service class"
     if (composite or isinstance(request, m.NSetRQ)) and not request.has_dataset:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from ..pdu.errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
+from ..pdu.wire import is_uid
 
 Value = int | str | tuple[int, ...]
 
@@ -118,7 +119,10 @@ def _decode_ui(raw: bytes, noted: list[Deviation]) -> Value:
     uid = text.rstrip("\0")
     if uid != uid.strip(" "):
         noted.append(Deviation("PS3.5 9.1", "a UID in a command set is padded with spaces"))
-    return uid.strip(" \0")
+    uid = uid.strip(" \0")
+    if not is_uid(uid):
+        noted.append(Deviation("PS3.5 9.1", "a UID in a command set is not well-formed"))
+    return uid
 
 
 def _decode_text(raw: bytes, noted: list[Deviation]) -> Value:

@@ -9,6 +9,7 @@ from ..pdu.errors import Deviation, LocalProtocolError
 from ..pdu.types import (
     AAssociateAC,
     AAssociateRQ,
+    AsyncOperationsWindow,
     ContextResult,
     PresentationContextAC,
     PresentationContextRQ,
@@ -124,6 +125,42 @@ def requestor_contexts(
     if len(answer.presentation_contexts) < len(proposed):
         deviations.append(Deviation("PS3.8 9.3.3.2", "not every proposed context was answered"))
     return accepted
+
+
+def note_unasked(request: AAssociateRQ, answer: AAssociateAC, deviations: list[Deviation]) -> None:
+    """Note what an answer grants beyond what was proposed (PS3.7 D.3.3.3 to D.3.3.7); none of it is used."""
+    proposed, answered = request.user_information, answer.user_information
+    asked = {role.sop_class_uid: role for role in proposed.roles}
+    for role in answered.roles:
+        wanted = asked.get(role.sop_class_uid)
+        if wanted is None or role.scu_role > wanted.scu_role or role.scp_role > wanted.scp_role:
+            deviations.append(Deviation("PS3.7 D.3.3.4", "a role was granted that was not proposed"))
+    extended = {one.sop_class_uid for one in proposed.extended}
+    if any(one.sop_class_uid not in extended for one in answered.extended):
+        deviations.append(Deviation("PS3.7 D.3.3.5", "an extended negotiation was answered but not proposed"))
+    window = answered.async_operations
+    if window is not None and (proposed.async_operations is None or agreed_window(request, answer) != window):
+        deviations.append(Deviation("PS3.7 D.3.3.3", "a window was granted beyond what was proposed"))
+    identity = proposed.user_identity
+    if answered.user_identity_response is not None and not (
+        identity and identity.positive_response_requested
+    ):
+        deviations.append(Deviation("PS3.7 D.3.3.7", "an answer to a user identity was not asked for"))
+
+
+def agreed_window(request: AAssociateRQ, answer: AAssociateAC) -> AsyncOperationsWindow:
+    """How many operations the requestor may invoke and be asked: one each unless both sides offered more."""
+    asked, given = request.user_information.async_operations, answer.user_information.async_operations
+    if asked is None or given is None:
+        return AsyncOperationsWindow(1, 1)
+    return AsyncOperationsWindow(
+        least_window(asked.invoked, given.invoked), least_window(asked.performed, given.performed)
+    )
+
+
+def least_window(a: int, b: int) -> int:
+    """The smaller of two numbers of operations, 0 meaning no limit."""
+    return min(a, b) if a and b else a or b
 
 
 def acceptor_contexts(request: AAssociateRQ, answer: AAssociateAC) -> dict[int, Context]:

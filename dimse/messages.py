@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..pdu.errors import AbortReason, Deviation, RemoteProtocolError
 from . import command as c
 from .command import Value, decode_command, encode_command
+from .status import PENDING, PENDING_WARNING
 
 
 class Priority:
@@ -20,6 +21,9 @@ class Priority:
     MEDIUM = 0x0000
     HIGH = 0x0001
     LOW = 0x0002
+
+
+_PRIORITIES = frozenset({Priority.MEDIUM, Priority.HIGH, Priority.LOW})
 
 
 class CommandRefused(Exception):
@@ -389,11 +393,17 @@ def decode_message(data: bytes | bytearray | memoryview, noted: list[Deviation])
     for name, element, mandatory in _FIELDS[message_type]:
         if element in elements:
             values[name] = elements[element]
+            if element == c.PRIORITY and values[name] not in _PRIORITIES:
+                noted.append(Deviation("PS3.7 E.1", f"{message_type.__name__} with priority {values[name]}"))
         elif mandatory:
             _missing(message_type, element, elements)
         elif element in _ASSUMED and command_field in REQUESTS:
             noted.append(Deviation("PS3.7 E.1", f"{message_type.__name__} without (0000,{element:04X})"))
-    return message_type(**values)
+    message = message_type(**values)
+    if isinstance(message, CFindRSP) and has_dataset is not (message.status in (PENDING, PENDING_WARNING)):
+        which = "final C-FIND-RSP with" if has_dataset else "pending C-FIND-RSP without"
+        noted.append(Deviation("PS3.7 9.3.2.2", f"a {which} a data set"))
+    return message
 
 
 def _missing(message_type: type[Message], element: int, elements: dict[int, Value]) -> None:
@@ -417,7 +427,9 @@ def make_response(
     status: int,
     **values: Any,
 ) -> Response:
-    """The response to a request, with the SOP class and instance it names; `values` are further fields.
+    """The response to a request, with what it names (SOP class, instance, event or action type).
+
+    `values` are further fields, and come first.
 
     A UID of the peer's that is none and could not be sent is left out.
     """
@@ -428,6 +440,9 @@ def make_response(
         named = getattr(request, affected, None) or getattr(request, f"requested_{which}", None)
         if affected in names and named is not None and _can_be_sent(named):
             values.setdefault(affected, named)
+    for echoed in ("event_type_id", "action_type_id"):
+        if echoed in names:
+            values.setdefault(echoed, getattr(request, echoed))
     return kind(message_id_being_responded_to=request.message_id, status=status, **values)
 
 

@@ -37,7 +37,7 @@ from ..pdu.upper_layer import Buffer, UpperLayer
 from . import checks
 from . import command as c
 from . import messages as m
-from .contexts import Context, acceptor_contexts, requestor_contexts
+from .contexts import Context, acceptor_contexts, agreed_window, note_unasked, requestor_contexts
 from .events import (
     DataReceived,
     Established,
@@ -333,6 +333,7 @@ class Session:
                 f"a maximum length of {answer.user_information.maximum_length} leaves no room for a fragment",
                 reason=AbortReason.INVALID_PARAMETER,
             )
+        note_unasked(self.request, answer, self.deviations)
         self.contexts = requestor_contexts(
             self.request, answer, self.deviations, lenient_roles=self._lenient_roles
         )
@@ -350,13 +351,10 @@ class Session:
         self._largest = self._room(maximum_length)
         assert self.request is not None
         assert self.answer is not None
-        asked = self.request.user_information.async_operations
-        given = self.answer.user_information.async_operations
-        if asked is not None and given is not None:  # PS3.7 D.3.3.3: else one at a time, both ways
-            mine, theirs = (given.invoked, given.performed)
-            self.window = AsyncOperationsWindow(mine, theirs)
-            if not self.requestor:
-                self.window = AsyncOperationsWindow(theirs, mine)
+        window = agreed_window(self.request, self.answer)
+        if not self.requestor:
+            window = AsyncOperationsWindow(window.performed, window.invoked)
+        self.window = window
 
     def _take(self, fragment: Fragment, events: list[SessionEvent]) -> None:
         """One piece of a PDV: command sets are gathered, data sets handed on."""

@@ -28,7 +28,7 @@ from .types import (
     UnknownItem,
     UserInformation,
 )
-from .wire import ItemReader, decode_uid, encode_uid, item
+from .wire import ItemReader, decode_uid, encode_uid, item, note_reserved
 
 _APPLICATION_CONTEXT = 0x10
 _PRESENTATION_CONTEXT_RQ = 0x20
@@ -91,6 +91,9 @@ def decode(pdu_type: int, body: bytes | memoryview, deviations: list[Deviation] 
         ) from None
     if len(view) != 4:
         raise _invalid(f"{kind.name} of length {len(view)} where 4 is fixed")
+    reserved = {PduType.A_ASSOCIATE_RJ: 1, PduType.A_ABORT: 2}.get(kind, 4)
+    if any(view[:reserved]):
+        note_reserved(noted, kind.name.replace("_", "-"))
     if kind is PduType.A_ASSOCIATE_RJ:
         return AAssociateRJ(view[1], view[2], view[3])
     if kind is PduType.A_ABORT:
@@ -214,14 +217,16 @@ class _Associate:
     def __init__(self, view: memoryview, noted: list[Deviation], name: str, context_item: int) -> None:
         if len(view) < _ASSOCIATE_HEAD.size:
             raise _invalid(f"{name} of {len(view)} bytes is shorter than its fixed fields")
-        self.version, _, called, calling, _ = _ASSOCIATE_HEAD.unpack_from(view)
+        self.version, reserved, called, calling, more = _ASSOCIATE_HEAD.unpack_from(view)
+        if reserved or any(more):
+            note_reserved(noted, name)
         self.called_ae = called
         self.calling_ae = calling
         self.application_context_name = ""
         self.contexts: list[memoryview] = []
         self.unknown: list[UnknownItem] = []
         user_information: UserInformation | None = None
-        for item_type, data in ItemReader(view[_ASSOCIATE_HEAD.size :], name):
+        for item_type, data in ItemReader(view[_ASSOCIATE_HEAD.size :], name, noted):
             if item_type == context_item:
                 self.contexts.append(data)
             elif item_type == _APPLICATION_CONTEXT:
@@ -233,6 +238,7 @@ class _Associate:
                     raise _invalid(f"{name} with two user information items")
                 user_information = decode_user_information(data, noted)
             else:  # PS3.8 9.3.1: unrecognized items are ignored
+                noted.append(Deviation("PS3.8 9.3.1", f"{name} with an unknown item {item_type:02X}H"))
                 self.unknown.append(UnknownItem(item_type, bytes(data)))
         if not self.application_context_name:
             noted.append(Deviation("PS3.8 9.3.2", f"{name} without an application context item"))
@@ -248,6 +254,8 @@ def _decode_rq(view: memoryview, noted: list[Deviation]) -> AAssociateRQ:
     if not contexts:
         raise _invalid("A-ASSOCIATE-RQ without a presentation context")
     _check_ids([context.context_id for context in contexts])
+    if read.user_information.user_identity_response is not None:
+        noted.append(Deviation("PS3.7 D.3.3.7.2", "an answer to a user identity in an A-ASSOCIATE-RQ"))
     return AAssociateRQ(
         called_ae=decode_ae_title(read.called_ae, "called", noted),
         calling_ae=decode_ae_title(read.calling_ae, "calling", noted),
@@ -263,6 +271,10 @@ def _decode_ac(view: memoryview, noted: list[Deviation]) -> AAssociateAC:
     read = _Associate(view, noted, "A-ASSOCIATE-AC", _PRESENTATION_CONTEXT_AC)
     contexts = tuple(_decode_context_ac(data, noted) for data in read.contexts)
     _check_ids([context.context_id for context in contexts])
+    if read.user_information.user_identity is not None:
+        noted.append(Deviation("PS3.7 D.3.3.7.1", "a user identity in an A-ASSOCIATE-AC"))
+    if read.user_information.common_extended:
+        noted.append(Deviation("PS3.7 D.3.3.6", "a common extended negotiation in an A-ASSOCIATE-AC"))
     return AAssociateAC(
         called_ae=read.called_ae.decode("latin-1").strip(" \0"),
         calling_ae=read.calling_ae.decode("latin-1").strip(" \0"),
@@ -286,15 +298,19 @@ def _check_ids(ids: list[int]) -> None:
 def _decode_context_rq(data: memoryview, noted: list[Deviation]) -> PresentationContextRQ:
     if len(data) < 4:
         raise _invalid("a presentation context item shorter than its fixed fields")
+    if any(data[1:4]):
+        note_reserved(noted, "a proposed presentation context")
     abstract_syntax = ""
     transfer_syntaxes: list[str] = []
-    for item_type, value in ItemReader(data[4:], "presentation context"):
+    for item_type, value in ItemReader(data[4:], "presentation context", noted):
         if item_type == _ABSTRACT_SYNTAX:
             if abstract_syntax:
                 raise _invalid(f"presentation context {data[0]} with two abstract syntaxes")
             abstract_syntax = decode_uid(value, "abstract syntax", noted)
         elif item_type == _TRANSFER_SYNTAX:
             transfer_syntaxes.append(decode_uid(value, "transfer syntax", noted))
+        else:
+            _note_subitem(item_type, noted)
     if not abstract_syntax:
         raise _invalid(f"presentation context {data[0]} without an abstract syntax")
     if not transfer_syntaxes:  # answerable: the context is refused (Table 9-18, result 4)
@@ -302,15 +318,22 @@ def _decode_context_rq(data: memoryview, noted: list[Deviation]) -> Presentation
     return PresentationContextRQ(data[0], abstract_syntax, tuple(transfer_syntaxes))
 
 
+def _note_subitem(item_type: int, noted: list[Deviation]) -> None:
+    noted.append(Deviation("PS3.8 9.3.1", f"presentation context with an unknown item {item_type:02X}H"))
+
+
 def _decode_context_ac(data: memoryview, noted: list[Deviation]) -> PresentationContextAC:
     if len(data) < 4:
         raise _invalid("a presentation context item shorter than its fixed fields")
     context_id, result = data[0], data[2]
-    uids = [
-        decode_uid(value, "transfer syntax", noted)
-        for item_type, value in ItemReader(data[4:], "presentation context")
-        if item_type == _TRANSFER_SYNTAX
-    ]
+    if data[1] or data[3]:
+        note_reserved(noted, "an answered presentation context")
+    uids = []
+    for item_type, value in ItemReader(data[4:], "presentation context", noted):
+        if item_type == _TRANSFER_SYNTAX and (result == 0 or value):
+            uids.append(decode_uid(value, "transfer syntax", noted))
+        elif item_type != _TRANSFER_SYNTAX:
+            _note_subitem(item_type, noted)
     if result == 0 and len(uids) != 1:
         raise _invalid(
             f"accepted presentation context {context_id} with {len(uids)} transfer syntaxes, not one"

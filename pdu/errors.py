@@ -77,6 +77,11 @@ def describe_abort(source: int, reason: int) -> str:
     return f"{who}: {_ABORT_REASONS.get(reason, f'reserved reason {reason}')}"
 
 
+def is_abort(source: int, reason: int) -> bool:
+    """Whether an A-ABORT's source and reason are of PS3.8 9.3.8; the reason counts for source 2 alone."""
+    return source == 0 or (source == 2 and reason in _ABORT_REASONS)
+
+
 _REJECT_RESULTS = {1: "rejected permanently", 2: "rejected transiently"}
 _REJECT_SOURCES = {1: "service user", 2: "service provider (ACSE)", 3: "service provider (presentation)"}
 _REJECT_REASONS = {
@@ -98,6 +103,11 @@ def describe_rejection(result: int, source: int, reason: int) -> str:
         f" by the {_REJECT_SOURCES.get(source, f'unknown source {source}')}:"
         f" {_REJECT_REASONS.get((source, reason), f'reserved reason {reason}')}"
     )
+
+
+def is_rejection(result: int, source: int, reason: int) -> bool:
+    """Whether an A-ASSOCIATE-RJ's result, source and reason are of PS3.8 Table 9-21."""
+    return result in _REJECT_RESULTS and (source, reason) in _REJECT_REASONS
 
 
 class DeviationLog(list[Deviation]):

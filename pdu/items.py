@@ -115,6 +115,12 @@ class _Fields:
     def rest(self) -> memoryview:
         return self.take(len(self._view))
 
+    def end(self, noted: list[Deviation]) -> None:
+        """Note what is left over: later editions may add fields, this one has none."""
+        if self._view:
+            message = f"{self._what}: {len(self._view)} bytes after its last field"
+            noted.append(Deviation("PS3.7 D.3.3", message))
+
     def __bool__(self) -> bool:
         return len(self._view) > 0
 
@@ -124,6 +130,7 @@ class _Gathered:
     noted: list[Deviation]
     single: dict[str, object] = field(default_factory=dict)
     roles: list[RoleSelection] = field(default_factory=list)
+    role_uids: set[str] = field(default_factory=set)
     extended: list[SOPClassExtendedNegotiation] = field(default_factory=list)
     common: list[SOPClassCommonExtendedNegotiation] = field(default_factory=list)
     unknown: list[UnknownItem] = field(default_factory=list)
@@ -173,6 +180,10 @@ def _role(view: memoryview, got: _Gathered) -> None:
     scu, scp = fields.take(1)[0], fields.take(1)[0]
     if scu > 1 or scp > 1:
         got.noted.append(Deviation("PS3.7 D.3.3.4", f"role selection values {scu} and {scp}"))
+    fields.end(got.noted)
+    if uid in got.role_uids:
+        got.noted.append(Deviation("PS3.7 D.3.3.4", "two role selections for one SOP class; the last counts"))
+    got.role_uids.add(uid)
     got.roles.append(RoleSelection(uid, bool(scu), bool(scp)))
 
 
@@ -186,13 +197,16 @@ def _user_identity(view: memoryview, got: _Gathered) -> None:
     fields = _Fields(view, "user identity")
     kind, response = fields.take(1)[0], fields.take(1)[0]
     identity = UserIdentityRQ(kind, bytes(fields.prefixed()), bytes(fields.prefixed()), bool(response))
+    fields.end(got.noted)
     if not 1 <= kind <= 5:
         got.noted.append(Deviation("PS3.7 D.3.3.7.1", f"user identity of unknown type {kind}"))
     got.once("user_identity", identity)
 
 
 def _user_identity_response(view: memoryview, got: _Gathered) -> None:
-    got.once("user_identity_response", UserIdentityAC(bytes(_Fields(view, "user identity").prefixed())))
+    fields = _Fields(view, "user identity response")
+    got.once("user_identity_response", UserIdentityAC(bytes(fields.prefixed())))
+    fields.end(got.noted)
 
 
 def _common(view: memoryview, version: int, got: _Gathered) -> None:
@@ -222,12 +236,13 @@ def decode_user_information(view: memoryview, noted: list[Deviation]) -> UserInf
     """The user information in an item's data; unknown sub-items are kept (PS3.7 D.3.3)."""
     got = _Gathered(noted)
     offset = 0
-    for item_type, data in ItemReader(view, "user information"):
+    for item_type, data in ItemReader(view, "user information", noted, versioned=_COMMON_EXTENDED):
         if item_type == _COMMON_EXTENDED:
             _common(data, view[offset + 1], got)
         elif item_type in _SUBITEMS:
             _SUBITEMS[item_type](data, got)
         else:
+            noted.append(Deviation("PS3.8 9.3.1", f"user information with an unknown item {item_type:02X}H"))
             got.unknown.append(UnknownItem(item_type, bytes(data)))
         offset += 4 + len(data)
     if "maximum_length" not in got.single:

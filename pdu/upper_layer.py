@@ -13,7 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .codec import encode
-from .errors import AbortReason, DeviationLog, LocalProtocolError, RemoteProtocolError
+from .errors import (
+    AbortReason,
+    Deviation,
+    DeviationLog,
+    LocalProtocolError,
+    RemoteProtocolError,
+    is_abort,
+    is_rejection,
+)
 from .events import (
     AbortIndication,
     AssociateConfirmation,
@@ -236,9 +244,12 @@ class UpperLayer:
             case AAssociateRQ():
                 self._requested(pdu, found)
             case AAssociateAC():  # AE-3
+                self._judge_answer(pdu)
                 self.state = State.STA6
                 found.append(AssociateConfirmation(pdu))
             case AAssociateRJ():  # AE-4
+                if not is_rejection(pdu.result, pdu.source, pdu.reason):
+                    self.deviations.append(Deviation("PS3.8 9.3.4", f"not in Table 9-21: {pdu}"))
                 self._close()
                 found.append(RejectConfirmation(pdu))
             case AReleaseRQ():  # AR-2, AR-8
@@ -255,7 +266,18 @@ class UpperLayer:
                     self._close()
                 found.append(ReleaseConfirmation())
 
+    def _judge_answer(self, answer: AAssociateAC) -> None:
+        if not answer.protocol_version & 1:  # PS3.8 9.3.3: bit 0 is tested, and nothing else of the head
+            raise RemoteProtocolError(
+                f"an A-ASSOCIATE-AC of protocol version {answer.protocol_version:04X}H",
+                reason=AbortReason.INVALID_PARAMETER,
+            )
+        if answer.application_context_name not in ("", APPLICATION_CONTEXT_NAME):  # absent: noted already
+            self.deviations.append(Deviation("PS3.8 9.3.3.1", "an answer in another application context"))
+
     def _aborted(self, pdu: AAbort, found: list[Indication]) -> None:
+        if not is_abort(pdu.source, pdu.reason):
+            self.deviations.append(Deviation("PS3.8 9.3.8", f"not in Table 9-26: {pdu}"))
         told = TRANSITIONS[Event.EVT16, self.state] is Action.AA_3
         self._close()
         if told:

@@ -19,11 +19,18 @@ def item(item_type: int, data: bytes) -> bytes:
 
 
 class ItemReader:
-    """Walks the items of a container; a length beyond it is a RemoteProtocolError."""
+    """Walks the items of a container; a length beyond it is a RemoteProtocolError.
 
-    def __init__(self, view: memoryview, container: str) -> None:
+    `versioned`: the one item type whose second byte is not reserved.
+    """
+
+    def __init__(
+        self, view: memoryview, container: str, noted: list[Deviation], *, versioned: int | None = None
+    ) -> None:
         self._view = view
         self._container = container
+        self._noted = noted
+        self._versioned = versioned
 
     def __iter__(self) -> Iterator[tuple[int, memoryview]]:
         view, offset = self._view, 0
@@ -32,8 +39,10 @@ class ItemReader:
                 raise RemoteProtocolError(
                     f"{self._container}: an item header is cut", reason=AbortReason.INVALID_PARAMETER
                 )
-            item_type, _, length = _ITEM.unpack_from(view, offset)
+            item_type, reserved, length = _ITEM.unpack_from(view, offset)
             offset += 4
+            if reserved and item_type != self._versioned:
+                note_reserved(self._noted, f"{self._container}: item {item_type:02X}H")
             if length > len(view) - offset:
                 raise RemoteProtocolError(
                     f"{self._container}: item {item_type:02X}H of {length} bytes where"
@@ -42,6 +51,11 @@ class ItemReader:
                 )
             yield item_type, view[offset : offset + length]
             offset += length
+
+
+def note_reserved(noted: list[Deviation], where: str) -> None:
+    """Note a reserved field that is not zero: it is sent as zero and not tested (PS3.8 9.3.1)."""
+    noted.append(Deviation("PS3.8 9.3.1", f"{where} with a reserved field that is not zero"))
 
 
 def encode_uid(uid: str) -> bytes:
@@ -65,4 +79,6 @@ def decode_uid(raw: bytes | memoryview, what: str, noted: list[Deviation]) -> st
         noted.append(Deviation("PS3.8 F.1", f"{what} UID with padding"))
     if not is_uid(uid):
         noted.append(Deviation("PS3.5 9.1", f"{what} is not a well-formed UID"))
+    elif any(len(part) > 1 and part[0] == "0" for part in uid.split(".")):
+        noted.append(Deviation("PS3.5 9.1", f"{what} has a component that begins with zero"))
     return uid

@@ -17,7 +17,7 @@ from ..client.sop_classes import maybe_storage, storage_sop_classes
 from ..dimse import messages as m
 from ..dimse.contexts import UNCOMPRESSED, VERIFICATION, Supported
 from ..dimse.qr import Level, Root, find_model, get_model, move_model
-from ..pdu.types import AsyncOperationsWindow
+from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from .access import Access
 from .archive import Archive
 from .archive_find import Matches
@@ -25,6 +25,9 @@ from .limits import ServerLimits
 from .listener import Server
 from .service import Destination, Instance, Match, RequestInfo, Service
 
+_MODELS = frozenset(
+    model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
+)
 FETCH = 64
 """Matches taken from the index in one go on a thread."""
 
@@ -52,15 +55,23 @@ class ArchiveService(Service):
     def supported(self) -> Supported:
         """Verification, query/retrieve of both roots, and storage in any transfer syntax but deflated."""
         syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
-        for root in (Root.PATIENT, Root.STUDY):
-            for model in (find_model, get_model, move_model):
-                syntaxes[model(root)] = UNCOMPRESSED
+        syntaxes.update(dict.fromkeys(_MODELS, UNCOMPRESSED))
         syntaxes.update((uid, ()) for uid in storage_sop_classes())
         return Supported(
             syntaxes,
             any_scp_role=True,
             accept_unknown=maybe_storage if self._promiscuous else None,
         )
+
+    def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
+        """Relational queries and retrievals, and nothing else that can be asked for (PS3.4 C.5)."""
+        return [
+            SOPClassExtendedNegotiation(
+                asked.sop_class_uid, bytes((asked.information[0] & 1,)) + bytes(len(asked.information) - 1)
+            )
+            for asked in request.user_information.extended
+            if asked.sop_class_uid in _MODELS and asked.information
+        ]
 
     def store(self, info: RequestInfo) -> StoreSink:
         """The archive's sink."""

@@ -26,7 +26,7 @@ from ..client.errors import AssociationAborted, AssociationRejected, InactivityT
 from ..client.timeouts import Timeouts
 from ..client.tls import TLSInfo, connection_info, describe_tls_error
 from ..client.watchdog import Watch
-from ..dimse.contexts import Supported
+from ..dimse.contexts import Supported, least_window
 from ..dimse.session import Session
 from ..pdu.errors import LocalProtocolError
 from ..pdu.events import AssociateIndication
@@ -37,6 +37,7 @@ from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
     Rejection,
+    SOPClassExtendedNegotiation,
     UserIdentityAC,
     UserInformation,
 )
@@ -387,6 +388,7 @@ class Server:
                 implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                 roles=supported.roles(request),
                 async_operations=self._window(asked.async_operations),
+                extended=self._extended(request),
                 user_identity_response=response,
             ),
         )
@@ -395,13 +397,25 @@ class Server:
         except LocalProtocolError:  # the peer's maximum length leaves no room for a message
             association.reject(Rejection.NO_REASON)
 
+    def _extended(self, request: AAssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
+        """The service's answers to an extended negotiation, of SOP classes that were asked about."""
+        asked = {one.sop_class_uid for one in request.user_information.extended}
+        if not asked:
+            return ()
+        try:
+            found = {one.sop_class_uid: one for one in self.service.extended(request)}
+        except Exception:
+            log.exception("answering an extended negotiation failed")
+            return ()
+        return tuple(one for uid, one in found.items() if uid in asked)
+
     def _window(self, asked: AsyncOperationsWindow | None) -> AsyncOperationsWindow | None:
         """What is granted of an asynchronous operations window; nothing unless the server was told to."""
         if asked is None or self._async_operations is None:
             return None
         return AsyncOperationsWindow(
-            _least(asked.invoked, self._async_operations.performed),
-            _least(asked.performed, self._async_operations.invoked),
+            least_window(asked.invoked, self._async_operations.performed),
+            least_window(asked.performed, self._async_operations.invoked),
         )
 
     def _ended(self, association: Association, sock: socket.socket, peer: str) -> None:
@@ -429,11 +443,6 @@ class Server:
 
 def _over(count: int, limit: int | None) -> bool:
     return limit is not None and count >= limit
-
-
-def _least(a: int, b: int) -> int:
-    """The smaller of two windows, 0 meaning no limit."""
-    return min(a, b) if a and b else a or b
 
 
 async def serve(

@@ -143,12 +143,8 @@ class Performer:
         data = None
         if reply.dataset is not None:
             data = encode_dataset(reply.dataset, running.context.transfer_syntax)
-        await running.respond(
-            m.make_response(
-                running.request, reply.status, error_comment=reply.comment, has_dataset=data is not None
-            ),
-            data,
-        )
+        fields = {"error_comment": reply.comment, **reply.fields, "has_dataset": data is not None}
+        await running.respond(m.make_response(running.request, reply.status, **fields), data)
 
 
 def _level(identifier: Dataset, root: Root) -> Level:

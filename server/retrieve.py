@@ -15,7 +15,7 @@ from ..client.provider import RunningRequest
 from ..client.storing import group_proposals
 from ..client.timeouts import Timeouts
 from ..dimse import messages as m
-from ..dimse.contexts import Context
+from ..dimse.contexts import Context, Proposal
 from ..dimse.dataset import encode_dataset
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import SubOperations
@@ -92,12 +92,14 @@ class Retrieving:
             wanted = {(p.abstract_syntax, p.transfer_syntaxes[0]) for p in group}
             items = [i for i in self._items if (i.sop_class_uid, i.transfer_syntax_uid) in wanted]
             try:
-                association = await associate(peer, group)
+                association = await self._dial(peer, group)
             except AiodicomError as error:
                 log.warning("move destination %s: %s", ae_title, error)
                 for item in items:
                     await self._record(item, None)
                 continue
+            if association is None:
+                return
             try:
                 await self._send_all(association, items, session.request.calling_ae)
             except asyncio.CancelledError:
@@ -107,6 +109,20 @@ class Retrieving:
                 await association.release()
             except AiodicomError as error:
                 log.info("move destination %s did not release: %s", ae_title, error)
+
+    async def _dial(self, peer: Peer, group: Sequence[Proposal]) -> Association | None:
+        """An association with the destination, or None when a C-CANCEL comes before there is one."""
+        dialling = asyncio.ensure_future(associate(peer, group))
+        self._running.on_cancel = dialling.cancel
+        try:
+            return await dialling
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._running.cancelled and task is not None and not task.cancelling():
+                return None
+            raise
+        finally:
+            self._running.on_cancel = None
 
     async def _send_all(
         self, association: Association, items: Sequence[Item], originator: str | None

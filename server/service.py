@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..client.association import Association
 from ..client.provider import Refused
@@ -15,6 +15,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Supported
 from ..dimse.qr import Level, Root
 from ..dimse.status import PENDING
+from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -63,11 +64,16 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a DIMSE-N request, or to one of another service."""
+    """The answer to a DIMSE-N request, or to one of another service.
+
+    `fields`: what else the response holds, by the message's names: `affected_sop_instance_uid` of an N-CREATE
+    that left it to us, `attribute_identifier_list` of an N-SET, `offending_elements`, `error_id`.
+    """
 
     status: int = 0
     dataset: Dataset | None = None
     comment: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Service:
@@ -83,6 +89,15 @@ class Service:
     def supported(self) -> Supported:
         """The presentation contexts to accept."""
         return Supported({VERIFICATION: ()})
+
+    def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
+        """The answers to an extended negotiation (PS3.7 D.3.3.5): one at most for each SOP class it names.
+
+        Asked when `request.user_information.extended` holds something, and not to wait. A SOP class that is
+        left out is served without extensions. Common extended negotiation has no answer; a later request
+        finds it as `info.association.session.request.user_information.common_extended`.
+        """
+        return ()
 
     async def echo(self, info: RequestInfo) -> int:
         """C-ECHO: the status to answer."""

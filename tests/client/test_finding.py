@@ -20,7 +20,7 @@ from aiodicom.client.operations import QUEUE_HIGH
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.dataset import DatasetDecodeError
 from aiodicom.dimse.qr import QueryError
-from aiodicom.pdu import AAbort, PDataTF, encode
+from aiodicom.pdu import PDV, AAbort, PDataTF, encode
 from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
@@ -375,6 +375,39 @@ async def test_a_query_inside_the_loop_over_another() -> None:
             async for _ in client.find("STUDY"):
                 total += len(await numbers(client.find("SERIES")))
             assert total == count
+
+    await play(script, user)
+
+
+@on_each_loop
+async def test_a_query_inside_the_loop_over_one_that_came_whole_in_one_read() -> None:
+    """The outer is over while we hold the peer for it: the hold must go with it, or nobody lets go."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        responses = [m.make_response(heard.message, 0xFF00, has_dataset=True)] * QUEUE_HIGH
+        pdvs = [
+            pdv
+            for response in responses
+            for pdv in message_pdvs(
+                heard.context_id, m.encode_message(response), implicit(match(1)), fragment=10000
+            )
+        ]
+        final = m.encode_message(m.make_response(heard.message, 0))
+        await peer.send(*(PDataTF((pdv,)) for pdv in (*pdvs, PDV(heard.context_id, True, True, final))))
+        await answer(peer, 1)
+        await peer.answer_release()
+
+    async def user(client: Client) -> None:
+        async with client:
+            async with aclosing(client.find("STUDY")) as found:
+                seen = 0
+                async for _ in found:
+                    seen += 1
+                    if seen == 1:
+                        assert await numbers(client.find("SERIES")) == [0]
+            assert seen == QUEUE_HIGH
 
     await play(script, user)
 

@@ -549,6 +549,37 @@ async def test_responses_behind_the_end_in_one_read(caplog: pytest.LogCaptureFix
     assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize("glued", [True, False])
+async def test_an_abort_behind_the_last_response_is_told_when_the_client_closes(glued: bool) -> None:
+    """All went well and then the association did not end in order, be it in the same segment or later."""
+    answered = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        from aiodicom.pdu import encode
+
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CEchoRQ)
+        final = encode(PDataTF((PDV(1, True, True, m.encode_message(m.make_response(heard.message, 0))),)))
+        if glued:
+            await peer.send(final, AAbort(0, 0))
+        else:
+            await peer.send(final)
+            await answered.wait()
+            await peer.send(AAbort(0, 0))
+        await peer.expect_close()
+
+    async def user(client: Client) -> None:
+        with pytest.raises(AssociationAborted, match="the peer aborted"):
+            async with client:
+                await client.echo()
+                [association] = client._associations
+                answered.set()
+                await association.wait_over()
+        await client.close()  # once
+
+    await play(script, user)
+
+
 async def test_closing_a_client_ends_what_runs_on_it() -> None:
     held = Held()
 

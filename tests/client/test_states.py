@@ -7,9 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from aiodicom.client import AssociationAborted, AssociationRejected, Client
+from aiodicom.client import AssociationAborted, AssociationRejected, Client, StoreOutcome
+from aiodicom.client.association import Association
 from aiodicom.client.connect import associate
-from aiodicom.dimse.contexts import Proposal
+from aiodicom.client.provider import RunningRequest
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.contexts import Context, Proposal
 from aiodicom.pdu import (
     AAbort,
     AAssociateRQ,
@@ -18,11 +21,26 @@ from aiodicom.pdu import (
     AReleaseRQ,
     ConnectionClosed,
     Event,
+    PDataTF,
     State,
 )
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer
-from wire import INJECTIONS, STEADY, VERIFICATION, accepted, cells, inject, on_each_loop, play
+from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
+from wire import (
+    CT,
+    INJECTIONS,
+    STEADY,
+    VERIFICATION,
+    MemorySink,
+    Plain,
+    accepted,
+    cells,
+    inject,
+    on_each_loop,
+    play,
+    say,
+    store_request,
+)
 
 STATES = (State.STA5, State.STA6, State.STA7, State.STA11, State.STA13)
 ENDINGS = ((State.STA6, "A-ABORT"), (State.STA7, "A-RELEASE-RP"), (State.STA5, "A-ASSOCIATE-RJ"))
@@ -150,3 +168,47 @@ async def test_everything_behind_an_abort_is_dropped() -> None:
             await drive(client, state)
 
         await asyncio.wait_for(play(script, user), 20)
+
+
+@pytest.mark.parametrize("kind", ["an object", "half an object", "an echo"])
+@on_each_loop
+async def test_a_request_of_the_peer_during_our_release(kind: str) -> None:
+    """AR-6: it is taken, and cannot be answered any more; the release goes on in order all the same."""
+    service = Plain()
+    committed = asyncio.Event()
+
+    class Sink(MemorySink):
+        async def commit(self) -> StoreOutcome:
+            committed.set()
+            return await super().commit()
+
+    class Storing:
+        def store(self, association: Association, context: Context, request: m.CStoreRQ) -> MemorySink:
+            return Sink(service, request.affected_sop_instance_uid)
+
+        async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+            committed.set()
+            await running.respond(m.make_response(running.request, 0))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.expect(AReleaseRQ)
+        if kind == "an echo":
+            await say(peer, 1, m.CEchoRQ(message_id=1))
+        else:
+            pdvs = message_pdvs(3, m.encode_message(store_request()), b"x" * 100, fragment=200)
+            await peer.send(*(PDataTF((pdv,)) for pdv in pdvs[: 1 if kind == "half an object" else 2]))
+        if kind != "half an object":
+            await peer.expect_nothing_until(committed.wait())
+        await peer.send(AReleaseRP())
+        await peer.expect_close()
+
+    async def user(client: Client) -> None:
+        proposals = [Proposal(VERIFICATION, scp_role=True), Proposal(CT, scp_role=True)]
+        association = await associate(client.peer, proposals, provider=Storing())
+        await association.release()
+        assert association.error is None
+
+    await play(script, user)
+    assert list(service.stored) == (["1.2.3.4"] if kind == "an object" else [])
+    assert service.discarded == (["1.2.3.4"] if kind == "half an object" else [])

@@ -103,6 +103,14 @@ def test_verification_performs_nothing_but_echo(uid: str, request_: Request) -> 
     assert found[0] == 0x0211
 
 
+def test_an_echo_names_the_verification_class() -> None:
+    found = refusal(
+        replace(PERFORMER, abstract_syntax=VERIFICATION), CEchoRQ(message_id=1, affected_sop_class_uid=CT)
+    )
+    assert found is not None
+    assert found[0] == 0x0122
+
+
 @pytest.mark.parametrize("uid", [CT, FIND, GET, MOVE, MPPS])
 def test_echo_belongs_to_verification(uid: str) -> None:
     found = refusal(replace(PERFORMER, abstract_syntax=uid), CEchoRQ(message_id=1))

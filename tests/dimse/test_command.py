@@ -206,7 +206,7 @@ def test_empty_elements_are_absent(number: int) -> None:
         (b"1.2.3\0\0\0", "1.2.3", []),
         (b"1.2.3 ", "1.2.3", ["PS3.5 9.1"]),
         (b" 1.2.3\0", "1.2.3", ["PS3.5 9.1"]),
-        (b"1.2.\xe9\0", "1.2.\xe9", []),
+        (b"1.2.\xe9\0", "1.2.\xe9", ["PS3.5 9.1"]),
     ],
 )
 def test_the_padding_of_a_uid(value: bytes, uid: str, noted: list[str]) -> None:

@@ -114,7 +114,7 @@ def test_there_and_back(kind: type[Message], data: st.DataObject) -> None:
 def test_a_message_of_ours_has_nothing_to_note(message: Message) -> None:
     noted: list[Deviation] = []
     decode_message(encode_message(message), noted)
-    assert [d for d in noted if "with a data set" not in d.message] == []
+    assert [d for d in noted if "a data set" not in d.message] == []
 
 
 _MISSING = [
@@ -180,7 +180,7 @@ def test_a_data_set_where_there_can_be_none_is_noted(kind: type[Message]) -> Non
     noted: list[Deviation] = []
     elements = decode_command(encode_message(example(kind)), [])
     assert decode_message(encode_command(elements | {0x0800: 1}), noted).has_dataset
-    assert bool(noted) == (kind.__name__ in NEVER)
+    assert bool(noted) == (kind.__name__ in (*NEVER, "CFindRSP"))  # the example's status is final
 
 
 @given(US.filter(lambda field: field not in MESSAGES), US)

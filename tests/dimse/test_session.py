@@ -328,6 +328,8 @@ def test_a_session_serves_one_association(requestor: bool) -> None:
         ((5, 4), (3, 2), (3, 2)),
         ((0, 0), (0, 0), (0, 0)),
         ((0, 1), (8, 1), (8, 1)),
+        ((3, 2), (9, 9), (3, 2)),
+        ((3, 2), (0, 0), (3, 2)),
     ],
 )
 def test_the_window_from_both_sides(

@@ -45,6 +45,7 @@ from aiodicom.dimse import (
     SessionLimits,
 )
 from aiodicom.dimse.checks import MULTIPLE_RESPONSES
+from aiodicom.dimse.contexts import least_window
 from aiodicom.dimse.messages import make_response
 from aiodicom.dimse.status import Category, categorize
 from aiodicom.pdu import (
@@ -209,6 +210,14 @@ class SessionPair(RuleBasedStateMachine):
     def accept(self, refused: set[int], roles: bool, window: AsyncOperationsWindow | None) -> None:
         asked = self.pair.acceptor.session.request
         assert asked is not None
+        offered = asked.user_information.async_operations
+        if offered is None:
+            window = None
+        elif window is not None:
+            window = AsyncOperationsWindow(
+                least_window(offered.invoked, window.invoked),
+                least_window(offered.performed, window.performed),
+            )
         given_ = answer(asked, roles=None if roles else (), window=window, refused=sorted(refused))
         assert self.attempt(self.pair.acceptor, lambda: self.pair.acceptor.session.accept(given_))
 

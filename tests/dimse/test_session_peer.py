@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from aiodicom.dimse import (
@@ -48,7 +49,10 @@ from aiodicom.pdu import (
     LocalProtocolError,
     PDataTF,
     PresentationContextAC,
+    RoleSelection,
+    SOPClassExtendedNegotiation,
     State,
+    UserIdentityAC,
     encode,
 )
 from hypothesis import given
@@ -809,6 +813,37 @@ def test_a_context_that_was_not_answered() -> None:
     assert [d.message for d in session.deviations] == ["not every proposed context was answered"]
 
 
+@pytest.mark.parametrize("version", [0, 2, 0xFFFE])
+def test_an_answer_of_another_protocol_version(version: int) -> None:
+    plain = given_for(PresentationContextAC(1, 0, IMPLICIT), PresentationContextAC(3, 0, IMPLICIT))
+    session, told = established(replace(plain, protocol_version=version))
+    assert_aborted(session, told, text="protocol version")
+
+
+@pytest.mark.parametrize(
+    ("changed", "clause"),
+    [
+        ({"application_context_name": "1.2.3"}, "PS3.8 9.3.3.1"),
+        ({"roles": (RoleSelection(VERIFICATION, True, True),)}, "PS3.7 D.3.3.4"),
+        ({"extended": (SOPClassExtendedNegotiation(CT, b"x"),)}, "PS3.7 D.3.3.5"),
+        ({"async_operations": AsyncOperationsWindow(1, 1)}, "PS3.7 D.3.3.3"),
+        ({"user_identity_response": UserIdentityAC(b"welcome")}, "PS3.7 D.3.3.7"),
+    ],
+    ids=["application context", "role", "extended", "window", "identity"],
+)
+def test_what_an_answer_holds_beyond_what_was_proposed(changed: dict[str, Any], clause: str) -> None:
+    plain = given_for(PresentationContextAC(1, 0, IMPLICIT), PresentationContextAC(3, 0, IMPLICIT))
+    if "application_context_name" in changed:
+        given = replace(plain, **changed)
+    else:
+        given = replace(plain, user_information=replace(plain.user_information, **changed))
+    session, told = established(given)
+    assert isinstance(told[0], Established)
+    assert not session.contexts[1].scp
+    assert session.window == AsyncOperationsWindow(1, 1)
+    assert [d.clause for d in session.deviations] == [clause]
+
+
 @pytest.mark.parametrize("maximum", [1, 2, 6, 7, 8, 12, 15])
 def test_a_maximum_that_leaves_no_room_is_a_fault_of_the_answer(maximum: int) -> None:
     plain = given_for(PresentationContextAC(1, 0, IMPLICIT), PresentationContextAC(3, 0, IMPLICIT))
@@ -866,6 +901,30 @@ def test_a_store_without_priority_is_noted() -> None:
     told = tell(session, [wire(CT_ID, store_with(x0700=None), b"data")])
     assert received(told) == [replace(STORE, message_id=5)]
     assert ["(0000,0700)" in d.message for d in session.deviations] == [True]
+
+
+@pytest.mark.parametrize(
+    ("status", "has_dataset"), [(0xFF00, False), (0xFF01, False), (0, True), (0xFE00, True)]
+)
+def test_an_identifier_where_there_is_none_and_the_reverse_are_noted(status: int, has_dataset: bool) -> None:
+    session = open_session(requestor=True)
+    session.send(FIND_ID, QUERY)
+    session.send_data(b"1234", last=True)
+    response = CFindRSP(message_id_being_responded_to=3, status=status, has_dataset=has_dataset)
+    tell(session, [wire(FIND_ID, response)])
+    assert [d.clause for d in session.deviations] == ["PS3.7 9.3.2.2"]
+
+
+def test_a_priority_that_is_none_is_noted() -> None:
+    session = open_session(requestor=False)
+    tell(session, [wire(CT_ID, replace(STORE, priority=3))])
+    assert [d.message for d in session.deviations] == ["CStoreRQ with priority 3"]
+
+
+def test_a_uid_that_is_none_is_noted() -> None:
+    session = open_session(requestor=False)
+    tell(session, [wire(CT_ID, replace(STORE, affected_sop_instance_uid="../../x"))])
+    assert [d.clause for d in session.deviations] == ["PS3.5 9.1"]
 
 
 def test_a_message_that_may_have_no_data_set_is_noted_when_it_has() -> None:

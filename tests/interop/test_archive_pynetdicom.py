@@ -202,15 +202,18 @@ async def test_a_move_tells_what_its_destination_answered(
     assert (told["completed"], told["failed"], told["warning"]) == counters
 
 
-async def test_cancels(serving: Any, samples: Samples, site: Site, tmp_path: Path) -> None:
-    """Enough objects that the cancel comes before the end; pynetdicom sends it at the first response."""
+async def test_cancels(serving: Any, samples: Samples, peers: Peers, tmp_path: Path) -> None:
+    """Enough objects that the cancel comes before the end; pynetdicom sends it at the first response.
+
+    Those of the move would be through before it has read one: their destination takes its time.
+    """
     (tmp_path / "in").mkdir()
     raw = samples.all[0].path.read_bytes()
     uid = samples.all[0].uid.encode()
     for number in range(COUNT):
         changed = raw.replace(uid, uid[:-4] + f"{number + 1000}".encode())
         (tmp_path / "in" / f"{number}.dcm").write_bytes(changed)
-    destination = site.storescp()
+    destination = peers.storescp(extra=["--sleep-during", "1"])
     server = await serving(tmp_path / "archive", destinations={"STORESCP": (HOST, destination.port)})
     async with aiodicom.connect(HOST, server.port) as pacs:
         assert (await pacs.store(tmp_path / "in")).ok

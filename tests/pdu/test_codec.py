@@ -385,6 +385,17 @@ def reserved(raw: bytes) -> list[int]:
     return places
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_reserved_field_that_is_not_zero_is_noted(name: str) -> None:
+    for at in reserved(load(name))[1:]:  # the reader looks at the header
+        raw = bytearray(load(name))
+        raw[at] = 1
+        pdu, noted = noted_in(bytes(raw))
+        assert pdu == EXPECTED[name]
+        assert [d.clause for d in noted] == ["PS3.8 9.3.1"], at
+        assert "reserved field" in noted[0].message
+
+
 def test_the_echoed_titles_of_an_answer_are_read_but_not_tested() -> None:
     raw = bytearray(AC)
     raw[10:42] = bytes(range(0x80, 0xA0))
@@ -570,6 +581,23 @@ def test_unknown_user_subitems_are_kept() -> None:
     assert got.user_information.maximum_length == 0
 
 
+@pytest.mark.parametrize(
+    ("contexts", "info", "tail"),
+    [
+        (item(0x11, b"before") + ONE_CONTEXT, b"", b""),
+        (ONE_CONTEXT, b"", item(0x11, b"")),
+        (ONE_CONTEXT, item(0x11, b"new"), b""),
+        (context_rq(1, ABSTRACT, item(0x11, b"new"), TRANSFER), b"", b""),
+    ],
+    ids=["an item", "a last item", "of the user information", "of a context"],
+)
+def test_an_unknown_item_is_noted(contexts: bytes, info: bytes, tail: bytes) -> None:
+    usual = item(0x51, bytes(4)) + item(0x52, b"1.2.3")
+    _, noted = noted_in(b"\1\0\0\0\0\0" + request(contexts, info=usual + info, tail=tail))
+    assert [d.clause for d in noted] == ["PS3.8 9.3.1"]
+    assert noted[0].message.endswith("with an unknown item 11H")
+
+
 def test_what_is_missing_is_noted() -> None:
     noted: list[Deviation] = []
     got = decode(1, RQ[6:74] + ONE_CONTEXT, noted)
@@ -653,11 +681,29 @@ def test_cut_subitems_are_refused(subitem: bytes) -> None:
         (item(0x55, b"caf\xe9"), "implementation version name"),
         (item(0x58, b"\0\0\0\0\0\0"), "unknown type 0"),
         (item(0x58, b"\6\0\0\0\0\0"), "unknown type 6"),
+        (item(0x54, b"\0\3" + b"1.2\1\0x"), "role selection: 1 bytes after"),
+        (item(0x58, b"\1\0\0\1a\0\0xy"), "user identity: 2 bytes after"),
+        (item(0x54, b"\0\3" + b"1.2\1\0") * 2, "two role selections"),
+        (item(0x59, b"\0\1a"), "answer to a user identity in an A-ASSOCIATE-RQ"),
+        (item(0x52, b"1.02.3"), "begins with zero"),
     ],
 )
 def test_harmless_errors_are_noted(subitem: bytes, words: str) -> None:
     noted: list[Deviation] = []
     decode(1, request(ONE_CONTEXT, info=subitem), noted)
+    assert any(words in d.message for d in noted)
+
+
+@pytest.mark.parametrize(
+    ("subitem", "words"),
+    [
+        (item(0x58, b"\1\0\0\1a\0\0"), "a user identity in an A-ASSOCIATE-AC"),
+        (item(0x57, b"\0\0031.2\0\0031.3\0\0"), "common extended negotiation in an A-ASSOCIATE-AC"),
+    ],
+)
+def test_subitems_of_a_request_in_an_answer_are_noted(subitem: bytes, words: str) -> None:
+    noted: list[Deviation] = []
+    decode(2, AC[6:99] + item(0x50, subitem), noted)
     assert any(words in d.message for d in noted)
 
 

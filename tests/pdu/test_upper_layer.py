@@ -689,6 +689,33 @@ def test_a_peer_that_speaks_something_else(
     assert words in str(told)
 
 
+@pytest.mark.parametrize("values", [(0, 1, 1), (3, 1, 1), (1, 4, 1), (1, 1, 4), (1, 3, 0), (2, 2, 3)])
+def test_a_rejection_that_the_standard_does_not_have_is_noted(values: tuple[int, int, int]) -> None:
+    layer = in_state(State.STA5, requestor=True)
+    assert layer.receive(encode(AAssociateRJ(*values))) == [RejectConfirmation(AAssociateRJ(*values))]
+    assert [d.clause for d in layer.deviations] == ["PS3.8 9.3.4"]
+
+
+@pytest.mark.parametrize(("source", "reason"), [(1, 0), (3, 0), (2, 3), (2, 7)])
+def test_an_abort_that_the_standard_does_not_have_is_noted(source: int, reason: int) -> None:
+    layer = in_state(State.STA6, requestor=True)
+    before = len(layer.deviations)
+    assert layer.receive(encode(AAbort(source, reason))) == [AbortIndication(source, reason)]
+    assert [d.clause for d in layer.deviations[before:]] == ["PS3.8 9.3.8"]
+
+
+def test_rejections_and_aborts_of_the_standard_are_not_noted() -> None:
+    for values in ((1, 1, 1), (1, 1, 2), (1, 1, 3), (1, 1, 7), (1, 2, 1), (1, 2, 2), (2, 3, 1), (2, 3, 2)):
+        layer = in_state(State.STA5, requestor=True)
+        layer.receive(encode(AAssociateRJ(*values)))
+        assert list(layer.deviations) == []
+    for abort in (AAbort(0, 0), AAbort(0, 9), *(AAbort(2, reason) for reason in (0, 1, 2, 4, 5, 6))):
+        layer = in_state(State.STA6, requestor=True)
+        before = len(layer.deviations)
+        layer.receive(encode(abort))
+        assert len(layer.deviations) == before
+
+
 def test_deviations_of_the_peer_are_kept() -> None:
     layer = in_state(State.STA2, requestor=False)
     raw = bytearray(encode(REQUEST))

@@ -29,6 +29,8 @@ from aiodicom.pdu import (
     PDataTF,
     PresentationContextRQ,
     RoleSelection,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
     UserInformation,
     encode,
 )
@@ -173,6 +175,33 @@ async def test_generic_handlers_of_normalized_services() -> None:
         await say(peer, 3, action, identifier(PatientID="7"))
         answer = await hear(peer, m.NActionRSP)
         assert answer.dataset.PatientID == "7"
+        assert answer.message.action_type_id == 1
+
+
+async def test_what_a_normalized_response_can_hold() -> None:
+    """An instance the provider named, the attributes in question, offending elements (PS3.7 10.3)."""
+
+    class Normalized(Plain):
+        async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+            if isinstance(info.message, m.NCreateRQ):
+                return Reply(fields={"affected_sop_instance_uid": "1.2.99"})
+            return Reply(
+                0x0107,
+                fields={"attribute_identifier_list": (0x00100020,), "offending_elements": (0x00100010,)},
+            )
+
+    async with serving(Normalized()) as server, calling(server) as peer:
+        await say(peer, 3, m.NCreateRQ(message_id=1, affected_sop_class_uid=CT))
+        created = (await hear(peer, m.NCreateRSP)).message
+        assert (created.status, created.affected_sop_class_uid) == (0, CT)
+        assert created.affected_sop_instance_uid == "1.2.99"
+        change = m.NSetRQ(message_id=2, requested_sop_class_uid=CT, requested_sop_instance_uid="1.2.99")
+        await say(peer, 3, change, identifier(PatientID="7"))
+        changed = (await hear(peer, m.NSetRSP)).message
+        assert (changed.status, changed.affected_sop_instance_uid) == (0x0107, "1.2.99")
+        assert changed.attribute_identifier_list == (0x00100020,)
+        assert changed.offending_elements == (0x00100010,)
+        await peer.release()
 
 
 async def test_what_a_service_does_not_offer_is_refused() -> None:
@@ -896,6 +925,21 @@ async def test_a_move_cancelled_between_objects(tmp_path: Path) -> None:
         assert (message.remaining, message.completed, message.failed) == (2, 2, 0)
 
 
+@on_each_loop
+async def test_a_move_cancelled_while_its_destination_does_not_answer(tmp_path: Path) -> None:
+    async with ScriptedListener() as listener, mover(tmp_path, 4, listener.port) as (_, peer):
+        await say(peer, 1, move_request(), EVERYTHING)
+        destination = await listener.next_connection()
+        await destination.expect(AAssociateRQ)
+        await say(peer, 1, m.CCancelRQ(message_id_being_responded_to=7))
+        message = (await final_of(peer)).message
+        assert message.status == 0xFE00
+        assert (message.remaining, message.completed, message.failed) == (4, 0, 0)
+        assert await destination.expect(AAbort) == AAbort(0, 0)
+        await destination.close()
+        await echo_on(peer)
+
+
 async def test_a_mover_that_goes_ends_the_move(tmp_path: Path) -> None:
     async with ScriptedListener() as listener, mover(tmp_path, 4, listener.port) as (_, peer):
         await say(peer, 1, move_request(), EVERYTHING)
@@ -938,6 +982,33 @@ async def test_roles_are_answered_as_granted() -> None:
         assert (await hear(peer, m.CStoreRSP)).message.status == 0x0122
         await say(peer, 1, store_request(2), b"1234")
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
+
+
+async def test_extended_negotiation_is_answered_by_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    """What was not asked is not answered; a service that fails answers nothing, and all goes on."""
+    asked = SOPClassExtendedNegotiation(FIND, b"\1\1")
+    common = SOPClassCommonExtendedNegotiation(CT, "1.2.840.10008.4.2", (MR,))
+    seen: list[AAssociateRQ] = []
+
+    class Extending(Plain):
+        def extended(self, request: AAssociateRQ) -> list[SOPClassExtendedNegotiation]:
+            seen.append(request)
+            if len(seen) > 1:
+                raise ValueError("a defect")
+            return [SOPClassExtendedNegotiation(FIND, b"\1\0"), SOPClassExtendedNegotiation(GET, b"\1")]
+
+    info = UserInformation(implementation_class_uid="1.2", extended=(asked,), common_extended=(common,))
+    async with serving(Extending()) as server:
+        for expected in ((SOPClassExtendedNegotiation(FIND, b"\1\0"),), ()):
+            async with calling(server, user_information=info) as peer:
+                assert peer.answer.user_information.extended == expected  # type: ignore[attr-defined]
+                assert peer.answer.user_information.common_extended == ()  # type: ignore[attr-defined]
+                assert await echo(peer) == 0
+                await peer.release()
+        async with calling(server) as peer:
+            await peer.release()
+    assert [request.user_information.common_extended for request in seen] == [(common,), (common,)]
+    assert "answering an extended negotiation failed" in caplog.text
 
 
 @pytest.mark.parametrize("length", [1, 7, 15])
