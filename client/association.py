@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -149,12 +149,20 @@ class Association:
 
         Raises AssociationTimeout when the peer does not answer (the association is then aborted), and what
         ended the association if that was no release. A peer that hangs up instead of answering has done what
-        was asked, if not in order: DCMTK and Orthanc can; `error` tells.
+        was asked, if not in order: DCMTK and Orthanc can; `error` tells. Cancelled, it aborts.
         """
-        if self._over.is_set():
+        try:
+            if not self._over.is_set():
+                await self._release()
             await self.wait_closed()
-            self._raise_unless_closed()
-            return
+        except asyncio.CancelledError:
+            self.abort_now()
+            await self.wait_closed()
+            raise
+        if self.error is not None and not isinstance(self.error, ConnectionClosed):
+            raise self.error
+
+    async def _release(self) -> None:
         try:
             await self.settle()
             async with asyncio.timeout(self.timeouts.association):
@@ -167,15 +175,6 @@ class Association:
             error = AssociationTimeout(f"no answer to the release within {self.timeouts.association} s")
             await self.abort(error=error)
             raise error from None
-        except asyncio.CancelledError:
-            self.abort_now()
-            raise
-        await self.wait_closed()
-        self._raise_unless_closed()
-
-    def _raise_unless_closed(self) -> None:
-        if self.error is not None and not isinstance(self.error, ConnectionClosed):
-            raise self.error
 
     async def abort(self, *, error: AiodicomError | None = None) -> None:
         """Abort the association and wait until the connection is closed; `error` is what users are told."""
@@ -196,6 +195,11 @@ class Association:
         await self._closed.wait()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def wait_gone(self) -> None:
+        """`wait_closed` for one whose opening failed: perhaps it never had a connection."""
+        if self.connection.connected:
+            await self.wait_closed()
 
     async def wait_over(self) -> None:
         """Wait until the association has ended, however it did."""
@@ -385,6 +389,9 @@ class Association:
                     AssociationAborted(f"sending stopped in the middle of a data set: {error}", by_peer=False)
                 )
             raise
+        finally:  # now, not when the traceback that holds it is forgotten: a file may be open in there
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
 
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Answer a request of the peer."""

@@ -75,9 +75,10 @@ class Client:
             await self._close_after_error()
 
     async def close(self) -> None:
-        """Release every association, cancelling what still runs on it. Raises what the first failed with.
+        """Release every association, cancelling what still runs on it: that ends by AssociationEnded.
 
-        Nothing can be asked afterwards, unless the client is entered again.
+        Nothing can be asked afterwards, unless the client is entered again. Raises what the first
+        failed with.
         """
         self._closed = True
         ending, self._associations = self._associations, []
@@ -93,16 +94,7 @@ class Client:
         for association in leaving:
             if not association.usable or association.busy:
                 association.abort_now()
-        try:
-            for association in leaving:
-                try:
-                    await association.release()
-                except AiodicomError as error:  # less than what the caller is being told
-                    log.info("an association did not end in order: %s", error)
-        except BaseException:
-            for association in leaving:
-                association.abort_now()
-            raise
+        await asyncio.gather(*(self._release_quietly(association) for association in leaving))
 
     # --- associations
 
@@ -110,8 +102,7 @@ class Client:
         self._check_open()
         association = await associate(self.peer, proposals, provider=provider)
         if self._closed:  # meanwhile
-            association.abort_now()
-            await association.wait_closed()
+            await self._release_quietly(association)
         self._check_open()
         self._associations.append(association)
         self._info = describe(self.peer, association)
@@ -152,13 +143,16 @@ class Client:
             self._used[association] -= 1
             if not self._used[association]:
                 del self._used[association]
-            if not association.usable and association in self._associations:
-                if told or association.error is None:  # else it is `close` that tells how it ended
+            if not association.usable:
+                # one that failed while nobody was told stays: it is `close` that tells how it ended
+                if association in self._associations and (told or association.error is None):
                     self._associations.remove(association)
                 await association.wait_closed()
 
     async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> Association:
         async with self._opening:
+            if self._closed:
+                raise AssociationEnded("the client was closed")
             self._associations = [a for a in self._associations if a.usable or a in self._used]
             if provider is None:
                 for association in self._associations:
@@ -175,6 +169,7 @@ class Client:
 
     @staticmethod
     async def _release_quietly(association: Association) -> None:
+        """Release where a failure is less than what the caller wants or is being told."""
         try:
             await association.release()
         except AiodicomError as error:

@@ -6,13 +6,14 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from ..dimse.contexts import Proposal, build_contexts
 from ..dimse.limits import SessionLimits
 from ..dimse.session import Session
-from ..pdu.errors import AiodicomError, LocalProtocolError
+from ..pdu.errors import LocalProtocolError
 from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
@@ -103,14 +104,13 @@ async def associate(
         provider=provider,
         identifier_length=peer.identifier_length,
     )
-    await _connect(peer, association)
     try:
+        await _connect(peer, association)
         await association.opened()
-    except asyncio.CancelledError:
+    except BaseException:
         association.abort_now()
-        raise
-    except AiodicomError:
-        await association.wait_closed()
+        association.connection.close()  # nobody who gives up wants to wait for the peer to close
+        await association.wait_gone()
         raise
     return association
 
@@ -124,7 +124,7 @@ async def _connect(peer: Peer, association: Association) -> None:
         async with asyncio.timeout(peer.timeouts.connect):
             sock = await _dial(peer.host, peer.port)
             hostname = (peer.server_hostname or peer.host) if peer.tls is not None else None
-            await loop.create_connection(
+            opening = loop.create_connection(
                 lambda: association.connection,
                 sock=sock,
                 ssl=peer.tls,
@@ -132,6 +132,7 @@ async def _connect(peer: Peer, association: Association) -> None:
                 ssl_handshake_timeout=peer.timeouts.connect if peer.tls is not None else None,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT if peer.tls is not None else None,
             )
+            await (opening if peer.tls is not None else _to_its_end(opening))
     except TimeoutError:
         what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
         raise ConnectTimeout(f"{what} with {where} within {peer.timeouts.connect} s") from None
@@ -152,6 +153,16 @@ def os_words(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error)
+
+
+async def _to_its_end(opening: Coroutine[Any, Any, Any]) -> None:
+    """One turn of the loop, not cancelled: uvloop would close the socket and tell its protocol nothing."""
+    task = asyncio.ensure_future(opening)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 async def _dial(host: str, port: int) -> socket.socket:

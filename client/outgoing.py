@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
+import stat
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
@@ -22,6 +23,7 @@ from ..imaging.part10 import FileHeader, read_header
 from ..imaging.scan import scan_dataset
 from ..pdu.errors import LocalProtocolError
 from ..pdu.upper_layer import Buffer
+from ..pdu.wire import is_uid
 from .sop_classes import MEDIA_STORAGE_DIRECTORY
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def find_items(sources: Iterable[Source]) -> Found:
         if is_dataset(source):
             found.items.append(_dataset_item(source))
             continue
-        for path in _files(Path(source)):
+        for path in _files(Path(source), found):
             _file_item(path, found)
     return found
 
@@ -80,27 +82,38 @@ def is_dataset(source: object) -> TypeGuard[Dataset]:
     return module is not None and isinstance(source, module.Dataset)
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
+def _files(path: Path, found: Found) -> Iterator[Path]:
+    if not os.path.isdir(path):
         yield path
         return
-    for folder, folders, names in os.walk(path):
+
+    def unreadable(error: OSError) -> None:
+        found.items.append(Item(Path(error.filename), "", "", "", error=_words(error)))
+
+    for folder, folders, names in os.walk(path, onerror=unreadable):
         folders.sort()
+        for linked in [Path(folder, name) for name in folders]:
+            if linked.is_symlink():
+                found.skipped.append((linked, "a link to a folder"))
         for name in sorted(names):
-            file = Path(folder, name)
-            if file.is_file():
-                yield file
+            yield Path(folder, name)
+
+
+def _words(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _file_item(path: Path, found: Found) -> None:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may do more than that
+            found.skipped.append((path, "no file"))
+            return
         header = read_header(path)
     except NotDicom:
         found.skipped.append((path, "not DICOM"))
         return
-    except (ImagingError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        found.items.append(Item(path, "", "", "", error=reason))
+    except (ImagingError, OSError, ValueError) as error:  # ValueError: a path with a NUL
+        found.items.append(Item(path, "", "", "", error=_words(error)))
         return
     if header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
         found.skipped.append((path, "a DICOMDIR"))
@@ -109,9 +122,6 @@ def _file_item(path: Path, found: Found) -> None:
 
 
 def _header_item(path: Path, header: FileHeader) -> Item:
-    missing = None
-    if not header.sop_class_uid or not header.sop_instance_uid:
-        missing = "no SOP Class UID or SOP Instance UID"
     return Item(
         path,
         header.sop_class_uid,
@@ -119,8 +129,19 @@ def _header_item(path: Path, header: FileHeader) -> Item:
         header.transfer_syntax_uid,
         header.data_offset,
         header.file_size - header.data_offset,
-        error=missing,
+        error=_fault(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid),
     )
+
+
+def _fault(sop_class: str, instance: str, syntax: str) -> str | None:
+    """Why an object of these UIDs cannot be sent: a request with one that is none could fail all the rest."""
+    if not sop_class or not instance:
+        return "no SOP Class UID or SOP Instance UID"
+    names = ("SOP Class UID", "SOP Instance UID", "Transfer Syntax UID")
+    for name, uid in zip(names, (sop_class, instance, syntax), strict=True):
+        if not is_uid(uid):
+            return f"{uid[:80]!r} is no UID, so no {name}"
+    return None
 
 
 def _dataset_item(dataset: Dataset) -> Item:
@@ -131,8 +152,8 @@ def _dataset_item(dataset: Dataset) -> Item:
         syntax = IMPLICIT_VR_LITTLE_ENDIAN if implicit else EXPLICIT_VR_LITTLE_ENDIAN
     sop_class = str(dataset.get("SOPClassUID", ""))
     instance = str(dataset.get("SOPInstanceUID", ""))
-    missing = None if sop_class and instance else "no SOP Class UID or SOP Instance UID"
-    return Item(None, sop_class, instance, syntax, dataset=dataset, error=missing)
+    error = _fault(sop_class, instance, syntax)
+    return Item(None, sop_class, instance, syntax, dataset=dataset, error=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +182,14 @@ def _load(item: Item) -> Loaded:
             data = os.pread(file.fileno(), item.size, item.offset)
         return _check(data, item, data)
     except (OSError, ImagingError) as error:
-        return Loaded(item, error=str(error))
+        return Loaded(item, error=_words(error))
 
 
 def _check_mapped(descriptor: int, item: Item) -> Loaded:
     if item.checked:
         return Loaded(item)
+    if not os.fstat(descriptor).st_size:  # nothing to map
+        return _check(b"", item, None)
     with (
         mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapping,
         memoryview(mapping) as whole,
@@ -194,6 +217,9 @@ def _check(view: bytes | memoryview, item: Item, data: bytes | None) -> Loaded:
         return Loaded(item, error=f"its header says SOP class {item.sop_class_uid}, its data set {sop_class}")
     instance = found.values.get(_SOP_INSTANCE_UID, b"").decode("latin-1").strip(" \0")
     if instance and instance != item.sop_instance_uid:
+        fault = _fault(item.sop_class_uid, instance, item.transfer_syntax_uid)
+        if fault is not None:
+            return Loaded(item, error=fault)
         item = replace(item, sop_instance_uid=instance)
     return Loaded(item, data=data)
 
@@ -225,7 +251,7 @@ async def load_ahead(items: Sequence[Item]) -> AsyncGenerator[Loaded, None]:
         coming.cancel()
 
 
-async def read_parts(item: Item, part: int) -> AsyncIterator[tuple[Buffer, bool]]:
+async def read_parts(item: Item, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
     assert item.path is not None
     loop = asyncio.get_running_loop()
@@ -250,6 +276,13 @@ async def read_parts(item: Item, part: int) -> AsyncIterator[tuple[Buffer, bool]
             coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
             yield data, False
     finally:
-        if coming is not None:
-            await asyncio.wait([coming])  # the thread may still be reading from the descriptor
-        os.close(descriptor)
+        if coming is None or coming.done():
+            os.close(descriptor)
+        else:  # the thread may be reading from it; to await that here could be cancelled
+            coming.add_done_callback(lambda read: _close_after(read, descriptor))
+
+
+def _close_after(read: asyncio.Future[bytes], descriptor: int) -> None:
+    os.close(descriptor)
+    if not read.cancelled():
+        read.exception()  # nobody wants what was read any more, nor why it was not

@@ -18,6 +18,7 @@ from ..imaging.errors import ImagingError, UnsafeName
 from ..imaging.layout import instance_path, safe_uid
 from ..imaging.part10 import Look, Part10Writer, sync_directory
 from .association import Association
+from .connect import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from .provider import Refused, RunningRequest
 from .results import ReceivedItem
 from .sinks import StoreOutcome, StoreSink
@@ -66,7 +67,7 @@ class FileSink:
         self._context = context
         self._durability = durability
         self._done = done
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # between the loop that discards and the thread that commits
         self._committing = False  # on its thread
         self._unwanted = False
         safe_uid(request.affected_sop_instance_uid)
@@ -91,13 +92,16 @@ class FileSink:
             raise
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread."""
+        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name."""
+        work = asyncio.get_running_loop().run_in_executor(None, self._commit)
         try:
-            outcome = await asyncio.get_running_loop().run_in_executor(None, self._commit)
-        except OSError as error:
-            self._writer.discard()
-            log.warning("storing failed: %s", error.strerror)
-            outcome = _disk_failure(error)
+            outcome = await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self.discard()
+            await asyncio.wait([work])  # what it came to must be known when the retrieve ends
+            if work.exception() is None and work.result().status == 0:
+                self._tell(work.result())
+            raise
         self._tell(outcome)
         return outcome
 
@@ -110,23 +114,24 @@ class FileSink:
         self._writer.discard()
 
     def _tell(self, outcome: StoreOutcome) -> None:
-        self._done(
-            ReceivedItem(
-                self._request.affected_sop_class_uid,
-                self._request.affected_sop_instance_uid,
-                self._context.transfer_syntax,
-                outcome.status,
-                outcome.comment,
-                outcome.path,
-                self._writer.bytes_written,
-            )
-        )
+        self._done(received(self._request, self._context, outcome, self._writer.bytes_written))
 
     def _commit(self) -> StoreOutcome:
-        with self._lock:  # a commit may be cancelled while it waits for its thread
-            self._committing = not self._unwanted
-        if self._unwanted:
-            return _UNWANTED
+        with self._lock:
+            if self._unwanted:
+                return _UNWANTED
+            self._committing = True
+        try:
+            return self._check_and_publish()
+        except OSError as error:
+            self._writer.discard()
+            log.warning("storing failed: %s", error.strerror)
+            return _disk_failure(error)
+        except BaseException:
+            self._writer.discard()
+            raise
+
+    def _check_and_publish(self) -> StoreOutcome:
         try:
             values = self._scan()
         except ImagingError as error:
@@ -177,6 +182,51 @@ class FileSink:
         if os.stat(other).st_size != written:
             return False
         return filecmp.cmp(self._writer.temporary, other, shallow=False)
+
+
+def open_file_sink(
+    directory: Path,
+    request: m.CStoreRQ,
+    context: Context,
+    *,
+    source_ae: str | None,
+    durability: Durability,
+    done: Callable[[ReceivedItem], None],
+) -> FileSink:
+    """A sink for an object that arrives; one that cannot be made is told to `done` as well.
+
+    Raises Refused for what is no UID, and OSError.
+    """
+    try:
+        return FileSink(
+            directory,
+            request,
+            context,
+            implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
+            source_ae=source_ae,
+            durability=durability,
+            done=done,
+        )
+    except UnsafeName:
+        outcome = StoreOutcome(0x0117, "not a valid SOP Instance UID")
+        done(received(request, context, outcome))
+        raise Refused(outcome.status, outcome.comment) from None
+    except OSError as error:
+        done(received(request, context, _disk_failure(error)))
+        raise
+
+
+def received(request: m.CStoreRQ, context: Context, outcome: StoreOutcome, size: int = 0) -> ReceivedItem:
+    """What became of the object of a request; `size` is that of its data set in bytes."""
+    return ReceivedItem(
+        request.affected_sop_class_uid,
+        request.affected_sop_instance_uid,
+        context.transfer_syntax,
+        outcome.status,
+        outcome.comment,
+        outcome.path,
+        size,
+    )
 
 
 def _disk_failure(error: OSError) -> StoreOutcome:
@@ -268,10 +318,7 @@ class Receiver:
         """The sink of the retrieve under way."""
         if self.factory is None:
             raise Refused(0x0122, "nothing is being retrieved")
-        try:
-            return self.factory(association, context, request)
-        except UnsafeName:
-            raise Refused(0x0117, "not a valid SOP Instance UID") from None
+        return self.factory(association, context, request)
 
     async def perform(self, running: RunningRequest, data: bytes | None) -> None:
         """No other request is offered by a client."""

@@ -50,7 +50,7 @@ ProgressCallback = Callable[[Progress], None]
 class StoredItem:
     """The outcome of one object that was to be stored.
 
-    `status` is the peer's answer, or None when the object was not sent; `error` then says why.
+    `status` is the peer's answer, or None when there is none; `error` then says why, and whether it was sent.
     """
 
     path: Path | None
@@ -79,7 +79,7 @@ class StoredItem:
     def __str__(self) -> str:
         name = str(self.path) if self.path is not None else self.sop_instance_uid
         if self.status is None:
-            return f"{name}: not sent: {self.error}"
+            return f"{name}: {self.error}"
         text = f"{name}: {describe_status(self.status, 'C-STORE')}"
         return f"{text} ({self.comment})" if self.comment else text
 

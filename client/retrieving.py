@@ -24,15 +24,14 @@ from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal
 from ..dimse.dataset import DatasetDecodeError, decode_dataset
 from ..dimse.qr import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.status import CANCEL, Category, categorize
-from ..imaging.errors import ImagingError, UnsafeName
+from ..imaging.errors import ImagingError
 from ..imaging.scan import scan_dataset
 from ..pdu.errors import AiodicomError
 from ..pdu.wire import is_uid
 from .association import Association
-from .connect import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from .errors import ContextNotAccepted, OperationCancelled, OperationFailed
 from .identifier import PLAN_KEYS, Query, build_plan, build_retrieve, parse_root
-from .receiving import DatasetSink, Durability, FileSink, Receiver, SinkFactory
+from .receiving import DatasetSink, Durability, Receiver, SinkFactory, open_file_sink, received
 from .results import Progress, ProgressCallback, ReceivedItem, RetrieveResult
 from .sinks import StoreOutcome, StoreSink
 from .sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
@@ -163,12 +162,12 @@ async def _locate(client: Client, level: Level, root: Root, uid: str, parents: M
         uid,
         {**{key: found[0][key] for key in above if found[0].get(key)}, **parents},
         tuple(answer["SOPInstanceUID"] for answer in found if "SOPInstanceUID" in answer),
-        frozenset(answer["SOPClassUID"] for answer in found if "SOPClassUID" in answer),
+        frozenset(uid for answer in found if is_uid(uid := answer.get("SOPClassUID", ""))),
         frozenset(
             syntax
             for answer in found
             for syntax in answer.get("AvailableTransferSyntaxUID", "").split("\\")
-            if syntax
+            if is_uid(syntax)
         ),
     )
 
@@ -207,7 +206,7 @@ async def _walk(client: Client, level: Level, root: Root, uid: str, parents: Map
     except OperationFailed as error:
         log.info("the instances could not be listed: %s", error)
         return Target(uid, found)
-    return Target(uid, found, tuple(instances) or None, frozenset(classes - {""}))
+    return Target(uid, found, tuple(instances) or None, frozenset(filter(is_uid, classes)))
 
 
 async def _descend(
@@ -308,6 +307,8 @@ class Retrieve:
             if not task.done():
                 task.cancel()
                 await asyncio.wait([task])
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                log.debug("the retrieve iterated over ended with: %s", task.exception())
         if self.result.error is not None:
             raise self.result.error
         if self.result.status != 0:  # a warning, too, says that an object failed
@@ -325,32 +326,13 @@ class Retrieve:
 
     def _file_sink(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
         assert self._directory is not None
-        try:
-            return FileSink(
-                self._directory,
-                request,
-                context,
-                implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
-                source_ae=self._client.peer.called_ae,
-                durability=self._durability,
-                done=self._received,
-            )
-        except UnsafeName:
-            self._note(request, context, StoreOutcome(0x0117, "not a valid SOP Instance UID"))
-            raise
-        except OSError as error:
-            self._note(request, context, StoreOutcome(0xA700, f"out of resources: {error.strerror}"))
-            raise
-
-    def _note(self, request: m.CStoreRQ, context: Context, outcome: StoreOutcome) -> None:
-        self._received(
-            ReceivedItem(
-                request.affected_sop_class_uid,
-                request.affected_sop_instance_uid,
-                context.transfer_syntax,
-                outcome.status,
-                outcome.comment,
-            )
+        return open_file_sink(
+            self._directory,
+            request,
+            context,
+            source_ae=self._client.peer.called_ae,
+            durability=self._durability,
+            done=self._received,
         )
 
     def _dataset_sink(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
@@ -360,7 +342,7 @@ class Retrieve:
                 if self._ready.qsize() >= DATASETS_AHEAD and not self._held:
                     self._held = True
                     association.connection.hold_reading()
-            self._note(request, context, outcome)
+            self._received(received(request, context, outcome))
 
         self._association = association
         return DatasetSink(request, context, MAXIMUM_DATASET, done)

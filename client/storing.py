@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
 from ..dimse import messages as m
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, describe_context_result
 from ..pdu.errors import AiodicomError
-from .association import PART, Association
+from .association import PART, Association, Parts
 from .operations import Operation
 from .outgoing import Item, Loaded, load_ahead, read_parts
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
@@ -138,22 +138,26 @@ class Storing:
             self._add(item, None, error=f"not sent whole: {error}")
             raise
         except OSError as error:
-            self._add(item, None, error=f"reading failed: {error}")
+            self._add(item, None, error=f"not sent whole: reading failed: {error}")
             raise association.error or AiodicomError(str(error)) from error
+        except BaseException:
+            self._add(item, None, error="not answered: storing was stopped")
+            raise
         return _Sent(operation, item, size)
 
-    async def _parts(self, item: Item) -> AsyncIterator[tuple[bytes | bytearray | memoryview, bool]]:
-        async for part, last in read_parts(item, PART):
-            yield part, last
-            self._bytes += len(part)
-            self._tell()
+    async def _parts(self, item: Item) -> Parts:
+        async with aclosing(read_parts(item, PART)) as parts:
+            async for part, last in parts:
+                yield part, last
+                self._bytes += len(part)
+                self._tell()
         self._bytes -= item.size  # counted again with the answer
 
     async def _answer(self, sent: _Sent) -> None:
         try:
             response, _ = await sent.operation.next()
-        except AiodicomError as error:
-            self._add(sent.item, None, error=f"not answered: {error}")
+        except BaseException as error:
+            self._add(sent.item, None, error=f"not answered: {str(error) or 'storing was stopped'}")
             raise
         self._add(sent.item, response.status, comment=response.error_comment, size=sent.size)
 

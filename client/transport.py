@@ -175,6 +175,11 @@ class Connection(asyncio.BufferedProtocol):
     # --- for the association
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a transport, open or gone."""
+        return self._transport is not None
+
+    @property
     def closed(self) -> bool:
         """Whether the transport is gone."""
         return self._closed

@@ -163,26 +163,37 @@ class Server:
     async def close(self, *, drain: float | None = None) -> None:
         """Stop accepting, let running requests go on for `drain` seconds (or the limit's), abort the rest."""
         self._closing = True
-        for task in [*self._accepting, *self._connecting]:
+        try:
+            await self._stop_accepting()
+            await self._drain(self.limits.drain_timeout if drain is None else drain)
+        finally:  # cancelled, too, nothing stays open
+            ending = list(self.associations)
+            for association in ending:
+                association.abort_now(AssociationAborted("the server is stopping", by_peer=False))
+                association.connection.close()
+            for association in ending:
+                await association.wait_closed()
+
+    async def _stop_accepting(self) -> None:
+        ending = [*self._accepting, *self._connecting]
+        for task in ending:
             task.cancel()
-        if self._accepting or self._connecting:
-            await asyncio.wait([*self._accepting, *self._connecting])
-        for sock in self._sockets:
-            sock.close()
-        self._accepting = []
-        busy = [a for a in self.associations if a.busy]
-        limit = self.limits.drain_timeout if drain is None else drain
-        if busy and limit > 0:
-            waits = [self._loop.create_task(a.wait_idle()) for a in busy]
-            await asyncio.wait(waits, timeout=limit)
+        try:
+            if ending:
+                await asyncio.wait(ending)
+        finally:
+            for sock in self._sockets:
+                sock.close()
+            self._accepting = []
+
+    async def _drain(self, limit: float) -> None:
+        waits = [self._loop.create_task(a.wait_idle()) for a in self.associations if a.busy]
+        try:
+            if waits and limit > 0:
+                await asyncio.wait(waits, timeout=limit)
+        finally:
             for wait in waits:
                 wait.cancel()
-        ending = list(self.associations)
-        for association in ending:
-            association.abort_now(AssociationAborted("the server is stopping", by_peer=False))
-            association.connection.close()
-        for association in ending:
-            await association.wait_closed()
 
     async def serve_forever(self, *, signals: bool = True) -> None:
         """Serve until cancelled, or until SIGTERM or SIGINT; then drain and close."""

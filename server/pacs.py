@@ -14,13 +14,11 @@ from ..client.client import Client
 from ..client.connect import (
     DEFAULT_CALLED_AE,
     DEFAULT_CALLING_AE,
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
     Peer,
 )
 from ..client.identifier import build_retrieve, parse_root
 from ..client.provider import Refused
-from ..client.receiving import Durability, FileSink
+from ..client.receiving import Durability, open_file_sink
 from ..client.results import Progress, ProgressCallback, ReceivedItem, RetrieveResult
 from ..client.retrieving import check_uids, follow_move, make_plan, moving
 from ..client.sinks import StoreSink
@@ -31,7 +29,6 @@ from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.limits import SessionLimits
 from ..dimse.qr import Level, QueryError, Root
 from ..dimse.status import Category, categorize
-from ..imaging.errors import UnsafeName
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
@@ -78,19 +75,14 @@ class _Arrivals(Service):
         ) or request.move_originator_message_id not in (None, *self.message_ids)
         if foreign or not self.message_ids:
             raise Refused(0x0124, "not part of the move under way")
-        try:
-            sink = FileSink(
-                self.directory,
-                request,
-                info.context,
-                implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
-                source_ae=info.calling_ae,
-                durability=self.durability,
-                done=self._received,
-            )
-        except UnsafeName:
-            raise Refused(0x0117, "not a valid SOP Instance UID") from None
-        return sink
+        return open_file_sink(
+            self.directory,
+            request,
+            info.context,
+            source_ae=info.calling_ae,
+            durability=self.durability,
+            done=self._received,
+        )
 
     def _received(self, item: ReceivedItem) -> None:
         self.result.items.append(item)
@@ -138,7 +130,7 @@ class Pacs(Client):
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
         must have registered under our calling AE title (or under `destination`), and the objects lie in
         the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
-        seconds without one.
+        seconds without one. Raises OSError when the port cannot be had.
         """
         if directory is None:
             if destination is None:
@@ -160,7 +152,11 @@ class Pacs(Client):
                 None, lambda: folder.mkdir(parents=True, exist_ok=True)
             )
             server = Server(arrivals, tls=listen_tls, limits=limits)
-            await server.start(listen_host, listen_port)
+            try:
+                await server.start(listen_host, listen_port)
+            except OSError as error:
+                why = f"cannot listen on port {listen_port} for the move: {error.strerror or error}"
+                raise OSError(error.errno, why) from error
             async with server:
                 plan = await make_plan(self, wanted_level, wanted_root, uids, parents or {})
                 result.expected = plan.expected

@@ -865,7 +865,8 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
             )
 
     result = await play(script, user)
-    assert result.ok
+    assert [item.status for item in result.items if not item.ok] == [0x0117]
+    assert not result.missing
     assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
     assert len(files_below(tmp_path)) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -36,6 +37,7 @@ from wire import (
     accepted,
     ct,
     hear,
+    implicit,
     on_each_loop,
     play,
     reply,
@@ -232,6 +234,8 @@ async def test_a_folder_with_all_sorts_of_files(tmp_path: Path) -> None:
     (folder / "no uid.dcm").write_bytes(part10(ct("1.2.3.6"), IMPLICIT).replace(b"1.2.3.6", b"       "))
     os.mkfifo(folder / "pipe")
     (folder / "dangling").symlink_to(folder / "nowhere")
+    (folder / "linked").symlink_to(folder / "sub")
+    (folder / "locked").mkdir()
     unreadable = folder / "unreadable.dcm"
     unreadable.write_bytes(good[0].read_bytes())
 
@@ -250,18 +254,32 @@ async def test_a_folder_with_all_sorts_of_files(tmp_path: Path) -> None:
             raise PermissionError(13, "Permission denied")
         return real(path, *arguments, **how)  # type: ignore[arg-type]
 
-    real = os.open
+    def deny_folder(path: object) -> Any:
+        if Path(str(path)).name == "locked":
+            raise PermissionError(13, "Permission denied", path)
+        return real_scan(path)  # type: ignore[call-overload]
+
+    real, real_scan = os.open, os.scandir
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "open", deny)  # root may read whatever its mode is
+        patch.setattr(os, "scandir", deny_folder)
         report = await play(script, storing(folder))
 
-    assert {path.name for path, _ in report.skipped} == {"notes.txt", "empty", "image.png"}
-    assert all(why == "not DICOM" for _, why in report.skipped)
+    assert {path.name: why for path, why in report.skipped} == {
+        "notes.txt": "not DICOM",
+        "empty": "not DICOM",
+        "image.png": "not DICOM",
+        "pipe": "no file",
+        "linked": "a link to a folder",
+    }
     assert sorted(stored) == ["1.2.3.0", "1.2.3.0", "1.2.3.1", "1.2.3.2", "1.2.3.5"]
     errors = {item.path.name: item.error or "" for item in report.failed if item.path}
-    assert errors.keys() == {"truncated.dcm", "truncated meta.dcm", "unreadable.dcm", "no uid.dcm"}
+    assert errors.keys() == {
+        "truncated.dcm", "truncated meta.dcm", "unreadable.dcm", "no uid.dcm", "dangling", "locked",
+    }  # fmt: skip
     assert "truncated" in errors["truncated.dcm"]
-    assert errors["unreadable.dcm"] == "Permission denied"
+    assert errors["unreadable.dcm"] == errors["locked"] == "Permission denied"
+    assert errors["dangling"] == "No such file or directory"
     assert {item.path.name for item in report.stored if item.path} >= {
         "00.dcm", "01.dcm", "02.dcm", "copy.dcm", "deep.dcm",
     }  # fmt: skip
@@ -315,6 +333,88 @@ async def test_a_file_that_changes_or_goes_while_it_is_stored(tmp_path: Path) ->
         True,
         True,
     ]
+
+
+async def test_a_large_file_emptied_while_it_is_stored_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", 100)
+    paths = objects(tmp_path / "in", 2)
+    real = outgoing_module.find_items
+
+    def found_then_emptied(sources: Any) -> Any:
+        found = real(sources)
+        os.truncate(paths[0], 0)
+        return found
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        heard = await hear(peer, m.CStoreRQ)
+        assert heard.message.affected_sop_instance_uid == "1.2.3.1"
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    import aiodicom.client.client as client_module
+
+    monkeypatch.setattr(client_module, "find_items", found_then_emptied)
+    report = await play(script, storing(tmp_path / "in"))
+    assert uids(report.stored) == ["1"]
+    [failed] = report.failed
+    assert "the file changed" in (failed.error or "")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("uid", ["hello", "1..2", "1." + "2" * 70, "1.2\\3.4"])
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+async def test_an_object_whose_uid_is_none_fails_alone(tmp_path: Path, keyword: str, uid: str) -> None:
+    """It is not sent: as an abstract syntax it could cost all the others their association."""
+    bad = ct("1.2.3.0")
+    setattr(bad, keyword, uid)
+    file = tmp_path / "bad.dcm"
+    file.write_bytes(part10(ct("1.2.3.0"), IMPLICIT)[: -len(implicit(ct("1.2.3.0")))] + implicit(bad))
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, lambda c: accept_as(c.transfer_syntaxes[0])(c))
+        heard = await hear(peer, m.CStoreRQ)
+        assert heard.message.affected_sop_instance_uid == "1.2.3.1"
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    report = await play(script, storing([bad, file, ct("1.2.3.1")]))
+    assert uids(report.stored) == ["1"]
+    assert len(report.failed) == 2
+    assert "is no UID" in (report.failed[0].error or "")
+
+
+async def test_a_file_is_closed_when_sending_it_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the error, whose traceback holds what was reading it, is forgotten."""
+    monkeypatch.setattr(outgoing_module, "WHOLE_READ", 1000)
+    [path] = objects(tmp_path / "in", 1, size=12_000_000)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        await peer.receive_bytes(5_000_000)
+        await peer.reset()
+
+    async def user(client: Client) -> None:
+        with pytest.raises(ConnectionClosed) as caught:
+            async with client:
+                await client.store(path)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+        assert caught.value.__traceback__ is not None
+        assert str(path) not in open_files()
+
+    await play(script, user)
+
+
+def open_files() -> set[str]:
+    found = set()
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one of the listing itself
+            found.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+    return found
 
 
 async def test_a_large_file_cut_while_it_goes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -457,6 +557,9 @@ async def test_the_total_timeout_in_the_middle(tmp_path: Path) -> None:
     assert isinstance(report.error, TotalTimeout)
     assert uids(report.stored) == ["0", "1"]
     assert sorted(uids(report.items)) == ["0", "1", "2", "3", "4"]
+    by_uid = {item.sop_instance_uid: item.error or "" for item in report.failed}
+    assert by_uid["1.2.3.2"].startswith("not answered")  # the peer may have it
+    assert by_uid["1.2.3.3"].startswith("not sent")
 
 
 async def test_answers_out_of_order_within_a_window(tmp_path: Path) -> None:
@@ -557,5 +660,5 @@ def test_a_report_says_what_it_is() -> None:
     report = StoreReport()
     assert not report.ok
     item = StoredItem(None, CT, "1.2.3", None, error="why")
-    assert str(item) == "1.2.3: not sent: why"
+    assert str(item) == "1.2.3: why"
     assert not item.stored
