@@ -98,6 +98,8 @@ class FileSink:
             outcome = await asyncio.shield(work)
         except asyncio.CancelledError:
             self.discard()
+            if not self._committing:  # when it gets its thread it will see that nobody wants it
+                raise
             await asyncio.wait([work])  # what it came to must be known when the retrieve ends
             if work.exception() is None and work.result().status == 0:
                 self._tell(work.result())

@@ -384,7 +384,7 @@ class Server:
         if refusal is not None:
             who = f"{request.calling_ae!r}, who called {request.called_ae!r}"
             words = describe_rejection(refusal.result, refusal.source, refusal.reason)
-            self._logbook.note("rejected", peer, f"{who}, was {words} ({why})")
+            self._logbook.note("rejected", peer, f"rejected an association: {who}, was {words} ({why})")
         return refusal
 
     def _asked(

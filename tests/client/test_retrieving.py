@@ -25,6 +25,7 @@ from aiodicom.client import (
     RetrieveResult,
     TotalTimeout,
 )
+from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.qr import QueryError
@@ -413,14 +414,25 @@ async def test_the_peer_goes_right_behind_an_object(tmp_path: Path) -> None:
 async def test_a_commit_that_never_got_its_thread_leaves_nothing(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     free = threading.Event()
-    pool = ThreadPoolExecutor(1)
+    queued = asyncio.Event()
+
+    class Pool(ThreadPoolExecutor):
+        """Has one thread, kept busy; tells when a commit waits for it."""
+
+        def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(getattr(work, "__self__", None), FileSink):
+                queued.set()
+            return super().submit(work, *args, **kwargs)
+
+    pool = Pool(1)
     loop.set_default_executor(pool)
 
     async def script(listener: ScriptedListener) -> None:
         get = await getting(listener)
         pool.submit(free.wait)
         await get.send("1.2.3.1")
-        await get.send("1.2.3.2")
+        await queued.wait()
+        assert len(files_below(tmp_path)) == 1
         await get.peer.send(AAbort(0, 0))
         await get.peer.drain_until_close()
 
