@@ -73,12 +73,12 @@ class Bench:
 
     # --- servers
 
-    def archive(self, name: str) -> contextlib.AbstractContextManager[peers.Peer]:
+    def archive(self, name: str, *options: str) -> contextlib.AbstractContextManager[peers.Peer]:
         """Our archive, as `aiodicom serve` runs it."""
         folder = self.place / name
 
         def arguments(port: int) -> list[str]:
-            return [PYTHON, "-m", "aiodicom", "serve", str(folder), "--port", str(port)]
+            return [PYTHON, "-m", "aiodicom", "serve", str(folder), "--port", str(port), *options]
 
         return peers.launch("aiodicom", "ARCHIVE", folder, arguments)
 
@@ -103,11 +103,13 @@ class Bench:
 
         self.rows.append(Row("C-STORE", name, self.sizes[source], measure))
 
-    def store_ours(self, name: str, source: Path, client: Client, nodelay: bool = False) -> None:
+    def store_ours(
+        self, name: str, source: Path, client: Client, *options: str, nodelay: bool = False
+    ) -> None:
         """A C-STORE into our archive, a new one each time: it does not write again what it has."""
 
         def measure() -> Sample:
-            with self.archive("fresh") as server:
+            with self.archive("fresh", *options) as server:
                 sample = checked(name, client(server, source), server, nodelay)
             shutil.rmtree(self.place / "fresh")
             return sample
@@ -147,9 +149,19 @@ def aiodicom_store(server: peers.Peer, source: Path) -> list[str]:
     return [PYTHON, "-m", "aiodicom", "store", "127.0.0.1", str(server.port), str(source), *title]
 
 
-def aiodicom_get(study: str) -> Client:
+def aiodicom_get(study: str, *more: str) -> Client:
     def command(server: peers.Peer, out: Path) -> list[str]:
-        options = ["--level", "STUDY", "--root", "STUDY", "--called", server.ae_title, "--out", str(out)]
+        options = [
+            "--level",
+            "STUDY",
+            "--root",
+            "STUDY",
+            "--called",
+            server.ae_title,
+            "--out",
+            str(out),
+            *more,
+        ]
         return [PYTHON, "-m", "aiodicom", "get", "127.0.0.1", str(server.port), study, *options]
 
     return command
@@ -184,6 +196,8 @@ def pynetdicom_get(study: str) -> Client:
     return command
 
 
+RENAME = ("--durability", "rename")
+"""Nothing forced to the disk by whoever receives, as with every peer here."""
 TUNED_STORE = "DCMTK tuned -> DCMTK tuned"
 TUNED_GET = "DCMTK tuned <- DCMTK tuned"
 
@@ -198,6 +212,7 @@ def build_store(bench: Bench) -> None:
     bench.store_ours("aiodicom -> aiodicom archive", full, aiodicom_store)
     bench.store("aiodicom -> DCMTK tuned", tuned, full, aiodicom_store)
     bench.store_ours("DCMTK tuned -> aiodicom archive", full, dcmtk_store, nodelay=True)
+    bench.store_ours("DCMTK tuned -> aiodicom archive, rename", full, dcmtk_store, *RENAME, nodelay=True)
     bench.store("DCMTK shipped -> DCMTK shipped *", shipped, tenth, dcmtk_store)
     bench.store("aiodicom -> DCMTK shipped *", shipped, tenth, aiodicom_store)
     bench.store_ours("DCMTK shipped -> aiodicom archive *", tenth, dcmtk_store)
@@ -223,6 +238,8 @@ def build_get(bench: Bench) -> None:
     bench.get(TUNED_GET, tuned, full, dcmtk_get(study), nodelay=True)
     bench.get("aiodicom <- aiodicom archive", ours, full, aiodicom_get(study))
     bench.get("aiodicom <- DCMTK tuned", tuned, full, aiodicom_get(study))
+    bench.get("aiodicom <- aiodicom archive, rename", ours, full, aiodicom_get(study, *RENAME))
+    bench.get("aiodicom <- DCMTK tuned, rename", tuned, full, aiodicom_get(study, *RENAME))
     bench.get("DCMTK tuned <- aiodicom archive", ours, full, dcmtk_get(study), nodelay=True)
     bench.get("DCMTK shipped <- DCMTK shipped *", shipped, tenth, dcmtk_get(small))
     bench.get("aiodicom <- DCMTK shipped *", shipped, tenth, aiodicom_get(small))

@@ -92,7 +92,15 @@ class FileSink:
             raise
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name."""
+        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name.
+
+        Where nothing is synced and no other file is in the way, what is left takes no longer than a write,
+        and is done here: the way to a thread and back costs a sixth of the rate of a retrieve.
+        """
+        if self._durability == "rename" and self._nothing_in_the_way():
+            outcome = self._commit()
+            self._tell(outcome)
+            return outcome
         work = asyncio.get_running_loop().run_in_executor(None, self._commit)
         try:
             outcome = await asyncio.shield(work)
@@ -106,6 +114,17 @@ class FileSink:
             raise
         self._tell(outcome)
         return outcome
+
+    def _nothing_in_the_way(self) -> bool:
+        """Whether the object is known to be whole, and has a name that nothing else has."""
+        if not self._writer.looked_through:
+            return False
+        values = self._scan()
+        return not isinstance(values, StoreOutcome) and not os.path.lexists(self._path(values))
+
+    def _path(self, values: dict[str, str]) -> str:
+        relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
+        return os.path.join(self._directory, relative)
 
     def discard(self) -> None:
         """Remove the temporary file. A commit under way on its thread does so itself."""
@@ -146,8 +165,7 @@ class FileSink:
         if self._unwanted:
             self._writer.discard()
             return _UNWANTED
-        relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
-        return self._publish(os.path.join(self._directory, relative))
+        return self._publish(self._path(values))
 
     def _scan(self) -> dict[str, str] | StoreOutcome:
         """The values the layout wants, or why the object cannot be kept."""

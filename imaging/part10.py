@@ -233,6 +233,11 @@ class Part10Writer:
             check_nested=look.check_nested,
         )
 
+    @property
+    def looked_through(self) -> bool:
+        """Whether the first fragment told all there is to know, so that `scan` reads nothing."""
+        return self._beginning is not None and self._beginning.end == self.bytes_written
+
     def scan(self) -> ScanResult:
         """Scan the data set written so far for what the writer was told to look for, as `scan_dataset` does.
 
@@ -240,9 +245,9 @@ class Part10Writer:
         pixels: that is known when the last byte comes, and not begun then. Only where it does not is the
         file mapped, which takes about as long as a scan.
         """
-        beginning, look = self._beginning, self._look
-        if beginning is not None and beginning.end == self.bytes_written:
-            return beginning
+        look = self._look
+        if self.looked_through and self._beginning is not None:
+            return self._beginning
         with self.mapped() as view:
             return scan_dataset(
                 view,

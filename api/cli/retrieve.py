@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..client.receiving import Durability
 from ..client.results import RetrieveResult
 from ..client.retrieving import check_uids
 from ..dimse.qr import Level, Root
@@ -28,6 +29,13 @@ _PARENTS = click.option(
     metavar="KEYWORD=VALUE",
     help="A unique key above the level, for peers that want it; otherwise it is found by a query.",
 )
+_DURABILITY = click.option(
+    "--durability",
+    type=click.Choice(["fsync", "rename"]),
+    default="fsync",
+    show_default=True,
+    help="fsync: what is reported as received survives a power failure; rename: a killed process only.",
+)
 
 
 @click.command()
@@ -36,6 +44,7 @@ _PARENTS = click.option(
 @_LEVEL
 @_ROOT
 @_PARENTS
+@_DURABILITY
 @click.option(
     "--out",
     required=True,
@@ -43,7 +52,13 @@ _PARENTS = click.option(
     help="The folder to retrieve into.",
 )
 def get(
-    target: Target, uids: tuple[str, ...], level: str, root: str, parents: tuple[str, ...], out: Path
+    target: Target,
+    uids: tuple[str, ...],
+    level: str,
+    root: str,
+    parents: tuple[str, ...],
+    durability: Durability,
+    out: Path,
 ) -> int:
     """Retrieve patients, studies, series or instances from HOST PORT into a folder: C-GET.
 
@@ -56,7 +71,13 @@ def get(
         with progress_bar("get", wanted=target.progress) as progress:
             async with target.connect() as peer:
                 return await peer.get(
-                    level, wanted, directory=out, root=root, parents=above or None, progress=progress
+                    level,
+                    wanted,
+                    directory=out,
+                    root=root,
+                    parents=above or None,
+                    durability=durability,
+                    progress=progress,
                 )
 
     return report(target.run(work()), target.json, out)
@@ -68,6 +89,7 @@ def get(
 @_LEVEL
 @_ROOT
 @_PARENTS
+@_DURABILITY
 @click.option(
     "--destination", type=ae_title, metavar="TITLE", help="The AE title to move to; the peer must know it."
 )
@@ -85,6 +107,7 @@ def move(
     level: str,
     root: str,
     parents: tuple[str, ...],
+    durability: Durability,
     destination: str | None,
     out: Path | None,
     listen_port: int | None,
@@ -117,6 +140,7 @@ def move(
                     listen_port=listen_port,
                     root=root,
                     parents=above or None,
+                    durability=durability,
                     progress=progress,
                 )
 

@@ -130,8 +130,12 @@ def getting_into(folder: Path, **how: Any) -> Callable[[Client], Awaitable[Retri
 # --- into files
 
 
+DURABILITIES = pytest.mark.parametrize("durability", ["fsync", "rename"])
+
+
+@DURABILITIES
 @on_each_loop
-async def test_objects_into_files_as_they_were_sent(tmp_path: Path) -> None:
+async def test_objects_into_files_as_they_were_sent(tmp_path: Path, durability: str) -> None:
     uids = ["1.2.3.1", "1.2.3.2"]
     data = {uid: implicit(ct(uid, size=40000)) for uid in uids}
 
@@ -145,7 +149,7 @@ async def test_objects_into_files_as_they_were_sent(tmp_path: Path) -> None:
         await get.final(completed=2, failed=0, warning=0)
         await get.peer.answer_release()
 
-    result = await play(script, getting_into(tmp_path))
+    result = await play(script, getting_into(tmp_path, durability=durability))
     assert result.ok
     assert result.expected == uids
     assert [item.sop_instance_uid for item in result.items] == uids
@@ -222,24 +226,50 @@ async def test_a_disk_that_fails_elsewhere(
     assert files_below(folder) == []
 
 
-async def test_the_same_object_twice(tmp_path: Path) -> None:
+@DURABILITIES
+async def test_the_same_object_twice(tmp_path: Path, durability: str) -> None:
     """Kept once when it is the same, beside the other when it is not; nothing is overwritten."""
-    other = implicit(ct("1.2.3.1", PatientID="P1", StudyDescription="other"))
+    first = implicit(ct("1.2.3.1", size=40000))
+    other = implicit(ct("1.2.3.1", size=40000, PatientID="P1", StudyDescription="other"))
 
     async def script(listener: ScriptedListener) -> None:
         get = await getting(listener)
-        for data in (None, None, other, other):
+        for data in (first, first, other, other):
             assert await get.store("1.2.3.1", data) == 0
         await get.final(completed=4, failed=0, warning=0)
         await get.peer.answer_release()
 
-    result = await play(script, getting_into(tmp_path))
+    result = await play(script, getting_into(tmp_path, durability=durability))
     assert result.ok
     paths = [path.name for path in result.files]
     assert paths == ["1.2.3.1.dcm", "1.2.3.1.dcm", "1.2.3.1~2.dcm", "1.2.3.1~2.dcm"]
     assert len(files_below(tmp_path)) == 2
     assert result.files[2].read_bytes().endswith(other)
-    assert result.files[0].read_bytes().endswith(implicit(ct("1.2.3.1")))
+    assert result.files[0].read_bytes().endswith(first)
+
+
+async def test_a_rename_waits_for_no_thread(tmp_path: Path) -> None:
+    free = threading.Event()
+    pool = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(pool)
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        pool.submit(free.wait)
+        data = implicit(ct("1.2.3.1", size=40000))
+        assert await get.store("1.2.3.1", data) == 0
+        await get.send("1.2.3.1", data)  # one that must be compared with it does
+        free.set()
+        assert (await hear(get.peer, m.CStoreRSP)).message.status == 0
+        await get.final(completed=2, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    try:
+        result = await play(script, getting_into(tmp_path, durability="rename"))
+    finally:
+        free.set()
+    assert result.ok
+    assert len(files_below(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(
