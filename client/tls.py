@@ -33,6 +33,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..pdu.errors import AiodicomError
+from .tls_alert import AlertingContext
 
 __all__ = [
     "PROFILES",
@@ -138,7 +139,7 @@ def server_context(
     is False: then one that is shown is verified and none is good too. Each association authenticates
     anew: no session is resumed, so a certificate taken out of `trusted` ends with its context.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     _apply_profile(context, profile)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_TICKET
     context.num_tickets = 0

@@ -27,6 +27,7 @@ from ..client.connect import (
 from ..client.errors import AssociationAborted, AssociationRejected, InactivityTimeout
 from ..client.timeouts import Timeouts
 from ..client.tls import TLSInfo, connection_info, describe_tls_error
+from ..client.tls_alert import HANDSHAKING
 from ..client.watchdog import Watch
 from ..dimse.contexts import Supported, least_window
 from ..dimse.session import Session
@@ -267,6 +268,7 @@ class Server:
             association = made = self._association(sock, peer, deadline)
             self.associations.add(association)
             waiting.association = association
+            HANDSHAKING.set(sock)  # of this task, which ends with the handshake
             async with asyncio.timeout_at(deadline):
                 await self._loop.connect_accepted_socket(
                     lambda: made.connection,

@@ -146,7 +146,7 @@ class Retrieving:
                         log.error("a stored object cannot be sent: %s", loaded.error)
                     position += 1
                     await self._record(item, status)
-        except AiodicomError as error:
+        except (AiodicomError, OSError) as error:  # of the peer, or of a file in the middle of being sent
             if association is self._running.association:
                 raise  # nobody is left to answer
             log.warning("a move's association ended: %s", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import logging
 import random
 import socket
@@ -442,6 +443,36 @@ async def test_a_client_certificate_is_demanded_and_its_lack_is_logged(
     said = [one.getMessage() for one in caplog.records if "TLS handshake failed" in one.getMessage()]
     assert len(said) == 1
     assert "client certificate" in said[0]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(
+    ("shown", "cause"),
+    [
+        ("nothing", "requires a client certificate"),
+        ("an expired one", "expired"),
+        ("another authority's", "does not trust the authority"),
+    ],
+)
+@on_each_loop
+async def test_a_client_is_told_why_its_certificate_will_not_do(
+    shown: str, cause: str, version: ssl.TLSVersion
+) -> None:
+    """The alert reaches it, though neither loop sends what a failed handshake has left to say."""
+    authority = trustme.CA()
+    ca = authority.cert_pem.bytes()
+    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    own = {
+        "nothing": None,
+        "an expired one": authority.issue_cert("client", not_after=past),
+        "another authority's": trustme.CA().issue_cert("client"),
+    }[shown]
+    mine = authority.issue_cert("localhost").private_key_and_cert_chain_pem.bytes()
+    context = client_context(None, None if own is None else own.private_key_and_cert_chain_pem.bytes(), ca)
+    context.maximum_version = version
+    async with serving(tls=server_context(None, mine, ca)) as server:
+        with pytest.raises(TLSFailed, match=cause):
+            await using(Client(Peer(host="localhost", port=server.port, tls=context)))
 
 
 async def test_old_tls_is_refused(tls_pair: TLSPair) -> None:
