@@ -85,9 +85,10 @@ class _Watched(Pacs):
 
 @dataclass(frozen=True, slots=True)
 class Target(Common):
-    """A peer as the options describe it."""
+    """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options."""
 
     peer: Peer
+    listen_tls: Callable[[], ssl.SSLContext]
 
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[Pacs, None]:
@@ -249,7 +250,8 @@ def peer_command(
         def command(**values: Any) -> Any:
             common = _take_common(values, 30)
             with _failure_as_json(common["json"] and not lines):
-                return function(Target(**common, peer=_take_peer(values)), **values)
+                listen_tls = _listen_tls(values)
+                return function(Target(**common, peer=_take_peer(values), listen_tls=listen_tls), **values)
 
         return _chain(command, [*_PEER_OPTIONS, *_common_options(json=json, progress=progress)])
 
@@ -281,6 +283,18 @@ def _client_tls(values: dict[str, Any]) -> ssl.SSLContext | None:
     if not (wanted or given):
         return None
     return client_context(key, cert, trusted, check_hostname=not no_host, profile=profile, password=password)
+
+
+def _listen_tls(values: dict[str, Any]) -> Callable[[], ssl.SSLContext]:
+    key, cert, trusted = values["key"], values["cert"], values["trusted"]
+    password, profile = values["key_password"], values["tls_profile"]
+
+    def make() -> ssl.SSLContext:
+        if cert is None:
+            raise click.UsageError("--listen-tls needs --cert")
+        return server_context(key, cert, trusted, profile=profile, password=password)
+
+    return make
 
 
 def _identity(user: str | None, passcode: str | None) -> UserIdentityRQ | None:

@@ -101,6 +101,11 @@ def get(
     type=PORT,
     help="The port we listen on for --out; the peer must know our calling AE title under it.",
 )
+@click.option(
+    "--listen-tls",
+    is_flag=True,
+    help="Listen with TLS: --cert is ours, and with --trusted the peer must show one that it vouches for.",
+)
 def move(
     target: Target,
     uids: tuple[str, ...],
@@ -111,12 +116,16 @@ def move(
     destination: str | None,
     out: Path | None,
     listen_port: int | None,
+    listen_tls: bool,
 ) -> int:
     """Have HOST PORT send patients, studies, series or instances to another AE title, or to us: C-MOVE."""
     if (destination is None) == (out is None):
         raise click.UsageError("give either --destination or --out")
     if (out is None) != (listen_port is None):
         raise click.UsageError("--out and --listen-port go together")
+    if listen_tls and out is None:
+        raise click.UsageError("--listen-tls goes with --out and --listen-port")
+    accepting = target.listen_tls() if listen_tls else None
     wanted = check_uids(Level.parse(level), Root[root.upper()], uids)
     above = parse_pairs(parents)
 
@@ -138,6 +147,7 @@ def move(
                     wanted,
                     directory=out,
                     listen_port=listen_port,
+                    listen_tls=accepting,
                     root=root,
                     parents=above or None,
                     durability=durability,

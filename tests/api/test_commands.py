@@ -288,6 +288,24 @@ def test_destinations_over_tls_take_the_key_s_password(
     assert (moved.code, moved.out) == (0, "moved 4 objects\n")
 
 
+def test_move_to_ourselves_over_tls(
+    invoke: Invoke, series: Path, tmp_path: Path, pem: Files, closed_port: int
+) -> None:
+    tls = ("--key", pem.server_key, "--cert", pem.server_cert, "--trusted", pem.trusted)
+    there = f"AIODICOM=localhost:{closed_port}"
+    served = serve(tmp_path / "archive", *tls, "--destination", there, "--destination-tls")
+    try:
+        assert invoke("store", "localhost", served.port, series, *tls).code == 0
+        result = invoke(
+            *("move", "localhost", served.port, "--level", "SERIES", SERIES, *tls),
+            *("--out", tmp_path / "out", "--listen-port", closed_port, "--listen-tls"),
+        )
+    finally:
+        assert stop(served) == 0
+    assert result.code == 0, result.err
+    assert datasets(tmp_path / "out") == datasets(series)
+
+
 def test_subjects_can_be_allowed_only_where_certificates_are_asked_for(
     invoke: Invoke, tmp_path: Path, pem: Files
 ) -> None:

@@ -148,6 +148,14 @@ def test_a_query_that_cannot_be(invoke: Invoke, closed_port: int, arguments: lis
         (["get", "--level", "PATIENT", "--root", "STUDY", "1", "--out", "x"], "is not in the STUDY root"),
         (["move", "--level", "SERIES", "1.2"], "give either --destination or --out"),
         (["move", "--level", "SERIES", "1.2", "--out", "x"], "--out and --listen-port go together"),
+        (
+            ["move", "--level", "SERIES", "1.2", "--destination", "X", "--listen-tls"],
+            "--listen-tls goes with",
+        ),
+        (
+            ["move", "--level", "SERIES", "1.2", "--out", "x", "--listen-port", "104", "--listen-tls"],
+            "--listen-tls needs --cert",
+        ),
         (["store", "nowhere"], "Path 'nowhere' does not exist"),
         (["echo", "--trusted", __file__], "is not in PEM format"),
     ],
