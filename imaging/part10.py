@@ -243,19 +243,18 @@ class Part10Writer:
 
         The first fragment, looked at when it came, tells all there is to know of most images, whose rest is
         pixels: that is known when the last byte comes, and not begun then. Only where it does not is the
-        file mapped, which takes about as long as a scan.
+        file read, or a large one mapped, which takes about as long as a scan.
         """
-        look = self._look
         if self.looked_through and self._beginning is not None:
             return self._beginning
+        if self.bytes_written <= SCANNED_HEAD:
+            return self._scan(os.pread(self.fileno(), self.bytes_written, self.data_offset))
         with self.mapped() as view:
-            return scan_dataset(
-                view,
-                self.transfer_syntax_uid,
-                look.tags,
-                max_depth=look.max_depth,
-                check_nested=look.check_nested,
-            )
+            return self._scan(view)
+
+    def _scan(self, data: bytes | memoryview) -> ScanResult:
+        look, syntax = self._look, self.transfer_syntax_uid
+        return scan_dataset(data, syntax, look.tags, max_depth=look.max_depth, check_nested=look.check_nested)
 
     def commit(
         self, durability: Literal["fsync", "rename"] = "fsync", *, path: Path | str | None = None

@@ -171,8 +171,11 @@ def scan_beginning(
             found = walk.run(view, _NO_END, _walked_as(transfer_syntax_uid), None)
         except NestingTooDeep:
             return None
-        tells_all = found.complete and found.pixel_data is not None and not found.oversized
-        return found if tells_all else None
+        pixels, here = found.pixel_data, len(view)
+    if pixels is None or pixels.length is None or pixels.vr in ("SQ", "UN") or found.oversized:
+        return None
+    reaches_out = pixels.offset + pixels.length == found.end > here
+    return found if found.complete and reaches_out else None
 
 
 def _walked_as(transfer_syntax_uid: str) -> _Syntax:

@@ -3,15 +3,15 @@
 Input: the first byte chooses the transfer syntax of the bare scan, the rest is the file.
 
 May be raised: ImagingError (NotDicom, TruncatedFile, MalformedDataSet) by `read_header`, NestingTooDeep by
-`scan_dataset`. Nothing else. What is found lies inside the file, and a scan gives the same result from
-bytes and from a view of them.
+`scan_dataset`. Nothing else. What is found lies inside the file, a scan gives the same result from bytes
+and from a view of them, and what the beginning of a data set tells is what all of it says.
 """
 
 from __future__ import annotations
 
 from aiodicom.imaging.errors import ImagingError, NestingTooDeep
 from aiodicom.imaging.part10 import read_header
-from aiodicom.imaging.scan import ScanResult, scan_dataset
+from aiodicom.imaging.scan import ScanResult, scan_beginning, scan_dataset
 
 _SYNTAXES = (
     "1.2.840.10008.1.2",
@@ -35,6 +35,11 @@ def _check_scan(data: bytes, syntax: str) -> None:
     for nested in (False, True):
         found = _scan(data, syntax, nested)
         assert found == _scan(memoryview(data), syntax, nested)
+        for quarters in (1, 2, 3, 4):
+            head = data[: len(data) * quarters // 4]
+            told = scan_beginning(head, syntax, _TAGS, max_depth=_DEPTH, check_nested=nested)
+            if told is not None and told.end == len(data):
+                assert told == found
         if found is None:
             continue
         assert found.complete == (found.problem is None)

@@ -442,7 +442,10 @@ def test_a_beginning_tells_all_only_where_pixels_reach_out_of_it() -> None:
     assert found.values == {0x00080018: b"2.25.1"}
     for cut in (3, 12, 17):  # in a header, in a value, before the pixels
         assert scan_beginning(encoded[:cut], "1.2.840.10008.1.2.1", {0x00080018}) is None
-    # an element asked for that is cut by the end of the beginning
+    assert scan_beginning(encoded, "1.2.840.10008.1.2.1", ()) is None  # nothing reaches out of it
+    # what nests may lie behind, and an element asked for may be cut
+    trailing = struct.pack("<HH2sHL", 0xFFFA, 0xFFFA, b"SQ", 0, 8000) + bytes(8000)
+    assert scan_beginning((encoded + trailing)[:6000], "1.2.840.10008.1.2.1", (), check_nested=True) is None
     dataset.add_new(0x7FE10010, "OB", bytes(5000))
     both = encode_dataset(dataset, "1.2.840.10008.1.2.1")
     assert scan_beginning(both[:5100], "1.2.840.10008.1.2.1", {0x7FE10010}) is None
