@@ -188,3 +188,15 @@ def test_soak_runs() -> None:
     assert table["refused or failed", "0"] == ["refused or failed", "0", "0"]
     assert float(table["3, as fast as they can", "4"][2]) > 0
     assert "pynetdicom was given 2 idle associations at most" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["fsync", "rename"])
+def test_phases_adds_up(tmp_path: Path, durability: str) -> None:
+    """Every border is met once an object: a phase that is missing would be a stamp that no longer sticks."""
+    how = ("--server", "aiodicom", "--objects", "3", "--durability", durability, "--place", str(tmp_path))
+    printed = run("phases.py", *how)
+    phases = [line for line in printed.splitlines() if " us median " in line]
+    assert len(phases) == 6
+    assert all(float(line.split()[0]) > 0 for line in phases)
+    assert "writing to the file" in printed
