@@ -439,6 +439,27 @@ def test_nothing_is_read_once_the_framing_is_lost(garbage: bytes) -> None:
     assert (layer.receive(garbage), sent_by(layer), layer.state) == ([], [], State.STA13)
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("state", [State.STA3, State.STA6, State.STA8])
+def test_behind_a_pdu_out_of_place_sta13_reads_on(state: State, size: int) -> None:
+    """Its length is known, so what follows can be read: AA-6, AA-7, and AA-2 for an A-ABORT."""
+    layer = in_state(state, requestor=False)
+    stream = encode(REQUEST) + encode(DATA) + RELEASE + encode(REQUEST) + ABORT
+    issued = [one for piece in cut(stream, [size]) for one in layer.receive(piece)]
+    assert [type(one) for one in issued] == [ProviderAbort]
+    assert sent_by(layer) == [AAbort(2, AbortReason.UNEXPECTED_PDU), AAbort(0, 0)]
+    assert (layer.state, layer.close_requested, layer.artim_running) == (State.STA1, True, False)
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_what_follows_a_pdu_out_of_place_may_break_the_framing(size: int) -> None:
+    layer = in_state(State.STA6, requestor=False)
+    issued = [one for piece in cut(encode(REQUEST) + UNRECOGNIZED, [size]) for one in layer.receive(piece)]
+    assert [type(one) for one in issued] == [ProviderAbort]
+    assert sent_by(layer) == [AAbort(2, AbortReason.UNEXPECTED_PDU), AAbort(0, 0)]  # AA-8, AA-7
+    assert (layer.receive(ABORT), layer.state) == ([], State.STA13)
+
+
 def test_an_association_request_after_our_abort_is_answered_with_an_abort() -> None:
     layer = in_state(State.STA13, requestor=False)
     generation = layer.artim_generation
