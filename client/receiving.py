@@ -95,7 +95,7 @@ class FileSink:
         """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name.
 
         Where nothing is synced and no other file is in the way, what is left takes no longer than a write,
-        and is done here: the way to a thread and back costs a sixth of the rate of a retrieve.
+        and is done here: `benchmarks/phases.py` shows what the way to a thread and back costs.
         """
         if self._durability == "rename" and self._nothing_in_the_way():
             outcome = self._commit()

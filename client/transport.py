@@ -42,16 +42,6 @@ def _scratch() -> memoryview:
     return view
 
 
-class _Lent(socket.socket):
-    """A socket whose descriptor is a transport's, which closes it: this object never does.
-
-    uvloop's own makes a socket for each call: 25 us of a `setsockopt` that takes 1.
-    """
-
-    def __del__(self) -> None:
-        self.detach()
-
-
 class Owner(Protocol):
     """Who a connection reports to. Nothing here may block."""
 
@@ -105,11 +95,12 @@ class Connection(asyncio.BufferedProtocol):
         transport = cast(asyncio.Transport, transport)  # uvloop's is not registered as one
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_HIGH)
-        lender = transport.get_extra_info("socket")
-        if lender is not None and lender.family in (socket.AF_INET, socket.AF_INET6):
-            self._socket = _Lent(lender.family, lender.type, lender.proto, fileno=lender.fileno())
+        self._socket = transport.get_extra_info("socket")
+        if self._socket is not None and self._socket.family in (socket.AF_INET, socket.AF_INET6):
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._quickack()
+        else:
+            self._socket = None
         self.last_activity = self._loop.time()
         self.session.connection_made()
         self.flush()
@@ -164,9 +155,6 @@ class Connection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._artim_timer = self._close_timer = None
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
         self.resume_writing()
         for event in self.session.connection_lost():
             self._owner.on_event(event)

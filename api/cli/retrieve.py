@@ -123,6 +123,8 @@ def move(
         raise click.UsageError("give either --destination or --out")
     if (out is None) != (listen_port is None):
         raise click.UsageError("--out and --listen-port go together")
+    if durability == "rename" and out is None:
+        raise click.UsageError("--durability goes with --out: what a destination does is its own")
     if listen_tls and out is None:
         raise click.UsageError("--listen-tls goes with --out and --listen-port")
     accepting = target.listen_tls() if listen_tls else None

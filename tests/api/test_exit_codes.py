@@ -153,6 +153,10 @@ def test_a_query_that_cannot_be(invoke: Invoke, closed_port: int, arguments: lis
             "--listen-tls goes with",
         ),
         (
+            ["move", "--level", "SERIES", "1.2", "--destination", "X", "--durability", "rename"],
+            "--durability goes with --out",
+        ),
+        (
             ["move", "--level", "SERIES", "1.2", "--out", "x", "--listen-port", "104", "--listen-tls"],
             "--listen-tls needs --cert",
         ),
