@@ -351,6 +351,8 @@ class Association:
     def _check_usable(self) -> None:
         if self._over.is_set():
             raise self.error or AssociationEnded("the association was released")
+        if not self.session.established:
+            raise AssociationEnded("the association is being released")
 
     # --- messages out
 

@@ -26,6 +26,7 @@ from aiodicom.pdu import (
     PDV,
     AAbort,
     AAssociateRQ,
+    AReleaseRP,
     AReleaseRQ,
     AsyncOperationsWindow,
     ConnectionClosed,
@@ -734,3 +735,29 @@ async def test_a_conversation_over_tls_in_small_records(tls_pair: TLSPair) -> No
 
     found = await play(script, user, server_tls=tls_pair.server, client_tls=tls_pair.client, host="localhost")
     assert found == [f"1.2.{number}" for number in range(50)]
+
+
+@on_each_loop
+async def test_a_request_while_the_release_is_under_way_says_so() -> None:
+    """The table has no P-DATA in Sta7: that is no mistake of whoever asks, but the end of the association."""
+    asked = asyncio.Event()
+    tried = asyncio.Event()
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await peer.expect(AReleaseRQ)
+        asked.set()
+        await tried.wait()
+        await peer.send(AReleaseRP())
+
+    async def user(client: Client) -> None:
+        association = await associate(client.peer, [Proposal(VERIFICATION)])
+        [context] = association.find_contexts(VERIFICATION)
+        releasing = asyncio.create_task(association.release())
+        await asked.wait()
+        with pytest.raises(AssociationEnded, match="being released"):
+            await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
+        tried.set()
+        await releasing
+
+    await play(script, user)
