@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT_FOLDERS = ("pdu", "dimse", "client", "server", "imaging", "api", "tests", "benchmarks")
-PACKAGES = ("pdu", "dimse", "client", "server", "imaging")
+PACKAGES = ("pdu", "dataset", "dimse", "association", "archive", "server", "client", "imaging")
+ROOT_FOLDERS = (*PACKAGES, "api", "tests", "benchmarks")
 COMMAND = Path(sys.executable).with_name("aiodicom")
 
 

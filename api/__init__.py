@@ -12,39 +12,35 @@ volume = aiodicom.Volume.from_files(result.files)
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from .client import (
+from .association.connect import Peer
+from .association.errors import (
     AssociationAborted,
     AssociationRejected,
     AssociationTimeout,
-    Client,
     ConnectFailed,
-    ConnectionInfo,
     ConnectionRefused,
     ConnectTimeout,
     ContextNotAccepted,
     HostUnknown,
     InactivityTimeout,
-    NotDicom,
+    NotDicomPeer,
     OperationCancelled,
     OperationFailed,
-    Peer,
-    Progress,
-    Refused,
-    RetrieveResult,
-    StoreReport,
     TimeoutExpired,
-    Timeouts,
-    TLSConfigurationError,
     TLSFailed,
     TotalTimeout,
-    client_context,
-    server_context,
 )
+from .association.performing import Refused
+from .association.timeouts import Timeouts
+from .association.tls import TLSConfigurationError, client_context, server_context
+from .client.client import Client
+from .client.pacs import Pacs, connect, test_connection
+from .client.results import ConnectionInfo, Progress, RetrieveResult, StoreReport
 from .dimse.contexts import Proposal, Supported
+from .dimse.levels import Level, QueryError, Root
 from .dimse.limits import SessionLimits
-from .dimse.qr import Level, QueryError, Root
 from .pdu import AiodicomError, ConnectionClosed, LocalProtocolError, RemoteProtocolError
 from .pdu.types import (
     AsyncOperationsWindow,
@@ -53,25 +49,15 @@ from .pdu.types import (
     UserIdentityAC,
     UserIdentityRQ,
 )
-from .server import (
-    Access,
-    Destination,
-    Instance,
-    Match,
-    Pacs,
-    Reply,
-    RequestInfo,
-    Server,
-    ServerLimits,
-    Service,
-    connect,
-    serve,
-    test_connection,
-)
+from .server.access import Access
+from .server.limits import ServerLimits
+from .server.listener import Server, serve
+from .server.service import Destination, Instance, Match, Reply, RequestInfo, Service
 
 if TYPE_CHECKING:
+    from .archive.archive import Archive
     from .imaging import Image, Volume
-    from .server import Archive, serve_archive
+    from .server.archive_service import serve_archive
 
 __version__ = "0.1.0"
 
@@ -98,7 +84,7 @@ __all__ = [
     "Level",
     "LocalProtocolError",
     "Match",
-    "NotDicom",
+    "NotDicomPeer",
     "OperationCancelled",
     "OperationFailed",
     "Pacs",
@@ -138,15 +124,21 @@ __all__ = [
 ]
 
 # Loaded when first used: a program that moves files needs neither numpy nor pydicom.
-_HOME_OF: Final = {"Archive": "server", "Image": "imaging", "Volume": "imaging", "serve_archive": "server"}
+_HOME_OF = {
+    "Archive": "archive.archive",
+    "Image": "imaging",
+    "Volume": "imaging",
+    "serve_archive": "server.archive_service",
+}
 
+if not TYPE_CHECKING:  # a misspelt name stays an error for type checkers
 
-def __getattr__(name: str) -> object:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOME_OF[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import aiodicom
 import psutil
-from aiodicom.imaging.part10 import read_header
+from aiodicom.dataset.part10 import read_header
 from interop import peers
 from ledger import Disk, Entry, Ledger, digest_of, read_disk
 from objects import write_slices

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiodicom
-from aiodicom.imaging.errors import ImagingError
-from aiodicom.imaging.part10 import read_header
-from aiodicom.server import Archive
+from aiodicom.archive.archive import Archive
+from aiodicom.dataset.errors import ImagingError
+from aiodicom.dataset.part10 import read_header
 from pydicom import Dataset
 
 SUCCESS, KEPT_ASIDE = 0x0000, 0x0111

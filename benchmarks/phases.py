@@ -22,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import aiodicom
 import uvloop
-from aiodicom.client.association import Association
-from aiodicom.client.provider import StoreTarget
+from aiodicom.association.association import Association
+from aiodicom.association.performing import StoreTarget
 from aiodicom.client.receiving import FileSink
+from aiodicom.dataset import part10
 from aiodicom.dimse.session import Session
-from aiodicom.imaging import part10
 from interop import peers
 from objects import write_slices
 

@@ -11,29 +11,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from ..association.association import Association
+from ..association.connect import Peer, associate
+from ..association.errors import (
+    AssociationEnded,
+    ContextNotAccepted,
+    OperationCancelled,
+    OperationFailed,
+    TotalTimeout,
+)
+from ..association.outgoing import find_items, is_dataset
+from ..association.performing import Provider
+from ..association.tls import connection_info
+from ..dataset.coding import decode_dataset
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Proposal, describe_context_result
-from ..dimse.dataset import decode_dataset
-from ..dimse.qr import Level, Root, find_model, get_model, move_model
+from ..dimse.levels import Level, Root, find_model, get_model, move_model
 from ..dimse.status import Category, StatusInfo, categorize, describe_status
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
-from .association import Association
-from .connect import Peer, associate
-from .errors import AssociationEnded, ContextNotAccepted, OperationCancelled, OperationFailed, TotalTimeout
 from .identifier import Query, build_query, build_retrieve, parse_root
-from .outgoing import find_items, is_dataset
-from .provider import Provider
 from .receiving import Durability
 from .results import ConnectionInfo, ProgressCallback, RetrieveResult, StoreReport
 from .retrieving import Retrieve, check_uids, follow_move, make_plan, moving
 from .storing import Storing
-from .tls import connection_info
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from .outgoing import Source
+    from ..association.outgoing import Source
 
 log = logging.getLogger("aiodicom.client")
 

@@ -15,16 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Proposal, describe_context_result
-from ..dimse.qr import Root, find_model, get_model, move_model
-from ..dimse.status import describe_status
-from ..pdu.errors import AiodicomError, describe_rejection
-from .association import Association
-from .client import describe as describe_connection
-from .client import sop_class_name
-from .connect import Peer, associate, os_words
-from .errors import (
+from ..association.association import Association
+from ..association.connect import Peer, associate, os_words
+from ..association.errors import (
     AssociationAborted,
     AssociationRejected,
     AssociationTimeout,
@@ -33,13 +26,20 @@ from .errors import (
     ConnectTimeout,
     ContextNotAccepted,
     HostUnknown,
-    NotDicom,
+    NotDicomPeer,
     OperationFailed,
     TLSFailed,
 )
+from ..association.tls import client_context, connection_info, describe_tls_error
+from ..dimse import messages as m
+from ..dimse.contexts import VERIFICATION, Proposal, describe_context_result
+from ..dimse.levels import Root, find_model, get_model, move_model
+from ..dimse.sop_classes import storage_sop_classes
+from ..dimse.status import describe_status
+from ..pdu.errors import AiodicomError, describe_rejection
+from .client import describe as describe_connection
+from .client import sop_class_name
 from .results import ConnectionInfo
-from .sop_classes import storage_sop_classes
-from .tls import client_context, connection_info, describe_tls_error
 
 __all__ = ["ContextAnswer", "Diagnosis", "Outcome", "Step", "diagnose"]
 
@@ -293,7 +293,7 @@ class _Walk:
                 text = f"the association was {describe_rejection(error.result, error.source, error.reason)}"
                 raise self._fail("association", error, text, self._rejection_advice(error)) from error
         except AiodicomError as error:
-            if isinstance(error, ConnectFailed | NotDicom) or not await self._only_verification(
+            if isinstance(error, ConnectFailed | NotDicomPeer) or not await self._only_verification(
                 len(proposals)
             ):
                 name = "tls" if isinstance(error, TLSFailed) else "association"
@@ -332,10 +332,10 @@ class _Walk:
         """The likely cause of an association that did not come about."""
         if isinstance(error, TLSFailed):
             return tls_advice(error.__cause__ or error)
-        if isinstance(error, NotDicom) and error.spoken != "TLS":
+        if isinstance(error, NotDicomPeer) and error.spoken != "TLS":
             return _OTHER_SERVICE.format(error.spoken)
         plain = self.peer.tls is None
-        if isinstance(error, NotDicom) or (plain and await self._speaks_tls()):
+        if isinstance(error, NotDicomPeer) or (plain and await self._speaks_tls()):
             return "TLS on one side only: the port speaks TLS; use --trusted or --tls"
         if isinstance(error, AssociationTimeout):
             if plain and await self._speaks_http():

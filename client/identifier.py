@@ -7,18 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..dimse.contexts import IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
-from ..dimse.dataset import encode_dataset, encode_text_elements
-from ..dimse.qr import (
-    Level,
-    QueryError,
-    Root,
-    check_query,
-    find_model,
-    get_model,
-    move_model,
-    unique_key,
-)
+from ..dataset.coding import encode_dataset, encode_text_elements
+from ..dimse.levels import Level, QueryError, Root, check_query, find_model, get_model, move_model, unique_key
+from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

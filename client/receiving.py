@@ -11,17 +11,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..association.association import Association
+from ..association.performing import Refused, RunningRequest
+from ..dataset.coding import DatasetDecodeError, decode_dataset
+from ..dataset.errors import ImagingError, UnsafeName
+from ..dataset.names import instance_path, safe_uid
+from ..dataset.part10 import Look, Part10Writer, sync_directory
+from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
-from ..dimse.contexts import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, Context
-from ..dimse.dataset import DatasetDecodeError, decode_dataset
-from ..imaging.errors import ImagingError, UnsafeName
-from ..imaging.layout import instance_path, safe_uid
-from ..imaging.part10 import Look, Part10Writer, sync_directory
-from .association import Association
-from .connect import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from .provider import Refused, RunningRequest
+from ..dimse.contexts import Context
+from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from .results import ReceivedItem
-from .sinks import StoreOutcome, StoreSink
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..association.tls import TLSInfo
 from ..dimse.contexts import Context
 from ..dimse.status import Category, StatusInfo, describe_status
 from ..pdu.errors import AiodicomError, Deviation
-from .tls import TLSInfo
 
 
 @dataclass(frozen=True, slots=True)

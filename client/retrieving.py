@@ -19,22 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..association.association import Association
+from ..association.errors import ContextNotAccepted, OperationCancelled, OperationFailed
+from ..dataset.coding import DatasetDecodeError, decode_dataset
+from ..dataset.errors import ImagingError
+from ..dataset.scan import scan_dataset
+from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal
-from ..dimse.dataset import DatasetDecodeError, decode_dataset
-from ..dimse.qr import Level, QueryError, Root, get_model, levels, unique_key
+from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
+from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
 from ..dimse.status import CANCEL, Category, categorize
-from ..imaging.errors import ImagingError
-from ..imaging.scan import scan_dataset
 from ..pdu.errors import AiodicomError
-from ..pdu.wire import is_uid
-from .association import Association
-from .errors import ContextNotAccepted, OperationCancelled, OperationFailed
+from ..pdu.uids import is_uid
 from .identifier import PLAN_KEYS, Query, build_plan, build_retrieve, parse_root
 from .receiving import DatasetSink, Durability, Receiver, SinkFactory, open_file_sink, received
 from .results import Progress, ProgressCallback, ReceivedItem, RetrieveResult
-from .sinks import StoreOutcome, StoreSink
-from .sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..association.association import PART, Association, Parts
+from ..association.operations import Operation
+from ..association.outgoing import Item, Loaded, group_proposals, load_ahead, read_parts
 from ..dimse import messages as m
-from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, describe_context_result
+from ..dimse.contexts import Context, Proposal, describe_context_result
 from ..pdu.errors import AiodicomError
-from .association import PART, Association, Parts
-from .operations import Operation
-from .outgoing import Item, Loaded, load_ahead, read_parts
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
 
 UNLIMITED_WINDOW = 16
@@ -26,13 +25,6 @@ class Opener(Protocol):
 
     def __call__(self, proposals: list[Proposal]) -> AbstractAsyncContextManager[Association]:
         """An association on which these contexts have been proposed."""
-
-
-def group_proposals(items: Iterable[Item]) -> list[list[Proposal]]:
-    """One context for each SOP class and transfer syntax met, in groups an association can hold."""
-    pairs = dict.fromkeys((i.sop_class_uid, i.transfer_syntax_uid) for i in items if i.error is None)
-    proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in pairs]
-    return [proposals[i : i + MAX_CONTEXTS] for i in range(0, len(proposals), MAX_CONTEXTS)]
 
 
 @dataclass(slots=True)

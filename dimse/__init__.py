@@ -1,7 +1,6 @@
 """DIMSE (PS3.7) without a network: command sets, messages, contexts and the session that joins them."""
 
 from .contexts import Context, Proposal, Supported, build_contexts
-from .dataset import DatasetDecodeError, decode_dataset, encode_dataset
 from .events import (
     DataReceived,
     Established,
@@ -64,7 +63,6 @@ __all__ = [
     "CommandRefused",
     "Context",
     "DataReceived",
-    "DatasetDecodeError",
     "Established",
     "Message",
     "MessageReceived",
@@ -94,10 +92,8 @@ __all__ = [
     "Supported",
     "build_contexts",
     "categorize",
-    "decode_dataset",
     "decode_message",
     "describe_status",
-    "encode_dataset",
     "encode_message",
     "response_type",
 ]

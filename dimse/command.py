@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from ..pdu.errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
-from ..pdu.wire import is_uid
+from ..pdu.uids import is_uid
 
 Value = int | str | tuple[int, ...]
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..pdu.events import (
-    AbortIndication,
-    AssociateIndication,
-    ProviderAbort,
-    RejectConfirmation,
-)
+from ..pdu.events import AbortIndication, AssociateIndication, ProviderAbort, RejectConfirmation
 from ..pdu.types import AAssociateAC
 from .contexts import Context
 from .messages import Message

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from .status import (
-    CANCEL,
-    SUBOPERATIONS_WARNING,
-    SUCCESS,
-    UNABLE_TO_PERFORM,
-    Category,
-    categorize,
-)
+from .status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PERFORM, Category, categorize
 
 
 class SubOperations:

@@ -1,48 +1,11 @@
-"""What can go wrong between a file, a data set and a volume.
+"""Why images do not form a volume, or a file holds no image.
 
-Messages name files, offsets and positions, never what an element says about the patient.
+Messages name files and positions, never what an element says about the patient.
 """
 
 from __future__ import annotations
 
-__all__ = [
-    "DuplicateSlices",
-    "ImagingError",
-    "IrregularGeometry",
-    "MalformedDataSet",
-    "MixedSeries",
-    "NestingTooDeep",
-    "NotDicom",
-    "SlicesMissing",
-    "TruncatedFile",
-    "UnsafeName",
-    "UnsupportedPixels",
-    "VolumeError",
-]
-
-
-class ImagingError(Exception):
-    """Base of every error of `aiodicom.imaging`."""
-
-
-class NotDicom(ImagingError):
-    """The bytes are neither a Part 10 file nor a bare data set."""
-
-
-class TruncatedFile(ImagingError):
-    """The file ends before its own lengths say it should."""
-
-
-class MalformedDataSet(ImagingError):
-    """The bytes are DICOM but break its encoding rules."""
-
-
-class NestingTooDeep(MalformedDataSet):
-    """Sequences are nested deeper than the limit: no scanner writes this, so it is taken for an attack."""
-
-
-class UnsafeName(ImagingError, ValueError):
-    """A name that came with the data cannot be used for a file."""
+from ..dataset.errors import ImagingError
 
 
 class VolumeError(ImagingError):

@@ -21,11 +21,12 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from .errors import IrregularGeometry, MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.part10 import FileHeader, read_header
+from ..dataset.scan import BIG_ENDIAN_SYNTAXES, DEFLATED_SYNTAXES, scan_dataset
+from .errors import IrregularGeometry
 from .geometry import slice_normal
-from .part10 import FileHeader, read_header
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
-from .scan import DEFLATED_SYNTAXES, EXPLICIT_BIG_ENDIAN, scan_dataset
 
 __all__ = ["Elements", "Frame", "frames_of_dataset", "frames_of_file", "read_dataset"]
 
@@ -260,7 +261,7 @@ def frames_of_file(path: Path) -> list[Frame]:
         raise TruncatedFile(f"{name} is not whole, fetch it again: {found.problem}")
     if found.pixel_data is None:
         return []
-    big_endian = header.transfer_syntax_uid == EXPLICIT_BIG_ENDIAN
+    big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
     form = pixel_format(elements, found.pixel_data.tag, name)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
+from ..dataset.part10 import read_header
 from .errors import UnsupportedPixels
 from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
-from .part10 import read_header
 from .pixels import decode, fill
 
 __all__ = ["Image"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
 
-from .layout import short_hash
+from ..dataset.names import short_hash
 
 __all__ = ["phantom_uid", "synthesise_series", "write_series"]
 

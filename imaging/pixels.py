@@ -16,8 +16,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
+from ..dataset.scan import BIG_ENDIAN_SYNTAXES
 from .errors import UnsupportedPixels
-from .scan import EXPLICIT_BIG_ENDIAN
 
 __all__ = ["DatasetPixels", "FilePixels", "PixelFormat", "PixelSource", "fill", "unpack"]
 
@@ -155,7 +155,7 @@ class DatasetPixels:
         syntax = _syntax_of(dataset)
         if _is_native(syntax):
             _enough(len(value), form, name)
-            big_endian = syntax == EXPLICIT_BIG_ENDIAN
+            big_endian = syntax in BIG_ENDIAN_SYNTAXES
             plain = form.is_plain and not (big_endian and form.bits_allocated == 8)
             if plain:
                 return cls(dataset, value, form, name, big_endian)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImagingError
+from ..dataset.errors import ImagingError
 from .geometry import PLANES
 from .image import Image
 from .volume import Volume

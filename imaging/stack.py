@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..dataset.names import safe_name
 from .errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -18,7 +19,6 @@ from .errors import (
 )
 from .geometry import PLANES, Floats, VolumeGeometry, slice_normal, slice_order
 from .headers import Frame
-from .layout import safe_name
 
 __all__ = ["LeftOut", "OnDuplicate", "OnGap", "Stack", "StackOptions", "build_stack"]
 

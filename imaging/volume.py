@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from .errors import NotDicom
+from ..dataset.errors import NotDicom
 from .geometry import DEFAULT_TOLERANCE_MM, Floats, VolumeGeometry
 from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 
 from .errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
+from .uids import is_uid
 
 _ITEM = struct.Struct(">BBH")
-_UID_CHARACTERS = frozenset("0123456789.")
 
 
 def item(item_type: int, data: bytes) -> bytes:
@@ -64,11 +64,6 @@ def encode_uid(uid: str) -> bytes:
         return uid.encode("ascii")
     except UnicodeEncodeError:
         raise LocalProtocolError(f"{uid!r} is no UID") from None
-
-
-def is_uid(uid: str) -> bool:
-    """Whether a text has a UID's form: digits and dots, 1 to 64, no empty component (PS3.5 9.1)."""
-    return 0 < len(uid) <= 64 and _UID_CHARACTERS.issuperset(uid) and all(uid.split("."))
 
 
 def decode_uid(raw: bytes | memoryview, what: str, noted: list[Deviation]) -> str:

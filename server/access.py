@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from ..client.tls import TLSInfo
+from ..association.tls import TLSInfo
 from ..pdu.types import AAssociateRJ, AAssociateRQ, Rejection, UserIdentityAC, UserIdentityRQ
 
 

@@ -11,16 +11,17 @@ from types import TracebackType
 
 from pydicom.dataset import Dataset
 
-from ..client.provider import Refused
-from ..client.sinks import StoreSink
-from ..client.sop_classes import maybe_storage, storage_sop_classes
+from ..archive.archive import Archive
+from ..archive.find import Matches
+from ..association.performing import Refused
+from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
-from ..dimse.contexts import UNCOMPRESSED, VERIFICATION, Supported
-from ..dimse.qr import Level, Root, find_model, get_model, move_model
+from ..dimse.contexts import VERIFICATION, Supported
+from ..dimse.levels import Level, Root, find_model, get_model, move_model
+from ..dimse.sop_classes import maybe_storage, storage_sop_classes
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
+from ..pdu.uids import UNCOMPRESSED
 from .access import Access
-from .archive import Archive
-from .archive_find import Matches
 from .limits import ServerLimits
 from .listener import Server
 from .service import Destination, Instance, Match, RequestInfo, Service

@@ -18,18 +18,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from ..client.association import Association
-from ..client.connect import (
-    IMPLEMENTATION_CLASS_UID,
-    IMPLEMENTATION_VERSION_NAME,
-    TLS_SHUTDOWN_TIMEOUT,
-)
-from ..client.errors import AssociationAborted, AssociationRejected, InactivityTimeout
-from ..client.timeouts import Timeouts
-from ..client.tls import TLSInfo, connection_info, describe_tls_error
-from ..client.tls_alert import HANDSHAKING
-from ..client.watchdog import Watch
+from ..association.association import Association
+from ..association.connect import TLS_SHUTDOWN_TIMEOUT
+from ..association.errors import AssociationAborted, AssociationRejected, InactivityTimeout
+from ..association.timeouts import Timeouts
+from ..association.tls import TLSInfo, connection_info, describe_tls_error
+from ..association.tls_alert import HANDSHAKING
+from ..association.watchdog import Watch
 from ..dimse.contexts import Supported, least_window
+from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.session import Session
 from ..pdu.errors import LocalProtocolError, describe_rejection
 from ..pdu.events import AssociateIndication

@@ -7,21 +7,21 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..client.association import Association
-from ..client.provider import Refused, RunningRequest
-from ..client.sinks import StoreSink
+from ..archive.matching import IdentifierError
+from ..association.association import Association
+from ..association.performing import Refused, RunningRequest
+from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
+from ..dataset.errors import ImagingError
+from ..dataset.scan import scan_dataset
+from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.dataset import DatasetDecodeError, decode_dataset, encode_dataset
-from ..dimse.qr import Level, QueryError, Root, levels, model_of
-from ..dimse.qr import Service as QRService
+from ..dimse.levels import Level, QueryError, Root, levels, model_of
+from ..dimse.levels import Service as QRService
 from ..dimse.status import IDENTIFIER_MISMATCH, SUCCESS, UNABLE_TO_PROCESS
-from ..imaging.errors import ImagingError
-from ..imaging.scan import scan_dataset
 from .limits import ServerLimits
-from .matching import IdentifierError
-from .retrieve import Retrieving
 from .service import Match, RequestInfo, Service
+from .suboperations import Retrieving
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

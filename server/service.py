@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..client.association import Association
-from ..client.provider import Refused
-from ..client.sinks import StoreSink
+from ..association.association import Association
+from ..association.performing import Refused
+from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Supported
-from ..dimse.qr import Level, Root
+from ..dimse.levels import Level, Root
 from ..dimse.status import PENDING
 from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aiodicom.dimse.qr import Root
-from aiodicom.imaging.part10 import encode_file_meta
-from aiodicom.server.archive import Archive, StoreOutcome
+from aiodicom.archive.archive import Archive, StoreOutcome
+from aiodicom.dataset.part10 import encode_file_meta
+from aiodicom.dimse.levels import Root
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset

@@ -1,4 +1,4 @@
-"""What every test may use: the hypothesis profiles and certificates for TLS.
+"""What every test may use: the hypothesis profiles, certificates for TLS, the real scanner files.
 
 Helper modules lie in this folder, which is on the path: `from strategies import pdus`,
 `from peers.scripted import ScriptedPeer`, `from vectors import load`.
@@ -6,9 +6,12 @@ Helper modules lie in this folder, which is on the path: `from strategies import
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -39,3 +42,22 @@ def tls_pair() -> TLSPair:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return TLSPair(server, client, authority)
+
+
+# The real scanner files: `AIODICOM_TEST_DATA`, or `shared/data` beside the checkout. Absent, tests skip.
+DATA = Path(os.environ.get("AIODICOM_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder with one folder a case."""
+    if not (DATA / "expected.json").is_file():
+        pytest.skip("the real data are not here (AIODICOM_TEST_DATA)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def expected(data: Path) -> dict[str, Any]:
+    """What independent tools make of the volume cases."""
+    loaded: dict[str, Any] = json.loads((data / "expected.json").read_text())
+    return loaded

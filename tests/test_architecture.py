@@ -19,20 +19,26 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = {  # import name: folder
     "aiodicom.pdu": "pdu",
+    "aiodicom.dataset": "dataset",
     "aiodicom.dimse": "dimse",
     "aiodicom.imaging": "imaging",
-    "aiodicom.client": "client",
+    "aiodicom.association": "association",
+    "aiodicom.archive": "archive",
     "aiodicom.server": "server",
+    "aiodicom.client": "client",
     "aiodicom": "api",
     "aiodicom.cli": "api/cli",
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "pdu": set(),
+    "dataset": {"pdu"},
     "dimse": {"pdu"},
-    "imaging": set(),
-    "client": {"pdu", "dimse", "imaging"},
-    "server": {"pdu", "dimse", "imaging", "client"},
-    "api": {"pdu", "dimse", "imaging", "client", "server"},
+    "imaging": {"dataset"},
+    "association": {"pdu", "dataset", "dimse"},
+    "archive": {"pdu", "dataset", "dimse"},
+    "server": {"pdu", "dataset", "dimse", "association", "archive"},
+    "client": {"pdu", "dataset", "dimse", "association", "server"},
+    "api": {"pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client"},
 }
 PURE = ("pdu", "dimse")
 IMPURE_MODULES = {
@@ -50,13 +56,21 @@ IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "breakpoint", "__im
 NEVER = {"pynetdicom", "subprocess"}  # a peer in tests alone; nothing here starts a process
 THIRD_PARTY: dict[str, set[str]] = {
     "pdu": set(),
+    "dataset": {"pydicom"},
     "dimse": {"pydicom"},
     "imaging": {"numpy", "pydicom", "matplotlib"},
-    "client": {"numpy", "pydicom", "uvloop"},
-    "server": {"numpy", "pydicom", "uvloop"},
+    "association": {"pydicom"},
+    "archive": {"pydicom"},
+    "server": {"pydicom"},
+    "client": {"pydicom"},
     "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme"},
 }
-MAX_LINES = 600
+MAX_LINES = 500
+MAX_FUNCTION = 50  # lines from `def` to the end, docstring included
+NOT_YET = {  # the list of work
+    "association/association.py", "server/listener.py", "client/diagnose.py", "dataset/scan.py",
+    "client/pacs.py", "api/cli/demo_steps.py", "api/cli/find.py", "api/cli/retrieve.py", "api/cli/serve.py",
+}  # fmt: skip
 
 
 def layer_files() -> list[tuple[str, Path]]:
@@ -69,6 +83,12 @@ def ids(value: object) -> str:
 
 
 ALL_FILES = pytest.mark.parametrize(("layer", "path"), layer_files(), ids=ids)
+
+
+@pytest.fixture
+def not_yet(path: Path, request: pytest.FixtureRequest) -> None:
+    if str(path.relative_to(ROOT)) in NOT_YET:
+        request.applymarker(pytest.mark.xfail(reason="the list of work", strict=False))
 
 
 @cache
@@ -179,8 +199,74 @@ def test_a_layer_uses_only_the_libraries_it_may(layer: str, path: Path) -> None:
 
 
 @ALL_FILES
+@pytest.mark.usefixtures("not_yet")
 def test_a_file_fits_in_the_head(layer: str, path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@ALL_FILES
+@pytest.mark.usefixtures("not_yet")
+def test_a_function_fits_a_screen(layer: str, path: Path) -> None:
+    long = {
+        found.name: length
+        for found in functions(parse(path))
+        if (length := (found.end_lineno or found.lineno) - found.lineno + 1) > MAX_FUNCTION
+    }
+    assert long == {}
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, by whatever way round."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [start]
+        while waiting:
+            new = edges.get(waiting.pop(), set()) - found
+            found |= new
+            waiting += new
+        return found
+
+    below = {name: reached(name) for name in edges}
+    together = {
+        frozenset(other for other in below[name] if name in below.get(other, ())) | {name}
+        for name in edges
+        if name in below[name]
+    }
+    return sorted(sorted(group) for group in together)
+
+
+def module_edges() -> dict[str, set[str]]:
+    """Every module of ours with those it imports, for typing too; `from . import x` is the module x."""
+    names = {module_name(path) for _, path in layer_files()}
+    edges: dict[str, set[str]] = {name: set() for name in names}
+    for _, path in layer_files():
+        package = module_name(path).split(".")[: None if path.name == "__init__.py" else -1]
+        for node in ast.walk(parse(path)):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            for alias in node.names:
+                target = f"{base}.{alias.name}"
+                edges[module_name(path)].add(target if target in names else base)
+    return edges
+
+
+@pytest.mark.xfail(reason="the list of work: association and performing, client and retrieving", strict=True)
+def test_no_module_goes_round_in_a_circle() -> None:
+    assert circles(module_edges()) == []
+
+
+def test_the_circle_check_sees_what_it_must() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+    assert circles({"a": {"a"}}) == [["a"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
 @pytest.mark.parametrize(
@@ -188,11 +274,11 @@ def test_a_file_fits_in_the_head(layer: str, path: Path) -> None:
     [
         ("pdu", "from ..dimse import messages", "pdu imports aiodicom.dimse"),
         ("pdu", "from .. import dimse", "pdu imports aiodicom.dimse"),
-        ("dimse", "def f():\n    from ..client.tls import x", "dimse imports aiodicom.client.tls"),
-        ("client", "from ..server import x", "client imports aiodicom.server"),
+        ("dimse", "def f():\n    from ..association.tls import x", "dimse imports aiodicom.association.tls"),
+        ("server", "from ..client import x", "server imports aiodicom.client"),
         ("imaging", "import aiodicom.pdu.types", "imaging imports aiodicom.pdu.types"),
         ("server", "from .. import connect", "server imports aiodicom.connect"),
-        ("server", "from ..client.tls import x\nfrom .archive import y", None),
+        ("server", "from ..association.tls import x\nfrom .listener import y", None),
     ],
 )
 def test_the_direction_check_sees_what_it_must(layer: str, source: str, words: str | None) -> None:
@@ -264,7 +350,8 @@ def import_each(
 # What pydicom itself pulls in (ssl among it) is not dimse's or imaging's doing.
 PRELOADED = {
     "pdu": (),
-    "dimse": ("pydicom.filereader", "pydicom.filewriter", "pydicom.datadict"),
+    "dataset": ("pydicom.filereader", "pydicom.filewriter", "pydicom.datadict"),
+    "dimse": ("pydicom.datadict",),
     "imaging": ("numpy", "pydicom.filereader", "pydicom.filewriter", "pydicom.pixels"),
 }
 
@@ -278,8 +365,12 @@ def test_each_module_imports_alone(layer: str) -> None:
         assert new & IMPURE_MODULES == set()
     if layer == "pdu":
         assert new & {"numpy", "pydicom"} == set()
-    if layer == "imaging":
-        assert new & {"asyncio", "ssl", "uvloop", "aiodicom.pdu", "matplotlib"} == set()
+    if layer in ("dataset", "imaging", "archive"):
+        assert (
+            new & {"ssl", "uvloop", "aiodicom.association", "aiodicom.dimse.session", "matplotlib"} == set()
+        )
+    if layer in ("dataset", "imaging"):
+        assert new & {"asyncio", "ssl", "aiodicom.dimse"} == set()
 
 
 def test_the_front_door_imports_alone() -> None:

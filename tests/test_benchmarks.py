@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from aiodicom.server import Archive
+from aiodicom.archive.archive import Archive
 from chaos import PATIENT, Mint, plans
 from ledger import KEPT_ASIDE, SUCCESS, Disk, Ledger, digest_of, read_disk
 

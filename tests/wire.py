@@ -18,11 +18,14 @@ from typing import Any, NamedTuple
 import machines
 import pytest
 import uvloop
-from aiodicom.client import Client, Peer, StoreOutcome, Timeouts
+from aiodicom.association.connect import Peer
+from aiodicom.association.timeouts import Timeouts
+from aiodicom.client.client import Client
+from aiodicom.dataset.coding import decode_dataset, encode_dataset
+from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import UNCOMPRESSED, Supported
-from aiodicom.dimse.dataset import decode_dataset, encode_dataset
-from aiodicom.dimse.qr import Level, Root, find_model, get_model, move_model
+from aiodicom.dimse.contexts import Supported
+from aiodicom.dimse.levels import Level, Root, find_model, get_model, move_model
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -38,8 +41,11 @@ from aiodicom.pdu import (
 )
 from aiodicom.pdu import encode as encode_pdu
 from aiodicom.pdu.fsm import TRANSITIONS, Action
-from aiodicom.server import Access, Server, ServerLimits, Service, serve
-from aiodicom.server.service import Instance, Match, RequestInfo
+from aiodicom.pdu.uids import UNCOMPRESSED
+from aiodicom.server.access import Access
+from aiodicom.server.limits import ServerLimits
+from aiodicom.server.listener import Server, serve
+from aiodicom.server.service import Instance, Match, RequestInfo, Service
 from peers.scripted import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 

@@ -13,10 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
-from ..imaging.errors import ImagingError, NotDicom
-from ..imaging.layout import safe_uid
-from ..imaging.part10 import FileHeader, read_header
-from ..imaging.scan import EXPLICIT_BIG_ENDIAN, IMPLICIT_LITTLE_ENDIAN, scan_dataset
+from ..dataset.errors import ImagingError, NotDicom
+from ..dataset.names import safe_uid
+from ..dataset.part10 import FileHeader, read_header
+from ..dataset.scan import scan_dataset
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 
 DEFLATED = frozenset({"1.2.840.10008.1.2.1.99"})
 """Transfer syntaxes the archive does not take: what inflates is what attackers send."""
@@ -176,8 +177,8 @@ def _attributes(path: Path, header: FileHeader) -> Dataset:
         file.seek(header.data_offset)
         return read_dataset(
             file,
-            syntax == IMPLICIT_LITTLE_ENDIAN,
-            syntax != EXPLICIT_BIG_ENDIAN,
+            syntax == IMPLICIT_VR_LITTLE_ENDIAN,
+            syntax != EXPLICIT_VR_BIG_ENDIAN,
             stop_when=lambda tag, _, __: tag >= _BULK,
             specific_tags=_TAGS,
         )

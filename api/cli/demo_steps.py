@@ -9,19 +9,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..client.connect import Peer
-from ..client.errors import AssociationAborted, ConnectFailed
+from ..association.connect import Peer
+from ..association.errors import AssociationAborted, ConnectFailed
+from ..association.tls import client_context, server_context
+from ..client.pacs import Pacs
 from ..client.results import RetrieveResult, StoreReport
-from ..client.tls import client_context, server_context
-from ..dimse.qr import Level, QueryError, unique_key
-from ..imaging.errors import ImagingError
+from ..dataset.errors import ImagingError
+from ..dimse.levels import Level, QueryError, unique_key
 from ..imaging.image import Image
 from ..imaging.render import render_image, render_volume
 from ..imaging.volume import Volume
 from ..pdu.errors import AiodicomError
 from ..pdu.events import ConnectionClosed
-from ..server import Access, serve_archive
-from ..server.pacs import Pacs
+from ..server.access import Access
+from ..server.archive_service import serve_archive
 from . import output
 from .demo_data import Stock, Stored, dataset_digest
 from .demo_show import Show

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ..client.diagnose import Diagnosis, Outcome
 from ..client.diagnose import diagnose as run_diagnosis
-from ..pdu.wire import is_uid
+from ..pdu.uids import is_uid
 from . import output
 from .exits import Code, exit_code
 from .options import Target, peer_command

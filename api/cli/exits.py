@@ -5,17 +5,17 @@ from __future__ import annotations
 import sqlite3
 from enum import IntEnum
 
-from ..client.errors import (
+from ..association.errors import (
     AssociationRejected,
     ConnectFailed,
     ContextNotAccepted,
-    NotDicom,
+    NotDicomPeer,
     OperationFailed,
     TimeoutExpired,
 )
-from ..client.tls import TLSConfigurationError
-from ..dimse.qr import QueryError
-from ..imaging.errors import ImagingError
+from ..association.tls import TLSConfigurationError
+from ..dataset.errors import ImagingError
+from ..dimse.levels import QueryError
 from ..pdu.errors import AiodicomError
 
 
@@ -50,13 +50,13 @@ _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (QueryError, Code.USAGE),
     (TLSConfigurationError, Code.USAGE),
     (TimeoutExpired, Code.TIMEOUT),
-    (NotDicom, Code.NO_CONNECTION),
+    (NotDicomPeer, Code.NO_CONNECTION),
     (ConnectFailed, Code.NO_CONNECTION),
     (AssociationRejected, Code.REJECTED),
     (ContextNotAccepted, Code.NO_CONTEXT),
     (OperationFailed, Code.FAILED),
-    (AiodicomError, Code.ABORTED),
     (ImagingError, Code.FAILED),
+    (AiodicomError, Code.ABORTED),
     (sqlite3.Error, Code.FAILED),
     (OSError, Code.FAILED),
 )

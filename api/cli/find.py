@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ..client.identifier import build_query
-from ..dimse.qr import Level, QueryError
+from ..dimse.levels import Level, QueryError
 from . import output
 from .options import Target, peer_command
 from .terminal import say, show_table, tab_line

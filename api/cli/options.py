@@ -13,15 +13,15 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ..client.association import Association
-from ..client.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
-from ..client.errors import AssociationAborted
-from ..client.provider import Provider
-from ..client.timeouts import Timeouts
-from ..client.tls import PROFILES, client_context, server_context
+from ..association.association import Association
+from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
+from ..association.errors import AssociationAborted
+from ..association.performing import Provider
+from ..association.timeouts import Timeouts
+from ..association.tls import PROFILES, client_context, server_context
+from ..client.pacs import Pacs
 from ..dimse.contexts import Proposal
 from ..pdu.types import UserIdentityRQ
-from ..server.pacs import Pacs
 from . import output
 from .exits import exit_code, first_cause
 from .fields import field_options, take_fields

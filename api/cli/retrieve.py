@@ -9,7 +9,7 @@ import click
 from ..client.receiving import Durability
 from ..client.results import RetrieveResult
 from ..client.retrieving import check_uids
-from ..dimse.qr import Level, Root
+from ..dimse.levels import Level, Root
 from . import output
 from .exits import Code, exit_code
 from .find import LEVEL, ROOT, parse_pairs

@@ -15,8 +15,9 @@ from typing import Any
 
 import click
 
-from ..client.tls import client_context
-from ..server import Access, serve_archive
+from ..association.tls import client_context
+from ..server.access import Access
+from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
 from ..server.service import Destination
 from .fields import field_options, take_fields

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from aiodicom.imaging.part10 import read_header
+from aiodicom.dataset.part10 import read_header
 from aiodicom.imaging.phantom import phantom_uid
 from cryptography.hazmat.primitives import serialization
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from aiodicom.client.connect import Peer
+from aiodicom.association.connect import Peer
+from aiodicom.association.timeouts import Timeouts
+from aiodicom.association.tls import client_context
 from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
-from aiodicom.client.timeouts import Timeouts
-from aiodicom.client.tls import client_context
-from aiodicom.dimse.contexts import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
+from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from peers.scripted import ScriptedListener
 from wire import accept_as, accepted, hear, reply
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.dimse.contexts import IMPLICIT_VR_LITTLE_ENDIAN, VERIFICATION
+from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.imaging.phantom import phantom_uid
 from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
+from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from peers.scripted import ScriptedListener
 from wire import accept_as, accepted, hear, reply
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import click
 import pytest
 from aiodicom import __main__ as door
+from aiodicom.association.timeouts import Timeouts
 from aiodicom.cli.app import cli
 from aiodicom.cli.exits import MEANINGS, Code
 from aiodicom.cli.fields import Amount, field_options, flags_of, take_fields
 from aiodicom.cli.output import dataset as dataset_json
 from aiodicom.cli.terminal import clean, size
-from aiodicom.client.timeouts import Timeouts
 from aiodicom.pdu.types import UserInformation
 from aiodicom.server.limits import ServerLimits
 from peers.scripted import ScriptedListener

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import AssociationEnded, Timeouts
+from aiodicom.association.errors import AssociationEnded
+from aiodicom.association.timeouts import Timeouts
+from aiodicom.association.transport import Connection
+from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.receiving import FileSink
-from aiodicom.client.transport import Connection
 from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import ArchiveServer
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.pacs import Pacs, connect
 from archive_objects import EXPLICIT, files_below, image, part10
 from conftest import TLSPair
 from wire import CT, PATIENCE, on_each_loop, serving, store_request

@@ -10,16 +10,12 @@ from datetime import date
 from typing import Any
 
 import pytest
-from aiodicom.client import (
-    AssociationAborted,
-    Client,
-    OperationCancelled,
-    OperationFailed,
-)
-from aiodicom.client.operations import QUEUE_HIGH
+from aiodicom.association.errors import AssociationAborted, OperationCancelled, OperationFailed
+from aiodicom.association.operations import QUEUE_HIGH
+from aiodicom.client.client import Client
+from aiodicom.dataset.coding import DatasetDecodeError
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.dataset import DatasetDecodeError
-from aiodicom.dimse.qr import QueryError
+from aiodicom.dimse.levels import QueryError
 from aiodicom.pdu import PDV, AAbort, PDataTF, encode
 from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
 from pydicom.dataset import Dataset

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from aiodicom.client.retrieving import Plan, Target
-from aiodicom.client.sop_classes import TRANSFER_SYNTAXES
 from aiodicom.dimse.contexts import MAX_CONTEXTS
-from aiodicom.dimse.qr import Level, Root, get_model
+from aiodicom.dimse.levels import Level, Root, get_model
+from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PRIVATE = "1.2.840.113619.4.27"

@@ -16,19 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import (
+from aiodicom.association.errors import (
     AssociationAborted,
-    Client,
     ContextNotAccepted,
     InactivityTimeout,
     OperationFailed,
-    RetrieveResult,
     TotalTimeout,
 )
+from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
+from aiodicom.client.results import RetrieveResult
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.qr import QueryError
+from aiodicom.dimse.levels import QueryError
 from aiodicom.pdu import (
     PDV,
     AAbort,
@@ -39,7 +40,6 @@ from aiodicom.pdu import (
     PDataTF,
     encode,
 )
-from aiodicom.server.pacs import Pacs
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs

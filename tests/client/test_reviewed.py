@@ -9,18 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import Client, InactivityTimeout, Peer, RetrieveResult, Timeouts
-from aiodicom.client.association import PART, with_dataset
+from aiodicom.association.association import PART, with_dataset
+from aiodicom.association.connect import Peer
+from aiodicom.association.errors import InactivityTimeout
+from aiodicom.association.timeouts import Timeouts
+from aiodicom.client.client import Client
 from aiodicom.client.receiving import make_directories
-from aiodicom.client.results import ReceivedItem
+from aiodicom.client.results import ReceivedItem, RetrieveResult
+from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION, Proposal, Supported
-from aiodicom.dimse.dataset import encode_dataset
+from aiodicom.dimse.levels import Level, Root, find_model
 from aiodicom.dimse.limits import SessionLimits
-from aiodicom.dimse.qr import Level, Root, find_model
 from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.types import AsyncOperationsWindow
-from aiodicom.server import Match, Reply, RequestInfo, Server, ServerLimits, Service, serve
+from aiodicom.server.limits import ServerLimits
+from aiodicom.server.listener import Server, serve
+from aiodicom.server.service import Match, Reply, RequestInfo, Service
 from pydicom.dataset import Dataset
 
 PATIENCE = 20.0

@@ -7,10 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from aiodicom.client import AssociationAborted, AssociationRejected, Client, StoreOutcome
-from aiodicom.client.association import Association
-from aiodicom.client.connect import associate
-from aiodicom.client.provider import RunningRequest
+from aiodicom.association.association import Association
+from aiodicom.association.connect import associate
+from aiodicom.association.errors import AssociationAborted, AssociationRejected
+from aiodicom.association.performing import RunningRequest
+from aiodicom.client.client import Client
+from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Context, Proposal
 from aiodicom.pdu import (

@@ -11,16 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import (
-    AssociationAborted,
-    Client,
-    InactivityTimeout,
-    Progress,
-    StoredItem,
-    StoreReport,
-    TotalTimeout,
-)
-from aiodicom.client import outgoing as outgoing_module
+from aiodicom.association import outgoing as outgoing_module
+from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
+from aiodicom.client.client import Client
+from aiodicom.client.results import Progress, StoredItem, StoreReport
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
 from archive_objects import part10

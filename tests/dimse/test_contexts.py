@@ -7,18 +7,7 @@ from dataclasses import replace
 
 import pytest
 from aiodicom.dimse import Context, Proposal, Supported, build_contexts
-from aiodicom.dimse.contexts import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED,
-)
-from aiodicom.dimse.contexts import (
-    EXPLICIT_VR_BIG_ENDIAN as BIG,
-)
-from aiodicom.dimse.contexts import (
-    acceptor_contexts,
-    describe_context_result,
-    prefer,
-    requestor_contexts,
-)
+from aiodicom.dimse.contexts import acceptor_contexts, describe_context_result, prefer, requestor_contexts
 from aiodicom.pdu import (
     AAssociateAC,
     AAssociateRQ,
@@ -30,6 +19,8 @@ from aiodicom.pdu import (
     decode,
     encode,
 )
+from aiodicom.pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
+from aiodicom.pdu.uids import EXPLICIT_VR_BIG_ENDIAN as BIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair import CT, EXPLICIT, IMPLICIT, VERIFICATION, answer, request

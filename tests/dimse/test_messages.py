@@ -19,13 +19,7 @@ from aiodicom.dimse import (
     response_type,
 )
 from aiodicom.dimse.command import decode_command, encode_command
-from aiodicom.dimse.messages import (
-    MESSAGES,
-    REQUESTS,
-    RESPONSES,
-    failure_response,
-    make_response,
-)
+from aiodicom.dimse.messages import MESSAGES, REQUESTS, RESPONSES, failure_response, make_response
 from aiodicom.pdu import Deviation, RemoteProtocolError
 from hypothesis import given, settings
 from hypothesis import strategies as st

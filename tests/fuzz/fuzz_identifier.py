@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import warnings
 
-from aiodicom.dimse import DatasetDecodeError, decode_dataset, encode_dataset
-from aiodicom.dimse.contexts import (
+from aiodicom.dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
+from aiodicom.pdu import LocalProtocolError
+from aiodicom.pdu.uids import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from aiodicom.pdu import LocalProtocolError
 
 _SYNTAXES = (
     IMPLICIT_VR_LITTLE_ENDIAN,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from aiodicom.imaging.errors import ImagingError, NotDicom, TruncatedFile, UnsupportedPixels
+from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
+from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.image import Image
 
 

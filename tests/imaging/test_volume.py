@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
 from aiodicom.imaging import pixels
 from aiodicom.imaging.errors import (
     DuplicateSlices,
-    ImagingError,
     IrregularGeometry,
-    MalformedDataSet,
     MixedSeries,
-    NestingTooDeep,
     SlicesMissing,
-    TruncatedFile,
     UnsupportedPixels,
     VolumeError,
 )

@@ -9,7 +9,7 @@ from typing import Any
 import aiodicom
 import pytest
 from aiodicom.dimse.contexts import VERIFICATION, Proposal
-from aiodicom.dimse.qr import Root, find_model, get_model
+from aiodicom.dimse.levels import Root, find_model, get_model
 from aiodicom.pdu.types import Rejection
 from interop import inprocess
 from interop.peers import HOST, dicom_files, require_peer

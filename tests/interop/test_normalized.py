@@ -8,12 +8,13 @@ from typing import Any
 
 import aiodicom
 import pytest
-from aiodicom.client import Association, Provider
-from aiodicom.client.provider import RunningRequest
+from aiodicom.association.association import Association
+from aiodicom.association.performing import Provider, RunningRequest
+from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import UNCOMPRESSED, VERIFICATION, Proposal, Supported
-from aiodicom.dimse.dataset import decode_dataset, encode_dataset
-from aiodicom.server import Reply, RequestInfo
+from aiodicom.dimse.contexts import VERIFICATION, Proposal, Supported
+from aiodicom.pdu.uids import UNCOMPRESSED
+from aiodicom.server.service import Reply, RequestInfo
 from interop import inprocess
 from interop.peers import HOST, require_peer
 from interop.site import TIMEOUTS

@@ -6,7 +6,7 @@ import asyncio
 import ssl
 
 import pytest
-from aiodicom.client.tls import (
+from aiodicom.association.tls import (
     PROFILES,
     TLSInfo,
     client_context,

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
+from conftest import DATA
 from interop.peers import Peer, orthanc, require_peer
-
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("AIODICOM_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -21,21 +15,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         found = sorted([*DATA.glob("img_*/*.dcm"), *DATA.glob("mr_compressed*/im0000.dcm")])
         names = [str(path.relative_to(DATA)) for path in found]
         metafunc.parametrize("image_file", names or ["absent"], ids=[name[:-4] for name in names] or None)
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder with one folder a case."""
-    if not (DATA / "expected.json").is_file():
-        pytest.skip("the real data are not here (AIODICOM_TEST_DATA)")
-    return DATA
-
-
-@pytest.fixture(scope="session")
-def expected(data: Path) -> dict[str, Any]:
-    """What independent tools make of the volume cases."""
-    loaded: dict[str, Any] = json.loads((data / "expected.json").read_text())
-    return loaded
 
 
 @pytest.fixture(scope="session")

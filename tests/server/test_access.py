@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import trustme
-from aiodicom.client import AssociationRejected, Client, Peer, TLSFailed, client_context, server_context
+from aiodicom.association.connect import Peer
+from aiodicom.association.errors import AssociationRejected, TLSFailed
+from aiodicom.association.tls import client_context, server_context
+from aiodicom.client.client import Client
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -20,7 +23,7 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import Access, Caller
+from aiodicom.server.access import Access, Caller
 from peers.scripted import ScriptedPeer, associate_request
 from wire import LONG, PATIENCE, Held, bystander, calling, echo, gone, on_each_loop, serving, using
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 import uvloop
-from aiodicom.client import Client, Peer
-from aiodicom.client.connect import associate
+from aiodicom.association.connect import Peer, associate
+from aiodicom.client.client import Client
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
@@ -34,7 +34,9 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import Access, ServerLimits, serve_archive
+from aiodicom.server.access import Access
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.limits import ServerLimits
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import associate_request, message_pdvs

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from aiodicom.client import transport as transport_module
+from aiodicom.association import transport as transport_module
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
     PDV,
@@ -27,7 +27,9 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import Reply, RequestInfo, ServerLimits, serve_archive
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.limits import ServerLimits
+from aiodicom.server.service import Reply, RequestInfo
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedPeer, associate_request, command_set, message_pdvs

@@ -15,8 +15,11 @@ from types import SimpleNamespace
 
 import pytest
 import trustme
-from aiodicom.client import Client, NotDicom, Peer, TLSFailed, client_context, server_context
-from aiodicom.client.association import Association
+from aiodicom.association.association import Association
+from aiodicom.association.connect import Peer
+from aiodicom.association.errors import NotDicomPeer, TLSFailed
+from aiodicom.association.tls import client_context, server_context
+from aiodicom.client.client import Client
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -29,7 +32,8 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import Access, Server
+from aiodicom.server.access import Access
+from aiodicom.server.listener import Server
 from conftest import TLSPair
 from peers.scripted import ScriptedPeer, associate_request
 from wire import (
@@ -380,7 +384,7 @@ async def test_a_plain_client_on_a_tls_port_is_told_and_logged(
     with caplog.at_level(logging.INFO, "aiodicom"):
         async with serving(tls=tls_pair.server) as server, bystander(server, tls=tls_pair.client):
             client = Client(Peer(host="127.0.0.1", port=server.port, timeouts=STEADY))
-            with pytest.raises(NotDicom, match="speaks TLS where plain DICOM was expected"):
+            with pytest.raises(NotDicomPeer, match="speaks TLS where plain DICOM was expected"):
                 await using(client)
     assert "does not speak TLS, and this port does" in caplog.text
 

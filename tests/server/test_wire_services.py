@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import Client, Peer, Refused
-from aiodicom.client.outgoing import Item, Loaded
+from aiodicom.archive.archive import Archive
+from aiodicom.association.connect import Peer
+from aiodicom.association.outgoing import Item, Loaded
+from aiodicom.association.performing import Refused
+from aiodicom.client.client import Client
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.command import decode_command
 from aiodicom.pdu import (
@@ -36,16 +39,9 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import (
-    Archive,
-    ArchiveServer,
-    Destination,
-    Reply,
-    RequestInfo,
-    Service,
-    retrieve,
-    serve_archive,
-)
+from aiodicom.server import suboperations as retrieve
+from aiodicom.server.archive_service import ArchiveServer, serve_archive
+from aiodicom.server.service import Destination, Reply, RequestInfo, Service
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.proxy import FaultProxy, Faults, Plan
@@ -1083,7 +1079,9 @@ async def test_the_peers_maximum_length_is_kept(length: int) -> None:
 
 SERVE = """
 import asyncio, sys
-from aiodicom.server import ServerLimits, Service, serve
+from aiodicom.server.limits import ServerLimits
+from aiodicom.server.service import Service
+from aiodicom.server.listener import serve
 from aiodicom.dimse.contexts import Supported, VERIFICATION
 
 class Slow(Service):

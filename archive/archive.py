@@ -1,0 +1,339 @@
+"""The embedded archive: objects in a folder, an index beside them, and what C-STORE, C-FIND and C-GET need
+of it.
+
+No networking here. Methods may block on the disk and belong on a worker thread, except `Archive.sink`,
+`ArchiveSink.write` and `ArchiveSink.commit`, which are for the event loop.
+
+An object is answered with success after it is on the disk and in the index. Received a second time it is
+success again if its data set is the same, byte for byte; otherwise the first stays, the other is set aside
+in `conflicts/`, out of every query, and answered 0111H. That holds for the same object in another transfer
+syntax, in another series or with corrected demographics. The patient policies are those of `index`.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from ..dataset.errors import ImagingError
+from ..dataset.part10 import FileHeader, Part10Writer, read_header
+from ..dimse import status
+from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..pdu.uids import is_uid
+from .attributes import Level, Root
+from .commit import Committer
+from .files import ArchiveInUse, Durability, ObjectFiles
+from .find import Matches
+from .index import Counts, Entry, Index, IndexVersionError, StoredInstance
+from .matching import IdentifierError
+from .query import compile_query, select
+from .record import MAX_DEPTH, Record, Refused, read_record, stored_look
+from .sink import ArchiveSink, StoreOutcome, outcome_of
+
+__all__ = [
+    "Archive",
+    "ArchiveInUse",
+    "ArchiveSink",
+    "Counts",
+    "IdentifierError",
+    "IndexVersionError",
+    "Matches",
+    "ReindexReport",
+    "StoreOutcome",
+    "StoredInstance",
+]
+
+log = logging.getLogger("aiodicom.archive")
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexReport:
+    """indexed: how many objects. skipped: files that are no whole objects, with the reason."""
+
+    indexed: int
+    skipped: tuple[tuple[Path, str], ...]
+
+
+class Archive:
+    """An archive in a folder, open for this process alone until `close`.
+
+    Opening finishes what a killed process left half-done: objects still arriving are removed, a group that
+    was being committed is indexed. After a power failure index and files are compared, which takes time in
+    proportion to their number; without an index file it is rebuilt, which takes longer still.
+
+    Args:
+        durability: "fsync": success is answered once a power failure cannot undo it. "rename": a killed
+            process loses nothing, a power failure may take the objects of the last half minute.
+        max_object_size: bytes a data set may have; larger ones are refused with A700H.
+        max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
+
+    Raises:
+        ArchiveInUse: the folder is open already.
+        IndexVersionError: the index was made by another version.
+        OSError, sqlite3.Error: the folder or index cannot be used.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        durability: Durability = "fsync",
+        max_object_size: int | None = None,
+        max_sequence_depth: int = MAX_DEPTH,
+    ) -> None:
+        self.directory = Path(directory)
+        self.max_object_size = max_object_size
+        self._look = stored_look(max_sequence_depth)
+        self._durable = durability == "fsync"
+        self._files = ObjectFiles(self.directory, durability)
+        path = self.directory / "index.sqlite"
+        rebuild = not path.exists() and self._files.has_objects()
+        try:
+            self._index = Index(path)
+        except BaseException:
+            self._files.close(clean=False)
+            raise
+        self._committer = Committer(self._files, self._index)
+        self._ready = False
+        try:
+            self._committer.run(self._rebuild if rebuild else self._recover)
+            self._files.clean_incoming()
+            self._files.begin()
+            self._ready = True
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Finish the commits that wait, then close index and folder. Idempotent."""
+        self._committer.close()
+        self._index.close()
+        # what was not forced to the disk may still be lost, however orderly the end
+        self._files.close(clean=self._ready and self._durable)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Storing
+
+    def sink(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae: str | None = None,
+        called_ae: str | None = None,
+        move_originator: str | None = None,
+    ) -> ArchiveSink:
+        """Begin to receive an object. Never raises for what a peer sent or a disk refused: the sink's
+        commit says.
+
+        Args:
+            calling_ae: goes to the file's Source AE Title (0002,0016) when it is a valid title.
+            called_ae, move_originator: not kept; here so that every kind of sink is made alike.
+
+        Raises:
+            RuntimeError: the archive is closed.
+        """
+        del called_ae, move_originator
+        if self._committer.closed:
+            raise RuntimeError("the archive is closed")
+        writer = None
+        outcome = _refusal(sop_class_uid, sop_instance_uid, transfer_syntax_uid)
+        if outcome is None:
+            try:
+                writer = Part10Writer(
+                    self._files.incoming,
+                    sop_class_uid=sop_class_uid,
+                    sop_instance_uid=sop_instance_uid,
+                    transfer_syntax_uid=transfer_syntax_uid,
+                    implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+                    implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+                    source_ae=_title(calling_ae),
+                    named=False,
+                    look=self._look,
+                )
+            except OSError as error:
+                log.error("an object cannot be received: %s", error)
+                outcome = outcome_of(error)
+        return ArchiveSink(
+            self._committer.submit,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            writer=writer,
+            outcome=outcome,
+            max_object_size=self.max_object_size,
+        )
+
+    def store_file(self, path: Path | str) -> StoreOutcome:
+        """Store a copy of a file; its own preamble and group 2 are not kept.
+
+        The UIDs are those of the data set: files made anonymous often keep older ones in group 2.
+
+        Raises:
+            OSError, ImagingError: the file cannot be read.
+        """
+        try:
+            header, record, _ = _read(Path(path))
+        except Refused as refusal:
+            return StoreOutcome(refusal.status, refusal.comment)
+        sink = self.sink(
+            sop_class_uid=record.sop_class_uid,
+            sop_instance_uid=record.sop_instance_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+        )
+        try:
+            with Path(path).open("rb") as file:
+                file.seek(header.data_offset)
+                while chunk := file.read(_CHUNK):
+                    sink.write(memoryview(chunk))
+            return sink.commit_now()
+        finally:
+            sink.discard()
+
+    # Asking
+
+    def find(
+        self,
+        root: Root,
+        level: Level | str | None,
+        identifier: Dataset,
+        *,
+        relational: bool = True,
+        retrieve_ae: str | None = None,
+    ) -> Matches:
+        """Answer a C-FIND identifier, one data set after the other (PS3.4 C.4.1).
+
+        The identifier is checked before the first answer is asked for. `Matches.pending_status` is the status
+        to send answers with. Close the iterator when it is given up early.
+
+        Args:
+            level: `None` to take it from the identifier.
+            relational: whether keys of upper levels may be missing.
+            retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
+
+        Raises:
+            IdentifierError: the identifier cannot be answered.
+        """
+        return Matches(
+            self._index, compile_query(identifier, root, level, relational=relational), retrieve_ae
+        )
+
+    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> list[StoredInstance]:
+        """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3).
+
+        Raises:
+            IdentifierError: the identifier has no usable level or unique key.
+        """
+        return select(self._index, root, level, identifier)
+
+    def counts(self) -> Counts:
+        """How much is stored."""
+        return self._index.counts()
+
+    # The index and the files
+
+    def reindex(self) -> ReindexReport:
+        """Rebuild the index from the objects alone; queries see the old one until the new one is whole.
+
+        Commits wait meanwhile. Conflicts stay aside. Takes time in proportion to the number of objects.
+
+        Raises:
+            OSError, sqlite3.Error: the old index stays.
+        """
+        return self._committer.run(self._rebuild)
+
+    def _rebuild(self) -> ReindexReport:
+        skipped: list[tuple[Path, str]] = []
+        self._index.add(self._entries(self._files.objects(), skipped), replace_all=True)
+        self._files.clear_announced()
+        for path, reason in skipped:
+            log.warning("not indexed: %s: %s", path, reason)
+        return ReindexReport(self._index.counts().instances, tuple(skipped))
+
+    def _recover(self) -> None:
+        """Index the group a killed process had announced; a file of it torn by a power failure is removed."""
+        announced = self._files.announced()
+        if announced:
+            torn: list[tuple[Path, str]] = []
+            here = (name for name in announced if (self.directory / name).exists())
+            self._index.add(self._entries(here, torn))
+            for path, reason in torn:
+                log.warning("removed, it was never answered: %s: %s", path, reason)
+                path.unlink()
+            self._index.remove(path.stem for path, _ in torn)
+        self._files.clear_announced()
+        if self._files.last_end == "power":
+            self._compare()
+
+    def _compare(self) -> None:
+        """Bring the index in line with the files: what a power failure took from either is found by name."""
+        gone = [one.sop_instance_uid for one in self._index.stored() if not _is_there(one)]
+        unreadable: list[tuple[Path, str]] = []
+        missing = (name for name in self._files.objects() if self._index.locate(Path(name).stem) is None)
+        self._index.add(self._entries(missing, unreadable), forget=gone)
+        for path, reason in unreadable:
+            log.warning("not indexed: %s: %s", path, reason)
+
+    def _entries(self, names: Iterator[str], skipped: list[tuple[Path, str]]) -> Iterator[Entry]:
+        for name in names:
+            path = self.directory / name
+            try:
+                header, record, stat = _read(path)
+                if record.sop_instance_uid != path.stem:
+                    raise Refused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
+            except (Refused, ImagingError, OSError, ValueError) as error:
+                skipped.append((path, str(error)))
+                continue
+            yield Entry(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
+
+
+def _is_there(stored: StoredInstance) -> bool:
+    try:
+        return stored.path.stat().st_size == stored.size
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path) -> tuple[FileHeader, Record, os.stat_result]:
+    header = read_header(path)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
+        memoryview(mapping) as whole,
+        whole[header.data_offset :] as data,
+    ):
+        return header, read_record(data, header.transfer_syntax_uid), os.fstat(file.fileno())
+
+
+def _refusal(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> StoreOutcome | None:
+    if not is_uid(sop_instance_uid):
+        return StoreOutcome(status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
+    if not is_uid(sop_class_uid):
+        return StoreOutcome(status.SOP_CLASS_NOT_SUPPORTED, "the SOP Class UID is no UID")
+    if not is_uid(transfer_syntax_uid):
+        return StoreOutcome(status.UNABLE_TO_PROCESS, "the transfer syntax is no UID")
+    return None
+
+
+def _title(text: str | None) -> str | None:
+    """An AE title fit for a file's group 2 (PS3.5 6.2), or `None`."""
+    title = (text or "").strip(" ")
+    usable = 0 < len(title) <= 16 and title.isascii() and title.isprintable() and "\\" not in title
+    return title if usable else None

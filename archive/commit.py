@@ -1,0 +1,263 @@
+"""The one thread that makes objects part of the archive, all that wait at a time.
+
+Order of a commit: the data set is checked and forced to the disk, noted in the journal, moved to its place,
+the folder forced, the index written in one transaction; then success is answered. A process killed before the
+index leaves a name in the journal, and the next start indexes that file: nothing answered is lost, nothing
+stays half-visible. Many objects of one group share the folder's sync and the transaction, so that load
+raises throughput.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Final, TypeAlias, TypeVar
+
+from ..dataset.errors import ImagingError
+from ..dataset.part10 import Part10Writer
+from ..dimse import status
+from .files import ObjectFiles, same_data
+from .index import Entry, Index, StoredInstance
+from .record import Record, Refused, read_written
+from .sink import ArchiveSink, StoreOutcome, outcome_of
+
+__all__ = ["Committer"]
+
+_MAX_GROUP: Final = 256
+_PARALLEL: Final = 4
+
+log = logging.getLogger("aiodicom.archive")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """An object that waits to be committed."""
+
+    future: Future[StoreOutcome]
+    sink: ArchiveSink
+    writer: Part10Writer
+
+
+_Job: TypeAlias = "_Commit | Callable[[], None] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An object checked and on the disk, under its temporary name still."""
+
+    future: Future[StoreOutcome]
+    writer: Part10Writer
+    entry: Entry
+
+
+class Committer:
+    """Runs commits and other writing work on a thread of its own, from construction to `close`."""
+
+    def __init__(self, files: ObjectFiles, index: Index) -> None:
+        self._files = files
+        self._index = index
+        self._queue: SimpleQueue[_Job] = SimpleQueue()
+        self._guard = threading.Lock()
+        self._closed = False
+        self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="archive-sync")
+        self._thread = threading.Thread(target=self._run, name="archive-commit", daemon=True)
+        self._thread.start()
+
+    def submit(self, sink: ArchiveSink) -> Future[StoreOutcome]:
+        """Queue an object; raises `RuntimeError` when the sink has none or the archive is closed."""
+        if sink.writer is None:
+            raise RuntimeError("the object was discarded")
+        future: Future[StoreOutcome] = Future()
+        self._put(_Commit(future, sink, sink.writer))
+        return future
+
+    def run(self, work: Callable[[], _T]) -> _T:
+        """Run something on the writing thread, after what is queued, and wait for it."""
+        future: Future[_T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - whoever waits for the work gets it
+                future.set_exception(error)
+
+        self._put(job)
+        return future.result()
+
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closed
+
+    def _put(self, job: _Job) -> None:
+        with self._guard:
+            if self._closed:
+                raise RuntimeError("the archive is closed")
+            self._queue.put(job)
+
+    def close(self) -> None:
+        """Finish what is queued and end the thread. Idempotent."""
+        with self._guard:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._pool.shutdown()
+
+    def _run(self) -> None:
+        while True:
+            jobs = self._waiting()
+            group: list[_Commit] = []
+            for job in jobs:
+                if isinstance(job, _Commit):
+                    group.append(job)
+                    continue
+                self._commit(group)
+                group = []
+                if job is None:
+                    return
+                job()
+            self._commit(group)
+
+    def _waiting(self) -> list[_Job]:
+        """Wait for a job; gives it and all that queue behind it by now."""
+        jobs = [self._queue.get()]
+        try:
+            while len(jobs) < _MAX_GROUP:
+                jobs.append(self._queue.get_nowait())
+        except Empty:
+            return jobs
+        return jobs
+
+    def _commit(self, group: Sequence[_Commit]) -> None:
+        started = []
+        for job in group:
+            if job.future.set_running_or_notify_cancel():
+                started.append(job)
+            else:
+                job.writer.discard()
+        try:
+            if len(started) > 1 and self._files.syncs:
+                # waiting for the disk is what the pool shares; checking alone would only fight for the GIL
+                prepared = list(self._pool.map(self._prepare, started))
+            else:
+                prepared = [self._prepare(job) for job in started]
+            ready = [one for one in prepared if one is not None]
+            while ready:
+                ready = self._publish_first_of_each(ready)
+        except Exception as error:
+            log.exception("a group of %d objects could not be committed", len(started))
+            for job in started:
+                job.writer.discard()
+                if not job.future.done():
+                    job.future.set_exception(error)
+
+    def _prepare(self, job: _Commit) -> _Ready | None:
+        """Check a data set and force it to the disk; a refusal is answered here."""
+        sink, writer = job.sink, job.writer
+        try:
+            record = read_written(
+                writer,
+                sop_class_uid=sink.sop_class_uid,
+                sop_instance_uid=sink.sop_instance_uid,
+            )
+            self._files.sync_file(writer.fileno())
+            entry = self._entry(record, writer)
+        except Refused as refusal:
+            _answer(job, StoreOutcome(refusal.status, refusal.comment))
+            return None
+        except OSError as error:
+            _answer(job, outcome_of(error))
+            return None
+        except Exception:
+            log.exception("an object could not be examined")
+            _answer(job, StoreOutcome(status.PROCESSING_FAILURE, "the object could not be examined"))
+            return None
+        return _Ready(job.future, writer, entry)
+
+    def _entry(self, record: Record, writer: Part10Writer) -> Entry:
+        stat = os.fstat(writer.fileno())
+        name = self._files.object_name(record.series_uid, record.sop_instance_uid)
+        return Entry(record, name, writer.data_offset, stat.st_size, stat.st_mtime_ns)
+
+    def _publish_first_of_each(self, ready: Sequence[_Ready]) -> list[_Ready]:
+        """Commit the objects of different UIDs; gives those that must be compared with one of them first."""
+        first: dict[str, _Ready] = {}
+        later: list[_Ready] = []
+        for one in ready:
+            uid = one.entry.record.sop_instance_uid
+            if uid in first:
+                later.append(one)
+            else:
+                first[uid] = one
+        new: list[_Ready] = []
+        vanished: list[str] = []
+        for uid, one in first.items():
+            stored = self._index.locate(uid)
+            if stored is not None and stored.path.is_file():
+                _answer(one, self._again(one, stored))
+                continue
+            if stored is not None:
+                vanished.append(uid)
+            new.append(one)
+        if new:
+            self._publish(new, vanished)
+        return later
+
+    def _again(self, one: _Ready, stored: StoredInstance) -> StoreOutcome:
+        """An object whose UID is stored already: the same, or a contradiction that is set aside."""
+        uid, syntax = stored.sop_instance_uid, one.entry.record.transfer_syntax_uid
+        try:
+            with stored.path.open("rb") as file:
+                same = syntax == stored.transfer_syntax_uid and same_data(
+                    file.fileno(), stored.data_offset, one.writer.fileno(), one.writer.data_offset
+                )
+            if same:
+                return StoreOutcome(status.SUCCESS, path=stored.path)
+            self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
+        except OSError as error:
+            return outcome_of(error)
+        log.warning("SOP instance %s came with other content; the first stays, see conflicts", uid)
+        return StoreOutcome(
+            status.DUPLICATE_SOP_INSTANCE, "another object with this SOP Instance UID is stored"
+        )
+
+    def _publish(self, new: Sequence[_Ready], vanished: Sequence[str]) -> None:
+        """Move files to their places and index them: answered with success once all of it is durable."""
+        published: list[_Ready] = []
+        folders: set[str] = set()
+        try:
+            self._files.announce([one.entry.path for one in new])
+            for one in new:
+                folders |= self._files.publish(one.writer.temporary, one.entry.path)
+                published.append(one)
+            self._files.sync_folders(folders)
+            self._index.add([one.entry for one in published], forget=vanished, new=True)
+        except (OSError, sqlite3.Error, ImagingError) as error:
+            log.error("%d objects could not be stored: %s", len(new), error)
+            for one in published:
+                self._files.withdraw(one.entry.path)
+            failure = outcome_of(error) if isinstance(error, OSError) else _INDEX_FAILED
+            for one in new:
+                _answer(one, failure)
+            return
+        finally:
+            self._files.clear_announced()
+        for one in published:
+            _answer(one, StoreOutcome(status.SUCCESS, path=self._files.root / one.entry.path))
+
+
+def _answer(job: _Commit | _Ready, outcome: StoreOutcome) -> None:
+    # first the file, then the word: whoever hears of a refusal finds nothing left of the object
+    job.writer.discard()
+    job.future.set_result(outcome)
+
+
+_INDEX_FAILED: Final = StoreOutcome(status.OUT_OF_RESOURCES, "the index could not be written")

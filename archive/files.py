@@ -1,0 +1,219 @@
+"""Where the archive's files lie, and how one becomes visible.
+
+    lock                              held while an archive is open; says how the last use of it ended
+    index.sqlite                      the index
+    incoming/                         objects still arriving; emptied at every start
+    incoming/journal                  names of the group being committed
+    objects/<2 hex>/<2 hex>/<SOP Instance UID>.dcm
+    conflicts/<SOP Instance UID>.<16 hex>.dcm
+
+The two folders of an object come from a hash of its series UID, so that what arrives together is synced
+together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+from ..dataset.names import safe_uid
+
+__all__ = ["ArchiveInUse", "Durability", "LastEnd", "ObjectFiles", "same_data"]
+
+Durability = Literal["fsync", "rename"]
+LastEnd = Literal["clean", "killed", "power"]
+"""Closed; killed while the machine went on, so that every write it made is there; or anything else."""
+
+_CLEAN: Final = "clean"
+
+_OBJECT_NAME: Final = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[0-9.]{1,64}\.dcm")
+_CHUNK: Final = 1 << 20
+
+
+class ArchiveInUse(OSError):
+    """Another process, or another archive object of this one, has the folder open."""
+
+
+class ObjectFiles:
+    """The folder of an archive; made if it is missing, and locked.
+
+    Raises:
+        ArchiveInUse: the folder is open elsewhere.
+        OSError: it cannot be made or read.
+    """
+
+    def __init__(self, root: Path, durability: Durability) -> None:
+        self.root = root
+        self._root = os.fspath(root)
+        self.incoming = root / "incoming"
+        self.syncs = durability == "fsync"
+        self._known: set[str] = set()
+        for folder in (root, self.incoming, root / "objects", root / "conflicts"):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(root / "lock")
+        self.last_end = _last_end(self._lock)
+        self._journal = os.open(self.incoming / "journal", os.O_RDWR | os.O_CREAT, 0o644)
+
+    def begin(self) -> None:
+        """What the last use left undone is done: from now on this one counts as not ended."""
+        self.sync_folders([""])
+        self._mark(_boot())
+
+    def close(self, *, clean: bool) -> None:
+        """Give the folder free. Idempotent.
+
+        Args:
+            clean: index and files agree and are on the disk, so that the next start need not look.
+        """
+        if self._lock < 0:
+            return
+        if clean:
+            self._mark(_CLEAN)
+        os.close(self._journal)
+        os.close(self._lock)
+        self._journal = self._lock = -1
+
+    def _mark(self, text: str) -> None:
+        data = text.encode().ljust(64)
+        os.pwrite(self._lock, data, 0)
+        os.fsync(self._lock)
+
+    def object_name(self, series_uid: str, sop_instance_uid: str) -> str:
+        """The path of an object within the archive.
+
+        Raises:
+            UnsafeName: the UID cannot be a file name.
+        """
+        digest = hashlib.sha256(series_uid.encode()).hexdigest()
+        return f"objects/{digest[:2]}/{digest[2:4]}/{safe_uid(sop_instance_uid)}.dcm"
+
+    def sync_file(self, fd: int) -> None:
+        """Force a file to the disk, if the durability asks for it."""
+        if self.syncs:
+            os.fsync(fd)
+
+    def announce(self, names: Sequence[str]) -> None:
+        """Note the objects about to become visible: a start after a crash finds them without a search."""
+        data = "".join(f"{name}\n" for name in names).encode()
+        written = 0
+        while written < len(data):
+            written += os.pwrite(self._journal, data[written:], written)
+
+    def clear_announced(self) -> None:
+        """The group is through: forget the note."""
+        os.ftruncate(self._journal, 0)
+
+    def announced(self) -> list[str]:
+        """Objects that were about to become visible when the last process ended."""
+        size = os.fstat(self._journal).st_size
+        lines = os.pread(self._journal, size, 0).decode("ascii", "replace").split("\n")
+        return [name for name in lines[:-1] if _OBJECT_NAME.fullmatch(name)]
+
+    def clean_incoming(self) -> None:
+        """Remove what a process that was killed left half-written."""
+        for path in self.incoming.iterdir():
+            if path.name != "journal":
+                path.unlink()
+
+    def publish(self, temporary: str, name: str) -> set[str]:
+        """Move a whole file to its place; gives the folders `sync_folders` has to see."""
+        folder = os.path.dirname(name)
+        touched = {folder}
+        if folder not in self._known:
+            path = self.root / folder
+            if not path.is_dir():
+                path.mkdir(parents=True, exist_ok=True)
+                touched |= {os.path.dirname(folder), "objects"}
+            self._known.add(folder)
+        os.replace(temporary, f"{self._root}/{name}")
+        return touched
+
+    def sync_folders(self, folders: Iterable[str]) -> None:
+        """Force names to the disk, if the durability asks for it."""
+        for folder in folders if self.syncs else ():
+            fd = os.open(f"{self._root}/{folder}", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def withdraw(self, name: str) -> None:
+        """Take back a published file that the index did not take."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def set_aside(self, temporary: str, data_offset: int, sop_instance_uid: str) -> Path:
+        """Keep an object that contradicts a stored one; the same content twice is kept once."""
+        with open(temporary, "rb") as file:
+            file.seek(data_offset)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        path = self.root / "conflicts" / f"{safe_uid(sop_instance_uid)}.{digest[:16]}.dcm"
+        os.replace(temporary, path)
+        return path
+
+    def has_objects(self) -> bool:
+        """True when any object is on disk."""
+        return next(self.objects(), None) is not None
+
+    def objects(self) -> Iterator[str]:
+        """Paths of all objects within the archive, sorted, one folder in memory at a time."""
+        for first in _entries(self.root / "objects"):
+            for second in _entries(self.root / "objects" / first):
+                folder = f"objects/{first}/{second}"
+                for name in _entries(self.root / folder):
+                    if name.endswith(".dcm"):
+                        yield f"{folder}/{name}"
+
+
+def _entries(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except NotADirectoryError:
+        return []
+
+
+def _last_end(lock: int) -> LastEnd:
+    """How the last use of the folder ended, from what the lock file says."""
+    mark = os.pread(lock, 64, 0).decode("ascii", "replace").strip()
+    if mark in ("", _CLEAN):
+        return "clean"
+    return "killed" if mark == _boot() else "power"
+
+
+def _boot() -> str:
+    """Names the run of the machine since it was switched on; no two calls agree where that is not known."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return secrets.token_hex(16)
+
+
+def _lock(path: Path) -> int:
+    # imported here: the one thing that needs POSIX, and only when an archive is opened
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise ArchiveInUse(f"the archive {path.parent} is open already") from None
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def same_data(first: int, first_offset: int, second: int, second_offset: int) -> bool:
+    """True when two open files hold the same bytes from their offsets on."""
+    sizes = os.fstat(first).st_size - first_offset, os.fstat(second).st_size - second_offset
+    if sizes[0] != sizes[1]:
+        return False
+    for at in range(0, sizes[0], _CHUNK):
+        if os.pread(first, _CHUNK, first_offset + at) != os.pread(second, _CHUNK, second_offset + at):
+            return False
+    return True

@@ -1,0 +1,193 @@
+"""Answers to compiled C-FIND identifiers out of the index (PS3.4 C.4.1.3).
+
+Answers are built one by one from a cursor, so their number costs no memory.
+"""
+# ruff: noqa: S608 - every fragment of SQL here is a constant of this package; values are bound
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from typing import Final, cast
+
+from pydicom.dataset import Dataset
+
+from ..dimse.status import PENDING, PENDING_WARNING
+from .attributes import Attribute, Level
+from .index import Index
+from .query import Query
+from .text import Value, charset_for, make_element
+
+__all__ = ["Matches"]
+
+_LEVEL: Final = 0x00080052
+_CHARSET: Final = 0x00080005
+_RETRIEVE_AE: Final = 0x00080054
+_AVAILABILITY: Final = 0x00080056
+_FETCH: Final = 256
+
+
+class Matches(Iterator[Dataset]):
+    """The answers to a query, found as they are asked for, on any thread; `close` it when given up early.
+
+    Attributes:
+        pending_status: FF00H, or FF01H when some key is not supported.
+        unsupported: tags of such keys; they match everything and answers leave them out.
+    """
+
+    def __init__(self, index: Index, query: Query, retrieve_ae: str | None) -> None:
+        self.unsupported = query.unsupported
+        self.pending_status = PENDING_WARNING if query.unsupported else PENDING
+        self._lock = threading.Lock()
+        self._given_up = threading.Event()
+        self._answers = _answers(index, query, retrieve_ae, self._given_up)
+
+    def __next__(self) -> Dataset:
+        with self._lock:
+            return next(self._answers)
+
+    def close(self) -> None:
+        """Let go of the database: no further answers. Stops a search that is running on another thread."""
+        self._given_up.set()
+        with self._lock:
+            self._answers.close()
+
+
+def _answers(
+    index: Index, query: Query, retrieve_ae: str | None, given_up: threading.Event
+) -> Generator[Dataset, None, None]:
+    """Yield the matches as answer data sets: the keys asked for, the level and the character set.
+
+    The answers are those of the moment the first is taken. An iterator given up early must be closed.
+    """
+    answered = ""
+    with index.reader() as connection:
+        for entity in _entities(connection, query):
+            if given_up.is_set():
+                return
+            if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
+                continue  # another study of the patient just answered
+            if all(test.passes(entity.value(test.attribute)) for test in query.tests):
+                answered = entity.patient_id
+                yield _answer(query, entity, retrieve_ae)
+
+
+def _answer(query: Query, entity: _Entity, retrieve_ae: str | None) -> Dataset:
+    elements = [make_element(_LEVEL, "CS", query.level.value)]
+    texts: list[str] = []
+    if retrieve_ae:
+        elements.append(make_element(_RETRIEVE_AE, "AE", retrieve_ae))
+    if query.availability:
+        elements.append(make_element(_AVAILABILITY, "CS", "ONLINE"))
+    for kept in query.wanted:
+        value = entity.value(kept)
+        texts.append(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        elements.append(make_element(kept.tag, kept.vr, value if value or kept.vr != "SQ" else []))
+    charset = charset_for(texts, entity.charsets)
+    if charset:
+        elements.append(make_element(_CHARSET, "CS", charset))
+    return Dataset({element.tag: element for element in elements})
+
+
+@functools.lru_cache(maxsize=64)  # neighbouring answers share their study and series
+def _parsed(attributes: str) -> dict[str, Value]:
+    return cast(dict[str, Value], json.loads(attributes))
+
+
+class _Entity:
+    """One patient, study, series or instance; its attributes are parsed and counted when asked for."""
+
+    __slots__ = ("_connection", "_raw", "charsets", "patient_id", "row")
+
+    def __init__(self, connection: sqlite3.Connection, row: Sequence[object]) -> None:
+        self._connection = connection
+        self.row = row
+        self.patient_id = str(row[_PATIENT_AT])
+        self._raw = {
+            Level.PATIENT: row[3],
+            Level.STUDY: row[4],
+            Level.SERIES: row[8] if len(row) > 8 else None,
+            Level.IMAGE: row[13] if len(row) > 13 else None,
+        }
+        self.charsets = [str(row[at]) for at in (14, 9, 5) if at < len(row)]
+
+    def value(self, kept: Attribute) -> Value:
+        """The value of a key, "" when there is none."""
+        if kept.computed:
+            return self._compute(kept.keyword)
+        if kept.keyword in _ROW_VALUES:
+            return str(self.row[_ROW_VALUES[kept.keyword]])
+        raw = self._raw[kept.level]
+        return _parsed(raw).get(kept.keyword, "") if isinstance(raw, str) else ""
+
+    def _compute(self, keyword: str) -> str:
+        if keyword == "AvailableTransferSyntaxUID":
+            return str(self.row[_SYNTAX_AT])
+        if keyword.startswith("NumberOfPatientRelated") and not self.patient_id:
+            scope, parameter = "studies.id = ?", self.row[_STUDY_AT]
+        elif keyword.startswith("NumberOfPatientRelated"):
+            scope, parameter = "studies.patient_id = ?", self.patient_id
+        elif keyword == "NumberOfSeriesRelatedInstances":
+            scope, parameter = "series.id = ?", self.row[_SERIES_AT]
+        else:
+            scope, parameter = "studies.id = ?", self.row[_STUDY_AT]
+        rows = self._connection.execute(_COMPUTED_SQL[keyword].format(scope), (parameter,))
+        return "\\".join(str(row[0]) for row in rows)
+
+
+_STUDY_AT: Final = 0
+_PATIENT_AT: Final = 1
+_SERIES_AT: Final = 6
+_SYNTAX_AT: Final = 12
+_ROW_VALUES: Final = {
+    "PatientID": 1,
+    "StudyInstanceUID": 2,
+    "SeriesInstanceUID": 7,
+    "SOPInstanceUID": 10,
+    "SOPClassUID": 11,
+}
+_STUDY_COLUMNS: Final = (
+    "studies.id, studies.patient_id, studies.study_uid, studies.patient_attributes, studies.attributes,"
+    " studies.charset"
+)
+_SERIES_COLUMNS: Final = ", series.id, series.series_uid, series.attributes, series.charset"
+_IMAGE_COLUMNS: Final = (
+    ", instances.sop_uid, instances.sop_class, instances.transfer_syntax, instances.attributes,"
+    " instances.charset"
+)
+_JOIN_SERIES: Final = " JOIN series ON series.study_id = studies.id"
+_JOIN_IMAGES: Final = " JOIN instances ON instances.series_id = series.id"
+_ALL: Final = f" FROM studies{_JOIN_SERIES}{_JOIN_IMAGES} WHERE {{}}"
+
+_COMPUTED_SQL: Final = {
+    "NumberOfPatientRelatedStudies": "SELECT count(*) FROM studies WHERE {}",
+    "NumberOfPatientRelatedSeries": f"SELECT count(*) FROM studies{_JOIN_SERIES} WHERE {{}}",
+    "NumberOfPatientRelatedInstances": "SELECT count(*)" + _ALL,
+    "NumberOfStudyRelatedSeries": f"SELECT count(*) FROM studies{_JOIN_SERIES} WHERE {{}}",
+    "NumberOfStudyRelatedInstances": "SELECT count(*)" + _ALL,
+    "NumberOfSeriesRelatedInstances": "SELECT count(*)" + _ALL,
+    "ModalitiesInStudy": (
+        f"SELECT DISTINCT series.modality FROM studies{_JOIN_SERIES}"
+        " WHERE {} AND series.modality <> '' ORDER BY 1"
+    ),
+    "SOPClassesInStudy": f"SELECT DISTINCT instances.sop_class{_ALL} ORDER BY 1",
+}
+
+_SELECTS: Final = {
+    Level.PATIENT: (
+        f"SELECT {_STUDY_COLUMNS} FROM studies WHERE {{}} ORDER BY studies.patient_id, studies.source"
+    ),
+    Level.STUDY: f"SELECT {_STUDY_COLUMNS} FROM studies WHERE {{}}",
+    Level.SERIES: f"SELECT {_STUDY_COLUMNS}{_SERIES_COLUMNS} FROM studies{_JOIN_SERIES} WHERE {{}}",
+    Level.IMAGE: f"SELECT {_STUDY_COLUMNS}{_SERIES_COLUMNS}{_IMAGE_COLUMNS}{_ALL}",
+}
+
+
+def _entities(connection: sqlite3.Connection, query: Query) -> Iterator[_Entity]:
+    cursor = connection.execute(_SELECTS[query.level].format(query.condition), query.parameters)
+    while rows := cursor.fetchmany(_FETCH):
+        for row in rows:
+            yield _Entity(connection, row)

@@ -1,0 +1,407 @@
+"""The archive's index: what is stored, in SQLite, so that a query never opens an image.
+
+Three tables mirror study, series and instance. The patient's attributes are held with each study, as that
+study brought them: when studies of one Patient ID carry different names, each is found by its own, and the
+PATIENT level has one answer per Patient ID, made from the first stored study that matches. Studies without a
+Patient ID are never taken for one patient. A series UID that comes in two studies is two series. A row's
+attributes are those of the earliest stored object below it, so that an index rebuilt from the files equals
+the one it replaces.
+
+One thread writes (the archive's); any number read, each with a connection and a snapshot of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from .attributes import Level
+from .record import Record
+from .text import Value
+
+__all__ = ["SCHEMA_VERSION", "Counts", "Entry", "Index", "IndexVersionError", "StoredInstance"]
+
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x41444358
+
+_SCHEMA: Final = """
+CREATE TABLE studies (
+    id INTEGER PRIMARY KEY,
+    study_uid TEXT NOT NULL UNIQUE,
+    patient_id TEXT NOT NULL,
+    study_date TEXT NOT NULL,
+    accession TEXT NOT NULL,
+    patient_attributes TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    charset TEXT NOT NULL,
+    source TEXT NOT NULL
+);
+CREATE INDEX studies_by_patient ON studies (patient_id, source);
+CREATE INDEX studies_by_date ON studies (study_date);
+CREATE INDEX studies_by_accession ON studies (accession);
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY,
+    study_id INTEGER NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
+    series_uid TEXT NOT NULL,
+    modality TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    charset TEXT NOT NULL,
+    source TEXT NOT NULL,
+    UNIQUE (study_id, series_uid)
+);
+CREATE INDEX series_by_uid ON series (series_uid);
+CREATE TABLE instances (
+    id INTEGER PRIMARY KEY,
+    series_id INTEGER NOT NULL REFERENCES series (id) ON DELETE CASCADE,
+    sop_uid TEXT NOT NULL UNIQUE,
+    sop_class TEXT NOT NULL,
+    transfer_syntax TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    charset TEXT NOT NULL,
+    path TEXT NOT NULL,
+    data_offset INTEGER NOT NULL,
+    size INTEGER NOT NULL
+);
+CREATE INDEX instances_by_series ON instances (series_id, sop_class);
+"""
+
+_INSTANCE_COLUMNS: Final = (
+    "instances.path, instances.sop_class, instances.sop_uid, instances.transfer_syntax,"
+    " instances.data_offset, instances.size"
+)
+
+
+_Row: TypeAlias = "tuple[int, str]"
+"""Id and source of a study or series."""
+_ROWS_KEPT: Final = 1024
+
+
+class IndexVersionError(OSError):
+    """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """An object on disk. The data set begins `data_offset` bytes into the file, which has `size` bytes."""
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    data_offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much is stored; studies without a Patient ID count as a patient each."""
+
+    patients: int
+    studies: int
+    series: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object to index: its path within the archive, and when it was stored (ns since the epoch)."""
+
+    record: Record
+    path: str
+    data_offset: int
+    size: int
+    stored_ns: int
+
+    @property
+    def source(self) -> str:
+        """Sorts entries by the time of storing, then by UID."""
+        return f"{self.stored_ns:020d} {self.record.sop_instance_uid}"
+
+
+class Index:
+    """The index in one SQLite file; paths in it are relative to `base`.
+
+    Raises:
+        IndexVersionError: the file is of another schema version or not an index.
+        sqlite3.Error: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, base: Path | None = None) -> None:
+        self._path = path
+        self._base = base if base is not None else path.parent
+        if not path.exists():
+            # the log of an index that was removed must not be played into the new one
+            for suffix in ("-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        # rows just written, by their UIDs: what arrives together belongs to few of them
+        self._studies: dict[str, _Row] = {}
+        self._series: dict[tuple[int, str], _Row] = {}
+        self._writer = self._connect()
+        try:
+            empty = self._check()
+            self._writer.execute("PRAGMA journal_mode = WAL")
+            # A killed process loses nothing. After a power failure the last transactions may be missing,
+            # never half there; the archive then compares index and files. This saves a sync per object.
+            self._writer.execute("PRAGMA synchronous = NORMAL")
+            if empty:
+                self._create()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        # a generator of answers may be driven by another thread at each step, never by two at once
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _check(self) -> bool:
+        """True when the file is new; `IndexVersionError` when it is not ours."""
+        try:
+            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            application = self._writer.execute("PRAGMA application_id").fetchone()[0]
+            empty = self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            raise IndexVersionError(
+                f"{self._path.name} is no index ({error}); remove it to have it rebuilt from the files"
+            ) from error
+        if not empty and (application, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+            raise IndexVersionError(
+                f"{self._path.name} has version {version}, this program reads {SCHEMA_VERSION};"
+                " remove it to have it rebuilt from the files"
+            )
+        return bool(empty)
+
+    def _create(self) -> None:
+        with self._transaction():
+            for statement in _SCHEMA.split(";"):
+                self._writer.execute(statement)
+            self._writer.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._writer.execute("COMMIT")
+        except BaseException:
+            self._forget_rows()
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+
+    def _forget_rows(self) -> None:
+        self._studies.clear()
+        self._series.clear()
+
+    @contextmanager
+    def reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection that only reads, closed at the end; what one statement returns is one snapshot."""
+        with closing(self._connect()) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            yield connection
+
+    def add(
+        self,
+        entries: Iterable[Entry],
+        *,
+        forget: Collection[str] = (),
+        replace_all: bool = False,
+        new: bool = False,
+    ) -> None:
+        """Index objects in one transaction, all or none; those already indexed stay as they are.
+
+        Args:
+            new: `locate` has said of every one that it is not indexed.
+            forget: SOP Instance UIDs to take out first, their files having vanished.
+            replace_all: empty the index first, in the same transaction.
+
+        Raises:
+            sqlite3.Error: nothing was changed.
+        """
+        with self._transaction():
+            if replace_all or forget or len(self._studies) + len(self._series) > _ROWS_KEPT:
+                self._forget_rows()
+            if replace_all:
+                self._writer.execute("DELETE FROM instances")
+                self._writer.execute("DELETE FROM series")
+                self._writer.execute("DELETE FROM studies")
+            for uid in forget:
+                self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,))
+            for entry in entries:
+                if new or self.locate(entry.record.sop_instance_uid) is None:
+                    self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
+            if forget:
+                self._drop_empty()
+
+    def _study_of(self, entry: Entry) -> int:
+        uid = entry.record.study_uid
+        row = self._studies.get(uid)
+        if row is None:
+            found = self._writer.execute("SELECT id, source FROM studies WHERE study_uid = ?", (uid,))
+            row = found.fetchone()
+        if row is None or row[1] > entry.source:
+            row = self._write_study(entry, row)
+        self._studies[uid] = row
+        return row[0]
+
+    def _write_study(self, entry: Entry, row: _Row | None) -> _Row:
+        """A new study, or one whose earliest object is now this."""
+        record = entry.record
+        patient, study = record.attributes(Level.PATIENT), record.attributes(Level.STUDY)
+        values = (
+            record.patient_id,
+            _day(study.get("StudyDate")),
+            _plain(study.get("AccessionNumber")),
+            _json(patient),
+            _json(study),
+            record.charset,
+            entry.source,
+            record.study_uid,
+        )
+        if row is not None:
+            self._writer.execute(
+                "UPDATE studies SET patient_id = ?, study_date = ?, accession = ?, patient_attributes = ?,"
+                " attributes = ?, charset = ?, source = ? WHERE study_uid = ?",
+                values,
+            )
+            return row[0], entry.source
+        cursor = self._writer.execute(
+            "INSERT INTO studies (patient_id, study_date, accession, patient_attributes, attributes, charset,"
+            " source, study_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        return int(cursor.lastrowid or 0), entry.source
+
+    def _series_of(self, entry: Entry, study_id: int) -> int:
+        key = study_id, entry.record.series_uid
+        row = self._series.get(key)
+        if row is None:
+            found = self._writer.execute(
+                "SELECT id, source FROM series WHERE study_id = ? AND series_uid = ?", key
+            )
+            row = found.fetchone()
+        if row is None or row[1] > entry.source:
+            row = self._write_series(entry, study_id, row)
+        self._series[key] = row
+        return row[0]
+
+    def _write_series(self, entry: Entry, study_id: int, row: _Row | None) -> _Row:
+        """A new series, or one whose earliest object is now this."""
+        record = entry.record
+        series = record.attributes(Level.SERIES)
+        values = (_plain(series.get("Modality")), _json(series), record.charset, entry.source)
+        if row is not None:
+            self._writer.execute(
+                "UPDATE series SET modality = ?, attributes = ?, charset = ?, source = ? WHERE id = ?",
+                (*values, row[0]),
+            )
+            return row[0], entry.source
+        cursor = self._writer.execute(
+            "INSERT INTO series (modality, attributes, charset, source, study_id, series_uid)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*values, study_id, record.series_uid),
+        )
+        return int(cursor.lastrowid or 0), entry.source
+
+    def _add_instance(self, entry: Entry, series_id: int) -> None:
+        record = entry.record
+        self._writer.execute(
+            "INSERT INTO instances (series_id, sop_uid, sop_class, transfer_syntax, attributes, charset,"
+            " path, data_offset, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                series_id,
+                record.sop_instance_uid,
+                record.sop_class_uid,
+                record.transfer_syntax_uid,
+                _json(record.attributes(Level.IMAGE)),
+                record.charset,
+                entry.path,
+                entry.data_offset,
+                entry.size,
+            ),
+        )
+
+    def remove(self, sop_instance_uids: Iterable[str]) -> int:
+        """Take objects out of the index, and all series and studies that are empty; gives how many objects.
+
+        The attributes of a series or study that stays are left as they are until the next rebuild.
+        """
+        removed = 0
+        with self._transaction():
+            self._forget_rows()
+            for uid in sop_instance_uids:
+                removed += self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,)).rowcount
+            self._drop_empty()
+        return removed
+
+    def _drop_empty(self) -> None:
+        self._writer.execute("DELETE FROM series WHERE id NOT IN (SELECT series_id FROM instances)")
+        self._writer.execute("DELETE FROM studies WHERE id NOT IN (SELECT study_id FROM series)")
+
+    def locate(self, sop_instance_uid: str) -> StoredInstance | None:
+        """The object of that UID, for the writing thread; `None` when it is not indexed."""
+        row = self._writer.execute(
+            f"SELECT {_INSTANCE_COLUMNS} FROM instances WHERE sop_uid = ?",  # noqa: S608 - constant columns
+            (sop_instance_uid,),
+        ).fetchone()
+        return None if row is None else self._stored(row)
+
+    def stored(self) -> Iterator[StoredInstance]:
+        """Every indexed object."""
+        with self.reader() as connection:
+            for row in connection.execute(f"SELECT {_INSTANCE_COLUMNS} FROM instances"):  # noqa: S608
+                yield self._stored(row)
+
+    def _stored(self, row: tuple[str, str, str, str, int, int]) -> StoredInstance:
+        return StoredInstance(self._base / row[0], *row[1:])
+
+    def select(self, condition: str, parameters: tuple[str, ...]) -> list[StoredInstance]:
+        """The objects a condition on the three tables holds for, series by series in the order of storing.
+
+        `condition` is SQL text of this package, never of a peer; what a peer sent is in `parameters`.
+        """
+        query = (
+            f"SELECT {_INSTANCE_COLUMNS} FROM studies JOIN series ON series.study_id = studies.id"  # noqa: S608
+            f" JOIN instances ON instances.series_id = series.id WHERE {condition}"
+            " ORDER BY series.study_id, series.id, instances.id"
+        )
+        with self.reader() as connection:
+            return [self._stored(row) for row in connection.execute(query, parameters)]
+
+    def counts(self) -> Counts:
+        """How many patients, studies, series and instances are indexed."""
+        with self.reader() as connection:
+            row = connection.execute(
+                "SELECT (SELECT count(DISTINCT patient_id) FROM studies WHERE patient_id <> '')"
+                " + (SELECT count(*) FROM studies WHERE patient_id = ''),"
+                " (SELECT count(*) FROM studies), (SELECT count(*) FROM series),"
+                " (SELECT count(*) FROM instances)"
+            ).fetchone()
+        return Counts(*row)
+
+    def close(self) -> None:
+        """Close the writing connection, folding the log into the file."""
+        self._writer.close()
+
+
+def _json(attributes: dict[str, Value]) -> str:
+    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Value | None) -> str:
+    return value.strip(" ") if isinstance(value, str) else ""
+
+
+def _day(value: Value | None) -> str:
+    """A study date as YYYYMMDD, so that ranges of days are ranges of text; as it came when it is no date."""
+    text = _plain(value)
+    return text.replace(".", "") if len(text) == 10 else text

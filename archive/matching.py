@@ -1,0 +1,322 @@
+"""Attribute matching of C-FIND identifiers (PS3.4 C.2.2.2).
+
+A key's text is compiled once to a `Matcher`, which then judges the text of each entity's attribute. Matching
+kinds follow the VR: list of UIDs, wild cards, ranges of dates and times, numbers, person names, sequences.
+Choices the standard leaves open: person names match without regard to case; numbers by value (`4` is `+4.0`);
+a key of several values matches if any of them does; an attribute without a value matches only universal and
+empty-value keys; a lone `*` is universal for every VR.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Final, TypeAlias
+
+from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
+from ..pdu.uids import is_uid
+from .matching_time import Interval, parse_range, parse_value
+
+__all__ = [
+    "MAX_TEXT",
+    "MAX_UIDS",
+    "MAX_VALUES",
+    "IdentifierError",
+    "ItemValues",
+    "Matcher",
+    "compile_key",
+    "compile_sequence",
+    "glob",
+    "is_uid",
+]
+
+MAX_UIDS: Final = 20_000
+"""UIDs one list may hold."""
+MAX_VALUES: Final = 256
+"""Values a key other than a list of UIDs may hold."""
+MAX_TEXT: Final = 1024
+"""Characters one value of a key may have; texts (LT, ST, UC, UR, UT) may have ten times that."""
+MAX_COMMENT: Final = 64
+"""Characters of Error Comment (0000,0902), an LO."""
+
+NOT_OF_MODEL: Final = IDENTIFIER_MISMATCH
+"""Identifier does not match SOP Class (PS3.4 tables C.4-1 to C.4-3)."""
+UNABLE: Final = UNABLE_TO_PROCESS
+"""Unable to process, first of the range."""
+
+_TEXTS: Final = frozenset({"LT", "ST", "UC", "UR", "UT"})
+_WILD: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_TIMES: Final = frozenset({"DA", "TM", "DT"})
+_NUMBERS: Final = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
+_EMPTY_KEY: Final = '""'
+
+ItemValues: TypeAlias = Mapping[int, "tuple[str, str | list[ItemValues]]"]
+"""An item of a sequence: VR and text, or VR and items, by tag."""
+
+
+class IdentifierError(ValueError):
+    """An identifier the archive cannot answer.
+
+    Attributes:
+        status: the DIMSE status to answer with, A900H or of the Cxxx range.
+        offending_elements: tags for Offending Element (0000,0901).
+        comment: text for Error Comment (0000,0902), at most 64 characters, free of values.
+    """
+
+    def __init__(self, comment: str, offending_elements: Sequence[int] = (), status: int = UNABLE) -> None:
+        super().__init__(comment)
+        self.comment = comment[:MAX_COMMENT]
+        self.offending_elements = tuple(offending_elements)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """A compiled key: `matches` takes the attribute's text, values joined by backslashes, "" when absent.
+
+    The other fields let an index narrow the candidates first; each is a necessary condition, or `None`:
+    `exact` - one value is among these; `prefix` - one value starts so; `low`, `high` - a date (YYYYMMDD)
+    lies between, both ends included and either possibly "".
+    """
+
+    tag: int
+    matches: Callable[[str], bool]
+    exact: frozenset[str] | None = None
+    prefix: str | None = None
+    low: str = ""
+    high: str = ""
+
+
+def glob(pattern: str) -> Callable[[str], bool]:
+    """Compile a pattern in which `*` is any run of characters and `?` any single one (PS3.4 C.2.2.2.4).
+
+    One pass over the text per match, whatever the pattern: the automaton's states are bits of one integer.
+    """
+    if "*" not in pattern and "?" not in pattern:
+        return pattern.__eq__
+    literals = [char for char in pattern if char != "*"]
+    masks: dict[str, int] = {}
+    stars = wild = position = 0
+    for char in pattern:
+        if char == "*":
+            stars |= 1 << position
+            continue
+        if char == "?":
+            wild |= 1 << position
+        else:
+            masks[char] = masks.get(char, 0) | 1 << position
+        position += 1
+    accept = 1 << len(literals)
+
+    def matches(text: str) -> bool:
+        state = 1
+        for char in text:
+            state = ((state & (masks.get(char, 0) | wild)) << 1) | (state & stars)
+            if not state:
+                return False
+        return bool(state & accept)
+
+    return matches
+
+
+def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
+    """Compile a key's text; `None` when it is universal (zero length, or `*`).
+
+    Raises:
+        IdentifierError: the text is not a key of that VR, or larger than the bounds of this module.
+    """
+    text = text.rstrip(" \0") if vr in _TEXTS else text.strip(" \0")
+    if not text or text.strip(" ") == "*":
+        return None
+    if text == _EMPTY_KEY:
+        return Matcher(tag, lambda value: not value.strip(" "))
+    values = text.split("\\")
+    _check_bounds(tag, vr, values)
+    if vr == "UI":
+        return _uids(tag, values)
+    values = [value for value in values if value.strip()]
+    if not values:
+        return None
+    if vr in _TIMES:
+        return _times(tag, vr, values)
+    if vr in _NUMBERS:
+        return _numbers(tag, values)
+    if vr == "PN":
+        return _names(tag, values)
+    return _texts(tag, vr, values)
+
+
+def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
+    most = MAX_UIDS if vr == "UI" else MAX_VALUES
+    if len(values) > most:
+        raise IdentifierError(f"more than {most} values in one key", (tag,))
+    longest = MAX_TEXT * (10 if vr in _TEXTS else 1)
+    if any(len(value) > longest for value in values):
+        raise IdentifierError(f"a key value of more than {longest} characters", (tag,))
+
+
+def _uids(tag: int, values: list[str]) -> Matcher:
+    wanted = frozenset(value.strip(" \0") for value in values) - {""}
+    if not all(is_uid(value) for value in wanted):
+        raise IdentifierError("not a UID or list of UIDs", (tag,))
+
+    def matches(text: str) -> bool:
+        return text in wanted or ("\\" in text and not wanted.isdisjoint(text.split("\\")))
+
+    return Matcher(tag, matches, exact=wanted)
+
+
+def _any_value(tests: Sequence[Callable[[str], bool]], vr: str) -> Callable[[str], bool]:
+    """True when any value of the attribute passes any of the tests."""
+    split = vr not in ("LT", "ST", "UT", "UR")
+    leading = vr not in ("LT", "ST", "UT", "UC", "UR")
+
+    def matches(text: str) -> bool:
+        if not text:
+            return False
+        for value in text.split("\\") if split else (text,):
+            trimmed = value.strip(" ") if leading else value.rstrip(" ")
+            if any(test(trimmed) for test in tests):
+                return True
+        return False
+
+    return matches
+
+
+def _texts(tag: int, vr: str, values: list[str]) -> Matcher:
+    """Single values and wild cards, case-sensitive (PS3.4 C.2.2.2.1, C.2.2.2.4)."""
+    if vr in ("LT", "ST", "UT", "UR"):
+        values = ["\\".join(values)]
+    trimmed = [value.rstrip(" ") if vr in _TEXTS else value.strip(" ") for value in values]
+    wild = vr in _WILD
+    tests = [glob(value) if wild else value.__eq__ for value in trimmed]
+    literal = not any(wild and ("*" in value or "?" in value) for value in trimmed)
+    prefix = None
+    if not literal and len(trimmed) == 1:
+        prefix = trimmed[0].replace("?", "*").split("*", 1)[0] or None
+    return Matcher(tag, _any_value(tests, vr), exact=frozenset(trimmed) if literal else None, prefix=prefix)
+
+
+def _numbers(tag: int, values: list[str]) -> Matcher:
+    wanted = [_number(value) for value in values]
+    if None in wanted:
+        raise IdentifierError("not a number", (tag,))
+    return Matcher(tag, lambda text: any(_number(value) in wanted for value in text.split("\\") if value))
+
+
+def _number(text: str) -> Decimal | None:
+    if len(text) > 64:
+        return None
+    try:
+        number = Decimal(text.strip(" \0"))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _times(tag: int, vr: str, values: list[str]) -> Matcher:
+    """Single dates and times, and ranges of them (PS3.4 C.2.2.2.5).
+
+    A time of less than full precision stands for all it covers: `10` is 10:00:00 to 10:59:59.999999.
+    """
+    try:
+        spans = [parse_range(vr, value) for value in values]
+    except ValueError as error:
+        raise IdentifierError(str(error), (tag,)) from None
+
+    def matches(text: str) -> bool:
+        for value in text.split("\\"):
+            moment = parse_value(vr, value)
+            if moment is not None and any(span.holds(moment) for span in spans):
+                return True
+        return False
+
+    low, high = _day_bounds(spans) if vr == "DA" else ("", "")
+    return Matcher(tag, matches, low=low, high=high)
+
+
+def _day_bounds(spans: Sequence[Interval]) -> tuple[str, str]:
+    starts = [span.text_start for span in spans]
+    ends = [span.text_end for span in spans]
+    return (min(starts) if all(starts) else ""), (max(ends) if all(ends) else "")
+
+
+def _names(tag: int, values: list[str]) -> Matcher:
+    """Person names: without regard to case, by component group (PS3.4 C.2.2.2.1, PS3.5 6.2.1).
+
+    A key of one group matches any group of a name; a key of several matches group by group, its empty groups
+    being universal. Trailing empty components count for nothing on either side.
+    """
+    tests = [_name_test(value) for value in values]
+    return Matcher(tag, _any_value(tests, "PN"))
+
+
+def _name_test(key: str) -> Callable[[str], bool]:
+    groups = [_fold_group(group) for group in key.split("=")]
+    tests = [(glob(group), group.count("^")) if group not in ("", "*") else None for group in groups[:3]]
+
+    def group_matches(test: tuple[Callable[[str], bool], int], group: str) -> bool:
+        pattern, carets = test
+        folded = _fold_group(group)
+        # an absent component is an empty one: SMITH^* must find SMITH
+        return pattern(folded + "^" * max(0, carets - folded.count("^")))
+
+    def matches(name: str) -> bool:
+        parts = name.split("=")
+        if len(tests) == 1:
+            only = tests[0]
+            return only is None or any(group_matches(only, part) for part in parts if part)
+        parts += [""] * (3 - len(parts))
+        return all(
+            test is None or group_matches(test, part) for test, part in zip(tests, parts, strict=False)
+        )
+
+    return matches
+
+
+def _fold_group(group: str) -> str:
+    folded = unicodedata.normalize("NFC", group).casefold()
+    if " " in folded:
+        folded = "^".join(part.strip(" ") for part in folded.split("^"))
+    return folded.rstrip("^")
+
+
+def compile_sequence(tag: int, items: Sequence[ItemValues]) -> Callable[[Sequence[ItemValues]], bool] | None:
+    """Compile a sequence key: every key of its one item is to match within one item (PS3.4 C.2.2.2.6).
+
+    `None` when it is universal: no item, or an item without values.
+
+    Raises:
+        IdentifierError: more than one item, or an item with a bad key.
+    """
+    if len(items) > 1:
+        raise IdentifierError("a sequence key may hold one item only", (tag,))
+    tests: list[tuple[int, Callable[[str | list[ItemValues]], bool]]] = []
+    for nested, (vr, value) in items[0].items() if items else ():
+        test = _nested_test(nested, vr, value)
+        if test is not None:
+            tests.append((nested, test))
+    if not tests:
+        return None
+
+    def matches(candidates: Sequence[ItemValues]) -> bool:
+        return any(all(test(item.get(nested, ("", ""))[1]) for nested, test in tests) for item in candidates)
+
+    return matches
+
+
+def _nested_test(
+    tag: int, vr: str, value: str | list[ItemValues]
+) -> Callable[[str | list[ItemValues]], bool] | None:
+    if isinstance(value, str):
+        matcher = compile_key(tag, vr, value)
+        if matcher is None:
+            return None
+        matches = matcher.matches
+        return lambda candidate: isinstance(candidate, str) and matches(candidate)
+    inner = compile_sequence(tag, value)
+    if inner is None:
+        return None
+    return lambda candidate: isinstance(candidate, list) and inner(candidate)

@@ -1,0 +1,264 @@
+"""Identifiers compiled: the checks and keys of a C-FIND, the choice of objects of a C-GET or C-MOVE.
+
+A compiled key is a test on an attribute and, where SQL can decide without missing a match (UIDs, Patient ID,
+days, modality), a condition that narrows the rows first. What a peer sent reaches SQL only as a parameter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from ..dimse.levels import QueryError
+from .attributes import ATTRIBUTES, GENERAL_KEYWORDS, Attribute, Level, Root, attribute, levels, unique_key
+from .index import Index, StoredInstance
+from .matching import NOT_OF_MODEL, IdentifierError, ItemValues, Matcher, compile_key, compile_sequence
+from .text import Items, Value, encodings_of, key_value
+
+__all__ = ["Query", "compile_query", "level_of", "select"]
+
+_LEVEL: Final = 0x00080052
+_CHARSET: Final = 0x00080005
+_AVAILABILITY: Final = 0x00080056
+_PATIENT_ID: Final = 0x00100020
+_GENERAL: Final = frozenset(int(Tag(keyword)) for keyword in GENERAL_KEYWORDS)
+_MAX_KEYS: Final = 512
+
+_COLUMNS: Final = {
+    "PatientID": "studies.patient_id",
+    "StudyInstanceUID": "studies.study_uid",
+    "StudyDate": "studies.study_date",
+    "AccessionNumber": "studies.accession",
+    "SeriesInstanceUID": "series.series_uid",
+    "Modality": "series.modality",
+    "SOPInstanceUID": "instances.sop_uid",
+    "SOPClassUID": "instances.sop_class",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A key that decides: on text, or on items when it is a sequence."""
+
+    attribute: Attribute
+    passes: Callable[[Value], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A compiled identifier.
+
+    Attributes:
+        tests: the keys that decide.
+        wanted: the keys answers carry.
+        unsupported: tags asked for that answers leave out and that match everything.
+        availability: Instance Availability (0008,0056) is asked for.
+        condition: SQL every match meets, with `parameters` bound to it.
+    """
+
+    level: Level
+    tests: tuple[Test, ...]
+    wanted: tuple[Attribute, ...]
+    unsupported: tuple[int, ...]
+    availability: bool
+    condition: str
+    parameters: tuple[str, ...]
+
+
+def level_of(identifier: Dataset, root: Root, level: Level | str | None) -> Level:
+    """The level asked for, from `level` or else from (0008,0052).
+
+    Raises:
+        IdentifierError: there is none, it is no level, or not one of the root.
+    """
+    try:
+        word = level
+        if word is None:
+            word = cast(str, key_value(identifier, Tag(_LEVEL), encodings_of(""))[1])
+            if not word:
+                raise IdentifierError("no Query/Retrieve Level", (_LEVEL,), NOT_OF_MODEL)
+        parsed = Level.parse(word)
+    except QueryError:
+        raise IdentifierError("no such Query/Retrieve Level", (_LEVEL,), NOT_OF_MODEL) from None
+    if parsed not in levels(root):
+        raise IdentifierError(f"no {parsed.value} level in this model", (_LEVEL,), NOT_OF_MODEL)
+    return parsed
+
+
+def compile_query(
+    identifier: Dataset, root: Root, level: Level | str | None = None, *, relational: bool = True
+) -> Query:
+    """Check an identifier and compile its keys.
+
+    Keys that are unknown, private or belong below the level are not supported: they match everything and are
+    left out of the answers (PS3.4 C.2.2.1.3).
+
+    Args:
+        relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
+
+    Raises:
+        IdentifierError: the level or a key cannot be used.
+    """
+    asked = level_of(identifier, root, level)
+    tags = [tag for tag in sorted(identifier.keys()) if tag.element != 0]
+    if len(tags) > _MAX_KEYS:
+        raise IdentifierError(f"more than {_MAX_KEYS} keys", (), NOT_OF_MODEL)
+    encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))
+    tests: list[Test] = []
+    wanted: list[Attribute] = []
+    unsupported: list[int] = []
+    where = _Where()
+    for tag in tags:
+        kept = attribute(int(tag), root, asked)
+        if kept is None:
+            unsupported += [] if int(tag) in _GENERAL else [int(tag)]
+            continue
+        wanted.append(kept)
+        test = _compile(identifier, kept, encodings, where)
+        if test is not None:
+            tests.append(test)
+    if not relational:
+        _require_upper_keys(identifier, root, asked, encodings)
+    return Query(
+        asked,
+        tuple(tests),
+        tuple(wanted),
+        tuple(unsupported),
+        Tag(_AVAILABILITY) in identifier,
+        " AND ".join(where.conditions) or "1",
+        tuple(where.parameters),
+    )
+
+
+def _tag(keyword: str) -> int:
+    return int(Tag(keyword))
+
+
+def _plain_value(identifier: Dataset, tag: int, encodings: Sequence[str]) -> str:
+    if Tag(tag) not in identifier:
+        return ""
+    value = key_value(identifier, Tag(tag), encodings)[1]
+    return value if isinstance(value, str) else ""
+
+
+def _require_upper_keys(identifier: Dataset, root: Root, asked: Level, encodings: Sequence[str]) -> None:
+    for above in levels(root):
+        if above < asked:
+            tag = _tag(unique_key(above))
+            value = _plain_value(identifier, tag, encodings)
+            if not value or any(sign in value for sign in "*?\\"):
+                raise IdentifierError(f"no single {unique_key(above)}", (tag,), NOT_OF_MODEL)
+
+
+class _Where:
+    """Conditions every answer meets, gathered while the keys are compiled."""
+
+    def __init__(self) -> None:
+        self.conditions: list[str] = []
+        self.parameters: list[str] = []
+
+    def narrow(self, keyword: str, matcher: Matcher) -> None:
+        """Put into SQL what it can decide of a key without missing a match."""
+        column = _COLUMNS.get(keyword)
+        if keyword == "ModalitiesInStudy" and matcher.exact is not None:
+            self._one_of(
+                matcher.exact,
+                "EXISTS (SELECT 1 FROM series AS any_series"
+                " WHERE any_series.study_id = studies.id AND any_series.modality {})",
+            )
+        if column is None:
+            return
+        if matcher.exact is not None:
+            self._one_of(matcher.exact, column + " {}")
+        elif matcher.prefix is not None:
+            self._add(f"{column} >= ?", matcher.prefix)
+            # no text that begins with the prefix sorts behind it followed by the last code point
+            self._add(f"{column} <= ? || char(1114111)", matcher.prefix)
+        if matcher.low:
+            self._add(f"{column} >= ?", matcher.low)
+        if matcher.high:
+            self._add(f"{column} <= ? AND {column} <> ''", matcher.high)
+
+    def _one_of(self, values: frozenset[str], form: str) -> None:
+        if len(values) == 1:
+            self._add(form.format("= ?"), next(iter(values)))
+        else:
+            # one parameter however long the list: SQLite bounds their number
+            self._add(form.format("IN (SELECT value FROM json_each(?))"), json.dumps(sorted(values)))
+
+    def _add(self, condition: str, parameter: str) -> None:
+        self.conditions.append(condition)
+        self.parameters.append(parameter)
+
+
+def _compile(identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where) -> Test | None:
+    try:
+        _, value = key_value(identifier, Tag(kept.tag), encodings)
+    except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
+        raise IdentifierError("a key that cannot be read", (kept.tag,)) from error
+    if kept.vr == "SQ":
+        matches_items = compile_sequence(kept.tag, _item_values(value) if isinstance(value, list) else [])
+        if matches_items is None:
+            return None
+        check = matches_items
+        return Test(kept, lambda found: isinstance(found, list) and check(_item_values(found)))
+    if not isinstance(value, str):
+        raise IdentifierError("a sequence where a value belongs", (kept.tag,))
+    matcher = compile_key(kept.tag, kept.vr, value)
+    if matcher is None:
+        return None
+    where.narrow(kept.keyword, matcher)
+    matches = matcher.matches
+    return Test(kept, lambda found: isinstance(found, str) and matches(found))
+
+
+def _item_values(items: Items) -> list[ItemValues]:
+    return [
+        {
+            int(name, 16): (vr, _item_values(value) if isinstance(value, list) else value)
+            for name, (vr, value) in item.items()
+        }
+        for item in items
+    ]
+
+
+def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> list[StoredInstance]:
+    """The objects a C-GET or C-MOVE identifier stands for (PS3.4 C.4.2.2.1, C.4.3.2.1).
+
+    The level's unique key must have a value or, being a UID, a list of them; unique keys of levels above
+    narrow the choice when present. Wild cards mean nothing here, other keys are not looked at.
+
+    Raises:
+        IdentifierError: no level, or no usable unique key.
+    """
+    asked = level_of(identifier, root, level)
+    encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))
+    where = _Where()
+    for one in Level:
+        if one > asked:
+            break
+        kept = ATTRIBUTES[_tag(unique_key(one))]
+        value = _plain_value(identifier, kept.tag, encodings)
+        if not value.strip(" "):
+            if one is asked:
+                raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
+            continue
+        where.narrow(kept.keyword, _literal(kept, value))
+    return index.select(" AND ".join(where.conditions), tuple(where.parameters))
+
+
+def _literal(kept: Attribute, value: str) -> Matcher:
+    if kept.tag == _PATIENT_ID:
+        # `*` is no wild card in a retrieve: it must not become every patient
+        return Matcher(kept.tag, value.strip(" ").__eq__, exact=frozenset({value.strip(" ")}))
+    if value.strip(" ") in ("*", '""'):
+        raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
+    matcher = compile_key(kept.tag, kept.vr, value)
+    if matcher is None or not matcher.exact:
+        raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
+    return matcher

@@ -1,0 +1,148 @@
+"""What the archive reads out of an object before it keeps it: identity, and attributes of the four levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from ..dataset.errors import NestingTooDeep
+from ..dataset.part10 import Look, Part10Writer
+from ..dataset.scan import ScanResult, scan_dataset
+from ..dimse import status
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_uid
+from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT, Level
+from .text import Value, decode_items, decode_text, decode_value, encodings_of
+
+__all__ = ["MAX_DEPTH", "Record", "Refused", "read_record", "read_written", "stored_look"]
+
+MAX_DEPTH: Final = 64
+"""Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
+
+_SOP_CLASS: Final = 0x00080016
+_SOP_INSTANCE: Final = 0x00080018
+_STUDY: Final = 0x0020000D
+_SERIES: Final = 0x0020000E
+_PATIENT_ID: Final = 0x00100020
+_MISMATCH: Final = status.IDENTIFIER_MISMATCH  # of a C-STORE: data set does not match SOP class
+_CANNOT_UNDERSTAND: Final = status.UNABLE_TO_PROCESS
+
+
+class Refused(Exception):
+    """An object that is not kept.
+
+    Attributes:
+        status: DIMSE status of the C-STORE response.
+        comment: Error Comment (0000,0902): at most 64 characters, nothing about the patient.
+    """
+
+    def __init__(self, status: int, comment: str) -> None:
+        super().__init__(comment)
+        self.status = status
+        self.comment = comment[:64]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Identity of a whole, checked object, and the raw values its attributes are decoded from when needed."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    study_uid: str
+    series_uid: str
+    patient_id: str
+    charset: str
+    values: Mapping[int, bytes]
+
+    def attributes(self, level: Level) -> dict[str, Value]:
+        """The indexed attributes of that level by keyword, those without a value left out."""
+        encodings = encodings_of(self.charset)
+        big = self.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN
+        implicit = self.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+        found: dict[str, Value] = {}
+        for kept in STORED_TEXT[level]:
+            raw = self.values.get(kept.tag)
+            if not raw:
+                continue
+            value: Value
+            if kept.vr == "SQ":
+                value = decode_items(raw, encodings, implicit, big)
+            else:
+                value = decode_value(raw, kept.vr, encodings, big)
+            if value:
+                found[kept.keyword] = value
+        return found
+
+
+def read_record(
+    data: bytes | memoryview,
+    transfer_syntax_uid: str,
+    *,
+    sop_class_uid: str | None = None,
+    sop_instance_uid: str | None = None,
+) -> Record:
+    """Scan an encoded data set and check that it is whole and is what the command said.
+
+    Tolerates missing attributes of type 2, unknown and private elements, elements out of order and trailing
+    zeros; needs SOP class, SOP instance, study and series UIDs, for without them it could not be found again.
+
+    Raises:
+        Refused: C000H-range when the data set is broken, A900H when it is not the object announced.
+    """
+    return _record(
+        lambda: scan_dataset(data, transfer_syntax_uid, STORED_TAGS, max_depth=MAX_DEPTH, check_nested=True),
+        transfer_syntax_uid,
+        sop_class_uid,
+        sop_instance_uid,
+    )
+
+
+def stored_look(max_depth: int = MAX_DEPTH) -> Look:
+    """What a writer must look for whose object is to be kept."""
+    return Look(frozenset(STORED_TAGS), max_depth, check_nested=True)
+
+
+def read_written(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Record:
+    """`read_record` of what a writer made with `stored_look` has written."""
+    return _record(
+        writer.scan,
+        writer.transfer_syntax_uid,
+        sop_class_uid,
+        sop_instance_uid,
+    )
+
+
+def _record(
+    scanning: Callable[[], ScanResult],
+    transfer_syntax_uid: str,
+    sop_class_uid: str | None,
+    sop_instance_uid: str | None,
+) -> Record:
+    try:
+        scan = scanning()
+    except NestingTooDeep:
+        raise Refused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
+    if not scan.complete:
+        raise Refused(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
+    values = scan.values
+    sop_class, sop_instance = _uid(values, _SOP_CLASS), _uid(values, _SOP_INSTANCE)
+    for name, found, wanted in (
+        ("SOP Class UID", sop_class, sop_class_uid),
+        ("SOP Instance UID", sop_instance, sop_instance_uid),
+    ):
+        if not found:
+            raise Refused(_MISMATCH, f"data set has no valid {name}")
+        if wanted is not None and found != wanted:
+            raise Refused(_MISMATCH, f"{name} differs between command and data set")
+    study, series = _uid(values, _STUDY), _uid(values, _SERIES)
+    if not study or not series:
+        raise Refused(_MISMATCH, f"data set has no valid {'Series' if study else 'Study'} Instance UID")
+    charset = decode_text(values.get(SPECIFIC_CHARACTER_SET, b""), ["ascii"], "CS")
+    patient = decode_text(values.get(_PATIENT_ID, b""), encodings_of(charset)).strip(" ")
+    return Record(sop_class, sop_instance, transfer_syntax_uid, study, series, patient, charset, values)
+
+
+def _uid(values: Mapping[int, bytes], tag: int) -> str:
+    text = decode_text(values.get(tag, b""), ["ascii"], "UI").strip(" ")
+    return text if is_uid(text) else ""

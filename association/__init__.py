@@ -1,0 +1,1 @@
+"""One association from either side: sockets, clocks, tasks and TLS."""

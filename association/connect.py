@@ -1,0 +1,192 @@
+"""Opening a connection and an association on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..dimse.contexts import Proposal, build_contexts
+from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..dimse.limits import SessionLimits
+from ..dimse.session import Session
+from ..pdu.errors import LocalProtocolError
+from ..pdu.types import (
+    AAssociateRQ,
+    AsyncOperationsWindow,
+    SOPClassCommonExtendedNegotiation,
+    SOPClassExtendedNegotiation,
+    UserIdentityRQ,
+    UserInformation,
+)
+from .association import Association
+from .errors import ConnectionRefused, ConnectTimeout, HostUnknown, TLSFailed
+from .performing import Provider
+from .timeouts import Timeouts
+from .tls import describe_tls_error
+from .watchdog import Watch
+
+DEFAULT_CALLING_AE = "AIODICOM"
+DEFAULT_CALLED_AE = "ANY-SCP"
+
+# OpenSSL's closing handshake is given this long; a peer that never answers it must not hold us.
+TLS_SHUTDOWN_TIMEOUT = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """Whom to connect to and as whom; `tls` is an SSL context or None for a plain connection.
+
+    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None, the default, offers
+    none: some archives drop a connection that does.
+    """
+
+    host: str
+    port: int
+    calling_ae: str = DEFAULT_CALLING_AE
+    called_ae: str = DEFAULT_CALLED_AE
+    tls: ssl.SSLContext | None = None
+    server_hostname: str | None = None
+    timeouts: Timeouts = Timeouts()
+    limits: SessionLimits = SessionLimits()
+    user_identity: UserIdentityRQ | None = None
+    async_operations: AsyncOperationsWindow | None = None
+    extended: tuple[SOPClassExtendedNegotiation, ...] = ()
+    common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = ()
+    lenient_roles: bool = True
+    identifier_length: int = 4 * 1024 * 1024
+
+    def request(self, proposals: Iterable[Proposal]) -> AAssociateRQ:
+        """The A-ASSOCIATE-RQ that proposes these contexts.
+
+        Raises LocalProtocolError over 128 contexts.
+        """
+        contexts, roles = build_contexts(proposals)
+        return AAssociateRQ(
+            called_ae=self.called_ae,
+            calling_ae=self.calling_ae,
+            presentation_contexts=contexts,
+            user_information=UserInformation(
+                maximum_length=self.limits.pdu.maximum_length,
+                implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+                implementation_version_name=IMPLEMENTATION_VERSION_NAME,
+                async_operations=self.async_operations,
+                roles=roles,
+                extended=self.extended,
+                common_extended=self.common_extended,
+                user_identity=self.user_identity,
+            ),
+        )
+
+
+async def associate(
+    peer: Peer, proposals: Iterable[Proposal], *, provider: Provider | None = None
+) -> Association:
+    """Connect and open an association; the caller releases or aborts it.
+
+    Raises LocalProtocolError for what cannot be asked for, HostUnknown, ConnectionRefused, TLSFailed,
+    ConnectTimeout, and what `Association.opened` raises.
+    """
+    if not 0 < peer.port < 65536:  # the system would take the rest of a division
+        raise LocalProtocolError(f"{peer.port} is no port: 1 to 65535")
+    request = peer.request(proposals)
+    session = Session(requestor=True, limits=peer.limits, lenient_roles=peer.lenient_roles)
+    session.associate(request)
+    association = Association(
+        session,
+        timeouts=peer.timeouts,
+        watch=Watch(inactivity=peer.timeouts.inactivity),
+        provider=provider,
+        identifier_length=peer.identifier_length,
+    )
+    try:
+        await _connect(peer, association)
+        await association.opened()
+    except BaseException:
+        association.abort_now()
+        association.connection.close()  # nobody who gives up wants to wait for the peer to close
+        await association.wait_gone()
+        raise
+    return association
+
+
+async def _connect(peer: Peer, association: Association) -> None:
+    """Resolve, connect and shake hands within `Timeouts.connect`."""
+    where = f"{peer.host}:{peer.port}"
+    loop = asyncio.get_running_loop()
+    sock: socket.socket | None = None
+    try:
+        async with asyncio.timeout(peer.timeouts.connect):
+            sock = await _dial(peer.host, peer.port)
+            hostname = (peer.server_hostname or peer.host) if peer.tls is not None else None
+            opening = loop.create_connection(
+                lambda: association.connection,
+                sock=sock,
+                ssl=peer.tls,
+                server_hostname=hostname,
+                ssl_handshake_timeout=peer.timeouts.connect if peer.tls is not None else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT if peer.tls is not None else None,
+            )
+            await (opening if peer.tls is not None else _to_its_end(opening))
+    except TimeoutError:
+        what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
+        raise ConnectTimeout(f"{what} with {where} within {peer.timeouts.connect} s") from None
+    except ssl.SSLError as error:
+        raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
+    except ConnectionError as error:
+        if peer.tls is not None and sock is not None:
+            raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
+    except OSError as error:
+        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
+
+
+def os_words(error: OSError | UnicodeError) -> str:
+    """The system's words without its number; asyncio puts "Connect call failed" in their place."""
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or str(error)).lower()
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+async def _to_its_end(opening: Coroutine[Any, Any, Any]) -> None:
+    """One turn of the loop, not cancelled: uvloop would close the socket and tell its protocol nothing."""
+    task = asyncio.ensure_future(opening)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
+
+
+async def _dial(host: str, port: int) -> socket.socket:
+    """A connected socket to the first address of the host that answers."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise HostUnknown(f"the host name {host!r} does not resolve: {os_words(error)}") from error
+    last: OSError = ConnectionRefusedError("the host has no address")
+    for family, kind, protocol, _, address in found:
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # an address family this machine lacks
+            last = error
+            continue
+        sock.setblocking(False)
+        try:
+            await loop.sock_connect(sock, address)
+        except OSError as error:
+            sock.close()
+            last = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise last

@@ -1,0 +1,131 @@
+"""What a user of an association can meet, as one tree.
+
+AiodicomError
+├── ConnectFailed                 no transport connection
+│   ├── HostUnknown               the name does not resolve
+│   ├── ConnectionRefused         nobody listens there
+│   └── TLSFailed                 the handshake failed; the text names the cause
+├── AssociationRejected           A-ASSOCIATE-RJ: result, source, reason
+├── AssociationAborted            A-ABORT by the peer, or by us for what the peer did
+│   └── NotDicomPeer                  the peer speaks something else (TLS, HTTP, ...)
+├── ConnectionClosed              the peer vanished (pdu.events)
+├── TimeoutExpired                also a TimeoutError
+│   ├── ConnectTimeout, AssociationTimeout, InactivityTimeout, TotalTimeout
+├── ContextNotAccepted            no presentation context for what was asked
+├── OperationFailed               a final status that is no success
+├── QueryError                    a query refused before anything was sent (dimse.qr)
+├── LocalProtocolError, RemoteProtocolError (pdu.errors)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..dimse.status import StatusInfo, describe_status
+from ..pdu.errors import AiodicomError, describe_abort, describe_rejection
+
+
+class ConnectFailed(AiodicomError):
+    """No transport connection came about."""
+
+
+class HostUnknown(ConnectFailed):
+    """The host's name does not resolve."""
+
+
+class ConnectionRefused(ConnectFailed):
+    """Nobody listens at the address, or it cannot be reached."""
+
+
+class TLSFailed(ConnectFailed):
+    """The TLS handshake failed."""
+
+
+class AssociationRejected(AiodicomError):
+    """The peer rejected the association (PS3.8 9.3.4)."""
+
+    def __init__(self, result: int, source: int, reason: int, advice: str = "") -> None:
+        text = f"association {describe_rejection(result, source, reason)}"
+        super().__init__(f"{text}; {advice}" if advice else text)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+    @property
+    def transient(self) -> bool:
+        """Whether trying again later may help."""
+        return self.result == 2
+
+
+class AssociationAborted(AiodicomError):
+    """The association ended by A-ABORT. `by_peer` says who sent it."""
+
+    def __init__(self, message: str, *, by_peer: bool, source: int = 0, reason: int = 0) -> None:
+        super().__init__(message)
+        self.by_peer = by_peer
+        self.source = source
+        self.reason = reason
+
+    @classmethod
+    def received(cls, source: int, reason: int) -> AssociationAborted:
+        """The error of an A-ABORT that came in."""
+        return cls(
+            f"the peer aborted the association ({describe_abort(source, reason)})",
+            by_peer=True,
+            source=source,
+            reason=reason,
+        )
+
+
+class NotDicomPeer(AssociationAborted):
+    """The peer answers in another protocol: `spoken` names it."""
+
+    def __init__(self, message: str, spoken: str) -> None:
+        super().__init__(message, by_peer=False)
+        self.spoken = spoken
+
+
+class AssociationEnded(AiodicomError):
+    """The association was released, so nothing more can be sent on it."""
+
+
+class TimeoutExpired(AiodicomError, TimeoutError):
+    """A time limit ran out; the subclass says which."""
+
+
+class ConnectTimeout(TimeoutExpired):
+    """Connecting, TLS handshake included, took longer than `Timeouts.connect`."""
+
+
+class AssociationTimeout(TimeoutExpired):
+    """The answer to the A-ASSOCIATE-RQ or the A-RELEASE-RQ took longer than `Timeouts.association`."""
+
+
+class InactivityTimeout(TimeoutExpired):
+    """Nothing moved for `Timeouts.inactivity` while an operation ran."""
+
+
+class TotalTimeout(TimeoutExpired):
+    """An operation took longer than `Timeouts.total`."""
+
+
+class ContextNotAccepted(AiodicomError):
+    """No accepted presentation context carries what was asked."""
+
+    def __init__(self, what: str, refused: Iterable[str] = ()) -> None:
+        details = "; ".join(refused)
+        super().__init__(f"no presentation context for {what}" + (f": {details}" if details else ""))
+
+
+class OperationFailed(AiodicomError):
+    """The peer's final status is no success."""
+
+    def __init__(self, service: str, status: int, comment: str | None = None) -> None:
+        self.service = service
+        self.status: StatusInfo = describe_status(status, service)
+        self.comment = comment
+        super().__init__(f"{service} answered {self.status}" + (f" ({comment})" if comment else ""))
+
+
+class OperationCancelled(OperationFailed):
+    """The peer ended the operation with the status "cancelled"."""

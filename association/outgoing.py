@@ -1,0 +1,296 @@
+"""What is to be stored: found, judged, and read ahead of the network on a thread, in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import stat
+import sys
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
+
+from ..dataset.coding import encode_dataset
+from ..dataset.errors import ImagingError, NotDicom
+from ..dataset.part10 import FileHeader, read_header
+from ..dataset.scan import scan_dataset
+from ..dimse.contexts import MAX_CONTEXTS, Proposal
+from ..dimse.sop_classes import MEDIA_STORAGE_DIRECTORY
+from ..pdu.errors import LocalProtocolError
+from ..pdu.uids import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    is_uid,
+)
+from ..pdu.upper_layer import Buffer
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    Source = str | Path | Dataset
+
+_SOP_CLASS_UID = 0x00080016
+_SOP_INSTANCE_UID = 0x00080018
+
+WHOLE_READ = 4 * 1024 * 1024
+"""Bytes up to which a file is read whole; a larger one goes out in parts of this size."""
+BATCH_BYTES = 4 * 1024 * 1024
+"""Bytes read ahead in one go on the thread, while the objects before are on the wire."""
+BATCH_OBJECTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object to store: a file, or a data set held in memory. `error`: why it cannot be sent."""
+
+    path: Path | None
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    offset: int = 0
+    size: int = 0  # bytes of the encoded data set
+    dataset: Dataset | None = None
+    error: str | None = None
+    checked: bool = False  # known to be whole, so it is not looked through again
+
+
+@dataclass(slots=True)
+class Found:
+    """What a search for objects came to."""
+
+    items: list[Item] = field(default_factory=list)
+    skipped: list[tuple[Path, str]] = field(default_factory=list)
+
+
+def find_items(sources: Iterable[Source]) -> Found:
+    """Every object in files, folders (searched whole, links not followed) and data sets. Blocks."""
+    found = Found()
+    for source in sources:
+        if is_dataset(source):
+            found.items.append(_dataset_item(source))
+            continue
+        for path in _files(Path(source), found):
+            _file_item(path, found)
+    return found
+
+
+def is_dataset(source: object) -> TypeGuard[Dataset]:
+    """Whether it is a pydicom data set; where pydicom is not loaded there is none."""
+    module = sys.modules.get("pydicom.dataset")
+    return module is not None and isinstance(source, module.Dataset)
+
+
+def _files(path: Path, found: Found) -> Iterator[Path]:
+    if not os.path.isdir(path):
+        yield path
+        return
+
+    def unreadable(error: OSError) -> None:
+        found.items.append(Item(Path(error.filename), "", "", "", error=_words(error)))
+
+    for folder, folders, names in os.walk(path, onerror=unreadable):
+        folders.sort()
+        for linked in [Path(folder, name) for name in folders]:
+            if linked.is_symlink():
+                found.skipped.append((linked, "a link to a folder"))
+        for name in sorted(names):
+            yield Path(folder, name)
+
+
+def _words(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _file_item(path: Path, found: Found) -> None:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may do more than that
+            found.skipped.append((path, "no file"))
+            return
+        header = read_header(path)
+    except NotDicom:
+        found.skipped.append((path, "not DICOM"))
+        return
+    except (ImagingError, OSError, ValueError) as error:  # ValueError: a path with a NUL
+        found.items.append(Item(path, "", "", "", error=_words(error)))
+        return
+    if header.sop_class_uid == MEDIA_STORAGE_DIRECTORY:
+        found.skipped.append((path, "a DICOMDIR"))
+        return
+    found.items.append(_header_item(path, header))
+
+
+def _header_item(path: Path, header: FileHeader) -> Item:
+    return Item(
+        path,
+        header.sop_class_uid,
+        header.sop_instance_uid,
+        header.transfer_syntax_uid,
+        header.data_offset,
+        header.file_size - header.data_offset,
+        error=_fault(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid),
+    )
+
+
+def _fault(sop_class: str, instance: str, syntax: str) -> str | None:
+    """Why an object of these UIDs cannot be sent: a request with one that is none could fail all the rest."""
+    if not sop_class or not instance:
+        return "no SOP Class UID or SOP Instance UID"
+    names = ("SOP Class UID", "SOP Instance UID", "Transfer Syntax UID")
+    for name, uid in zip(names, (sop_class, instance, syntax), strict=True):
+        if not is_uid(uid):
+            return f"{uid[:80]!r} is no UID, so no {name}"
+    return None
+
+
+def _dataset_item(dataset: Dataset) -> Item:
+    meta = getattr(dataset, "file_meta", None)
+    syntax = str(getattr(meta, "TransferSyntaxUID", "") or "")
+    if not syntax:
+        implicit = dataset.original_encoding[0]
+        syntax = IMPLICIT_VR_LITTLE_ENDIAN if implicit else EXPLICIT_VR_LITTLE_ENDIAN
+    sop_class = str(dataset.get("SOPClassUID", ""))
+    instance = str(dataset.get("SOPInstanceUID", ""))
+    error = _fault(sop_class, instance, syntax)
+    return Item(None, sop_class, instance, syntax, dataset=dataset, error=error)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An item ready to send: `data` whole, or a large file to be read in parts, or `error`."""
+
+    item: Item
+    data: bytes | None = None
+    error: str | None = None
+
+
+def _load(item: Item) -> Loaded:
+    """Read an object, or look a large one through, and see that its data set is whole. Blocks."""
+    if item.error is not None:
+        return Loaded(item, error=item.error)
+    if is_dataset(item.dataset):
+        try:
+            return Loaded(item, data=encode_dataset(item.dataset, item.transfer_syntax_uid))
+        except LocalProtocolError as error:
+            return Loaded(item, error=str(error))
+    assert item.path is not None
+    try:
+        with open(item.path, "rb", buffering=0) as file:
+            if item.size > WHOLE_READ:
+                return _check_mapped(file.fileno(), item)
+            data = os.pread(file.fileno(), item.size, item.offset)
+        return _check(data, item, data)
+    except (OSError, ImagingError) as error:
+        return Loaded(item, error=_words(error))
+
+
+def _check_mapped(descriptor: int, item: Item) -> Loaded:
+    if item.checked:
+        return Loaded(item)
+    if not os.fstat(descriptor).st_size:  # nothing to map
+        return _check(b"", item, None)
+    with (
+        mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapping,
+        memoryview(mapping) as whole,
+        whole[item.offset :] as view,
+    ):
+        return _check(view, item, None)
+
+
+def _check(view: bytes | memoryview, item: Item, data: bytes | None) -> Loaded:
+    """Whether the data set is whole, and what SOP instance it says it is.
+
+    A file's group 2 is what names the object until here; where the data set says another SOP Instance UID
+    that one counts, for a C-STORE names the object in the data set (PS3.4 B.2.1). Deflated data sets are
+    sent as they are: inflating all of one to look at it would cost more than sending it.
+    """
+    if len(view) != item.size:
+        return Loaded(item, error=f"the file changed: {len(view)} bytes of data set where {item.size} were")
+    if item.checked or item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return Loaded(item, data=data)
+    found = scan_dataset(view, item.transfer_syntax_uid, (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
+    if not found.complete:
+        return Loaded(item, error=f"the file is truncated or broken: {found.problem}")
+    sop_class = found.values.get(_SOP_CLASS_UID, b"").decode("latin-1").strip(" \0")
+    if sop_class and sop_class != item.sop_class_uid:
+        return Loaded(item, error=f"its header says SOP class {item.sop_class_uid}, its data set {sop_class}")
+    instance = found.values.get(_SOP_INSTANCE_UID, b"").decode("latin-1").strip(" \0")
+    if instance and instance != item.sop_instance_uid:
+        fault = _fault(item.sop_class_uid, instance, item.transfer_syntax_uid)
+        if fault is not None:
+            return Loaded(item, error=fault)
+        item = replace(item, sop_instance_uid=instance)
+    return Loaded(item, data=data)
+
+
+async def load_ahead(items: Sequence[Item]) -> AsyncGenerator[Loaded, None]:
+    """The items in order, the next batch being read on a thread while this one is used."""
+    loop = asyncio.get_running_loop()
+
+    def batch(start: int) -> list[Loaded]:
+        loaded: list[Loaded] = []
+        held = 0
+        for item in items[start : start + BATCH_OBJECTS]:
+            loaded.append(_load(item))
+            held += min(item.size, WHOLE_READ)
+            if held >= BATCH_BYTES:
+                break
+        return loaded
+
+    position = 0
+    coming = loop.run_in_executor(None, batch, 0)
+    try:
+        while position < len(items):
+            ready = await coming
+            position += len(ready)
+            coming = loop.run_in_executor(None, batch, position)
+            for loaded in ready:
+                yield loaded
+    finally:
+        coming.cancel()
+
+
+async def read_parts(item: Item, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
+    """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
+    assert item.path is not None
+    loop = asyncio.get_running_loop()
+    descriptor = os.open(item.path, os.O_RDONLY)
+    coming: asyncio.Future[bytes] | None = None
+    try:
+        end = item.offset + item.size
+        position = item.offset
+        coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
+        while True:
+            data = await coming
+            position += len(data)
+            if not data:
+                raise OSError(f"{item.path} became shorter while it was sent")
+            if len(data) % 2 and position < end:  # a short read: give the odd byte back
+                data = data[:-1]
+                position -= 1
+            if position >= end:
+                coming = None
+                yield data, True
+                return
+            coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
+            yield data, False
+    finally:
+        if coming is None or coming.done():
+            os.close(descriptor)
+        else:  # the thread may be reading from it; to await that here could be cancelled
+            coming.add_done_callback(lambda read: _close_after(read, descriptor))
+
+
+def _close_after(read: asyncio.Future[bytes], descriptor: int) -> None:
+    os.close(descriptor)
+    if not read.cancelled():
+        read.exception()  # nobody wants what was read any more, nor why it was not
+
+
+def group_proposals(items: Iterable[Item]) -> list[list[Proposal]]:
+    """One context for each SOP class and transfer syntax met, in groups an association can hold."""
+    pairs = dict.fromkeys((i.sop_class_uid, i.transfer_syntax_uid) for i in items if i.error is None)
+    proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in pairs]
+    return [proposals[i : i + MAX_CONTEXTS] for i in range(0, len(proposals), MAX_CONTEXTS)]

@@ -1,0 +1,162 @@
+"""Identifiers and other small data sets between pydicom and bytes, in the negotiated transfer syntax."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from ..pdu.errors import AiodicomError, LocalProtocolError
+from ..pdu.uids import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_BIG_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    UNCOMPRESSED,
+)
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# pydicom is imported where it is used: it takes longer to load than a small transfer takes, and moving
+# files needs none of it.
+
+# An identifier is inflated at most to this; a deflate stream can grow a thousandfold.
+MAXIMUM_INFLATED_IDENTIFIER = 16 * 1024 * 1024
+
+
+_SILENCE = ("ignore", None, Warning, None, 0)
+
+
+class DatasetDecodeError(AiodicomError):
+    """Bytes that are no data set in the transfer syntax they came in."""
+
+
+def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
+    """(implicit VR, little endian) of a transfer syntax (PS3.5 Annex A)."""
+    return transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN, transfer_syntax != EXPLICIT_VR_BIG_ENDIAN
+
+
+def encode_dataset(dataset: Dataset, transfer_syntax: str) -> bytes:
+    """A data set as bytes.
+
+    Raises LocalProtocolError when a value does not fit its element.
+    """
+    implicit, little = _encoding(transfer_syntax)
+    flat = _encode_flat(dataset, implicit) if little and transfer_syntax in UNCOMPRESSED else None
+    if flat is not None:
+        return flat
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    buffer = DicomBytesIO()
+    buffer.is_implicit_VR = implicit
+    buffer.is_little_endian = little
+    try:
+        write_dataset(buffer, dataset)
+    except Exception as error:
+        # pydicom's text goes on with the element's value and a traceback
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise LocalProtocolError(f"the data set cannot be encoded: {why}") from error
+    data = buffer.getvalue()
+    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        data = deflater.compress(data) + deflater.flush()
+        data += b"\0" * (len(data) % 2)
+    return data
+
+
+_TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"])
+
+
+def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
+    """A data set of nothing but plain ASCII text elements, as identifiers are; None for any other.
+
+    Measured on an answer of seven elements: 15 us, where pydicom's writer takes 800.
+    """
+    from pydicom.dataelem import DataElement
+    from pydicom.multival import MultiValue
+
+    elements: list[tuple[int, str, str]] = []
+    for tag in sorted(dataset.keys()):
+        element = dataset.get_item(tag)
+        if not isinstance(element, DataElement) or element.VR not in _TEXT_VRS:
+            return None
+        value = element.value
+        if value is None:
+            text = ""
+        elif isinstance(value, str):
+            text = value
+        else:
+            text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+        elements.append((int(tag), element.VR, text))
+    return encode_text_elements(elements, implicit=implicit)
+
+
+def encode_text_elements(elements: Iterable[tuple[int, str, str]], *, implicit: bool) -> bytes | None:
+    """(tag, VR, text) in ascending order as a little endian data set; None when a text is not ASCII."""
+    parts: list[bytes] = []
+    for tag, vr, text in elements:
+        if not text.isascii() or len(text) > 0xFFFE:
+            return None
+        raw = text.encode("ascii")
+        if len(raw) % 2:
+            raw += b"\0" if vr == "UI" else b" "
+        if implicit:
+            parts.append(struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(raw)))
+        else:
+            parts.append(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode("ascii"), len(raw)))
+        parts.append(raw)
+    return b"".join(parts)
+
+
+def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Dataset:
+    """The data set in bytes, every element decoded now, so that a bad one is found here.
+
+    Raises DatasetDecodeError. Deflated data is inflated to `MAXIMUM_INFLATED_IDENTIFIER` at most.
+    pydicom's warnings about values are silenced: they hold the value, and Python keeps each for ever.
+    """
+    from pydicom.filereader import read_dataset
+
+    raw = bytes(data)
+    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        raw = _inflate(raw)
+    implicit, little = _encoding(transfer_syntax)
+    try:
+        with _quiet():
+            dataset = read_dataset(BytesIO(raw), implicit, little)
+            for element in dataset.iterall():
+                _ = element.value
+    except RecursionError:
+        raise DatasetDecodeError("sequences are nested too deeply") from None
+    except Exception as error:
+        raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {type(error).__name__}") from error
+    return dataset
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings meanwhile. `warnings.catch_warnings` is not for threads, where a server decodes too: of
+    two that overlap the one may leave its filter behind. A filter put in and taken out is."""
+    warnings.filters.insert(0, _SILENCE)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if _SILENCE in warnings.filters:  # someone may have put another list there
+            warnings.filters.remove(_SILENCE)  # type: ignore[attr-defined]
+
+
+def _inflate(raw: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        out = inflater.decompress(raw, MAXIMUM_INFLATED_IDENTIFIER)
+    except zlib.error as error:
+        raise DatasetDecodeError("not a deflated data set") from error
+    if not inflater.eof:
+        if inflater.unconsumed_tail or len(out) >= MAXIMUM_INFLATED_IDENTIFIER:
+            raise DatasetDecodeError(f"a data set that inflates over {MAXIMUM_INFLATED_IDENTIFIER} bytes")
+        raise DatasetDecodeError("a deflated data set without its end")
+    return out

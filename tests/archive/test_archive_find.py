@@ -1,0 +1,393 @@
+"""C-FIND and the choice of objects to retrieve, put to a small archive."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+
+import pytest
+from aiodicom.archive.archive import Archive, IdentifierError
+from aiodicom.dimse.levels import Level, Root
+from archive_objects import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MR,
+    encode,
+    find,
+    image,
+    query,
+    store,
+    through_the_wire,
+    values,
+)
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+
+LEVEL_TAG = 0x00080052
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Two patients, three studies, four series, seven images."""
+    with Archive(tmp_path_factory.mktemp("archive"), durability="rename") as opened:
+        first = {"StudyDescription": "Head", "AccessionNumber": "A1", "PatientSex": "F"}
+        for number in (1, 2, 3):
+            store(opened, image(number, study="1.1", SeriesDescription="axial", **first))
+        store(
+            opened,
+            image(1, study="1.1", series="1.1.2", SOPClassUID=MR, Modality="MR", SeriesNumber=7, **first),
+        )
+        married = {"PatientName": "Married^Jane", "StudyDate": "20240302", "AccessionNumber": "A2"}
+        store(opened, image(1, study="1.2", **married))
+        other = {"PatientID": "P2", "PatientName": "Roe^Richard", "StudyDate": "20240401", "Modality": "US"}
+        store(opened, image(1, study="1.3", **other))
+        store(opened, image(2, study="1.3", Rows=512, **other), IMPLICIT)
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("level", "key", "expected"),
+    [
+        ("PATIENT", "PatientID", ["P1", "P2"]),
+        ("STUDY", "StudyInstanceUID", ["1.1", "1.2", "1.3"]),
+        ("SERIES", "SeriesInstanceUID", ["1.1.1", "1.1.2", "1.2.1", "1.3.1"]),
+        (
+            "IMAGE",
+            "SOPInstanceUID",
+            ["1.1.1.1", "1.1.1.2", "1.1.1.3", "1.1.2.1", "1.2.1.1", "1.3.1.1", "1.3.1.2"],
+        ),
+    ],
+)
+def test_universal_matching_at_every_level(archive, level, key, expected):
+    found = find(archive, Root.PATIENT, level, **{key: ""})
+    assert values(found, key) == expected
+    assert {str(one.QueryRetrieveLevel) for one in found} == {level}
+    assert all(len(one) == 2 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"PatientID": "P1"}, ["1.1", "1.2"]),
+        ({"PatientID": "P?"}, ["1.1", "1.2", "1.3"]),
+        ({"PatientID": "p1"}, []),
+        ({"PatientName": "doe*"}, ["1.1"]),
+        ({"PatientName": "*jane"}, ["1.1", "1.2"]),
+        ({"StudyDate": "20240131"}, ["1.1"]),
+        ({"StudyDate": "20240301-"}, ["1.2", "1.3"]),
+        ({"StudyDate": "-20240302"}, ["1.1", "1.2"]),
+        ({"StudyDate": "20240201-20240331"}, ["1.2"]),
+        ({"StudyTime": "10"}, ["1.1", "1.2", "1.3"]),
+        ({"StudyTime": "1016-"}, []),
+        ({"AccessionNumber": "A*"}, ["1.1", "1.2"]),
+        ({"AccessionNumber": '""'}, ["1.3"]),
+        ({"StudyDescription": "Head"}, ["1.1"]),
+        ({"PatientSex": "F"}, ["1.1"]),
+        ({"ModalitiesInStudy": "MR"}, ["1.1"]),
+        ({"ModalitiesInStudy": ["MR", "US"]}, ["1.1", "1.3"]),
+        ({"ModalitiesInStudy": "?R"}, ["1.1"]),
+        ({"SOPClassesInStudy": MR}, ["1.1"]),
+        ({"NumberOfStudyRelatedInstances": 4}, ["1.1"]),
+        ({"PatientID": "P1", "StudyDate": "20240401"}, []),
+        ({"PatientID": "' OR 1=1 --"}, []),
+    ],
+)
+def test_study_keys(archive, keys, expected):
+    found = find(archive, Root.STUDY, "STUDY", **({"StudyInstanceUID": ""} | keys))
+    assert values(found, "StudyInstanceUID") == expected
+
+
+def test_list_of_uids(archive):
+    found = find(archive, Root.STUDY, "STUDY", StudyInstanceUID=["1.1", "1.3", "9.9"])
+    assert values(found, "StudyInstanceUID") == ["1.1", "1.3"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"StudyInstanceUID": "1.1"}, ["1.1.1", "1.1.2"]),
+        ({"Modality": "MR"}, ["1.1.2"]),
+        ({"Modality": ["MR", "US"]}, ["1.1.2", "1.3.1"]),
+        ({"SeriesNumber": "+7"}, ["1.1.2"]),
+        ({"PatientID": "P2"}, ["1.3.1"]),
+    ],
+)
+def test_series_keys(archive, keys, expected):
+    found = find(archive, Root.STUDY, "SERIES", **({"SeriesInstanceUID": ""} | keys))
+    assert values(found, "SeriesInstanceUID") == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"SeriesInstanceUID": "1.1.1", "InstanceNumber": "2"}, ["1.1.1.2"]),
+        ({"SOPClassUID": MR}, ["1.1.2.1"]),
+        ({"Rows": 512}, ["1.3.1.2"]),
+        ({"AvailableTransferSyntaxUID": IMPLICIT}, ["1.3.1.2"]),
+        ({"PatientName": "Roe*", "InstanceNumber": "1"}, ["1.3.1.1"]),
+    ],
+)
+def test_image_keys(archive, keys, expected):
+    found = find(archive, Root.STUDY, "IMAGE", **({"SOPInstanceUID": ""} | keys))
+    assert values(found, "SOPInstanceUID") == expected
+
+
+def test_computed_values(archive):
+    [study] = find(
+        archive,
+        Root.STUDY,
+        "STUDY",
+        StudyInstanceUID="1.1",
+        ModalitiesInStudy="",
+        SOPClassesInStudy="",
+        NumberOfStudyRelatedSeries=None,
+        NumberOfStudyRelatedInstances=None,
+        NumberOfPatientRelatedStudies=None,
+        NumberOfPatientRelatedSeries=None,
+        NumberOfPatientRelatedInstances=None,
+    )
+    assert list(study.ModalitiesInStudy) == ["CT", "MR"]
+    assert list(study.SOPClassesInStudy) == [CT, MR]
+    assert (study.NumberOfStudyRelatedSeries, study.NumberOfStudyRelatedInstances) == (2, 4)
+    assert (
+        study.NumberOfPatientRelatedStudies,
+        study.NumberOfPatientRelatedSeries,
+        study.NumberOfPatientRelatedInstances,
+    ) == (2, 3, 5)
+    [series] = find(
+        archive, Root.STUDY, "SERIES", SeriesInstanceUID="1.1.1", NumberOfSeriesRelatedInstances=None
+    )
+    assert series.NumberOfSeriesRelatedInstances == 3
+
+
+def test_an_answer_has_what_was_asked_for(archive):
+    [answer] = archive.find(
+        Root.STUDY,
+        Level.IMAGE,
+        query(None, SOPInstanceUID="1.3.1.2", Rows=None, ImageComments="", InstanceAvailability="", KVP=None),
+        retrieve_ae="ARCHIVE",
+    )
+    assert answer.Rows == 512
+    assert answer.ImageComments == ""
+    assert answer.InstanceAvailability == "ONLINE"
+    assert answer.RetrieveAETitle == "ARCHIVE"
+    assert {element.keyword for element in answer} == {
+        "InstanceAvailability", "QueryRetrieveLevel", "RetrieveAETitle", "SOPInstanceUID", "Rows",
+        "ImageComments",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "status"),
+    [
+        ({"StudyDate": ""}, 0xFF00),
+        ({"SpecificCharacterSet": "ISO_IR 192", "RetrieveAETitle": ""}, 0xFF00),
+        ({"Modality": "CT"}, 0xFF01),
+        ({"KVP": None}, 0xFF01),
+        ({"AnatomicRegionsInStudyCodeSequence": []}, 0xFF01),
+    ],
+)
+def test_unsupported_keys_are_said_and_match_everything(archive, keys, status):
+    matches = archive.find(Root.STUDY, "STUDY", query("STUDY", StudyInstanceUID="", **keys))
+    assert matches.pending_status == status
+    assert len(matches.unsupported) == (status == 0xFF01)
+    found = list(matches)
+    assert len(found) == 3
+    assert all("Modality" not in one and "KVP" not in one for one in found)
+
+
+def test_both_names_of_a_patient_are_found_and_the_patient_is_one(archive):
+    for name, expected in (("Doe^Jane", "1.1"), ("Married^Jane", "1.2")):
+        [study] = find(archive, Root.STUDY, "STUDY", StudyInstanceUID="", PatientName=name)
+        assert study.StudyInstanceUID == expected
+        [patient] = find(archive, Root.PATIENT, "PATIENT", PatientID="", PatientName=name)
+        assert (patient.PatientID, patient.PatientName) == ("P1", name)
+    patients = find(archive, Root.PATIENT, "PATIENT", PatientID="P1", PatientName="")
+    assert [str(one.PatientName) for one in patients] == ["Doe^Jane"]
+
+
+# Bad identifiers
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "status", "tag"),
+    [
+        (Root.STUDY, None, 0xA900, LEVEL_TAG),
+        (Root.STUDY, "", 0xA900, LEVEL_TAG),
+        (Root.STUDY, "FRAME", 0xA900, LEVEL_TAG),
+        (Root.STUDY, "PATIENT", 0xA900, LEVEL_TAG),
+        (Root.PATIENT_STUDY_ONLY, "SERIES", 0xA900, LEVEL_TAG),
+    ],
+)
+def test_bad_levels(archive, root, level, status, tag):
+    for ask in (archive.find, archive.select):
+        with pytest.raises(IdentifierError) as caught:
+            ask(root, None, query(level, StudyInstanceUID="1.1", PatientID="P1"))
+        assert (caught.value.status, caught.value.offending_elements) == (status, (tag,))
+        assert len(caught.value.comment) <= 64
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("StudyDate", b"tomorrow"), ("StudyInstanceUID", b"1.2.*"), ("PatientName", b"x" * 2000)],
+)
+def test_bad_values_are_refused_before_the_first_answer(archive, keyword, value):
+    identifier = query("STUDY")
+    tag = Tag(keyword)
+    identifier[tag] = RawDataElement(tag, None, len(value), value, 0, True, True)
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, None, identifier)
+    assert caught.value.status & 0xF000 == 0xC000
+    assert caught.value.offending_elements == (int(tag),)
+
+
+def test_a_sequence_key_with_two_items_is_refused(archive):
+    identifier = query(
+        "STUDY", ProcedureCodeSequence=[query(None, CodeValue="1"), query(None, CodeValue="2")]
+    )
+    with pytest.raises(IdentifierError):
+        archive.find(Root.STUDY, None, identifier)
+
+
+def test_too_many_keys_are_refused(archive):
+    identifier = query("STUDY")
+    for element in range(0x1001, 0x1300):
+        identifier.add_new(0x00090000 + element, "LO", "x")
+    with pytest.raises(IdentifierError):
+        archive.find(Root.STUDY, None, identifier)
+
+
+def test_hierarchical_queries_need_the_keys_above(archive):
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, "SERIES", query("SERIES", SeriesInstanceUID=""), relational=False)
+    assert caught.value.offending_elements == (0x0020000D,)
+    with pytest.raises(IdentifierError):
+        several = query("SERIES", StudyInstanceUID=["1.1", "1.2"], SeriesInstanceUID="")
+        archive.find(Root.STUDY, "SERIES", several, relational=False)
+    proper = query("SERIES", StudyInstanceUID="1.1", SeriesInstanceUID="")
+    assert len(list(archive.find(Root.STUDY, "SERIES", proper, relational=False))) == 2
+
+
+# Retrieval
+
+
+@pytest.mark.parametrize(
+    ("root", "level", "keys", "expected"),
+    [
+        (Root.PATIENT, "PATIENT", {"PatientID": "P2"}, ["1.3.1.1", "1.3.1.2"]),
+        (Root.PATIENT, "PATIENT", {"PatientID": "*"}, []),
+        (Root.STUDY, "STUDY", {"StudyInstanceUID": "1.2"}, ["1.2.1.1"]),
+        (Root.STUDY, "STUDY", {"StudyInstanceUID": ["1.2", "1.3"]}, ["1.2.1.1", "1.3.1.1", "1.3.1.2"]),
+        (Root.STUDY, "STUDY", {"StudyInstanceUID": "7.7"}, []),
+        (Root.STUDY, "SERIES", {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.2"}, ["1.1.2.1"]),
+        (Root.STUDY, "SERIES", {"SeriesInstanceUID": "1.1.2"}, ["1.1.2.1"]),
+        (Root.STUDY, "SERIES", {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.1.2"}, []),
+        (Root.STUDY, "IMAGE", {"SOPInstanceUID": ["1.1.1.1", "1.3.1.2"]}, ["1.1.1.1", "1.3.1.2"]),
+        (Root.STUDY, "INSTANCE", {"SOPInstanceUID": "1.1.1.1", "PatientName": "ignored"}, ["1.1.1.1"]),
+    ],
+)
+def test_select(archive, root, level, keys, expected):
+    chosen = archive.select(root, None, through_the_wire(query(level, **keys)))
+    assert [one.sop_instance_uid for one in chosen] == expected
+    for one in chosen:
+        assert one.path.stat().st_size == one.size > one.data_offset
+        assert one.transfer_syntax_uid == (IMPLICIT if one.sop_instance_uid == "1.3.1.2" else EXPLICIT)
+
+
+@pytest.mark.parametrize(
+    ("level", "keys"),
+    [
+        ("STUDY", {}),
+        ("STUDY", {"StudyInstanceUID": ""}),
+        ("STUDY", {"PatientID": "P1"}),
+        ("PATIENT", {"PatientID": " "}),
+        ("STUDY", {"StudyInstanceUID": '""'}),
+        ("SERIES", {"StudyInstanceUID": "1.1"}),
+        ("IMAGE", {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}),
+    ],
+)
+def test_a_retrieve_needs_the_unique_key_of_its_level(archive, level, keys):
+    with pytest.raises(IdentifierError) as caught:
+        archive.select(Root.PATIENT, level, query(level, **keys))
+    assert caught.value.status == 0xA900
+    assert len(caught.value.offending_elements) == 1
+
+
+# Streams
+
+
+@pytest.fixture
+def empty(tmp_path):
+    with Archive(tmp_path, durability="rename") as opened:
+        yield opened
+
+
+def test_many_answers_take_no_memory(empty):
+    from aiodicom.archive.index import Entry
+    from aiodicom.archive.record import read_record
+
+    def entries():
+        for number in range(5000):
+            record = read_record(encode(image(number)), EXPLICIT)
+            yield Entry(record, f"objects/00/00/{number}.dcm", 300, 1000, number)
+
+    empty._index.add(entries())
+    identifier = query("IMAGE", SOPInstanceUID="", PatientName="", InstanceNumber=None)
+    list(empty.find(Root.STUDY, None, identifier))
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in empty.find(Root.STUDY, None, identifier))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert count == 5000
+    assert peak < 1_500_000
+
+
+def test_answers_are_those_of_the_beginning_and_storing_goes_on(empty):
+    for number in range(5):
+        store(empty, image(number))
+    matches = empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID=""))
+    next(matches)
+    assert store(empty, image(9)).status == 0
+    assert len(list(matches)) == 4
+
+
+def test_closing_stops_a_search_on_another_thread(empty, monkeypatch):
+    for number in range(3):
+        store(empty, image(number))
+    matches = empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID="", ContentLabel="NONE"))
+    looking, go_on = threading.Event(), threading.Event()
+    seen = []
+
+    def slow(entity, kept):
+        seen.append(kept.keyword)
+        looking.set()
+        assert go_on.wait(10)
+        return ""
+
+    monkeypatch.setattr("aiodicom.archive.find._Entity.value", slow)
+    found = []
+    search = threading.Thread(target=lambda: found.extend(matches))
+    search.start()
+    assert looking.wait(10)
+    closer = threading.Thread(target=matches.close)
+    closer.start()
+    assert matches._given_up.wait(10)
+    go_on.set()
+    search.join(10)
+    closer.join(10)
+    assert (found, seen) == ([], ["ContentLabel"])
+
+
+def test_an_abandoned_query_lets_go_of_the_database(empty):
+    store(empty, image(1))
+    store(empty, image(2))
+    matches = empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID=""))
+    next(matches)
+    matches.close()
+    matches.close()
+    with pytest.raises(StopIteration):
+        next(matches)
