@@ -27,6 +27,7 @@ from ..dimse.events import (
     SessionEvent,
 )
 from ..dimse.session import Session
+from ..dimse.status import RESOURCE_LIMITATION, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.events import (
     AbortIndication,
@@ -534,7 +535,7 @@ class Association:
     def _store(self, context: Context, request: m.CStoreRQ) -> None:
         target = StoreTarget(self, context, request)
         if self._provider is None:
-            target.refuse(0x0122, "storing is not offered here")
+            target.refuse(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
         else:
             target.open(self._provider)
         self._target = target
@@ -544,9 +545,9 @@ class Association:
         running = RunningRequest(self, context, request)
         self._running[request.message_id] = running
         if self._provider is None:
-            self.spawn(running.answer(0x0211, "not offered here"))
+            self.spawn(running.answer(UNRECOGNIZED_OPERATION, "not offered here"))
         elif request.has_dataset and data is None:
-            self.spawn(running.answer(0x0213, f"data set over {self.identifier_length} bytes"))
+            self.spawn(running.answer(RESOURCE_LIMITATION, f"data set over {self.identifier_length} bytes"))
         else:
             running.task = self.spawn(running.run(self._provider, data))
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..dimse.status import StatusInfo, describe_status
+from ..dimse.status import Status
 from ..pdu.errors import AiodicomError, describe_abort, describe_rejection
 
 
@@ -122,7 +122,7 @@ class OperationFailed(AiodicomError):
 
     def __init__(self, service: str, status: int, comment: str | None = None) -> None:
         self.service = service
-        self.status: StatusInfo = describe_status(status, service)
+        self.status: Status = Status(status, service)
         self.comment = comment
         super().__init__(f"{service} answered {self.status}" + (f" ({comment})" if comment else ""))
 

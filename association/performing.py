@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.status import Category, categorize
+from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PROCESSING_FAILURE, Category, categorize
 from ..pdu.errors import AiodicomError, LocalProtocolError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class StoreTarget:
             self._failed(error)
         except Exception:
             log.exception("choosing the sink of a C-STORE failed")
-            self.refuse(0x0110, "processing failure")
+            self.refuse(PROCESSING_FAILURE, "processing failure")
 
     def refuse(self, status: int, comment: str) -> None:
         """Let the data set pass by and answer with a failure."""
@@ -111,7 +111,7 @@ class StoreTarget:
             sink.discard()
 
     def _failed(self, error: OSError) -> None:
-        self.refuse(0xA700, f"out of resources: {error.strerror}"[:64])
+        self.refuse(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
     def write(self, data: memoryview, /) -> None:
         """Give the sink the next part; its failure is remembered and the rest let pass."""
@@ -125,7 +125,7 @@ class StoreTarget:
             self.refuse(refused.status, refused.comment)
         except Exception:
             log.exception("the sink of a C-STORE failed")
-            self.refuse(0x0110, "processing failure")
+            self.refuse(PROCESSING_FAILURE, "processing failure")
 
     def finish(self) -> None:
         """The data set is whole: commit, then answer.
@@ -163,12 +163,12 @@ class StoreTarget:
             outcome = await self._sink.commit()
         except OSError as error:
             self._association.note("storing failed", str(error.strerror))
-            return StoreOutcome(0xA700, f"out of resources: {error.strerror}"[:64])
+            return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
         except Refused as refused:
             return StoreOutcome(refused.status, refused.comment)
         except Exception:
             log.exception("committing a C-STORE failed")
-            return StoreOutcome(0x0110, "processing failure")
+            return StoreOutcome(PROCESSING_FAILURE, "processing failure")
         self._sink = None
         return outcome
 
@@ -204,12 +204,12 @@ class RunningRequest:
         self._started = True
         try:
             if self.cancelled:
-                await self.answer(0xFE00)
+                await self.answer(CANCEL)
                 return
             await provider.perform(self, data)
             if not self._answered:
                 log.error("%s was not answered by its provider", type(self.request).__name__)
-                await self.answer(0x0110, "processing failure")
+                await self.answer(PROCESSING_FAILURE, "processing failure")
         except Refused as refused:
             await self.answer(refused.status, refused.comment, refused.offending_elements)
         except asyncio.CancelledError:
@@ -217,19 +217,19 @@ class RunningRequest:
                 raise
             if self.cancelled:
                 self.uncancel()
-                await self.answer(0xFE00)
+                await self.answer(CANCEL)
             elif self.task is not None and not self.task.cancelling():  # the provider's own
                 log.error("%s failed: something it waited for was cancelled", type(self.request).__name__)
-                await self.answer(0x0110, "processing failure")
+                await self.answer(PROCESSING_FAILURE, "processing failure")
             else:
                 raise
         except AiodicomError as error:
             if self.association.usable:  # else the association is over and there is nobody to answer
                 log.warning("%s failed: %s", type(self.request).__name__, error)
-                await self.answer(0x0110, "processing failure")
+                await self.answer(PROCESSING_FAILURE, "processing failure")
         except Exception:
             log.exception("performing %s failed", type(self.request).__name__)
-            await self.answer(0x0110, "processing failure")
+            await self.answer(PROCESSING_FAILURE, "processing failure")
         finally:
             self.association.request_done(self)
 

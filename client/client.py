@@ -27,7 +27,7 @@ from ..dataset.coding import decode_dataset
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Proposal, describe_context_result
 from ..dimse.levels import Level, Root, find_model, get_model, move_model
-from ..dimse.status import Category, StatusInfo, categorize, describe_status
+from ..dimse.status import Category, Status, categorize
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from .identifier import Query, build_query, build_retrieve, parse_root
@@ -190,7 +190,7 @@ class Client:
 
     # --- services
 
-    async def echo(self) -> StatusInfo:
+    async def echo(self) -> Status:
         """C-ECHO. Raises OperationFailed unless the peer answers success."""
         async with self.limited(), self.association([Proposal(VERIFICATION)]) as association:
             context = need_context(association, VERIFICATION)
@@ -198,7 +198,7 @@ class Client:
             response, _ = await operation.next()
         if response.status != 0:
             raise OperationFailed("C-ECHO", response.status, response.error_comment)
-        return describe_status(response.status)
+        return Status(response.status)
 
     async def test(self) -> bool:
         """Whether the peer answers a C-ECHO: a plain yes or no, whatever goes wrong."""

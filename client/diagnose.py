@@ -35,7 +35,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, describe_context_result
 from ..dimse.levels import Root, find_model, get_model, move_model
 from ..dimse.sop_classes import storage_sop_classes
-from ..dimse.status import describe_status
+from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Status
 from ..pdu.errors import AiodicomError, describe_rejection
 from .client import describe as describe_connection
 from .client import sop_class_name
@@ -386,7 +386,7 @@ class _Walk:
             raise self._fail(
                 "echo", error, str(error), "it accepts the association and fails at once"
             ) from error
-        status = describe_status(response.status)
+        status = Status(response.status)
         if not status.ok:
             comment = f" ({response.error_comment})" if response.error_comment else ""
             self._add(
@@ -441,9 +441,9 @@ _REJECTIONS = {  # (source, reason) of PS3.8 Table 9-21 whose cause leaves no do
 
 
 def _echo_advice(status: int) -> str:
-    if status == 0x0124:
+    if status == NOT_AUTHORIZED:
         return "the peer knows us but does not allow it: have our AE title given the right"
-    if status in (0x0122, 0x0211):
+    if status in (SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION):
         return "the peer accepted the context and does not offer the service: it is misconfigured"
     return "the peer failed inside: its log tells why"
 

@@ -19,7 +19,7 @@ from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, QueryError, Root
 from ..dimse.limits import SessionLimits
 from ..dimse.sop_classes import maybe_storage, storage_sop_classes
-from ..dimse.status import Category, categorize
+from ..dimse.status import NOT_AUTHORIZED, Category, categorize
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
@@ -70,7 +70,7 @@ class _Arrivals(Service):
             request.move_originator_ae is not None and request.move_originator_ae not in self.originators
         ) or request.move_originator_message_id not in (None, *self.message_ids)
         if foreign or not self.message_ids:
-            raise Refused(0x0124, "not part of the move under way")
+            raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         return open_file_sink(
             self.directory,
             request,

@@ -21,6 +21,15 @@ from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..dimse.status import (
+    CANNOT_UNDERSTAND,
+    DATASET_MISMATCH,
+    DUPLICATE_SOP_INSTANCE,
+    INVALID_SOP_INSTANCE,
+    OUT_OF_RESOURCES,
+    SOP_CLASS_NOT_SUPPORTED,
+    UNRECOGNIZED_OPERATION,
+)
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from .results import ReceivedItem
 
@@ -42,7 +51,7 @@ _LAYOUT_TAGS = {
 }
 _SOP_INSTANCE_UID = 0x00080018
 _LOOK = Look(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
-_UNWANTED = StoreOutcome(0xA700, "the association ended")
+_UNWANTED = StoreOutcome(OUT_OF_RESOURCES, "the association ended")
 
 
 class FileSink:
@@ -159,7 +168,7 @@ class FileSink:
         except ImagingError as error:
             self._writer.discard()
             log.warning("refused an object: %s", error)
-            return StoreOutcome(0xC000, "cannot understand: data set is broken")
+            return StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is broken")
         if isinstance(values, StoreOutcome):
             self._writer.discard()
             return values
@@ -173,10 +182,10 @@ class FileSink:
         found = self._writer.scan()
         deflated = self._context.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
         if not found.complete and not deflated:  # of a deflated one only the beginning is looked at
-            return StoreOutcome(0xC000, "cannot understand: data set is not whole")
+            return StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is not whole")
         instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
         if instance and instance != self._request.affected_sop_instance_uid:
-            return StoreOutcome(0xA900, "SOP Instance UID differs from the command's")
+            return StoreOutcome(DATASET_MISMATCH, "SOP Instance UID differs from the command's")
         return {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
 
     def _publish(self, path: str) -> StoreOutcome:
@@ -193,9 +202,9 @@ class FileSink:
             try:
                 return StoreOutcome(0, "", self._writer.commit(self._durability, path=target))
             except FileExistsError:  # taken since: another association brings the same object
-                return StoreOutcome(0x0111, "stored at this moment by another association")
+                return StoreOutcome(DUPLICATE_SOP_INSTANCE, "stored at this moment by another association")
         self._writer.discard()
-        return StoreOutcome(0x0111, "too many different objects of this UID")
+        return StoreOutcome(DUPLICATE_SOP_INSTANCE, "too many different objects of this UID")
 
     def _same(self, other: str) -> bool:
         """Whether what was received is what a file holds."""
@@ -229,7 +238,7 @@ def open_file_sink(
             done=done,
         )
     except UnsafeName:
-        outcome = StoreOutcome(0x0117, "not a valid SOP Instance UID")
+        outcome = StoreOutcome(INVALID_SOP_INSTANCE, "not a valid SOP Instance UID")
         done(received(request, context, outcome))
         raise Refused(outcome.status, outcome.comment) from None
     except OSError as error:
@@ -251,7 +260,7 @@ def received(request: m.CStoreRQ, context: Context, outcome: StoreOutcome, size:
 
 
 def _disk_failure(error: OSError) -> StoreOutcome:
-    return StoreOutcome(0xA700, f"out of resources: {error.strerror}"[:64])
+    return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
 
 def make_directories(path: str, *, durable: bool) -> None:
@@ -293,7 +302,7 @@ class DatasetSink:
     def write(self, data: memoryview, /) -> None:
         """Keep it while there is room."""
         if len(self._data) + len(data) > self._limit:
-            outcome = StoreOutcome(0xA700, f"object over {self._limit} bytes")
+            outcome = StoreOutcome(OUT_OF_RESOURCES, f"object over {self._limit} bytes")
             self._done(outcome, None)
             raise Refused(outcome.status, outcome.comment)
         self._data += data
@@ -303,7 +312,7 @@ class DatasetSink:
         try:
             dataset = await asyncio.get_running_loop().run_in_executor(None, self._decode)
         except DatasetDecodeError:
-            outcome = StoreOutcome(0xC000, "cannot understand: data set is broken")
+            outcome = StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is broken")
             self._done(outcome, None)
             return outcome
         self._done(StoreOutcome(0), dataset)
@@ -338,9 +347,9 @@ class Receiver:
     def store(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
         """The sink of the retrieve under way."""
         if self.factory is None:
-            raise Refused(0x0122, "nothing is being retrieved")
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
         return self.factory(association, context, request)
 
     async def perform(self, running: RunningRequest, data: bytes | None) -> None:
         """No other request is offered by a client."""
-        raise Refused(0x0211, "not offered here")
+        raise Refused(UNRECOGNIZED_OPERATION, "not offered here")

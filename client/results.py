@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..association.tls import TLSInfo
 from ..dimse.contexts import Context
-from ..dimse.status import Category, StatusInfo, describe_status
+from ..dimse.status import Category, Status
 from ..pdu.errors import AiodicomError, Deviation
 
 
@@ -69,7 +69,7 @@ class StoredItem:
     @property
     def warning(self) -> bool:
         """Whether the peer stored it and warned."""
-        return self.status is not None and describe_status(self.status).category is Category.WARNING
+        return self.status is not None and Status(self.status).category is Category.WARNING
 
     @property
     def stored(self) -> bool:
@@ -80,7 +80,7 @@ class StoredItem:
         name = str(self.path) if self.path is not None else self.sop_instance_uid
         if self.status is None:
             return f"{name}: {self.error}"
-        text = f"{name}: {describe_status(self.status, 'C-STORE')}"
+        text = f"{name}: {Status(self.status, 'C-STORE')}"
         return f"{text} ({self.comment})" if self.comment else text
 
 
@@ -162,9 +162,9 @@ class RetrieveResult:
     error: AiodicomError | None = None  # what ended the association before the final response
 
     @property
-    def info(self) -> StatusInfo:
+    def info(self) -> Status:
         """The final status in words."""
-        return describe_status(self.status, self.service)
+        return Status(self.status, self.service)
 
     @property
     def files(self) -> list[Path]:

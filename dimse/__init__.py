@@ -45,7 +45,7 @@ from .messages import (
     response_type,
 )
 from .session import Session
-from .status import Category, StatusInfo, categorize, describe_status
+from .status import Category, Status, categorize
 
 __all__ = [
     "CCancelRQ",
@@ -88,12 +88,11 @@ __all__ = [
     "Session",
     "SessionEvent",
     "SessionLimits",
-    "StatusInfo",
+    "Status",
     "Supported",
     "build_contexts",
     "categorize",
     "decode_message",
-    "describe_status",
     "encode_message",
     "response_type",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import messages as m
 from .contexts import VERIFICATION, Context
-from .status import Category, categorize
+from .status import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Category, categorize
 
 # services whose responses may be pending (PS3.7 9.1.2.1, 9.1.3.1, 9.1.4.1)
 MULTIPLE_RESPONSES = frozenset(t.command_field for t in (m.CFindRQ, m.CGetRQ, m.CMoveRQ))
@@ -37,18 +37,18 @@ def refusal(context: Context, request: m.Request) -> tuple[int, str] | None:
     meta SOP class negotiated, so that is for its service to judge.
     """
     if not may_perform(context, request.command_field):
-        return 0x0122, "role not negotiated for this SOP class"
+        return SOP_CLASS_NOT_SUPPORTED, "role not negotiated for this SOP class"
     if isinstance(request, m.CEchoRQ) and context.abstract_syntax != VERIFICATION:
-        return 0x0122, "C-ECHO outside a Verification context"
+        return SOP_CLASS_NOT_SUPPORTED, "C-ECHO outside a Verification context"
     composite = isinstance(request, m.CEchoRQ | m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ)
     if composite and sop_class(request) != context.abstract_syntax:
-        return 0x0122, "SOP class is not the context's abstract syntax"
+        return SOP_CLASS_NOT_SUPPORTED, "SOP class is not the context's abstract syntax"
     if isinstance(request, m.CEchoRQ):
         return None
     if context.abstract_syntax == VERIFICATION:
-        return 0x0211, "operation of another service class"
+        return UNRECOGNIZED_OPERATION, "operation of another service class"
     if (composite or isinstance(request, m.NSetRQ)) and not request.has_dataset:
-        return 0x0212, "request without its data set"
+        return MISTYPED_ARGUMENT, "request without its data set"
     return None
 
 

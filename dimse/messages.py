@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from ..pdu.errors import AbortReason, Deviation, RemoteProtocolError
 from . import command as c
 from .command import Value, decode_command, encode_command
-from .status import PENDING, PENDING_WARNING
+from .status import MISTYPED_ARGUMENT, PENDING, PENDING_WARNING, UNRECOGNIZED_OPERATION
 
 
 class Priority:
@@ -386,7 +386,7 @@ def decode_message(data: bytes | bytearray | memoryview, noted: list[Deviation])
     if message_type is None:
         if command_field & 0x8000 or c.MESSAGE_ID not in elements:
             raise _unanswerable(f"unknown Command Field {command_field:04X}H")
-        raise CommandRefused(0x0211, f"unknown Command Field {command_field:04X}H", elements)
+        raise CommandRefused(UNRECOGNIZED_OPERATION, f"unknown Command Field {command_field:04X}H", elements)
     if has_dataset and command_field in _WITHOUT_DATASET:
         noted.append(Deviation("PS3.7 E.1", f"{message_type.__name__} with a data set"))
     values: dict[str, Any] = {"has_dataset": has_dataset}
@@ -410,7 +410,7 @@ def _missing(message_type: type[Message], element: int, elements: dict[int, Valu
     text = f"{message_type.__name__} without (0000,{element:04X})"
     if message_type.command_field not in REQUESTS or element == c.MESSAGE_ID:
         raise _unanswerable(text)
-    raise CommandRefused(0x0212, text, elements)
+    raise CommandRefused(MISTYPED_ARGUMENT, text, elements)
 
 
 def _unanswerable(message: str) -> RemoteProtocolError:

@@ -48,7 +48,7 @@ from .events import (
     SessionEvent,
 )
 from .limits import OVER_LIMIT, SessionLimits
-from .status import Category, categorize
+from .status import DUPLICATE_INVOCATION, RESOURCE_LIMITATION, Category, categorize
 
 _PDV_OVERHEAD = 6  # PDV length, context id, control header: inside what a maximum length counts
 _HEADERS = struct.Struct(">BBLLBB")  # P-DATA-TF header and the header of its one PDV
@@ -432,12 +432,12 @@ class Session:
         if refusal is not None:
             return refusal
         if request.message_id in self._performed:
-            return 0x0210, "message id in use"
+            return DUPLICATE_INVOCATION, "message id in use"
         if len(self._performed) >= self.limits.outstanding_requests:
             self._over_limit += 1
             if self._over_limit > OVER_LIMIT * self.limits.outstanding_requests:
                 raise _protocol(f"{self._over_limit} requests in a row over the limit of outstanding ones")
-            return 0x0213, "too many outstanding requests"
+            return RESOURCE_LIMITATION, "too many outstanding requests"
         self._over_limit = 0
         if self.window.performed and len(self._performed) >= self.window.performed:
             self.deviations.append(Deviation("PS3.7 D.3.3.3", "more requests outstanding than negotiated"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 
@@ -16,45 +15,87 @@ class Category(Enum):
     FAILURE = "failure"
 
 
-SUCCESS = 0x0000
-PENDING = 0xFF00
-PENDING_WARNING = 0xFF01
-CANCEL = 0xFE00
+class Status(int):
+    """The status of a response: a number that knows its category and what it means for its service.
 
-SOP_CLASS_NOT_SUPPORTED = 0x0122
-DUPLICATE_INVOCATION = 0x0210
-UNRECOGNIZED_OPERATION = 0x0211
-MISTYPED_ARGUMENT = 0x0212
-RESOURCE_LIMITATION = 0x0213
-NOT_AUTHORIZED = 0x0124
-PROCESSING_FAILURE = 0x0110
-DUPLICATE_SOP_INSTANCE = 0x0111
-INVALID_SOP_INSTANCE = 0x0117
+    `service` is "C-STORE", "C-FIND", "C-GET" or "C-MOVE" where the meaning depends on it, else empty.
+    Equal to the plain number, whatever the service.
+    """
 
-OUT_OF_RESOURCES = 0xA700
-UNABLE_TO_CALCULATE = 0xA701
-UNABLE_TO_PERFORM = 0xA702
-MOVE_DESTINATION_UNKNOWN = 0xA801
-IDENTIFIER_MISMATCH = 0xA900
-UNABLE_TO_PROCESS = 0xC000
-SUBOPERATIONS_WARNING = 0xB000
+    service: str
 
+    def __new__(cls, code: int, service: str = "") -> Status:
+        status = super().__new__(cls, code)
+        status.service = service
+        return status
 
-@dataclass(frozen=True, slots=True)
-class StatusInfo:
-    """A status code with its category and its meaning in words."""
+    def __reduce__(self) -> tuple[type[Status], tuple[int, str]]:
+        return Status, (int(self), self.service)
 
-    code: int
-    category: Category
-    meaning: str
+    @property
+    def category(self) -> Category:
+        """The class of the status (PS3.7 Annex C)."""
+        return categorize(self)
 
-    def __str__(self) -> str:
-        return f"{self.code:04X}H {self.category.value}: {self.meaning}"
+    @property
+    def meaning(self) -> str:
+        """What the standard says of the number, in a few words."""
+        for first, last, meaning in _SERVICES.get(self.service, ()):
+            if first <= self <= last:
+                return meaning
+        return _GENERAL.get(int(self), "a status the standard does not define")
 
     @property
     def ok(self) -> bool:
         """Success and nothing less."""
-        return self.category is Category.SUCCESS
+        return self == SUCCESS
+
+    def __str__(self) -> str:
+        return f"{self:04X}H {self.category.value}: {self.meaning}"
+
+    def __repr__(self) -> str:
+        return f"<Status {self}>"
+
+
+def categorize(status: int) -> Category:
+    """The category of a status of any service (PS3.7 C.1 to C.5)."""
+    if status == 0:
+        return Category.SUCCESS
+    if status in (0xFF00, 0xFF01):
+        return Category.PENDING
+    if status == 0xFE00:
+        return Category.CANCEL
+    if status in (0x0001, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF:
+        return Category.WARNING
+    return Category.FAILURE
+
+
+SUCCESS = Status(0x0000)
+PENDING = Status(0xFF00)
+PENDING_WARNING = Status(0xFF01)
+CANCEL = Status(0xFE00)
+
+SOP_CLASS_NOT_SUPPORTED = Status(0x0122)
+DUPLICATE_INVOCATION = Status(0x0210)
+UNRECOGNIZED_OPERATION = Status(0x0211)
+MISTYPED_ARGUMENT = Status(0x0212)
+RESOURCE_LIMITATION = Status(0x0213)
+NOT_AUTHORIZED = Status(0x0124)
+PROCESSING_FAILURE = Status(0x0110)
+DUPLICATE_SOP_INSTANCE = Status(0x0111)
+INVALID_SOP_INSTANCE = Status(0x0117)
+
+OUT_OF_RESOURCES = Status(0xA700)
+UNABLE_TO_CALCULATE = Status(0xA701)
+UNABLE_TO_PERFORM = Status(0xA702)
+MOVE_DESTINATION_UNKNOWN = Status(0xA801)
+IDENTIFIER_MISMATCH = Status(0xA900)
+"""C-FIND, C-GET, C-MOVE; of a C-STORE it is DATASET_MISMATCH."""
+DATASET_MISMATCH = Status(0xA900)
+UNABLE_TO_PROCESS = Status(0xC000)
+"""C-FIND, C-GET, C-MOVE; of a C-STORE it is CANNOT_UNDERSTAND."""
+CANNOT_UNDERSTAND = Status(0xC000)
+SUBOPERATIONS_WARNING = Status(0xB000)
 
 
 # PS3.7 Annex C: meanings every service shares
@@ -123,25 +164,3 @@ _SERVICES: dict[str, _Ranges] = {
     "C-GET": _RETRIEVE,
     "C-MOVE": _RETRIEVE,
 }
-
-
-def categorize(status: int) -> Category:
-    """The category of a status of any service (PS3.7 C.1 to C.5)."""
-    if status == 0:
-        return Category.SUCCESS
-    if status in (0xFF00, 0xFF01):
-        return Category.PENDING
-    if status == 0xFE00:
-        return Category.CANCEL
-    if status in (0x0001, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF:
-        return Category.WARNING
-    return Category.FAILURE
-
-
-def describe_status(status: int, service: str = "") -> StatusInfo:
-    """A status in words; `service` is "C-STORE", "C-FIND", "C-GET" or "C-MOVE" where it matters."""
-    for first, last, meaning in _SERVICES.get(service, ()):
-        if first <= status <= last:
-            return StatusInfo(status, categorize(status), meaning)
-    meaning = _GENERAL.get(status, "a status the standard does not define")
-    return StatusInfo(status, categorize(status), meaning)

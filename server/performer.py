@@ -18,7 +18,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError, Root, levels, model_of
 from ..dimse.levels import Service as QRService
-from ..dimse.status import IDENTIFIER_MISMATCH, SUCCESS, UNABLE_TO_PROCESS
+from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
 from .limits import ServerLimits
 from .service import Match, RequestInfo, Service
 from .suboperations import Retrieving
@@ -104,7 +104,7 @@ class Performer:
             found = self._service.find_other(info, identifier)
         else:
             if service is not QRService.FIND:
-                raise Refused(0x0122, "not a FIND information model")
+                raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a FIND information model")
             found = self._service.find(info, root, _level(identifier, root), identifier)
         async with _closing(found) as matches:
             async for match in matches:
@@ -122,13 +122,13 @@ class Performer:
         try:
             root, service = model_of(info.context.abstract_syntax)
             if service is not wanted:
-                raise Refused(0x0122, f"not a {wanted.value} information model")
+                raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
             level = _level(identifier, root)
             instances = await self._service.retrieve(info, root, level, identifier)
         except IdentifierError as error:
             raise Refused(error.status, error.comment, error.offending_elements) from None
         except QueryError:
-            raise Refused(0x0122, "not a query/retrieve information model") from None
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a query/retrieve information model") from None
         if isinstance(request, m.CMoveRQ):
             destination = await self._service.destination(info, request.move_destination)
             work = Retrieving(running, instances, self._limits, self._service.ae_title)

@@ -14,7 +14,7 @@ from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Context, Supported
 from ..dimse.levels import Level, Root
-from ..dimse.status import PENDING
+from ..dimse.status import PENDING, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
 
 if TYPE_CHECKING:
@@ -105,22 +105,22 @@ class Service:
 
     def store(self, info: RequestInfo) -> StoreSink:
         """C-STORE: a sink, chosen without blocking before the data set arrives; the message is a CStoreRQ."""
-        raise Refused(0x0122, "storing is not offered here")
+        raise Refused(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
 
     def find(self, info: RequestInfo, root: Root, level: Level, identifier: Dataset) -> AsyncIterator[Match]:
         """C-FIND: the matches, best an async generator."""
-        raise Refused(0x0122, "queries are not offered here")
+        raise Refused(SOP_CLASS_NOT_SUPPORTED, "queries are not offered here")
 
     async def find_other(self, info: RequestInfo, identifier: Dataset) -> AsyncIterator[Match]:
         """C-FIND of another information model (a worklist): the matches."""
-        raise Refused(0x0122, "this information model is not offered here")
+        raise Refused(SOP_CLASS_NOT_SUPPORTED, "this information model is not offered here")
         yield
 
     async def retrieve(
         self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
     ) -> Sequence[Instance]:
         """C-GET and C-MOVE: the objects to send."""
-        raise Refused(0x0122, "retrieving is not offered here")
+        raise Refused(SOP_CLASS_NOT_SUPPORTED, "retrieving is not offered here")
 
     async def destination(self, info: RequestInfo, ae_title: str) -> Destination | None:
         """C-MOVE: where an application entity is, None for one that is not known (A801H)."""
@@ -128,4 +128,4 @@ class Service:
 
     async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
         """DIMSE-N requests: `info.message` says which."""
-        raise Refused(0x0211, "not offered here")
+        raise Refused(UNRECOGNIZED_OPERATION, "not offered here")

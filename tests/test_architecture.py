@@ -204,6 +204,33 @@ def test_a_file_fits_in_the_head(layer: str, path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
 
+STATUSES = {
+    0x0122, 0x0124, 0x0110, 0x0111, 0x0117, 0x0210, 0x0211, 0x0212, 0x0213,
+    0xA700, 0xA701, 0xA702, 0xA801, 0xA900, 0xC000, 0xB000, 0xFE00, 0xFF00, 0xFF01,
+}  # fmt: skip
+
+
+def status_literals(path: Path, tree: ast.Module | None = None) -> list[str]:
+    """Statuses written as numbers: hexadecimal integers that are a status of dimse/status.py."""
+    source = path.read_text(encoding="utf-8") if tree is None else ""
+    found = []
+    for node in ast.walk(tree or parse(path)):
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value in STATUSES:
+            written = ast.get_source_segment(source, node) if source else hex(node.value)
+            if written and written.lower().startswith("0x"):
+                found.append(f"line {node.lineno}: {written}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for layer, path in layer_files() if layer in ("association", "archive", "server", "client", "api")],
+    ids=ids,
+)
+def test_statuses_are_written_by_name(path: Path) -> None:
+    assert status_literals(path) == []
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -148,7 +148,7 @@ class Demo:
         status = await pacs.echo()
         info = pacs.info
         show.pairs(describe_connection(info))
-        show.check(f"C-ECHO answered {status.code:04X}H, {status.meaning}", status.ok)
+        show.check(f"C-ECHO answered {status:04X}H, {status.meaning}", status.ok)
         tls = info.tls
         verified = tls is not None and tls.verified and HOST in tls.peer_names
         show.check("protected by TLS, the archive's certificate verified", verified, str(tls))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from ..client.results import ConnectionInfo
-from ..dimse.status import StatusInfo
+from ..dimse.status import Status
 from . import output
 from .options import Target, peer_command
 from .terminal import say, show_pairs
@@ -18,7 +18,7 @@ from .terminal import say, show_pairs
 def echo(target: Target) -> None:
     """Verify a peer: C-ECHO to HOST PORT, and what the connection is."""
 
-    async def work() -> tuple[StatusInfo, ConnectionInfo]:
+    async def work() -> tuple[Status, ConnectionInfo]:
         async with target.connect() as peer:
             return await peer.echo(), peer.info
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..client.results import ConnectionInfo, RetrieveResult, StoreReport
-from ..dimse.status import StatusInfo, describe_status
+from ..dimse.status import Status
 from .exits import Code, sentence
 
 if TYPE_CHECKING:  # loading pydicom takes longer than an echo
@@ -55,9 +55,9 @@ def failure(error: BaseException, code: Code) -> dict[str, Any]:
     }
 
 
-def status(info: StatusInfo) -> dict[str, Any]:
+def status(info: Status) -> dict[str, Any]:
     """A DIMSE status."""
-    return {"status": info.code, "category": info.category.value, "meaning": info.meaning}
+    return {"status": int(info), "category": info.category.value, "meaning": info.meaning}
 
 
 def uid_name(uid: str) -> str:
@@ -91,7 +91,7 @@ def store_report(report: StoreReport) -> dict[str, Any]:
             {
                 **plain(item),
                 "ok": item.ok,
-                "meaning": None if item.status is None else describe_status(item.status, "C-STORE").meaning,
+                "meaning": None if item.status is None else Status(item.status, "C-STORE").meaning,
             }
             for item in report.items
         ],

@@ -129,7 +129,7 @@ async def test_a_final_status_that_is_no_success_follows_the_matches(
                 async for one in client.find("STUDY"):
                     got.append(one)
             assert len(got) == 2
-            assert caught.value.status.code == status
+            assert caught.value.status == status
             assert len(await numbers(client.find("STUDY"))) == 1
 
     await play(script, user)

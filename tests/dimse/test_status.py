@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import pickle
+
 import pytest
-from aiodicom.dimse import Category, categorize, describe_status
+from aiodicom.dimse import Category, Status, categorize
 
 S, P, C, W, F = Category.SUCCESS, Category.PENDING, Category.CANCEL, Category.WARNING, Category.FAILURE
 
@@ -82,8 +86,8 @@ ROWS = [
 
 @pytest.mark.parametrize(("service", "code", "category", "words"), ROWS)
 def test_every_row_of_the_tables(service: str, code: int, category: Category, words: str) -> None:
-    found = describe_status(code, service)
-    assert (found.code, found.category) == (code, category)
+    found = Status(code, service)
+    assert (found, found.category, found.service) == (code, category, service)
     assert words in found.meaning
     assert found.ok == (code == 0)
     assert str(found).startswith(f"{code:04X}H {category.value}: ")
@@ -103,7 +107,7 @@ def test_every_code_has_a_category() -> None:
 @pytest.mark.parametrize("service", ["", "C-STORE", "C-FIND", "C-GET", "C-MOVE", "N-ACTION", "nonsense"])
 def test_every_code_has_words(service: str) -> None:
     for code in range(0x10000):
-        found = describe_status(code, service)
+        found = Status(code, service)
         assert found.meaning
         assert found.category is categorize(code)
         # the words name no other class than the category
@@ -114,6 +118,15 @@ def test_every_code_has_words(service: str) -> None:
 
 @pytest.mark.parametrize("code", [0x0002, 0x0125, 0x8000, 0xD000, 0xFE01, 0xFF02, 0xFFFF])
 def test_what_the_standard_does_not_define_is_a_failure(code: int) -> None:
-    found = describe_status(code, "C-STORE")
+    found = Status(code, "C-STORE")
     assert found.category is F
     assert "does not define" in found.meaning
+
+
+@pytest.mark.parametrize("service", ["", "C-STORE"])
+def test_a_status_is_a_number_with_its_service(service: str) -> None:
+    status = Status(0xA700, service)
+    for copied in (pickle.loads(pickle.dumps(status)), copy.copy(status), copy.deepcopy(status)):
+        assert (copied, copied.service, str(copied)) == (status, service, str(status))
+    assert json.dumps([status]) == "[42752]"
+    assert repr(status) == f"<Status {status}>"
