@@ -32,12 +32,13 @@ from .association.errors import (
     TLSFailed,
     TotalTimeout,
 )
-from .association.performing import Refused
+from .association.performing import Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, client_context, server_context
 from .client.client import Client
 from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, RetrieveResult, StoreReport
+from .dataset.instance import Instance
 from .dimse.contexts import Proposal, Supported
 from .dimse.levels import Level, QueryError, Root
 from .dimse.limits import SessionLimits
@@ -52,7 +53,7 @@ from .pdu.types import (
 from .server.access import Access
 from .server.limits import ServerLimits
 from .server.listener import Server, serve
-from .server.service import Destination, Instance, Match, Reply, RequestInfo, Service
+from .server.service import Destination, Match, Reply, Service
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
@@ -95,7 +96,7 @@ __all__ = [
     "Refused",
     "RemoteProtocolError",
     "Reply",
-    "RequestInfo",
+    "Request",
     "RetrieveResult",
     "Root",
     "SOPClassCommonExtendedNegotiation",

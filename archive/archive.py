@@ -24,6 +24,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
+from ..dataset.instance import Instance
 from ..dataset.part10 import FileHeader, Part10Writer, read_header
 from ..dimse import status
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -32,7 +33,7 @@ from .attributes import Level, Root
 from .commit import Committer
 from .files import ArchiveInUse, Durability, ObjectFiles
 from .find import Matches
-from .index import Counts, Entry, Index, IndexVersionError, StoredInstance
+from .index import Counts, Entry, Index, IndexVersionError
 from .matching import IdentifierError
 from .query import compile_query, select
 from .record import MAX_DEPTH, Record, Refused, read_record, stored_look
@@ -48,7 +49,6 @@ __all__ = [
     "Matches",
     "ReindexReport",
     "StoreOutcome",
-    "StoredInstance",
 ]
 
 log = logging.getLogger("aiodicom.archive")
@@ -235,7 +235,7 @@ class Archive:
             self._index, compile_query(identifier, root, level, relational=relational), retrieve_ae
         )
 
-    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> list[StoredInstance]:
+    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> list[Instance]:
         """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3).
 
         Raises:
@@ -304,9 +304,9 @@ class Archive:
             yield Entry(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
 
 
-def _is_there(stored: StoredInstance) -> bool:
+def _is_there(stored: Instance) -> bool:
     try:
-        return stored.path.stat().st_size == stored.size
+        return stored.path.stat().st_size == stored.data_offset + stored.data_size
     except FileNotFoundError:
         return False
 

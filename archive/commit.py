@@ -20,10 +20,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias, TypeVar
 
 from ..dataset.errors import ImagingError
+from ..dataset.instance import Instance
 from ..dataset.part10 import Part10Writer
 from ..dimse import status
 from .files import ObjectFiles, same_data
-from .index import Entry, Index, StoredInstance
+from .index import Entry, Index
 from .record import Record, Refused, read_written
 from .sink import ArchiveSink, StoreOutcome, outcome_of
 
@@ -211,7 +212,7 @@ class Committer:
             self._publish(new, vanished)
         return later
 
-    def _again(self, one: _Ready, stored: StoredInstance) -> StoreOutcome:
+    def _again(self, one: _Ready, stored: Instance) -> StoreOutcome:
         """An object whose UID is stored already: the same, or a contradiction that is set aside."""
         uid, syntax = stored.sop_instance_uid, one.entry.record.transfer_syntax_uid
         try:

@@ -20,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from ..dataset.instance import Instance
 from .attributes import Level
 from .record import Record
 from .text import Value
 
-__all__ = ["SCHEMA_VERSION", "Counts", "Entry", "Index", "IndexVersionError", "StoredInstance"]
+__all__ = ["SCHEMA_VERSION", "Counts", "Entry", "Index", "IndexVersionError"]
 
 SCHEMA_VERSION: Final = 1
 _APPLICATION_ID: Final = 0x41444358
@@ -83,18 +84,6 @@ _ROWS_KEPT: Final = 1024
 
 class IndexVersionError(OSError):
     """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredInstance:
-    """An object on disk. The data set begins `data_offset` bytes into the file, which has `size` bytes."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    data_offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +336,7 @@ class Index:
         self._writer.execute("DELETE FROM series WHERE id NOT IN (SELECT series_id FROM instances)")
         self._writer.execute("DELETE FROM studies WHERE id NOT IN (SELECT study_id FROM series)")
 
-    def locate(self, sop_instance_uid: str) -> StoredInstance | None:
+    def locate(self, sop_instance_uid: str) -> Instance | None:
         """The object of that UID, for the writing thread; `None` when it is not indexed."""
         row = self._writer.execute(
             f"SELECT {_INSTANCE_COLUMNS} FROM instances WHERE sop_uid = ?",  # noqa: S608 - constant columns
@@ -355,16 +344,17 @@ class Index:
         ).fetchone()
         return None if row is None else self._stored(row)
 
-    def stored(self) -> Iterator[StoredInstance]:
+    def stored(self) -> Iterator[Instance]:
         """Every indexed object."""
         with self.reader() as connection:
             for row in connection.execute(f"SELECT {_INSTANCE_COLUMNS} FROM instances"):  # noqa: S608
                 yield self._stored(row)
 
-    def _stored(self, row: tuple[str, str, str, str, int, int]) -> StoredInstance:
-        return StoredInstance(self._base / row[0], *row[1:])
+    def _stored(self, row: tuple[str, str, str, str, int, int]) -> Instance:
+        path, sop_class, instance, syntax, offset, size = row
+        return Instance(self._base / path, sop_class, instance, syntax, offset, size - offset)
 
-    def select(self, condition: str, parameters: tuple[str, ...]) -> list[StoredInstance]:
+    def select(self, condition: str, parameters: tuple[str, ...]) -> list[Instance]:
         """The objects a condition on the three tables holds for, series by series in the order of storing.
 
         `condition` is SQL text of this package, never of a peer; what a peer sent is in `parameters`.

@@ -14,9 +14,10 @@ from typing import Final, cast
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from ..dataset.instance import Instance
 from ..dimse.levels import QueryError
 from .attributes import ATTRIBUTES, GENERAL_KEYWORDS, Attribute, Level, Root, attribute, levels, unique_key
-from .index import Index, StoredInstance
+from .index import Index
 from .matching import NOT_OF_MODEL, IdentifierError, ItemValues, Matcher, compile_key, compile_sequence
 from .text import Items, Value, encodings_of, key_value
 
@@ -227,7 +228,7 @@ def _item_values(items: Items) -> list[ItemValues]:
     ]
 
 
-def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> list[StoredInstance]:
+def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> list[Instance]:
     """The objects a C-GET or C-MOVE identifier stands for (PS3.4 C.4.2.2.1, C.4.3.2.1).
 
     The level's unique key must have a value or, being a UID, a list of them; unique keys of levels above

@@ -1,21 +1,19 @@
-"""One association over one connection, from either side: requests out, requests in, its end.
+"""One association over one connection, from either side: its beginning, what runs on it, its end.
 
-The session decides what the protocol allows; this class gives it time and tasks. Our own requests are
-`Operation`s; the peer's are performed by a `Provider`, each in a task of its own, and a C-STORE's data set
-goes to the provider's sink as it arrives. However the association ends, every operation gets the reason,
-every task is cancelled, every sink is discarded and the connection is closed.
+The session decides what the protocol allows; this class gives it time and tasks. Our own requests are in
+`invoking`, the peer's in `performing`, and a C-STORE's data set goes to the provider's sink as it arrives.
+However the association ends, every operation gets the reason, every task is cancelled, every sink is
+discarded and the connection is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from ..dimse import messages as m
-from ..dimse.checks import MULTIPLE_RESPONSES
 from ..dimse.contexts import Context
 from ..dimse.events import (
     DataReceived,
@@ -27,87 +25,98 @@ from ..dimse.events import (
     SessionEvent,
 )
 from ..dimse.session import Session
-from ..dimse.status import RESOURCE_LIMITATION, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
-from ..pdu.errors import AiodicomError, LocalProtocolError
-from ..pdu.events import (
-    AbortIndication,
-    AssociateIndication,
-    ConnectionClosed,
-    ProviderAbort,
-    RejectConfirmation,
-)
+from ..pdu.errors import AiodicomError, ConnectionClosed
+from ..pdu.events import AbortIndication, AssociateIndication, ProviderAbort, RejectConfirmation
 from ..pdu.fsm import State
 from ..pdu.types import AAssociateAC, AAssociateRJ
 from ..pdu.upper_layer import Buffer
 from .endings import provider_error, rejected
 from .errors import AssociationAborted, AssociationEnded, AssociationTimeout
+from .invoking import Invoking
 from .operations import Operation
-from .performing import Collector, Provider, RunningRequest, StoreTarget, Target
+from .performing import Collector, Performing, Provider, Target
+from .sending import Parts, Sender
+from .tasks import Tasks
 from .timeouts import Timeouts
 from .transport import Connection
 from .watchdog import Watch, Watchdog
 
 log = logging.getLogger("aiodicom.association")
 
-UNCANCELLABLE = 0.5
-"""Seconds an echo or a store that was given up may still be answered in: nothing ends one early."""
-PART = 1024 * 1024
-"""Bytes of a data set given to the connection at a time (even)."""
 
-Parts = AsyncIterator[tuple[Buffer, bool]]
-"""A data set in parts: (buffer, whether it is the last); parts but the last have even length."""
+class Acceptor(Protocol):
+    """Who accepted the connection of an association; nothing here may block."""
+
+    def on_indication(self, event: AssociateIndication) -> None:
+        """The peer asks for the association: `accept` or `reject` is called, now or later."""
+
+    def on_ended(self) -> None:
+        """The association is over; its connection may still be closing."""
+
+    def on_gone(self) -> None:
+        """The connection is gone."""
+
+    def on_note(self, kind: str, message: str) -> None:
+        """Log what a peer can repeat at will."""
 
 
 class Association:
-    """See the module. Made by `connect` and by the listener; `start` is called before the connection is."""
+    """See the module. Made by `connect` and by the listener; `start` is called before the connection is.
+
+    `title` and `address` are the peer's, as far as they are known.
+    """
 
     def __init__(
         self,
         session: Session,
         *,
+        address: str,
         timeouts: Timeouts,
         watch: Watch,
         provider: Provider | None = None,
         identifier_length: int = 4 * 1024 * 1024,
         opening: float | None = None,
-        on_indication: Callable[[AssociateIndication], None] | None = None,
-        on_ended: Callable[[], None] | None = None,
-        on_gone: Callable[[], None] | None = None,
-        on_note: Callable[[str, str], None] | None = None,
+        acceptor: Acceptor | None = None,
     ) -> None:
         self.session = session
+        self.address = address
         self.timeouts = timeouts
-        self.identifier_length = identifier_length
         self.connection = Connection(session, self, artim=timeouts.artim, opening=opening)
         self.error: AiodicomError | None = None  # how it ended, unless by release
         self._loop = asyncio.get_running_loop()
-        self._provider = provider
-        self._on_indication = on_indication
-        self._on_ended = on_ended
-        self._on_gone = on_gone
-        self._on_note = on_note
+        self._identifier_length = identifier_length
+        self._acceptor = acceptor
         self._idle_waiter: asyncio.Future[None] | None = None
         self._open: asyncio.Future[None] = self._loop.create_future()
         self._over = asyncio.Event()
         self._closed = asyncio.Event()
-        self._sending = asyncio.Lock()
-        self._window: asyncio.Semaphore | None = None
-        self._operations: dict[int, Operation] = {}
-        self._running: dict[int, RunningRequest] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(failed=self._task_failed, changed=self._changed)
+        self._sender = Sender(self)
+        self._invoking = Invoking(self, self._sender, cancel=timeouts.cancel, changed=self._changed)
+        self._performing = Performing(
+            self, provider, self._tasks, identifier_length=identifier_length, changed=self._changed
+        )
         self._target: Target | None = None
         self._notes: dict[str, int] = {}
-        self._last_id = 0
         self._watchdog = Watchdog(
             watch,
             self.connection,
-            invoking=lambda: bool(self._operations),
-            performing=lambda: bool(self._running or self._tasks),
+            invoking=lambda: bool(self._invoking.operations),
+            performing=lambda: bool(self._performing.running or self._tasks),
             act=self.abort_now,
         )
         self._collision_timer: asyncio.TimerHandle | None = None
 
     # --- what it is
+
+    @property
+    def peer(self) -> str:
+        """The peer as `TITLE@address`, as far as it is known."""
+        request = self.session.request
+        title = ""
+        if request is not None:
+            title = request.called_ae if self.session.requestor else request.calling_ae
+        return f"{title}@{self.address}" if title else self.address
 
     @property
     def contexts(self) -> dict[int, Context]:
@@ -120,13 +129,25 @@ class Association:
         return self.session.established and not self._over.is_set()
 
     @property
+    def over(self) -> bool:
+        """Whether it has ended, however it did."""
+        return self._over.is_set()
+
+    @property
     def busy(self) -> bool:
         """Whether an operation runs, in either direction."""
-        return bool(self._operations or self._running or self._target or self._tasks)
+        return bool(self._invoking.operations or self._performing.running or self._target or self._tasks)
 
     def find_contexts(self, abstract_syntax: str) -> list[Context]:
         """The accepted contexts of an abstract syntax on which we are SCU."""
         return [c for c in self.contexts.values() if c.abstract_syntax == abstract_syntax and c.scu]
+
+    def check_usable(self) -> None:
+        """Raise what ended the association, or AssociationEnded when it was or is being released."""
+        if self._over.is_set():
+            raise self.error or AssociationEnded("the association was released").at(self.peer)
+        if not self.session.established:
+            raise AssociationEnded("the association is being released").at(self.peer)
 
     # --- its beginning and its end
 
@@ -167,7 +188,7 @@ class Association:
         try:
             await self.settle()
             async with asyncio.timeout(self.timeouts.association):
-                async with self._sending:
+                async with self._sender.lock:
                     if not self._over.is_set() and self.session.established:
                         self.session.release()
                         self.connection.flush()
@@ -194,8 +215,7 @@ class Association:
     async def wait_closed(self) -> None:
         """Wait until the connection is gone and every task of the association has ended."""
         await self._closed.wait()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.wait()
 
     async def wait_gone(self) -> None:
         """`wait_closed` for one whose opening failed: perhaps it never had a connection."""
@@ -222,7 +242,7 @@ class Association:
         """Accept the association asked for (acceptor). Raises LocalProtocolError."""
         self.session.accept(answer)
         self.connection.flush()
-        self.established()
+        self._established()
 
     def reject(self, answer: AAssociateRJ) -> None:
         """Reject the association asked for (acceptor); the peer closes the connection, or ARTIM does."""
@@ -234,26 +254,25 @@ class Association:
         """Everything that runs on the association ends now. The first reason given stays."""
         if self._over.is_set():
             return
-        self.error = error
+        self.error = error if error is None else error.at(self.peer)
         self._over.set()
         self._watchdog.stop()
         self._log_notes()
-        reason = error or AssociationEnded("the association was released")
+        reason = error or AssociationEnded("the association was released").at(self.peer)
         if not self._open.done():
             self._open.set_exception(reason)
             self._open.exception()  # told to whoever asks; not asking is no defect
         target, self._target = self._target, None
         if target is not None:
             target.discard()
-        for operation in list(self._operations.values()):
-            operation.fail(reason)
-        for task in self._tasks:
-            task.cancel()
+        self._invoking.end(reason)
+        self._tasks.end()
+        self.connection.reading.clear()
         self._look_idle()
-        if self._on_ended is not None:
-            self._on_ended()
+        if self._acceptor is not None:
+            self._acceptor.on_ended()
 
-    # --- requests of ours
+    # --- requests of ours, answers of ours
 
     async def invoke(
         self, context: Context, make: Callable[[int], m.Request], data: Buffer | Parts | None = None
@@ -262,51 +281,7 @@ class Association:
 
         Waits while as many operations as negotiated are outstanding (PS3.7 D.3.3.3).
         """
-        self._check_usable()
-        window = self._window
-        if window is not None:
-            self._let_run()
-            await window.acquire()
-        try:
-            self._check_usable()
-            message_id = self._next_id()
-            operation = Operation(
-                message_id, context.context_id, self.connection.hold_reading, self.connection.release_reading
-            )
-            request = make(message_id)
-            operation.cancellable = request.command_field in MULTIPLE_RESPONSES
-            self._operations[message_id] = operation
-            if len(self._operations) > 1:  # a held one would keep back the others' responses too
-                self._let_run()
-        except BaseException:
-            if window is not None:
-                window.release()
-            raise
-        operation.on_finished = lambda: self._finished(operation, window)
-        self.connection.touch()  # the time it was idle before does not count
-        self._watchdog.arm()
-        try:
-            await self.send(context.context_id, request, data)
-        except LocalProtocolError as error:
-            operation.abandon()
-            operation.fail(error)
-            raise
-        except BaseException as error:
-            operation.abandon()
-            if not self.session.outstanding(message_id):  # it never went out: no answer will end it
-                operation.fail(error)
-            raise
-        return operation
-
-    def _let_run(self) -> None:
-        for operation in self._operations.values():
-            operation.let_run()
-
-    def _finished(self, operation: Operation, window: asyncio.Semaphore | None) -> None:
-        self._operations.pop(operation.message_id, None)
-        if window is not None:
-            window.release()
-        self._look_idle()
+        return await self._invoking.invoke(context, make, data)
 
     async def cancel(self, operation: Operation) -> None:
         """End an operation of ours early, so that the association stays usable; else abort it.
@@ -314,91 +289,29 @@ class Association:
         A find, get or move is sent a C-CANCEL. Whatever it is, its final response is awaited for
         `Timeouts.cancel` and dropped.
         """
-        operation.abandon()
-        if operation.finished or self._over.is_set():
-            return
-        limit = self.timeouts.cancel
-        if not operation.cancellable and len(self._operations) == 1:
-            limit = min(limit, UNCANCELLABLE)
-        try:
-            async with asyncio.timeout(limit):
-                if operation.cancellable and not operation.cancel_sent:
-                    operation.cancel_sent = True
-                    message = m.CCancelRQ(message_id_being_responded_to=operation.message_id)
-                    await self.send(operation.context_id, message)
-                await operation.ended.wait()
-        except TimeoutError:
-            self.abort_now(
-                AssociationAborted("the peer did not end a cancelled operation in time", by_peer=False)
-            )
-        except asyncio.CancelledError:
-            self.abort_now()
-            raise
-        except AiodicomError as error:
-            log.debug("the association ended while an operation was cancelled: %s", error)
+        await self._invoking.cancel(operation)
 
     async def settle(self) -> None:
         """Cancel every operation of ours that runs, and wait for their ends."""
-        while self._operations and not self._over.is_set():
-            await self.cancel(next(iter(self._operations.values())))
-
-    def _next_id(self) -> int:
-        """A message id that is not in use, 1 to 65535."""
-        while True:
-            self._last_id = self._last_id % 65535 + 1
-            if self._last_id not in self._operations:
-                return self._last_id
-
-    def _check_usable(self) -> None:
-        if self._over.is_set():
-            raise self.error or AssociationEnded("the association was released")
-        if not self.session.established:
-            raise AssociationEnded("the association is being released")
-
-    # --- messages out
-
-    async def send(self, context_id: int, message: m.Message, data: Buffer | Parts | None = None) -> None:
-        """Send one message whole; messages wait for each other's data sets.
-
-        Cancelled or failing in the middle of a data set it aborts the association: half a message cannot
-        be taken back.
-        """
-        async with self._sending:
-            self._check_usable()
-            session, connection = self.session, self.connection
-            session.send(context_id, with_dataset(message, data is not None))
-            if data is None:
-                connection.flush()
-            elif isinstance(data, bytes | bytearray | memoryview) and len(data) <= PART:
-                session.send_data(data, last=True)
-                connection.flush()
-            elif isinstance(data, bytes | bytearray | memoryview):
-                await self._send_parts(parts_of(data))
-            else:
-                await self._send_parts(data)
-            await connection.drain()
-
-    async def _send_parts(self, parts: Parts) -> None:
-        session, connection = self.session, self.connection
-        try:
-            async for part, last in parts:
-                self._check_usable()
-                session.send_data(part, last)
-                connection.flush()
-                await connection.drain()
-        except BaseException as error:
-            if not self._over.is_set():
-                self.abort_now(
-                    AssociationAborted(f"sending stopped in the middle of a data set: {error}", by_peer=False)
-                )
-            raise
-        finally:  # now, not when the traceback that holds it is forgotten: a file may be open in there
-            if isinstance(parts, AsyncGenerator):
-                await parts.aclose()
+        await self._invoking.settle()
 
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Answer a request of the peer."""
-        await self.send(context_id, response, data)
+        await self._sender.send(context_id, response, data)
+
+    def note(self, kind: str, message: str) -> None:
+        """Log what a peer can repeat at will: the first of a kind, and at the end how many there were."""
+        if self._acceptor is not None:
+            self._acceptor.on_note(kind, message)
+            return
+        self._notes[kind] = self._notes.get(kind, 0) + 1
+        if self._notes[kind] == 1:
+            log.warning("%s: %s", kind, message)
+
+    def _log_notes(self) -> None:
+        for kind, count in self._notes.items():
+            if count > 1:
+                log.warning("%s on this association: %d", kind, count)
 
     # --- what the connection reports
 
@@ -443,16 +356,16 @@ class Association:
         else:
             self._end(AssociationAborted("the connection closed", by_peer=True))
         self._closed.set()
-        if self._on_gone is not None:
-            self._on_gone()
+        if self._acceptor is not None:
+            self._acceptor.on_gone()
 
     def _control(self, event: SessionEvent) -> None:
         match event:
             case AssociateIndication():
-                if self._on_indication is not None:
-                    self._on_indication(event)
+                if self._acceptor is not None:
+                    self._acceptor.on_indication(event)
             case Established():
-                self.established()
+                self._established()
                 if not self._open.done():
                     self._open.set_result(None)
             case RejectConfirmation(answer):
@@ -471,19 +384,9 @@ class Association:
             case _:
                 raise AssertionError(f"unexpected event {event!r}")
 
-    def note(self, kind: str, message: str) -> None:
-        """Log what a peer can repeat at will: the first of a kind, and at the end how many there were."""
-        if self._on_note is not None:
-            self._on_note(kind, message)
-            return
-        self._notes[kind] = self._notes.get(kind, 0) + 1
-        if self._notes[kind] == 1:
-            log.warning("%s: %s", kind, message)
-
-    def _log_notes(self) -> None:
-        for kind, count in self._notes.items():
-            if count > 1:
-                log.warning("%s on this association: %d", kind, count)
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something for as long as the association lives."""
+        self._tasks.start(work)
 
     def _watch_collision(self) -> None:
         """Table 9-10 waits for the peer's half of a release collision without a timer; we do not for ever."""
@@ -492,104 +395,42 @@ class Association:
             self.timeouts.artim if limit is None else limit, self.abort_now
         )
 
-    def established(self) -> None:
+    def _established(self) -> None:
         """The association is open, on either side: how many operations may overlap is known now."""
-        invoked = self.session.window.invoked
-        self._window = asyncio.Semaphore(invoked) if invoked else None
+        self._invoking.established(self.session.window.invoked)
         self._watchdog.arm()
+
+    def _changed(self) -> None:
+        """A task, an operation or a request has begun or ended."""
+        self._look_idle()
+        self._watchdog.arm()
+
+    def _task_failed(self, error: BaseException) -> None:
+        if isinstance(error, AiodicomError) and not self.usable:
+            return  # nobody is left to answer
+        if not isinstance(error, AiodicomError):
+            log.error("a task of an association failed", exc_info=error)
+        self.abort_now(AssociationAborted("an internal error here", by_peer=False))
 
     # --- messages in
 
     def _message(self, context: Context, message: m.Message) -> None:
         if isinstance(message, m.CCancelRQ):
-            running = self._running.get(message.message_id_being_responded_to)
-            if running is not None:
-                running.cancel()
+            self._performing.cancel(message.message_id_being_responded_to)
+        elif isinstance(message, m.Request):
+            self._target = self._performing.target(context, message)
         elif isinstance(message, m.Response):
-            operation = self._operations[message.message_id_being_responded_to]
+            operation = self._invoking.operations[message.message_id_being_responded_to]
             if message.has_dataset:
                 self._target = Collector(
-                    self.identifier_length, lambda data: self._deliver(operation, message, data)
+                    self._identifier_length, lambda data: self._deliver(operation, message, data)
                 )
             else:
                 operation.deliver(message, None)
-        elif isinstance(message, m.CStoreRQ):
-            self._store(context, message)
-        elif message.has_dataset:
-            self._target = Collector(
-                self.identifier_length, lambda data: self._perform(context, message, data)
-            )
-        else:
-            self._perform(context, message, None)
 
     def _deliver(self, operation: Operation, response: m.Response, data: bytes | None) -> None:
         if data is None:
-            self.abort_now(
-                AssociationAborted(
-                    f"a response's data set over {self.identifier_length} bytes", by_peer=False
-                )
-            )
+            text = f"a response's data set over {self._identifier_length} bytes"
+            self.abort_now(AssociationAborted(text, by_peer=False))
         else:
             operation.deliver(response, data)
-
-    def _store(self, context: Context, request: m.CStoreRQ) -> None:
-        target = StoreTarget(self, context, request)
-        if self._provider is None:
-            target.refuse(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
-        else:
-            target.open(self._provider)
-        self._target = target
-
-    def _perform(self, context: Context, request: m.Request, data: bytes | None) -> None:
-        """Run a request in a task of its own. `data` is None too when its data set was over the limit."""
-        running = RunningRequest(self, context, request)
-        self._running[request.message_id] = running
-        if self._provider is None:
-            self.spawn(running.answer(UNRECOGNIZED_OPERATION, "not offered here"))
-        elif request.has_dataset and data is None:
-            self.spawn(running.answer(RESOURCE_LIMITATION, f"data set over {self.identifier_length} bytes"))
-        else:
-            running.task = self.spawn(running.run(self._provider, data))
-
-    def request_done(self, running: RunningRequest) -> None:
-        """A request of the peer has had its final response; its message id may be in use again."""
-        message_id = running.request.message_id
-        if self._running.get(message_id) is running:
-            del self._running[message_id]
-        self._look_idle()
-        self._watchdog.arm()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something for as long as the association lives."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-        if self._over.is_set():
-            task.cancel()
-        return task
-
-    def _task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._look_idle()
-        self._watchdog.arm()
-        if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
-            if not isinstance(error, AiodicomError):
-                log.error("a task of an association failed", exc_info=error)
-            self.abort_now(AssociationAborted("an internal error here", by_peer=False))
-
-
-def with_dataset(message: m.Message, present: bool) -> m.Message:
-    """The message with a true Command Data Set Type. Raises LocalProtocolError where it needs a data set."""
-    if message.has_dataset == present:
-        return message
-    if not present and isinstance(message, m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ | m.NSetRQ):
-        raise LocalProtocolError(f"{type(message).__name__} needs a data set")
-    return replace(message, has_dataset=present)
-
-
-async def parts_of(data: Buffer) -> Parts:
-    """A data set in memory in parts, so that a slow peer holds us and not our write buffer."""
-    view = memoryview(data).cast("B")
-    for start in range(0, len(view), PART):
-        yield view[start : start + PART], start + PART >= len(view)

@@ -6,15 +6,14 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..dimse.contexts import Proposal, build_contexts
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.limits import SessionLimits
 from ..dimse.session import Session
-from ..pdu.errors import LocalProtocolError
+from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import (
     AAssociateRQ,
     AsyncOperationsWindow,
@@ -26,6 +25,7 @@ from ..pdu.types import (
 from .association import Association
 from .errors import ConnectionRefused, ConnectTimeout, HostUnknown, TLSFailed
 from .performing import Provider
+from .tasks import to_its_end
 from .timeouts import Timeouts
 from .tls import describe_tls_error
 from .watchdog import Watch
@@ -59,6 +59,11 @@ class Peer:
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = ()
     lenient_roles: bool = True
     identifier_length: int = 4 * 1024 * 1024
+
+    @property
+    def name(self) -> str:
+        """`TITLE@host:port`, as errors and log lines say it."""
+        return f"{self.called_ae}@{self.host}:{self.port}"
 
     def request(self, proposals: Iterable[Proposal]) -> AAssociateRQ:
         """The A-ASSOCIATE-RQ that proposes these contexts.
@@ -98,6 +103,7 @@ async def associate(
     session.associate(request)
     association = Association(
         session,
+        address=f"{peer.host}:{peer.port}",
         timeouts=peer.timeouts,
         watch=Watch(inactivity=peer.timeouts.inactivity),
         provider=provider,
@@ -106,7 +112,9 @@ async def associate(
     try:
         await _connect(peer, association)
         await association.opened()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, AiodicomError):
+            error.at(peer.name)
         association.abort_now()
         association.connection.close()  # nobody who gives up wants to wait for the peer to close
         await association.wait_gone()
@@ -116,7 +124,6 @@ async def associate(
 
 async def _connect(peer: Peer, association: Association) -> None:
     """Resolve, connect and shake hands within `Timeouts.connect`."""
-    where = f"{peer.host}:{peer.port}"
     loop = asyncio.get_running_loop()
     sock: socket.socket | None = None
     try:
@@ -131,18 +138,19 @@ async def _connect(peer: Peer, association: Association) -> None:
                 ssl_handshake_timeout=peer.timeouts.connect if peer.tls is not None else None,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_TIMEOUT if peer.tls is not None else None,
             )
-            await (opening if peer.tls is not None else _to_its_end(opening))
+            # not cancelled: uvloop would close the socket and tell its protocol nothing
+            await (opening if peer.tls is not None else to_its_end(opening))
     except TimeoutError:
         what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
-        raise ConnectTimeout(f"{what} with {where} within {peer.timeouts.connect} s") from None
+        raise ConnectTimeout(f"{what} within {peer.timeouts.connect} s") from None
     except ssl.SSLError as error:
-        raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
+        raise TLSFailed(f"TLS failed: {describe_tls_error(error)}") from error
     except ConnectionError as error:
         if peer.tls is not None and sock is not None:
-            raise TLSFailed(f"TLS with {where} failed: {describe_tls_error(error)}") from error
-        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
+            raise TLSFailed(f"TLS failed: {describe_tls_error(error)}") from error
+        raise ConnectionRefused(f"no connection: {os_words(error)}") from error
     except OSError as error:
-        raise ConnectionRefused(f"no connection to {where}: {os_words(error)}") from error
+        raise ConnectionRefused(f"no connection: {os_words(error)}") from error
 
 
 def os_words(error: OSError | UnicodeError) -> str:
@@ -152,16 +160,6 @@ def os_words(error: OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return str(error)
-
-
-async def _to_its_end(opening: Coroutine[Any, Any, Any]) -> None:
-    """One turn of the loop, not cancelled: uvloop would close the socket and tell its protocol nothing."""
-    task = asyncio.ensure_future(opening)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 async def _dial(host: str, port: int) -> socket.socket:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from ..pdu.errors import AiodicomError, RemoteProtocolError
-from ..pdu.events import ConnectionClosed
+from ..pdu.errors import AiodicomError, ConnectionClosed, RemoteProtocolError
 from ..pdu.types import AAssociateRJ
 from .errors import AssociationAborted, AssociationRejected, NotDicomPeer, TLSFailed
 from .tls import describe_tls_error

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ..dimse.messages import Response
 from ..dimse.status import Category, categorize
 from .errors import AssociationEnded
+from .reading import Reading
 
 QUEUE_HIGH = 256
 """Undelivered responses at which the peer is held."""
@@ -17,19 +18,16 @@ QUEUE_LOW = 64
 
 
 class Operation:
-    """A request that has been sent: `async with`-less iteration over its responses by `next`.
+    """A request that has been sent; `next` gives its responses one by one.
 
-    `hold` and `release` stop and resume reading from the peer, so that a slow consumer of a C-FIND holds
-    the peer and not our memory.
+    `reading` is told when the consumer has too many waiting, so that a slow consumer of a C-FIND holds the
+    peer and not our memory.
     """
 
     __slots__ = (
         "_error",
-        "_held",
-        "_hold",
         "_queue",
-        "_release",
-        "_unbounded",
+        "_reading",
         "_waiter",
         "abandoned",
         "cancel_sent",
@@ -41,9 +39,7 @@ class Operation:
         "on_finished",
     )
 
-    def __init__(
-        self, message_id: int, context_id: int, hold: Callable[[], None], release: Callable[[], None]
-    ) -> None:
+    def __init__(self, message_id: int, context_id: int, reading: Reading) -> None:
         self.message_id = message_id
         self.context_id = context_id
         self.finished = False  # the final response, or the end of the association, has come
@@ -55,19 +51,18 @@ class Operation:
         self._queue: deque[tuple[Response, bytes | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._held = False
-        self._unbounded = False
-        self._hold = hold
-        self._release = release
+        self._reading = reading
+
+    def __str__(self) -> str:
+        return f"request {self.message_id}"
 
     def deliver(self, response: Response, data: bytes | None) -> None:
         """A response has come, with its data set."""
         final = categorize(response.status) is not Category.PENDING
         if not self.abandoned:
             self._queue.append((response, data))
-            if len(self._queue) >= QUEUE_HIGH and not (self._held or self._unbounded or final):
-                self._held = True
-                self._hold()
+            if len(self._queue) >= QUEUE_HIGH and not final:
+                self._reading.full(self)
         if final:
             self._finish()
         self._wake()
@@ -91,41 +86,28 @@ class Operation:
             if self.abandoned:
                 raise AssociationEnded("the operation was given up")
             self._waiter = asyncio.get_running_loop().create_future()
+            self._reading.waits(self)
             try:
                 await self._waiter
             finally:
+                self._reading.goes_on(self)
                 self._waiter = None
         item = self._queue.popleft()
-        if self._held and len(self._queue) <= QUEUE_LOW:
-            self._held = False
-            self._release()
+        if len(self._queue) <= QUEUE_LOW:
+            self._reading.room(self)
         return item
-
-    def let_run(self) -> None:
-        """Do not hold the peer any more: another operation waits for the end of this one.
-
-        A query inside the loop over another query's matches would else wait for ever.
-        """
-        self._unbounded = True
-        if self._held:
-            self._held = False
-            self._release()
 
     def abandon(self) -> None:
         """Nobody will call `next` again."""
         self.abandoned = True
         self._queue.clear()
-        if self._held:
-            self._held = False
-            self._release()
+        self._reading.room(self)
         self._wake()
 
     def _finish(self) -> None:
         self.finished = True
         self.ended.set()
-        if self._held:  # nothing more will come of it, and another operation's responses may
-            self._held = False
-            self._release()
+        self._reading.room(self)  # nothing more will come of it, and another operation's responses may
         if self.on_finished is not None:
             self.on_finished()
 

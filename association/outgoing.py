@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import os
 import stat
 import sys
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from ..dataset.coding import encode_dataset
 from ..dataset.errors import ImagingError, NotDicom
+from ..dataset.instance import Instance
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
@@ -26,6 +27,7 @@ from ..pdu.uids import (
     is_uid,
 )
 from ..pdu.upper_layer import Buffer
+from .tasks import Job
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -43,18 +45,19 @@ BATCH_OBJECTS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One object to store: a file, or a data set held in memory. `error`: why it cannot be sent."""
+class Item(Instance):
+    """An object of a user's, not looked through yet: a file, or a data set. `error`: why it cannot be sent.
 
-    path: Path | None
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    offset: int = 0
-    size: int = 0  # bytes of the encoded data set
+    An `Instance` that is no `Item` was stored by us: it is known to be whole.
+    """
+
     dataset: Dataset | None = None
     error: str | None = None
-    checked: bool = False  # known to be whole, so it is not looked through again
+
+    @property
+    def file(self) -> Path | None:
+        """Its path; None for one that is held in memory."""
+        return self.path if self.dataset is None else None
 
 
 @dataclass(slots=True)
@@ -154,61 +157,61 @@ def _dataset_item(dataset: Dataset) -> Item:
     sop_class = str(dataset.get("SOPClassUID", ""))
     instance = str(dataset.get("SOPInstanceUID", ""))
     error = _fault(sop_class, instance, syntax)
-    return Item(None, sop_class, instance, syntax, dataset=dataset, error=error)
+    return Item(Path(), sop_class, instance, syntax, dataset=dataset, error=error)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """An item ready to send: `data` whole, or a large file to be read in parts, or `error`."""
 
-    item: Item
+    item: Instance
     data: bytes | None = None
     error: str | None = None
 
 
-def _load(item: Item) -> Loaded:
+def _load(item: Instance) -> Loaded:
     """Read an object, or look a large one through, and see that its data set is whole. Blocks."""
-    if item.error is not None:
+    if isinstance(item, Item) and item.error is not None:
         return Loaded(item, error=item.error)
-    if is_dataset(item.dataset):
+    if isinstance(item, Item) and is_dataset(item.dataset):
         try:
             return Loaded(item, data=encode_dataset(item.dataset, item.transfer_syntax_uid))
         except LocalProtocolError as error:
             return Loaded(item, error=str(error))
-    assert item.path is not None
     try:
         with open(item.path, "rb", buffering=0) as file:
-            if item.size > WHOLE_READ:
+            if item.data_size > WHOLE_READ:
                 return _check_mapped(file.fileno(), item)
-            data = os.pread(file.fileno(), item.size, item.offset)
+            data = os.pread(file.fileno(), item.data_size, item.data_offset)
         return _check(data, item, data)
     except (OSError, ImagingError) as error:
         return Loaded(item, error=_words(error))
 
 
-def _check_mapped(descriptor: int, item: Item) -> Loaded:
-    if item.checked:
+def _check_mapped(descriptor: int, item: Instance) -> Loaded:
+    if not isinstance(item, Item):
         return Loaded(item)
     if not os.fstat(descriptor).st_size:  # nothing to map
         return _check(b"", item, None)
     with (
         mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapping,
         memoryview(mapping) as whole,
-        whole[item.offset :] as view,
+        whole[item.data_offset :] as view,
     ):
         return _check(view, item, None)
 
 
-def _check(view: bytes | memoryview, item: Item, data: bytes | None) -> Loaded:
+def _check(view: bytes | memoryview, item: Instance, data: bytes | None) -> Loaded:
     """Whether the data set is whole, and what SOP instance it says it is.
 
     A file's group 2 is what names the object until here; where the data set says another SOP Instance UID
     that one counts, for a C-STORE names the object in the data set (PS3.4 B.2.1). Deflated data sets are
     sent as they are: inflating all of one to look at it would cost more than sending it.
     """
-    if len(view) != item.size:
-        return Loaded(item, error=f"the file changed: {len(view)} bytes of data set where {item.size} were")
-    if item.checked or item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if len(view) != item.data_size:
+        text = f"the file changed: {len(view)} bytes of data set where {item.data_size} were"
+        return Loaded(item, error=text)
+    if not isinstance(item, Item) or item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         return Loaded(item, data=data)
     found = scan_dataset(view, item.transfer_syntax_uid, (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
     if not found.complete:
@@ -225,45 +228,41 @@ def _check(view: bytes | memoryview, item: Item, data: bytes | None) -> Loaded:
     return Loaded(item, data=data)
 
 
-async def load_ahead(items: Sequence[Item]) -> AsyncGenerator[Loaded, None]:
+async def load_ahead(items: Sequence[Instance]) -> AsyncGenerator[Loaded, None]:
     """The items in order, the next batch being read on a thread while this one is used."""
-    loop = asyncio.get_running_loop()
 
     def batch(start: int) -> list[Loaded]:
         loaded: list[Loaded] = []
         held = 0
         for item in items[start : start + BATCH_OBJECTS]:
             loaded.append(_load(item))
-            held += min(item.size, WHOLE_READ)
+            held += min(item.data_size, WHOLE_READ)
             if held >= BATCH_BYTES:
                 break
         return loaded
 
     position = 0
-    coming = loop.run_in_executor(None, batch, 0)
+    coming = Job(lambda: batch(0))
     try:
         while position < len(items):
-            ready = await coming
+            ready = await coming.result()
             position += len(ready)
-            coming = loop.run_in_executor(None, batch, position)
+            coming = Job(partial(batch, position))
             for loaded in ready:
                 yield loaded
     finally:
-        coming.cancel()
+        coming.drop()
 
 
-async def read_parts(item: Item, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
+async def read_parts(item: Instance, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
-    assert item.path is not None
-    loop = asyncio.get_running_loop()
     descriptor = os.open(item.path, os.O_RDONLY)
-    coming: asyncio.Future[bytes] | None = None
+    end = item.data_offset + item.data_size
+    position = item.data_offset
+    coming: Job[bytes] = Job(partial(os.pread, descriptor, min(part, end - position), position))
     try:
-        end = item.offset + item.size
-        position = item.offset
-        coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
         while True:
-            data = await coming
+            data = await coming.result()
             position += len(data)
             if not data:
                 raise OSError(f"{item.path} became shorter while it was sent")
@@ -271,26 +270,33 @@ async def read_parts(item: Item, part: int) -> AsyncGenerator[tuple[Buffer, bool
                 data = data[:-1]
                 position -= 1
             if position >= end:
-                coming = None
                 yield data, True
                 return
-            coming = loop.run_in_executor(None, os.pread, descriptor, min(part, end - position), position)
+            coming = Job(partial(os.pread, descriptor, min(part, end - position), position))
             yield data, False
-    finally:
-        if coming is None or coming.done():
-            os.close(descriptor)
-        else:  # the thread may be reading from it; to await that here could be cancelled
-            coming.add_done_callback(lambda read: _close_after(read, descriptor))
+    finally:  # a thread may be reading from it; to await that here could be cancelled
+        coming.drop(lambda: os.close(descriptor))
 
 
-def _close_after(read: asyncio.Future[bytes], descriptor: int) -> None:
-    os.close(descriptor)
-    if not read.cancelled():
-        read.exception()  # nobody wants what was read any more, nor why it was not
+def groups(items: Iterable[Instance]) -> list[tuple[list[Proposal], list[Instance]]]:
+    """What an association each can hold: proposals, one for each SOP class and transfer syntax, and items.
 
-
-def group_proposals(items: Iterable[Item]) -> list[list[Proposal]]:
-    """One context for each SOP class and transfer syntax met, in groups an association can hold."""
-    pairs = dict.fromkeys((i.sop_class_uid, i.transfer_syntax_uid) for i in items if i.error is None)
-    proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in pairs]
-    return [proposals[i : i + MAX_CONTEXTS] for i in range(0, len(proposals), MAX_CONTEXTS)]
+    Items that cannot be sent are in the first group.
+    """
+    unusable: list[Instance] = []
+    by_pair: dict[tuple[str, str], list[Instance]] = {}
+    order = {}
+    for position, item in enumerate(items):
+        order[id(item)] = position
+        if isinstance(item, Item) and item.error is not None:
+            unusable.append(item)
+        else:
+            by_pair.setdefault((item.sop_class_uid, item.transfer_syntax_uid), []).append(item)
+    pairs = list(by_pair)
+    found = []
+    for start in range(0, max(len(pairs), 1), MAX_CONTEXTS):
+        part = pairs[start : start + MAX_CONTEXTS]
+        inside = [item for pair in part for item in by_pair[pair]] + (unusable if start == 0 else [])
+        inside.sort(key=lambda item: order[id(item)])
+        found.append(([Proposal(sop_class, (syntax,)) for sop_class, syntax in part], inside))
+    return found

@@ -1,20 +1,35 @@
-"""Performing the peer's requests: what a provider is, and how its work is answered."""
+"""The peer's requests: what a provider is, and how its work is answered.
+
+The provider's work is a task that a C-CANCEL may cancel; the answer to a request is never given by that
+task's end alone: what follows it, also when it never began, sees that one final response goes out.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PROCESSING_FAILURE, Category, categorize
+from ..dimse.session import Session
+from ..dimse.status import (
+    CANCEL,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
+    SOP_CLASS_NOT_SUPPORTED,
+    UNRECOGNIZED_OPERATION,
+    Category,
+    categorize,
+)
 from ..pdu.errors import AiodicomError, LocalProtocolError
-
-if TYPE_CHECKING:
-    from .association import Association
+from ..pdu.upper_layer import Buffer
+from .operations import Operation
+from .sending import Parts
+from .tasks import Tasks
 
 log = logging.getLogger("aiodicom.provider")
 
@@ -29,18 +44,144 @@ class Refused(Exception):
         self.offending_elements = offending_elements
 
 
+class Performed(Protocol):
+    """The association a request came on, as its provider may use it."""
+
+    session: Session
+    address: str
+    error: AiodicomError | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a response can be sent."""
+
+    @property
+    def contexts(self) -> Mapping[int, Context]:
+        """The accepted presentation contexts by id."""
+
+    async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
+        """Send a response."""
+
+    async def invoke(
+        self, context: Context, make: Callable[[int], m.Request], data: Buffer | Parts | None = None
+    ) -> Operation:
+        """Send a request of ours on it: a sub-operation."""
+
+    def abort_now(self, error: AiodicomError | None = None) -> None:
+        """End it with an A-ABORT."""
+
+    def note(self, kind: str, message: str) -> None:
+        """Log what a peer can repeat at will."""
+
+
+class Request:
+    """A request of the peer: on which association and context, from whom, and the message itself.
+
+    `cancelled`: the peer sent C-CANCEL. It cancels the provider's work; a provider that must not be
+    cancelled, and looks at `cancelled` itself, says what is to be done instead by setting `on_cancel`.
+    """
+
+    def __init__(self, association: Performed, context: Context, message: m.Request) -> None:
+        self.association = association
+        self.context = context
+        self.message = message
+        self.cancelled = False
+        self.on_cancel: Callable[[], object] | None = None
+        self._answered = False
+        self._outcome: Refused | None = None  # what the work ended with, unless it was cancelled
+
+    @property
+    def calling_ae(self) -> str:
+        """The AE title the peer calls itself by."""
+        request = self.association.session.request
+        return "" if request is None else request.calling_ae
+
+    @property
+    def called_ae(self) -> str:
+        """The AE title the peer calls us by."""
+        request = self.association.session.request
+        return "" if request is None else request.called_ae
+
+    @property
+    def address(self) -> str:
+        """The address the peer connects from."""
+        return self.association.address
+
+    async def respond(self, response: m.Response, data: Buffer | None = None) -> None:
+        """Send a response; a final one ends the request. Raises LocalProtocolError when it cannot be sent."""
+        final = categorize(response.status) is not Category.PENDING
+        self._answered = self._answered or final
+        try:
+            await self.association.respond(self.context.context_id, response, data)
+        except LocalProtocolError:  # nothing went out
+            self._answered = self._answered and not final
+            raise
+
+    async def answer(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
+        """Send a final response without a data set, unless there was one."""
+        if self._answered or not self.association.usable:
+            return
+        response = m.make_response(
+            self.message, status, error_comment=comment[:64] or None, offending_elements=offending_elements
+        )
+        await self.respond(response)
+
+    def cancel(self) -> None:
+        """A C-CANCEL has come; after the final response it is too late."""
+        if not (self.cancelled or self._answered):
+            self.cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+    def perform(self, provider: Provider, data: bytes | None, tasks: Tasks, done: Callable[[], None]) -> None:
+        """Start the provider's work; `done` is called when the request has its final response."""
+        work = tasks.start(self._work(provider, data), lambda: self._after(tasks, done))
+        self.on_cancel = work.cancel
+
+    def refuse(self, status: int, comment: str, tasks: Tasks, done: Callable[[], None]) -> None:
+        """Answer with a failure without asking the provider."""
+        tasks.start(self.answer(status, comment), done)
+
+    async def _work(self, provider: Provider, data: bytes | None) -> None:
+        name = type(self.message).__name__
+        try:
+            await provider.perform(self, data)
+            if not self._answered:
+                log.error("%s was not answered by its provider", name)
+        except Refused as refused:
+            self._outcome = refused
+        except AiodicomError as error:
+            if self.association.usable:  # else the association is over and there is nobody to answer
+                log.warning("%s failed: %s", name, error)
+        except asyncio.CancelledError:
+            if not self.cancelled and self.association.usable:
+                log.error("%s failed: something it waited for was cancelled", name)
+            raise
+        except Exception:
+            log.exception("performing %s failed", name)
+
+    def _after(self, tasks: Tasks, done: Callable[[], None]) -> None:
+        """The work has ended, or never began: what has not been answered is answered now."""
+        if self._answered or not self.association.usable:
+            done()
+        elif self._outcome is not None:
+            refused = self._outcome
+            answer = self.answer(refused.status, refused.comment, refused.offending_elements)
+            tasks.start(answer, done)
+        elif self.cancelled:
+            tasks.start(self.answer(CANCEL), done)
+        else:
+            tasks.start(self.answer(PROCESSING_FAILURE, "processing failure"), done)
+
+
 class Provider(Protocol):
     """Performs requests of the peer."""
 
-    def store(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """The sink for a C-STORE, chosen before its data set arrives. Raises Refused."""
 
-    async def perform(self, running: RunningRequest, data: bytes | None) -> None:
-        """Any other request: `data` is its data set. Answers by `running.respond`. Raises Refused.
-
-        A C-CANCEL sets `running.cancelled` and cancels the task, and FE00H is answered; a provider that
-        has more to say then sets `running.cooperative`, looks at `cancelled`, and answers itself.
-        """
+    async def perform(self, request: Request, data: bytes | None) -> None:
+        """Any other request: `data` is its data set. Answers by `request.respond`. Raises Refused."""
 
 
 class Target(Protocol):
@@ -84,34 +225,31 @@ class Collector:
 class StoreTarget:
     """Feeds a C-STORE's sink and answers the request: success only after the sink's commit."""
 
-    def __init__(self, association: Association, context: Context, request: m.CStoreRQ) -> None:
-        self._association = association
-        self._context = context
+    def __init__(self, request: Request, provider: Provider | None, tasks: Tasks) -> None:
         self._request = request
+        self._tasks = tasks
         self._sink: StoreSink | None = None
         self._refusal: StoreOutcome | None = None
-
-    def open(self, provider: Provider) -> None:
-        """Have the provider choose the sink."""
+        if provider is None:
+            self._refuse(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
+            return
         try:
-            self._sink = provider.store(self._association, self._context, self._request)
+            self._sink = provider.store(request)
         except Refused as refused:
-            self.refuse(refused.status, refused.comment)
+            self._refuse(refused.status, refused.comment)
         except OSError as error:
             self._failed(error)
         except Exception:
             log.exception("choosing the sink of a C-STORE failed")
-            self.refuse(PROCESSING_FAILURE, "processing failure")
+            self._refuse(PROCESSING_FAILURE, "processing failure")
 
-    def refuse(self, status: int, comment: str) -> None:
+    def _refuse(self, status: int, comment: str) -> None:
         """Let the data set pass by and answer with a failure."""
         self._refusal = StoreOutcome(status, comment)
-        sink, self._sink = self._sink, None
-        if sink is not None:
-            sink.discard()
+        self.discard()
 
     def _failed(self, error: OSError) -> None:
-        self.refuse(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
+        self._refuse(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
     def write(self, data: memoryview, /) -> None:
         """Give the sink the next part; its failure is remembered and the rest let pass."""
@@ -122,18 +260,14 @@ class StoreTarget:
         except OSError as error:
             self._failed(error)
         except Refused as refused:
-            self.refuse(refused.status, refused.comment)
+            self._refuse(refused.status, refused.comment)
         except Exception:
             log.exception("the sink of a C-STORE failed")
-            self.refuse(PROCESSING_FAILURE, "processing failure")
+            self._refuse(PROCESSING_FAILURE, "processing failure")
 
     def finish(self) -> None:
-        """The data set is whole: commit, then answer.
-
-        The sink is let go of when the task ends rather than in it: one cancelled before its first step,
-        because the same read brought an A-ABORT, never runs.
-        """
-        self._association.spawn(self._complete()).add_done_callback(lambda _: self.discard())
+        """The data set is whole: commit, then answer."""
+        self._tasks.start(self._complete(), self.discard)
 
     def discard(self) -> None:
         """Nothing will become of the object, unless its commit is done: let go of the sink."""
@@ -147,13 +281,14 @@ class StoreTarget:
             outcome = await self._commit()
             self.discard()  # before the peer hears of a failure
         comment = outcome.comment[:64] or None
+        request, association = self._request, self._request.association
         if categorize(outcome.status) is Category.FAILURE:
-            self._association.note("storing failed", f"{outcome.status:04X}H, {comment or 'no reason given'}")
-        response = m.make_response(self._request, outcome.status, error_comment=comment)
+            association.note("storing failed", f"{outcome.status:04X}H, {comment or 'no reason given'}")
+        response = m.make_response(request.message, outcome.status, error_comment=comment)
         try:
-            await self._association.respond(self._context.context_id, response)
+            await association.respond(request.context.context_id, response)
         except AiodicomError as error:
-            if self._association.usable:
+            if association.usable:
                 raise
             log.debug("a C-STORE that came during our release is not answered: %s", error)
 
@@ -162,7 +297,7 @@ class StoreTarget:
         try:
             outcome = await self._sink.commit()
         except OSError as error:
-            self._association.note("storing failed", str(error.strerror))
+            self._request.association.note("storing failed", str(error.strerror))
             return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
         except Refused as refused:
             return StoreOutcome(refused.status, refused.comment)
@@ -173,95 +308,55 @@ class StoreTarget:
         return outcome
 
 
-class RunningRequest:
-    """A request of the peer being performed."""
+class Performing:
+    """The requests of the peer that run on one association; `changed` is called when one has ended."""
 
-    def __init__(self, association: Association, context: Context, request: m.Request) -> None:
-        self.association = association
-        self.context = context
-        self.request = request
-        self.cancelled = False  # the peer sent C-CANCEL
-        self.cooperative = False  # the provider looks at `cancelled` itself and must not be cancelled
-        self.on_cancel: Callable[[], object] | None = None  # what a cooperative one waits for, ended early
-        self.task: asyncio.Task[None] | None = None
-        self._started = False
-        self._answered = False
+    def __init__(
+        self,
+        association: Performed,
+        provider: Provider | None,
+        tasks: Tasks,
+        *,
+        identifier_length: int,
+        changed: Callable[[], None],
+    ) -> None:
+        self._association = association
+        self._provider = provider
+        self._tasks = tasks
+        self._identifier_length = identifier_length
+        self._changed = changed
+        self.running: dict[int, Request] = {}
 
-    def cancel(self) -> None:
-        """A C-CANCEL has come.
+    def cancel(self, message_id: int) -> None:
+        """A C-CANCEL for it has come; for one that is not running it says nothing."""
+        running = self.running.get(message_id)
+        if running is not None:
+            running.cancel()
 
-        A task cancelled before its first step would never run, and the request never be answered.
-        """
-        if not (self.cancelled or self._answered):  # after the final response it is too late
-            self.cancelled = True
-            if self.task is not None and self._started and not self.cooperative:
-                self.task.cancel()
-            elif self.on_cancel is not None:
-                self.on_cancel()
+    def target(self, context: Context, message: m.Request) -> Target | None:
+        """Where the data set of a request goes; one without is performed at once."""
+        request = Request(self._association, context, message)
+        if isinstance(message, m.CStoreRQ):
+            return StoreTarget(request, self._provider, self._tasks)
+        if message.has_dataset:
+            return Collector(self._identifier_length, lambda data: self._perform(request, data))
+        self._perform(request, None)
+        return None
 
-    async def run(self, provider: Provider, data: bytes | None) -> None:
-        """Have the provider perform it; see that it is answered, whatever happens."""
-        self._started = True
-        try:
-            if self.cancelled:
-                await self.answer(CANCEL)
-                return
-            await provider.perform(self, data)
-            if not self._answered:
-                log.error("%s was not answered by its provider", type(self.request).__name__)
-                await self.answer(PROCESSING_FAILURE, "processing failure")
-        except Refused as refused:
-            await self.answer(refused.status, refused.comment, refused.offending_elements)
-        except asyncio.CancelledError:
-            if self._answered or not self.association.usable:
-                raise
-            if self.cancelled:
-                self.uncancel()
-                await self.answer(CANCEL)
-            elif self.task is not None and not self.task.cancelling():  # the provider's own
-                log.error("%s failed: something it waited for was cancelled", type(self.request).__name__)
-                await self.answer(PROCESSING_FAILURE, "processing failure")
-            else:
-                raise
-        except AiodicomError as error:
-            if self.association.usable:  # else the association is over and there is nobody to answer
-                log.warning("%s failed: %s", type(self.request).__name__, error)
-                await self.answer(PROCESSING_FAILURE, "processing failure")
-        except Exception:
-            log.exception("performing %s failed", type(self.request).__name__)
-            await self.answer(PROCESSING_FAILURE, "processing failure")
-        finally:
-            self.association.request_done(self)
+    def _perform(self, request: Request, data: bytes | None) -> None:
+        """Have it performed. `data` is None too when its data set was over the limit."""
+        message_id = request.message.message_id
+        self.running[message_id] = request
 
-    def uncancel(self) -> None:
-        """Go on after a C-CANCEL's cancellation was caught, to answer it."""
-        if self.task is not None:
-            self.task.uncancel()
+        def done() -> None:  # its message id may be in use again
+            if self.running.get(message_id) is request:
+                del self.running[message_id]
+            self._changed()
 
-    async def respond(self, response: m.Response, data: bytes | None = None) -> None:
-        """Send a response; a final one ends the request. LocalProtocolError: it cannot be sent."""
-        final = categorize(response.status) is not Category.PENDING
-        self._answered = self._answered or final
-        try:
-            await self.association.respond(self.context.context_id, response, data)
-        except LocalProtocolError:  # nothing went out
-            self._answered = self._answered and not final
-            raise
-
-    async def answer(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
-        """Send a final response without a data set."""
-        if self._answered or not self.association.usable:
-            return
-        self._answered = True
-        try:
-            await self.association.respond(
-                self.context.context_id,
-                m.make_response(
-                    self.request,
-                    status,
-                    error_comment=comment[:64] or None,
-                    offending_elements=offending_elements,
-                ),
-            )
-        finally:
-            self.association.request_done(self)
+        if self._provider is None:
+            request.refuse(UNRECOGNIZED_OPERATION, "not offered here", self._tasks, done)
+        elif request.message.has_dataset and data is None:
+            text = f"data set over {self._identifier_length} bytes"
+            request.refuse(RESOURCE_LIMITATION, text, self._tasks, done)
+        else:
+            request.perform(self._provider, data, self._tasks, done)

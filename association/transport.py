@@ -17,6 +17,8 @@ from typing import Protocol, cast
 from ..dimse.events import SessionEvent
 from ..dimse.session import Session
 from ..pdu.fsm import State
+from .reading import TURN as NEXT_TURN
+from .reading import Reading
 
 log = logging.getLogger("aiodicom.transport")
 
@@ -85,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._closed = False
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
-        self._read_holds = 0
+        self.reading = Reading(self._pause_reading, self._resume_reading)
         self._scratch = _scratch()
 
     # --- asyncio's side
@@ -127,8 +129,8 @@ class Connection(asyncio.BufferedProtocol):
             self.pdu_since = now
         owner.on_read()
         if self._loop.time() - now > TURN:
-            self.hold_reading()
-            self._loop.call_soon(self.release_reading)
+            self.reading.full(NEXT_TURN)
+            self._loop.call_soon(self.reading.room, NEXT_TURN)
 
     def eof_received(self) -> bool:
         """The peer will send no more; the transport closes and `connection_lost` follows."""
@@ -216,7 +218,12 @@ class Connection(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Wait until the transport takes more. Returns at once when the connection is gone."""
         if self._writable is not None:
-            await asyncio.shield(self._writable)
+            waiter = object()  # a peer that is held may not read what we want it to
+            self.reading.waits(waiter)
+            try:
+                await asyncio.shield(self._writable)
+            finally:
+                self.reading.goes_on(waiter)
 
     def close(self) -> None:
         """Close once what was written is out, and within the ARTIM time whatever the peer does."""
@@ -230,30 +237,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._closed:
             self._transport.abort()
 
-    def hold_reading(self) -> None:
-        """Stop reading until `release_reading`; calls nest."""
-        self._read_holds += 1
-        if self._read_holds == 1 and self._transport is not None and not self._closed:
-            self._transport.pause_reading()
-
-    def release_reading(self) -> None:
-        """Undo one `hold_reading`."""
-        self._read_holds -= 1
-        if self._read_holds == 0 and self._transport is not None and not self._closed:
-            self.last_activity = self._loop.time()
-            self._transport.resume_reading()
-
-    @property
-    def reading_held(self) -> bool:
-        """Whether it is we who keep the peer from sending."""
-        return self._read_holds > 0
-
     @property
     def writing_held(self) -> bool:
         """Whether the peer keeps us from sending."""
         return self._writable is not None
 
     # --- inside
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None and not self._closed:
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None and not self._closed:
+            self.last_activity = self._loop.time()
+            self._transport.resume_reading()
 
     def _quickack(self) -> None:
         """Acknowledge at once: peers with Nagle on (all of DCMTK, Orthanc, pynetdicom as shipped) wait

@@ -78,7 +78,7 @@ class Watchdog:
         """The moments at which the association has waited too long as things stand, and what to say."""
         found: list[tuple[float, str]] = []
         connection, watch = self._connection, self.watch
-        if connection.reading_held:  # it is we who keep the peer waiting: look again later
+        if connection.reading.held:  # it is we who keep the peer waiting: look again later
             waits = [w for w in (watch.pdu, watch.inactivity, watch.idle) if w is not None]
             return [(self._loop.time() + min(waits), "")] if waits else found
         if watch.pdu is not None and connection.pdu_since is not None:

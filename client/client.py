@@ -22,10 +22,11 @@ from ..association.errors import (
 )
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
+from ..association.tasks import on_thread
 from ..association.tls import connection_info
 from ..dataset.coding import decode_dataset
 from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Context, Proposal, describe_context_result
+from ..dimse.contexts import VERIFICATION, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root, find_model, get_model, move_model
 from ..dimse.status import Category, Status, categorize
 from ..pdu.codec import encode_ae_title
@@ -219,7 +220,7 @@ class Client:
         """
         single = isinstance(source, str | Path) or is_dataset(source)
         sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
-        found = await asyncio.get_running_loop().run_in_executor(None, find_items, sources)
+        found = await on_thread(lambda: find_items(sources))
         report = StoreReport(skipped=found.skipped)
         storing = Storing(found.items, report, progress)
         try:
@@ -413,15 +414,10 @@ def need_context(association: Association, abstract_syntax: str) -> Context:
 
 def refusals(association: Association, abstract_syntax: str) -> list[str]:
     """Why the contexts proposed for an abstract syntax were refused, in words."""
-    session = association.session
-    assert session.request is not None
-    assert session.answer is not None
-    results = {c.context_id: c.result for c in session.answer.presentation_contexts}
-    return [
-        describe_context_result(results[c.context_id]) if c.context_id in results else "not answered"
-        for c in session.request.presentation_contexts
-        if c.abstract_syntax == abstract_syntax
-    ]
+    request, answer = association.session.request, association.session.answer
+    assert request is not None
+    assert answer is not None
+    return [one.words for one in outcomes(request, answer) if one.proposed.abstract_syntax == abstract_syntax]
 
 
 def sop_class_name(uid: str) -> str:

@@ -32,7 +32,7 @@ from ..association.errors import (
 )
 from ..association.tls import client_context, connection_info, describe_tls_error
 from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Proposal, describe_context_result
+from ..dimse.contexts import VERIFICATION, Proposal, outcomes
 from ..dimse.levels import Root, find_model, get_model, move_model
 from ..dimse.sop_classes import storage_sop_classes
 from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Status
@@ -494,18 +494,11 @@ def _context_answers(association: Association) -> list[ContextAnswer]:
     session = association.session
     assert session.request is not None
     assert session.answer is not None
-    results = {context.context_id: context for context in session.answer.presentation_contexts}
     answers = []
-    for proposal in session.request.presentation_contexts:
-        uid = proposal.abstract_syntax
-        accepted = session.contexts.get(proposal.context_id)
-        result = results.get(proposal.context_id)
-        if accepted is not None:
-            text = sop_class_name(accepted.transfer_syntax)
-        elif result is None:
-            text = "not answered"
-        else:
-            text = describe_context_result(result.result)
+    for one in outcomes(session.request, session.answer):
+        uid = one.proposed.abstract_syntax
+        accepted = session.contexts.get(one.proposed.context_id)
+        text = one.words if accepted is None else sop_class_name(accepted.transfer_syntax)
         answers.append(ContextAnswer(uid, sop_class_name(uid), accepted is not None, text))
     return answers
 

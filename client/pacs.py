@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
-from ..association.performing import Refused
+from ..association.performing import Refused, Request
+from ..association.tasks import on_thread
 from ..association.timeouts import Timeouts
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
@@ -30,7 +31,7 @@ from ..pdu.types import (
 )
 from ..server.limits import ServerLimits
 from ..server.listener import Server
-from ..server.service import RequestInfo, Service
+from ..server.service import Service
 from .client import Client
 from .identifier import build_retrieve, parse_root
 from .receiving import Durability, open_file_sink
@@ -60,22 +61,22 @@ class _Arrivals(Service):
         classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *storage_sop_classes()), ())
         return Supported(classes, accept_unknown=maybe_storage)
 
-    def store(self, info: RequestInfo) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """A file, if the object belongs to the move under way."""
-        request = info.message
-        assert isinstance(request, m.CStoreRQ)
+        message = request.message
+        assert isinstance(message, m.CStoreRQ)
         # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
         # wants us); one that names another move is not ours to take.
         foreign = (
-            request.move_originator_ae is not None and request.move_originator_ae not in self.originators
-        ) or request.move_originator_message_id not in (None, *self.message_ids)
+            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
+        ) or message.move_originator_message_id not in (None, *self.message_ids)
         if foreign or not self.message_ids:
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         return open_file_sink(
             self.directory,
-            request,
-            info.context,
-            source_ae=info.calling_ae,
+            message,
+            request.context,
+            source_ae=request.calling_ae,
             durability=self.durability,
             done=self._received,
         )
@@ -144,9 +145,7 @@ class Pacs(Client):
         title = destination or self.peer.calling_ae
         encode_ae_title(title)
         async with self.limited():
-            await asyncio.get_running_loop().run_in_executor(
-                None, lambda: folder.mkdir(parents=True, exist_ok=True)
-            )
+            await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
             server = Server(arrivals, tls=listen_tls, limits=limits)
             try:
                 await server.start(listen_host, listen_port)

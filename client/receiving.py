@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import filecmp
 import logging
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..association.association import Association
-from ..association.performing import Refused, RunningRequest
+from ..association.performing import Refused, Request
+from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.errors import ImagingError, UnsafeName
 from ..dataset.names import instance_path, safe_uid
@@ -51,13 +49,12 @@ _LAYOUT_TAGS = {
 }
 _SOP_INSTANCE_UID = 0x00080018
 _LOOK = Look(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
-_UNWANTED = StoreOutcome(OUT_OF_RESOURCES, "the association ended")
 
 
 class FileSink:
     """One object into a file: written as it comes, checked and given its name when whole.
 
-    The name comes from the object itself, by `imaging.layout` alone; nothing is overwritten. An object
+    The name comes from the object itself, by `dataset.names` alone; nothing is overwritten. An object
     that is there already is kept once when the bytes agree, and beside the other when they do not.
     """
 
@@ -77,9 +74,6 @@ class FileSink:
         self._context = context
         self._durability = durability
         self._done = done
-        self._lock = threading.Lock()  # between the loop that discards and the thread that commits
-        self._committing = False  # on its thread
-        self._unwanted = False
         safe_uid(request.affected_sop_instance_uid)
         self._writer = Part10Writer(
             directory,
@@ -111,19 +105,14 @@ class FileSink:
             outcome = self._commit()
             self._tell(outcome)
             return outcome
-        work = asyncio.get_running_loop().run_in_executor(None, self._commit)
-        try:
-            outcome = await asyncio.shield(work)
-        except asyncio.CancelledError:
-            self.discard()
-            if not self._committing:  # when it gets its thread it will see that nobody wants it
-                raise
-            await asyncio.wait([work])  # what it came to must be known when the retrieve ends
-            if work.exception() is None and work.result().status == 0:
-                self._tell(work.result())
-            raise
+        outcome = await on_thread(self._commit, unwanted=self._came_all_the_same)
         self._tell(outcome)
         return outcome
+
+    def _came_all_the_same(self, outcome: StoreOutcome) -> None:
+        """What a commit came to that was given up while a thread was in it."""
+        if outcome.status == 0:
+            self._tell(outcome)
 
     def _nothing_in_the_way(self) -> bool:
         """Whether the object is known to be whole, and has a name that nothing else has."""
@@ -137,21 +126,13 @@ class FileSink:
         return os.path.join(self._directory, relative)
 
     def discard(self) -> None:
-        """Remove the temporary file. A commit under way on its thread does so itself."""
-        with self._lock:
-            self._unwanted = True
-            if self._committing:
-                return
+        """Remove the temporary file, if it has not got its name. Not called while a thread commits."""
         self._writer.discard()
 
     def _tell(self, outcome: StoreOutcome) -> None:
         self._done(received(self._request, self._context, outcome, self._writer.bytes_written))
 
     def _commit(self) -> StoreOutcome:
-        with self._lock:
-            if self._unwanted:
-                return _UNWANTED
-            self._committing = True
         try:
             return self._check_and_publish()
         except OSError as error:
@@ -172,9 +153,6 @@ class FileSink:
         if isinstance(values, StoreOutcome):
             self._writer.discard()
             return values
-        if self._unwanted:
-            self._writer.discard()
-            return _UNWANTED
         return self._publish(self._path(values))
 
     def _scan(self) -> dict[str, str] | StoreOutcome:
@@ -310,7 +288,7 @@ class DatasetSink:
     async def commit(self) -> StoreOutcome:
         """Decode on a thread and hand on."""
         try:
-            dataset = await asyncio.get_running_loop().run_in_executor(None, self._decode)
+            dataset = await on_thread(self._decode)
         except DatasetDecodeError:
             outcome = StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is broken")
             self._done(outcome, None)
@@ -335,7 +313,7 @@ class DatasetSink:
         self._data = bytearray()
 
 
-SinkFactory = Callable[[Association, Context, m.CStoreRQ], StoreSink]
+SinkFactory = Callable[[Request], StoreSink]
 
 
 class Receiver:
@@ -344,12 +322,12 @@ class Receiver:
     def __init__(self) -> None:
         self.factory: SinkFactory | None = None
 
-    def store(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """The sink of the retrieve under way."""
         if self.factory is None:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
-        return self.factory(association, context, request)
+        return self.factory(request)
 
-    async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+    async def perform(self, request: Request, data: bytes | None) -> None:
         """No other request is offered by a client."""
         raise Refused(UNRECOGNIZED_OPERATION, "not offered here")

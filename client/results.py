@@ -56,7 +56,7 @@ class StoredItem:
     path: Path | None
     sop_class_uid: str
     sop_instance_uid: str
-    status: int | None
+    status: Status | None
     comment: str | None = None
     error: str | None = None
     bytes: int = 0
@@ -69,7 +69,7 @@ class StoredItem:
     @property
     def warning(self) -> bool:
         """Whether the peer stored it and warned."""
-        return self.status is not None and Status(self.status).category is Category.WARNING
+        return self.status is not None and self.status.category is Category.WARNING
 
     @property
     def stored(self) -> bool:
@@ -80,7 +80,7 @@ class StoredItem:
         name = str(self.path) if self.path is not None else self.sop_instance_uid
         if self.status is None:
             return f"{name}: {self.error}"
-        text = f"{name}: {Status(self.status, 'C-STORE')}"
+        text = f"{name}: {self.status}"
         return f"{text} ({self.comment})" if self.comment else text
 
 

@@ -16,17 +16,21 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..association.association import Association
 from ..association.errors import ContextNotAccepted, OperationCancelled, OperationFailed
+from ..association.performing import Request
+from ..association.reading import Reading
+from ..association.tasks import Tasks, on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
-from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal
+from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
 from ..dimse.status import CANCEL, Category, categorize
@@ -276,8 +280,7 @@ class Retrieve:
         self._durability: Durability = durability
         self._progress = progress
         self._ready: asyncio.Queue[Dataset | None] = asyncio.Queue()
-        self._association: Association | None = None
-        self._held = False
+        self._reading: Reading | None = None  # of the association it runs on
         self._left = False  # nobody iterates any more
         self._good = 0  # objects and bytes safe here, counted as they come
         self._bytes = 0
@@ -295,7 +298,8 @@ class Retrieve:
             finally:
                 self._ready.put_nowait(None)
 
-        task = asyncio.get_running_loop().create_task(work())
+        tasks = Tasks()
+        task = tasks.start(work())
         try:
             while (dataset := await self._ready.get()) is not None:
                 self._release()
@@ -305,8 +309,8 @@ class Retrieve:
             self._left = True
             self._release(everything=True)
             if not task.done():
-                task.cancel()
-                await asyncio.wait([task])
+                tasks.end()
+                await tasks.wait()
             if task.done() and not task.cancelled() and task.exception() is not None:
                 log.debug("the retrieve iterated over ended with: %s", task.exception())
         if self.result.error is not None:
@@ -324,35 +328,35 @@ class Retrieve:
             self._bytes += item.bytes
         self._tell()
 
-    def _file_sink(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+    def _file_sink(self, request: Request) -> StoreSink:
         assert self._directory is not None
+        assert isinstance(request.message, m.CStoreRQ)
         return open_file_sink(
             self._directory,
-            request,
-            context,
+            request.message,
+            request.context,
             source_ae=self._client.peer.called_ae,
             durability=self._durability,
             done=self._received,
         )
 
-    def _dataset_sink(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+    def _dataset_sink(self, request: Request) -> StoreSink:
+        message, context = request.message, request.context
+        assert isinstance(message, m.CStoreRQ)
+
         def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
             if dataset is not None and not self._left:  # else what comes while it is cancelled is dropped
                 self._ready.put_nowait(dataset)
-                if self._ready.qsize() >= DATASETS_AHEAD and not self._held:
-                    self._held = True
-                    association.connection.hold_reading()
-            self._received(received(request, context, outcome))
+                if self._ready.qsize() >= DATASETS_AHEAD and self._reading is not None:
+                    self._reading.full(self)
+            self._received(received(message, context, outcome))
 
-        self._association = association
-        return DatasetSink(request, context, MAXIMUM_DATASET, done)
+        return DatasetSink(message, context, MAXIMUM_DATASET, done)
 
     def _release(self, *, everything: bool = False) -> None:
         """Let the peer go on once half of what was waiting has been taken."""
-        if self._held and (everything or self._ready.qsize() <= DATASETS_AHEAD // 2):
-            self._held = False
-            assert self._association is not None
-            self._association.connection.release_reading()
+        if self._reading is not None and (everything or self._ready.qsize() <= DATASETS_AHEAD // 2):
+            self._reading.room(self)
 
     # --- the work
 
@@ -362,13 +366,14 @@ class Retrieve:
         receiver = Receiver()
         async with client.limited():
             if self._directory is not None:
-                await asyncio.get_running_loop().run_in_executor(None, _make_directory, self._directory)
+                await on_thread(partial(_make_directory, self._directory))
             plan = await make_plan(client, self._level, self._root, self._uids, self._parents)
             self.result.expected = plan.expected
             self._tell()
             try:
                 async with client.association(plan.proposals(), provider=receiver) as association:
                     receiver.factory = factory
+                    self._reading = association.connection.reading
                     try:
                         for target in plan.targets:
                             await self._get(association, plan, target)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol
 
-from ..association.association import PART, Association, Parts
-from ..association.operations import Operation
-from ..association.outgoing import Item, Loaded, group_proposals, load_ahead, read_parts
-from ..dimse import messages as m
-from ..dimse.contexts import Context, Proposal, describe_context_result
-from ..pdu.errors import AiodicomError
+from ..association.association import Association
+from ..association.outgoing import Item, groups
+from ..association.stores import Outcome, StoreRun
+from ..dataset.instance import Instance
+from ..dimse.contexts import Proposal, outcomes
+from ..dimse.status import Status
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
-
-UNLIMITED_WINDOW = 16
-"""C-STOREs kept outstanding where the negotiated window has no limit."""
 
 
 class Opener(Protocol):
@@ -25,13 +22,6 @@ class Opener(Protocol):
 
     def __call__(self, proposals: list[Proposal]) -> AbstractAsyncContextManager[Association]:
         """An association on which these contexts have been proposed."""
-
-
-@dataclass(slots=True)
-class _Sent:
-    operation: Operation
-    item: Item
-    size: int
 
 
 class Storing:
@@ -42,8 +32,9 @@ class Storing:
         self._callback = progress
         self._items = items
         self._unreported = {id(item): item for item in items}
-        self._total = sum(item.size for item in items)
+        self._total = sum(item.data_size for item in items)
         self._bytes = 0
+        self._in_parts: dict[int, int] = {}  # bytes of a large object that have gone out, by id
         self._failed = 0
 
     async def run(self, opener: Opener) -> None:
@@ -60,110 +51,46 @@ class Storing:
             self._report.seconds = time.perf_counter() - started
 
     async def _run(self, opener: Opener) -> None:
-        groups = group_proposals(self._items) or [[]]
         self._tell()
-        for group in groups:
-            wanted = {(p.abstract_syntax, p.transfer_syntaxes[0]) for p in group}
-            part = [
-                item
-                for item in self._items
-                if (
-                    (item.sop_class_uid, item.transfer_syntax_uid) in wanted
-                    if item.error is None
-                    else group is groups[0]
-                )
-            ]
-            await self._run_group(opener, group, part)
+        for proposals, items in groups(self._items):
+            if proposals:
+                async with opener(proposals) as association:
+                    done = partial(self._done, _refusals(association))
+                    await StoreRun(association=association, done=done, progress=self._part).run(items)
+            else:
+                for item in items:
+                    self._done({}, Outcome(item, error=item.error if isinstance(item, Item) else None))
 
-    async def _run_group(self, opener: Opener, group: list[Proposal], items: list[Item]) -> None:
-        if not group:
-            for item in items:
-                self._add(item, None, error=item.error)
-            return
-        async with opener(group) as association:
-            await self._send_all(association, items)
+    def _part(self, item: Instance, size: int) -> None:
+        self._bytes += size
+        self._in_parts[id(item)] = self._in_parts.get(id(item), 0) + size
+        self._tell()
 
-    async def _send_all(self, association: Association, items: list[Item]) -> None:
-        contexts = _by_syntax(association)
-        refused = _refusals(association)
-        pending: deque[_Sent] = deque()
-        window = association.session.window.invoked or UNLIMITED_WINDOW
-        ahead = load_ahead(items)
-        try:
-            async for loaded in ahead:
-                item = loaded.item
-                key = (item.sop_class_uid, item.transfer_syntax_uid)
-                if loaded.error is not None:
-                    self._add(item, None, error=loaded.error)
-                elif key not in contexts:
-                    self._add(
-                        item, None, error=f"presentation context refused: {refused.get(key, 'no reason')}"
-                    )
-                else:
-                    if len(pending) >= window:
-                        await self._answer(pending.popleft())
-                    pending.append(await self._send(association, contexts[key], loaded))
-            while pending:
-                await self._answer(pending.popleft())
-        except BaseException as error:
-            for sent in pending:
-                self._add(sent.item, None, error=f"not answered: {str(error) or 'storing was stopped'}")
-            raise
-        finally:
-            await ahead.aclose()
-
-    async def _send(self, association: Association, context: Context, loaded: Loaded) -> _Sent:
-        item = loaded.item
-
-        def request(message_id: int) -> m.CStoreRQ:
-            return m.CStoreRQ(
-                message_id=message_id,
-                affected_sop_class_uid=item.sop_class_uid,
-                affected_sop_instance_uid=item.sop_instance_uid,
-            )
-
-        size = len(loaded.data) if loaded.data is not None else item.size
-        data = loaded.data if loaded.data is not None else self._parts(item)
-        try:
-            operation = await association.invoke(context, request, data)
-        except AiodicomError as error:
-            self._add(item, None, error=f"not sent whole: {error}")
-            raise
-        except OSError as error:
-            self._add(item, None, error=f"not sent whole: reading failed: {error}")
-            raise association.error or AiodicomError(str(error)) from error
-        except BaseException:
-            self._add(item, None, error="not answered: storing was stopped")
-            raise
-        return _Sent(operation, item, size)
-
-    async def _parts(self, item: Item) -> Parts:
-        async with aclosing(read_parts(item, PART)) as parts:
-            async for part, last in parts:
-                yield part, last
-                self._bytes += len(part)
-                self._tell()
-        self._bytes -= item.size  # counted again with the answer
-
-    async def _answer(self, sent: _Sent) -> None:
-        try:
-            response, _ = await sent.operation.next()
-        except BaseException as error:
-            self._add(sent.item, None, error=f"not answered: {str(error) or 'storing was stopped'}")
-            raise
-        self._add(sent.item, response.status, comment=response.error_comment, size=sent.size)
+    def _done(self, refused: Mapping[tuple[str, str], str], outcome: Outcome) -> None:
+        item, error = outcome.item, outcome.error
+        if outcome.refused:
+            why = refused.get((item.sop_class_uid, item.transfer_syntax_uid), "no reason")
+            error = f"presentation context refused: {why}"
+        self._add(item, outcome.status, comment=outcome.comment, error=error, size=outcome.size)
 
     def _add(
         self,
-        item: Item,
-        status: int | None,
+        item: Instance,
+        status: Status | None,
         *,
         comment: str | None = None,
         error: str | None = None,
         size: int = 0,
     ) -> None:
+        self._bytes -= self._in_parts.pop(id(item), 0)  # counted again with the answer
         outcome = StoredItem(
-            item.path, item.sop_class_uid, item.sop_instance_uid, status, comment, error, size or item.size
+            item.file if isinstance(item, Item) else item.path,
+            item.sop_class_uid,
+            item.sop_instance_uid,
+            status,
+            comment,
+            error,
+            size or item.data_size,
         )
         self._report.items.append(outcome)
         self._unreported.pop(id(item), None)
@@ -186,18 +113,13 @@ class Storing:
             )
 
 
-def _by_syntax(association: Association) -> dict[tuple[str, str], Context]:
-    return {(c.abstract_syntax, c.transfer_syntax): c for c in association.contexts.values() if c.scu}
-
-
 def _refusals(association: Association) -> dict[tuple[str, str], str]:
     """Why each refused context was, by abstract and transfer syntax."""
-    session = association.session
-    assert session.request is not None
-    assert session.answer is not None
-    results = {a.context_id: a.result for a in session.answer.presentation_contexts}
+    request, answer = association.session.request, association.session.answer
+    assert request is not None
+    assert answer is not None
     return {
-        (context.abstract_syntax, syntax): describe_context_result(results.get(context.context_id, 2))
-        for context in session.request.presentation_contexts
-        for syntax in context.transfer_syntaxes
+        (one.proposed.abstract_syntax, syntax): one.words
+        for one in outcomes(request, answer)
+        for syntax in one.proposed.transfer_syntaxes
     }

@@ -41,6 +41,25 @@ def describe_context_result(result: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextOutcome:
+    """What came of a proposed context; `result` is None where the answer leaves it out."""
+
+    proposed: PresentationContextRQ
+    result: int | None
+
+    @property
+    def words(self) -> str:
+        """The answer in words."""
+        return "not answered" if self.result is None else describe_context_result(self.result)
+
+
+def outcomes(request: AAssociateRQ, answer: AAssociateAC) -> list[ContextOutcome]:
+    """What came of every context proposed, in the order of proposing."""
+    results = {one.context_id: one.result for one in answer.presentation_contexts}
+    return [ContextOutcome(one, results.get(one.context_id)) for one in request.presentation_contexts]
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """An accepted presentation context, seen from one side.
 

@@ -4,6 +4,7 @@ from .codec import decode, encode
 from .errors import (
     AbortReason,
     AiodicomError,
+    ConnectionClosed,
     Deviation,
     LocalProtocolError,
     RemoteProtocolError,
@@ -14,7 +15,6 @@ from .events import (
     AbortIndication,
     AssociateConfirmation,
     AssociateIndication,
-    ConnectionClosed,
     Indication,
     ProviderAbort,
     RejectConfirmation,

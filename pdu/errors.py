@@ -1,19 +1,46 @@
 """What can go wrong in the protocol, and whose fault it is.
 
-    AiodicomError
-    ├── LocalProtocolError      our side asked for what the state or the standard forbids
-    └── RemoteProtocolError     the peer broke the protocol; carries the A-ABORT to answer with
-
-The layers above add to the same tree (`dimse.errors`, `client.errors`).
+Every package adds its own below `AiodicomError`; the docstring of `aiodicom` draws the whole tree.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 class AiodicomError(Exception):
-    """Root of every error this package raises on purpose."""
+    """Root of every error this package raises on purpose.
+
+    `peer` names whom it happened with, as `ORTHANC@host:port`, where there is one. Pickled and copied, an
+    error keeps its attributes.
+    """
+
+    peer: str = ""
+
+    def at(self, peer: str) -> Self:
+        """The error, naming the peer unless it names one already."""
+        self.peer = self.peer or peer
+        return self
+
+    @property
+    def text(self) -> str:
+        """What happened, without the peer's name."""
+        return super().__str__()
+
+    def __str__(self) -> str:
+        return f"{self.peer}: {self.text}" if self.peer else self.text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[AiodicomError], args: tuple[Any, ...], attributes: dict[str, Any]) -> AiodicomError:
+    """An error as it was: without its `__init__`, whose arguments are not those of `Exception`."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class LocalProtocolError(AiodicomError):
@@ -31,6 +58,10 @@ class RemoteProtocolError(AiodicomError):
         super().__init__(message)
         self.reason = reason
         self.spoken = spoken
+
+
+class ConnectionClosed(AiodicomError):
+    """The transport connection closed while an association was open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,6 @@ class ProviderAbort:
         return str(self.error)
 
 
-class ConnectionClosed(AiodicomError):
-    """The transport connection closed while an association was open."""
-
-
 Indication = (
     AssociateIndication
     | AssociateConfirmation

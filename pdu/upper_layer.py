@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from .codec import encode
 from .errors import (
     AbortReason,
+    ConnectionClosed,
     Deviation,
     DeviationLog,
     LocalProtocolError,
@@ -26,7 +27,6 @@ from .events import (
     AbortIndication,
     AssociateConfirmation,
     AssociateIndication,
-    ConnectionClosed,
     Indication,
     ProviderAbort,
     RejectConfirmation,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
@@ -13,7 +12,10 @@ from pydicom.dataset import Dataset
 
 from ..archive.archive import Archive
 from ..archive.find import Matches
-from ..association.performing import Refused
+from ..archive.matching import IdentifierError
+from ..association.performing import Refused, Request
+from ..association.tasks import on_thread, to_its_end
+from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
@@ -24,7 +26,7 @@ from ..pdu.uids import UNCOMPRESSED
 from .access import Access
 from .limits import ServerLimits
 from .listener import Server
-from .service import Destination, Instance, Match, RequestInfo, Service
+from .service import Destination, Match, Service
 
 _MODELS = frozenset(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
@@ -74,56 +76,49 @@ class ArchiveService(Service):
             if asked.sop_class_uid in _MODELS and asked.information
         ]
 
-    def store(self, info: RequestInfo) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """The archive's sink."""
-        request = info.message
-        assert isinstance(request, m.CStoreRQ)
+        message = request.message
+        assert isinstance(message, m.CStoreRQ)
         return self.archive.sink(
-            sop_class_uid=request.affected_sop_class_uid,
-            sop_instance_uid=request.affected_sop_instance_uid,
-            transfer_syntax_uid=info.context.transfer_syntax,
-            calling_ae=info.calling_ae,
+            sop_class_uid=message.affected_sop_class_uid,
+            sop_instance_uid=message.affected_sop_instance_uid,
+            transfer_syntax_uid=request.context.transfer_syntax,
+            calling_ae=request.calling_ae,
         )
 
     async def find(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[Match]:
         """The archive's matches, fetched in batches on a thread."""
-        loop = asyncio.get_running_loop()
-        matches = await loop.run_in_executor(None, self._begin_find, root, level, identifier)
         try:
-            while True:
-                batch = await loop.run_in_executor(None, lambda: list(islice(matches, FETCH)))
-                for dataset in batch:
-                    yield Match(dataset, matches.pending_status)
-                if len(batch) < FETCH:
-                    return
-        finally:
-            await asyncio.shield(loop.run_in_executor(None, matches.close))
+            begun = on_thread(lambda: self._begin_find(root, level, identifier), unwanted=Matches.close)
+            matches = await begun
+            try:
+                while True:
+                    batch = await on_thread(lambda: list(islice(matches, FETCH)))
+                    for dataset in batch:
+                        yield Match(dataset, matches.pending_status)
+                    if len(batch) < FETCH:
+                        return
+            finally:
+                await to_its_end(on_thread(matches.close))
+        except IdentifierError as error:
+            raise refused(error) from None
 
     def _begin_find(self, root: Root, level: Level, identifier: Dataset) -> Matches:
         return self.archive.find(root, level, identifier, retrieve_ae=self.ae_title)
 
     async def retrieve(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> Sequence[Instance]:
         """The stored objects that an identifier names."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            None, self.archive.select, root, level, identifier
-        )
-        return [
-            Instance(
-                one.path,
-                one.sop_class_uid,
-                one.sop_instance_uid,
-                one.transfer_syntax_uid,
-                one.data_offset,
-                one.size,
-            )
-            for one in found
-        ]
+        try:
+            return await on_thread(lambda: self.archive.select(root, level, identifier))
+        except IdentifierError as error:
+            raise refused(error) from None
 
-    async def destination(self, info: RequestInfo, ae_title: str) -> Destination | None:
+    async def destination(self, request: Request, ae_title: str) -> Destination | None:
         """One of the configured destinations."""
         return self.destinations.get(ae_title)
 
@@ -164,8 +159,7 @@ class ArchiveServer:
         self._server: Server | None = None
 
     async def __aenter__(self) -> ArchiveServer:
-        loop = asyncio.get_running_loop()
-        archive = await loop.run_in_executor(None, self._open)
+        archive = await on_thread(self._open, unwanted=Archive.close)
         service = ArchiveService(
             archive, ae_title=self.ae_title, destinations=self._destinations, promiscuous=self._promiscuous
         )
@@ -179,7 +173,7 @@ class ArchiveServer:
         try:
             await server.start(self._host, self._port)
         except BaseException:
-            await loop.run_in_executor(None, archive.close)
+            await to_its_end(on_thread(archive.close))
             raise
         self._archive, self._server = archive, server
         return self
@@ -220,7 +214,7 @@ class ArchiveServer:
         if server is not None:
             await server.close(drain=drain)
         if archive is not None:
-            await asyncio.get_running_loop().run_in_executor(None, archive.close)
+            await to_its_end(on_thread(archive.close))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -228,7 +222,10 @@ class ArchiveServer:
         await self.close(drain=None if kind is None else 0)
 
 
+def refused(error: IdentifierError) -> Refused:
+    """The archive's judgement of an identifier, as the answer to a request."""
+    return Refused(error.status, error.comment, error.offending_elements)
+
+
 serve_archive = ArchiveServer
 """``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``"""
-
-__all__ = ["ArchiveServer", "ArchiveService", "Refused", "serve_archive"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from ..archive.matching import IdentifierError
-from ..association.association import Association
-from ..association.performing import Refused, RunningRequest
+from ..association.performing import Refused, Request
+from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
@@ -20,8 +18,8 @@ from ..dimse.levels import Level, QueryError, Root, levels, model_of
 from ..dimse.levels import Service as QRService
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
 from .limits import ServerLimits
-from .service import Match, RequestInfo, Service
-from .suboperations import Retrieving
+from .service import Match, Service
+from .suboperations import SubOperationsSender
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -34,44 +32,34 @@ DECODED_IN_LOOP = 4096
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(self, service: Service, limits: ServerLimits, address: str) -> None:
+    def __init__(self, service: Service, limits: ServerLimits) -> None:
         self._service = service
         self._limits = limits
-        self._address = address
 
-    def _info(self, association: Association, context: Context, message: m.Request) -> RequestInfo:
-        request = association.session.request
-        assert request is not None
-        return RequestInfo(
-            association, context, message, request.calling_ae, request.called_ae, self._address
-        )
-
-    def store(self, association: Association, context: Context, request: m.CStoreRQ) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """The service's sink."""
-        return self._service.store(self._info(association, context, request))
+        return self._service.store(request)
 
-    async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+    async def perform(self, request: Request, data: bytes | None) -> None:
         """One request other than C-STORE."""
-        info = self._info(running.association, running.context, running.request)
-        request = running.request
-        if isinstance(request, m.CEchoRQ):
-            status = await self._service.echo(info)
-            await running.respond(m.make_response(request, status))
-        elif isinstance(request, m.CFindRQ):
-            await self._find(running, info, await self._decode(running.context, data))
-        elif isinstance(request, m.CGetRQ | m.CMoveRQ):
-            await self._retrieve(running, info, await self._decode(running.context, data))
+        message = request.message
+        if isinstance(message, m.CEchoRQ):
+            status = await self._service.echo(request)
+            await request.respond(m.make_response(message, status))
+        elif isinstance(message, m.CFindRQ):
+            await self._find(request, await self._decode(request.context, data))
+        elif isinstance(message, m.CGetRQ | m.CMoveRQ):
+            await self._retrieve(request, message, await self._decode(request.context, data))
         else:
-            dataset = await self._decode(running.context, data) if data is not None else None
-            await self._normalized(running, info, dataset)
+            dataset = await self._decode(request.context, data) if data is not None else None
+            await self._normalized(request, dataset)
 
     async def _decode(self, context: Context, data: bytes | None) -> Dataset:
         """An identifier; one that takes long is decoded on a thread. Raises Refused."""
         raw = data or b""
         if len(raw) <= DECODED_IN_LOOP:
             return self._decoded(context, raw)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, self._decoded, context, raw)
+        return await on_thread(lambda: self._decoded(context, raw))
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
@@ -88,63 +76,56 @@ class Performer:
 
     # --- C-FIND
 
-    async def _find(self, running: RunningRequest, info: RequestInfo, identifier: Dataset) -> None:
-        try:
-            async with aclosing(self._matches(info, identifier)) as matches:
-                async for match in matches:
-                    await self._pending(running, match)
-        except IdentifierError as error:
-            raise Refused(error.status, error.comment, error.offending_elements) from None
-        await running.respond(m.make_response(running.request, SUCCESS))
+    async def _find(self, request: Request, identifier: Dataset) -> None:
+        async with aclosing(self._matches(request, identifier)) as matches:
+            async for match in matches:
+                await self._pending(request, match)
+        await request.respond(m.make_response(request.message, SUCCESS))
 
-    async def _matches(self, info: RequestInfo, identifier: Dataset) -> AsyncGenerator[Match, None]:
+    async def _matches(self, request: Request, identifier: Dataset) -> AsyncGenerator[Match, None]:
         try:
-            root, service = model_of(info.context.abstract_syntax)
+            root, service = model_of(request.context.abstract_syntax)
         except QueryError:
-            found = self._service.find_other(info, identifier)
+            found = self._service.find_in_model(request, identifier)
         else:
             if service is not QRService.FIND:
                 raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a FIND information model")
-            found = self._service.find(info, root, _level(identifier, root), identifier)
+            found = self._service.find(request, root, _level(identifier, root), identifier)
         async with _closing(found) as matches:
             async for match in matches:
                 yield match
 
-    async def _pending(self, running: RunningRequest, match: Match) -> None:
-        data = encode_dataset(match.dataset, running.context.transfer_syntax)
-        await running.respond(m.make_response(running.request, match.status, has_dataset=True), data)
+    async def _pending(self, request: Request, match: Match) -> None:
+        data = encode_dataset(match.dataset, request.context.transfer_syntax)
+        await request.respond(m.make_response(request.message, match.status, has_dataset=True), data)
 
     # --- C-GET, C-MOVE
 
-    async def _retrieve(self, running: RunningRequest, info: RequestInfo, identifier: Dataset) -> None:
-        request = running.request
-        wanted = QRService.GET if isinstance(request, m.CGetRQ) else QRService.MOVE
+    async def _retrieve(self, request: Request, message: m.CGetRQ | m.CMoveRQ, identifier: Dataset) -> None:
+        wanted = QRService.GET if isinstance(message, m.CGetRQ) else QRService.MOVE
         try:
-            root, service = model_of(info.context.abstract_syntax)
-            if service is not wanted:
-                raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
-            level = _level(identifier, root)
-            instances = await self._service.retrieve(info, root, level, identifier)
-        except IdentifierError as error:
-            raise Refused(error.status, error.comment, error.offending_elements) from None
+            root, service = model_of(request.context.abstract_syntax)
         except QueryError:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a query/retrieve information model") from None
-        if isinstance(request, m.CMoveRQ):
-            destination = await self._service.destination(info, request.move_destination)
-            work = Retrieving(running, instances, self._limits, self._service.ae_title)
-            await work.move(destination, request.move_destination)
+        if service is not wanted:
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
+        instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
+        work = SubOperationsSender(request, message, instances, self._limits, self._service.ae_title)
+        if isinstance(message, m.CMoveRQ):
+            destination = await self._service.destination(request, message.move_destination)
+            await work.move(destination, message.move_destination)
         else:
-            await Retrieving(running, instances, self._limits, self._service.ae_title).get()
+            await work.get()
 
     # --- DIMSE-N
 
-    async def _normalized(self, running: RunningRequest, info: RequestInfo, dataset: Dataset | None) -> None:
-        reply = await self._service.perform(info, dataset)
+    async def _normalized(self, request: Request, dataset: Dataset | None) -> None:
+        reply = await self._service.perform(request, dataset)
         data = None
         if reply.dataset is not None:
-            data = encode_dataset(reply.dataset, running.context.transfer_syntax)
+            data = encode_dataset(reply.dataset, request.context.transfer_syntax)
         fields = {"error_comment": reply.comment, **reply.fields, "has_dataset": data is not None}
-        await running.respond(m.make_response(running.request, reply.status, **fields), data)
+        await request.respond(m.make_response(request.message, reply.status, **fields), data)
 
 
 def _level(identifier: Dataset, root: Root) -> Level:

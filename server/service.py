@@ -5,14 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..association.association import Association
-from ..association.performing import Refused
+from ..association.performing import Refused, Request
+from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
-from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Context, Supported
+from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, Root
 from ..dimse.status import PENDING, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
@@ -22,35 +20,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestInfo:
-    """A request being performed: on which association and context, from whom, and the message itself."""
-
-    association: Association
-    context: Context
-    message: m.Request
-    calling_ae: str
-    called_ae: str
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
     """One answer to a query; FF01H says that some optional key is not supported."""
 
     dataset: Dataset
     status: int = PENDING
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One stored object to send: its file, and where in it the data set lies (bytes)."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: str
-    data_offset: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,37 +69,37 @@ class Service:
 
         Asked when `request.user_information.extended` holds something, and not to wait. A SOP class that is
         left out is served without extensions. Common extended negotiation has no answer; a later request
-        finds it as `info.association.session.request.user_information.common_extended`.
+        finds it as `request.association.session.request.user_information.common_extended`.
         """
         return ()
 
-    async def echo(self, info: RequestInfo) -> int:
+    async def echo(self, request: Request) -> int:
         """C-ECHO: the status to answer."""
         return 0
 
-    def store(self, info: RequestInfo) -> StoreSink:
+    def store(self, request: Request) -> StoreSink:
         """C-STORE: a sink, chosen without blocking before the data set arrives; the message is a CStoreRQ."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
 
-    def find(self, info: RequestInfo, root: Root, level: Level, identifier: Dataset) -> AsyncIterator[Match]:
+    def find(self, request: Request, root: Root, level: Level, identifier: Dataset) -> AsyncIterator[Match]:
         """C-FIND: the matches, best an async generator."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "queries are not offered here")
 
-    async def find_other(self, info: RequestInfo, identifier: Dataset) -> AsyncIterator[Match]:
+    async def find_in_model(self, request: Request, identifier: Dataset) -> AsyncIterator[Match]:
         """C-FIND of another information model (a worklist): the matches."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "this information model is not offered here")
         yield
 
     async def retrieve(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> Sequence[Instance]:
         """C-GET and C-MOVE: the objects to send."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "retrieving is not offered here")
 
-    async def destination(self, info: RequestInfo, ae_title: str) -> Destination | None:
+    async def destination(self, request: Request, ae_title: str) -> Destination | None:
         """C-MOVE: where an application entity is, None for one that is not known (A801H)."""
         return None
 
-    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
-        """DIMSE-N requests: `info.message` says which."""
+    async def perform(self, request: Request, dataset: Dataset | None) -> Reply:
+        """DIMSE-N requests: `request.message` says which."""
         raise Refused(UNRECOGNIZED_OPERATION, "not offered here")

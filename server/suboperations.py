@@ -6,23 +6,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import aclosing
 
-from ..association.association import PART, Association, Parts, parts_of
+from ..association.association import Association
 from ..association.connect import Peer, associate
-from ..association.errors import InactivityTimeout
-from ..association.outgoing import Item, Loaded, group_proposals, load_ahead, read_parts
-from ..association.performing import RunningRequest
+from ..association.outgoing import groups
+from ..association.performing import Request
+from ..association.stores import Outcome, StoreRun
+from ..association.tasks import Tasks
 from ..association.timeouts import Timeouts
 from ..dataset.coding import encode_dataset
+from ..dataset.instance import Instance
 from ..dimse import messages as m
-from ..dimse.contexts import Context, Proposal
+from ..dimse.contexts import Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import SubOperations
 from ..pdu.errors import AiodicomError
-from ..pdu.upper_layer import Buffer
 from .limits import ServerLimits
-from .service import Destination, Instance
+from .service import Destination
 
 log = logging.getLogger("aiodicom.server")
 
@@ -30,202 +30,158 @@ PENDING_INTERVAL = 0.25
 """Seconds between pending responses: they tell a user, and each costs the peer a message."""
 
 
-class Retrieving:
-    """One C-GET or C-MOVE being performed."""
+class SubOperationsSender:
+    """One C-GET or C-MOVE being performed: a C-CANCEL is looked at between objects."""
 
     def __init__(
         self,
-        running: RunningRequest,
+        request: Request,
+        message: m.CGetRQ | m.CMoveRQ,
         instances: Sequence[Instance],
         limits: ServerLimits,
         ae_title: str = "",
     ) -> None:
-        self._ae_title = ae_title
-        running.cooperative = True
-        self._running = running
-        self._request = running.request
-        self._items = [
-            Item(
-                one.path,
-                one.sop_class_uid,
-                one.sop_instance_uid,
-                one.transfer_syntax_uid,
-                one.data_offset,
-                one.size - one.data_offset,
-                checked=True,
-            )
-            for one in instances
-        ]
+        self._ae_title = ae_title or request.called_ae
+        self._request = request
+        self._message = message
+        self._instances = instances
         self._limits = limits
         self._done = SubOperations(len(instances))
         self._told = time.monotonic()
+        self._dialling: asyncio.Task[Association] | None = None
+        self._tasks = Tasks()
+        request.on_cancel = self._stop_dialling
 
     async def get(self) -> None:
         """Send everything on the association the request came on."""
-        await self._send_all(self._running.association, self._items, None)
+        run = StoreRun(
+            association=self._request.association,
+            done=self._record,
+            after=self._tell,
+            wanted=self._wanted,
+            priority=self._message.priority,
+        )
+        await run.run(self._instances)
         await self._finish()
 
     async def move(self, destination: Destination | None, ae_title: str) -> None:
         """Send everything to another application entity."""
         if destination is None:
-            await self._running.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
+            await self._request.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
             return
-        await self._move(destination, ae_title)
+        peer = self._peer(destination, ae_title)
+        for proposals, items in groups(self._instances):
+            if not self._wanted() or not items:
+                break
+            await self._move(peer, proposals, items)
         await self._finish()
 
-    async def _move(self, destination: Destination, ae_title: str) -> None:
+    def _peer(self, destination: Destination, ae_title: str) -> Peer:
         limit = self._limits.suboperation_timeout
-        session = self._running.association.session
-        assert session.request is not None
-        peer = Peer(
+        artim = self._limits.artim_timeout
+        return Peer(
             host=destination.host,
             port=destination.port,
             called_ae=ae_title,
-            calling_ae=self._ae_title or session.request.called_ae,
+            calling_ae=self._ae_title,
             tls=destination.tls,
-            timeouts=Timeouts(
-                connect=limit, association=limit, inactivity=limit, artim=self._limits.artim_timeout
-            ),
+            timeouts=Timeouts(connect=limit, association=limit, inactivity=limit, artim=artim),
         )
-        for group in group_proposals(self._items):
-            if self._running.cancelled:
-                return
-            wanted = {(p.abstract_syntax, p.transfer_syntaxes[0]) for p in group}
-            items = [i for i in self._items if (i.sop_class_uid, i.transfer_syntax_uid) in wanted]
-            try:
-                association = await self._dial(peer, group)
-            except AiodicomError as error:
-                log.warning("move destination %s: %s", ae_title, error)
-                for item in items:
-                    await self._record(item, None)
-                continue
-            if association is None:
-                return
-            try:
-                await self._send_all(association, items, session.request.calling_ae)
-            except asyncio.CancelledError:
-                association.abort_now()
-                raise
-            try:
-                await association.release()
-            except AiodicomError as error:
-                log.info("move destination %s did not release: %s", ae_title, error)
 
-    async def _dial(self, peer: Peer, group: Sequence[Proposal]) -> Association | None:
-        """An association with the destination, or None when a C-CANCEL comes before there is one."""
-        dialling = asyncio.ensure_future(associate(peer, group))
-        self._running.on_cancel = dialling.cancel
+    async def _move(self, peer: Peer, proposals: Sequence[Proposal], items: Sequence[Instance]) -> None:
         try:
-            return await dialling
+            association = await self._dial(peer, proposals)
+        except AiodicomError as error:
+            log.warning("move destination: %s", error)
+            for item in items:
+                self._record(Outcome(item))
+                await self._tell()
+            return
+        if association is None:
+            return
+        try:
+            await self._send(association, items)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._running.cancelled and task is not None and not task.cancelling():
-                return None
+            association.abort_now()
+            raise
+        try:
+            await association.release()
+        except AiodicomError as error:
+            log.info("move destination did not release: %s", error)
+
+    async def _dial(self, peer: Peer, proposals: Sequence[Proposal]) -> Association | None:
+        """An association with the destination, or None when a C-CANCEL comes before there is one."""
+        self._dialling = self._tasks.start(associate(peer, proposals))
+        try:
+            await asyncio.wait([self._dialling])
+            return None if self._dialling.cancelled() else self._dialling.result()
+        except asyncio.CancelledError:
+            self._dialling.cancel()
+            await self._tasks.wait()
             raise
         finally:
-            self._running.on_cancel = None
+            self._dialling = None
 
-    async def _send_all(
-        self, association: Association, items: Sequence[Item], originator: str | None
-    ) -> None:
-        """One C-STORE after the other; an association that ends fails what is left."""
-        contexts = {(c.abstract_syntax, c.transfer_syntax): c for c in association.contexts.values() if c.scu}
-        position = 0
+    def _stop_dialling(self) -> None:
+        if self._dialling is not None:
+            self._dialling.cancel()
+
+    async def _send(self, association: Association, items: Sequence[Instance]) -> None:
+        """Send a group's objects to the destination; an association that ends fails what is left."""
+        told: set[int] = set()
+
+        def done(outcome: Outcome) -> None:
+            told.add(id(outcome.item))
+            self._record(outcome)
+
+        run = StoreRun(
+            association=association,
+            done=done,
+            after=self._tell,
+            wanted=self._wanted,
+            priority=self._message.priority,
+            originator=(self._request.calling_ae, self._message.message_id),
+            limit=self._limits.suboperation_timeout,
+        )
         try:
-            async with aclosing(load_ahead(items)) as ahead:
-                async for loaded in ahead:
-                    if self._running.cancelled:  # looked at between objects: half of one cannot be taken back
-                        return
-                    item = loaded.item
-                    context = contexts.get((item.sop_class_uid, item.transfer_syntax_uid))
-                    status = None
-                    if context is not None and loaded.error is None:
-                        status = await self._store(association, context, loaded, originator)
-                    elif loaded.error is not None:
-                        log.error("a stored object cannot be sent: %s", loaded.error)
-                    position += 1
-                    await self._record(item, status)
-        except (AiodicomError, OSError) as error:  # of the peer, or of a file in the middle of being sent
-            if association is self._running.association:
-                raise  # nobody is left to answer
-            log.warning("a move's association ended: %s", error)
-            for item in items[position:]:
-                await self._record(item, None)
-
-    async def _store(
-        self, association: Association, context: Context, loaded: Loaded, originator: str | None
-    ) -> int:
-        item, request = loaded.item, self._request
-        assert isinstance(request, m.CGetRQ | m.CMoveRQ)
-
-        def make(message_id: int) -> m.CStoreRQ:
-            return m.CStoreRQ(
-                message_id=message_id,
-                affected_sop_class_uid=item.sop_class_uid,
-                affected_sop_instance_uid=item.sop_instance_uid,
-                priority=request.priority,
-                move_originator_ae=originator,
-                move_originator_message_id=request.message_id if originator is not None else None,
-            )
-
-        limit = self._limits.suboperation_timeout if originator is not None else None
-        try:
-            async with asyncio.timeout(limit) as deadline:
-                operation = await association.invoke(context, make, _data(loaded, deadline, limit))
-                _renew(deadline, limit)
-                try:
-                    response, _ = await operation.next()
-                finally:
-                    operation.abandon()
-        except TimeoutError:
-            if not deadline.expired():  # the association's own
+            await run.run(items)
+        except (AiodicomError, OSError) as error:
+            if not self._request.association.usable:
                 raise
-            error = InactivityTimeout(f"an object was not taken or not answered within {limit} s")
-            association.abort_now(error)
-            raise error from None
-        return response.status
+            log.warning("a move's association ended: %s", error)
+            for item in items:
+                if id(item) not in told:
+                    self._record(Outcome(item))
+            await self._tell()
 
     # --- responses
 
-    async def _record(self, item: Item, status: int | None) -> None:
-        self._done.record(item.sop_instance_uid, status)
+    def _wanted(self) -> bool:
+        return not self._request.cancelled
+
+    def _record(self, outcome: Outcome) -> None:
+        if outcome.error is not None and not outcome.refused:
+            log.warning("a stored object could not be sent: %s", outcome.error)
+        self._done.record(outcome.item.sop_instance_uid, outcome.status)
+
+    async def _tell(self) -> None:
+        """A pending response, unless there was one a moment ago."""
         now = time.monotonic()
         if self._done.remaining and now - self._told >= PENDING_INTERVAL:
             self._told = now
-            await self._running.respond(
-                m.make_response(self._request, PENDING, **self._done.counters(final=False))
-            )
+            counters = self._done.counters(final=False)
+            await self._request.respond(m.make_response(self._message, PENDING, **counters))
 
     async def _finish(self) -> None:
         done = self._done
-        status = done.final_status(cancelled=self._running.cancelled)
+        status = done.final_status(cancelled=self._request.cancelled)
         data = None
         if done.failed_uids:
             from pydicom.dataset import Dataset
 
             failed = Dataset()
             failed.FailedSOPInstanceUIDList = done.failed_uids
-            data = encode_dataset(failed, self._running.context.transfer_syntax)
-        await self._running.respond(
-            m.make_response(self._request, status, has_dataset=data is not None, **done.counters(final=True)),
-            data,
-        )
-
-
-def _data(loaded: Loaded, deadline: asyncio.Timeout, limit: float | None) -> Buffer | Parts:
-    """What to send of an object: each part of a large one has the time anew."""
-    if loaded.data is not None and len(loaded.data) <= PART:
-        return loaded.data
-    whole = parts_of(loaded.data) if loaded.data is not None else read_parts(loaded.item, PART)
-    return _renewing(whole, deadline, limit)
-
-
-async def _renewing(whole: Parts, deadline: asyncio.Timeout, limit: float | None) -> Parts:
-    async for part, last in whole:
-        _renew(deadline, limit)
-        yield part, last
-
-
-def _renew(deadline: asyncio.Timeout, limit: float | None) -> None:
-    if limit is not None:
-        deadline.reschedule(asyncio.get_running_loop().time() + limit)
+            data = encode_dataset(failed, self._request.context.transfer_syntax)
+        counters = done.counters(final=True)
+        response = m.make_response(self._message, status, has_dataset=data is not None, **counters)
+        await self._request.respond(response, data)

@@ -45,7 +45,7 @@ from aiodicom.pdu.uids import UNCOMPRESSED
 from aiodicom.server.access import Access
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
-from aiodicom.server.service import Instance, Match, RequestInfo, Service
+from aiodicom.server.service import Instance, Match, Request, Service
 from peers.scripted import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 
@@ -279,7 +279,7 @@ class Plain(Service):
     matches: Sequence[Dataset] = ()
     instances: Sequence[Instance] = ()
     before_match: Callable[[int], Awaitable[None]] | None = None
-    on_echo: Callable[[RequestInfo], Awaitable[Any]] | None = None
+    on_echo: Callable[[Request], Awaitable[Any]] | None = None
     closed: list[str] = field(default_factory=list)
 
     def supported(self) -> Supported:
@@ -288,17 +288,17 @@ class Plain(Service):
             any_scp_role=True,
         )
 
-    async def echo(self, info: RequestInfo) -> int:
+    async def echo(self, info: Request) -> int:
         status = await self.on_echo(info) if self.on_echo is not None else 0
         return 0 if status is None else status
 
-    def store(self, info: RequestInfo) -> MemorySink:
+    def store(self, info: Request) -> MemorySink:
         request = info.message
         assert isinstance(request, m.CStoreRQ)
         return MemorySink(self, request.affected_sop_instance_uid)
 
     async def find(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, info: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[Match]:
         try:
             for number, dataset in enumerate(self.matches):
@@ -309,7 +309,7 @@ class Plain(Service):
             self.closed.append("find")
 
     async def retrieve(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, info: Request, root: Root, level: Level, identifier: Dataset
     ) -> Sequence[Instance]:
         return self.instances
 

@@ -19,8 +19,7 @@ from ..dimse.levels import Level, QueryError, unique_key
 from ..imaging.image import Image
 from ..imaging.render import render_image, render_volume
 from ..imaging.volume import Volume
-from ..pdu.errors import AiodicomError
-from ..pdu.events import ConnectionClosed
+from ..pdu.errors import AiodicomError, ConnectionClosed
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from . import output

@@ -500,8 +500,8 @@ async def test_a_slow_consumer_holds_the_peer() -> None:
                     taken += 1
                     if taken == 1:
                         await asyncio.wait_for(stuck.wait(), PATIENCE)
-                        [operation] = client._associations[0]._operations.values()
-                        assert client._associations[0].connection.reading_held
+                        [operation] = client._associations[0]._invoking.operations.values()
+                        assert client._associations[0].connection.reading.held
                         assert QUEUE_HIGH <= len(operation._queue) + 1 < 4 * QUEUE_HIGH
                         break
                 await client.echo()

@@ -763,7 +763,7 @@ async def test_a_slow_taker_holds_the_peer() -> None:
                 count += 1
                 if count == 1:
                     await go.wait()
-                    assert client._associations[0].connection.reading_held
+                    assert client._associations[0].connection.reading.held
             return count
 
     assert await play(script, user) == DATASETS_AHEAD + 2

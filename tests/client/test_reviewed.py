@@ -25,7 +25,7 @@ from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.types import AsyncOperationsWindow
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
-from aiodicom.server.service import Match, Reply, RequestInfo, Service
+from aiodicom.server.service import Match, Reply, Request, Service
 from pydicom.dataset import Dataset
 
 PATIENCE = 20.0
@@ -43,7 +43,7 @@ class Many(Service):
         return Supported({VERIFICATION: (), find_model(Root.PATIENT): (), COMMITMENT: ()})
 
     async def find(
-        self, info: RequestInfo, root: Root, level: Level, identifier: Dataset
+        self, info: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[Match]:
         for number in range(self.count):
             match = Dataset()
@@ -53,7 +53,7 @@ class Many(Service):
         if self.hang:
             await asyncio.Event().wait()
 
-    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+    async def perform(self, info: Request, dataset: Dataset | None) -> Reply:
         return Reply(dataset=dataset)
 
 
@@ -72,7 +72,7 @@ async def test_a_consumer_that_was_slow_still_gets_the_inactivity_timeout() -> N
                     seen += 1
                     if seen == 1:  # until more have come than are queued, and the timer has run out once
                         association = next(iter(pacs._used))
-                        while not association.connection.reading_held:
+                        while not association.connection.reading.held:
                             await asyncio.sleep(0)
                         await asyncio.sleep(0.7)
         assert seen == 400

@@ -10,7 +10,7 @@ import pytest
 from aiodicom.association.association import Association
 from aiodicom.association.connect import associate
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
-from aiodicom.association.performing import RunningRequest
+from aiodicom.association.performing import Request
 from aiodicom.client.client import Client
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
@@ -188,7 +188,7 @@ async def test_a_request_of_the_peer_during_our_release(kind: str) -> None:
         def store(self, association: Association, context: Context, request: m.CStoreRQ) -> MemorySink:
             return Sink(service, request.affected_sop_instance_uid)
 
-        async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+        async def perform(self, request: Request, data: bytes | None) -> None:
             committed.set()
             await running.respond(m.make_response(running.request, 0))
 

@@ -9,12 +9,12 @@ from typing import Any
 import aiodicom
 import pytest
 from aiodicom.association.association import Association
-from aiodicom.association.performing import Provider, RunningRequest
+from aiodicom.association.performing import Provider, Request
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION, Proposal, Supported
 from aiodicom.pdu.uids import UNCOMPRESSED
-from aiodicom.server.service import Reply, RequestInfo
+from aiodicom.server.service import Reply, Request
 from interop import inprocess
 from interop.peers import HOST, require_peer
 from interop.site import TIMEOUTS
@@ -228,7 +228,7 @@ class Reports(Provider):
     def store(self, association: Any, context: Any, request: m.CStoreRQ) -> Any:
         raise AssertionError("nothing is stored")
 
-    async def perform(self, running: RunningRequest, data: bytes | None) -> None:
+    async def perform(self, request: Request, data: bytes | None) -> None:
         assert data is not None
         syntax = running.context.transfer_syntax
         self.seen.put_nowait((running.request, decode_dataset(data, syntax)))
@@ -329,7 +329,7 @@ class Provided(aiodicom.Service):
     def supported(self) -> Supported:
         return Supported(dict.fromkeys((*CLASSES, VERIFICATION), UNCOMPRESSED), any_scp_role=True)
 
-    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+    async def perform(self, info: Request, dataset: Dataset | None) -> Reply:
         self.seen.append((info.message, dataset))
         match info.message:
             case m.NGetRQ(requested_sop_instance_uid=uid) if uid != PRINTER_INSTANCE:
@@ -349,7 +349,7 @@ class Provided(aiodicom.Service):
         return Reply(0, dataset)
 
 
-async def report(info: RequestInfo, content: Dataset | None) -> Any:
+async def report(info: Request, content: Dataset | None) -> Any:
     """Report back on the association the action came on."""
     assert isinstance(content, Dataset)
     operation = await info.association.invoke(

@@ -327,5 +327,5 @@ async def test_a_peer_that_goes_while_the_hook_judges(how: str) -> None:
             await held.cancelled.wait()
             while len(server.associations) > 1:
                 await asyncio.sleep(0)
-        assert not server._open["ae GOES"]
+        assert not server.connections.counts["ae GOES"]
     await gone(server)

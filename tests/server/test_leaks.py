@@ -294,8 +294,8 @@ async def settled(server: object) -> None:
     async with asyncio.timeout(PATIENCE):
         while (
             server.associations  # type: ignore[attr-defined]
-            or server._connecting  # type: ignore[attr-defined]
-            or server._pending  # type: ignore[attr-defined]
+            or server._beginning  # type: ignore[attr-defined]
+            or server.connections.pending  # type: ignore[attr-defined]
             or len(asyncio.all_tasks()) > 2
         ):
             await asyncio.sleep(0.005)
@@ -349,9 +349,9 @@ def test_associations_against_our_server(
             before = Footprint.take()
             await burst(ways[count // 5 :])
             after = Footprint.take()
-            assert not server.server._open
-            assert not server.server._established
-            assert not server.server._lingering
+            assert not server.server.connections.counts
+            assert not server.server.connections.open
+            assert not server.server.connections.lingering
             assert files_below(tmp_path / "incoming") == ["journal"]
             assert len(files_below(tmp_path / "objects")) == 1
             same(before, after)

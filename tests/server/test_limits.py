@@ -29,7 +29,7 @@ from aiodicom.pdu import (
 )
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.service import Reply, RequestInfo
+from aiodicom.server.service import Reply, Request
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedPeer, associate_request, command_set, message_pdvs
@@ -81,7 +81,7 @@ async def test_max_associations() -> None:
             assert await echo(peer) == 0
         await open_[0].release()
         async with asyncio.timeout(PATIENCE):
-            while len(server._established) > 2:
+            while len(server.connections.open) > 2:
                 await asyncio.sleep(0)
         assert isinstance(await outcome(server), AAssociateAC)
 
@@ -96,7 +96,7 @@ async def test_a_rejected_peer_that_stays_does_not_count() -> None:
             assert await peer.receive() == LOCAL_LIMIT
         await first.release()
         async with asyncio.timeout(PATIENCE):
-            while len(server._established) > 1:
+            while len(server.connections.open) > 1:
                 await asyncio.sleep(0)
         async with calling(server) as peer:
             assert await echo(peer) == 0
@@ -143,11 +143,11 @@ async def test_max_pending_connections(
         ]
         for peer in silent[:10]:
             await peer.drain_until_close()
-        assert len(server._pending) == 5
+        assert len(server.connections.pending) == 5
         async with bystander(server, tls=tls):
             pass
         await silent[10].expect_close()
-        assert len(server._pending) == 4
+        assert len(server.connections.pending) == 4
     assert len([one for one in caplog.records if "too many without" in one.getMessage()]) == 1
 
 
@@ -471,8 +471,8 @@ async def test_a_long_read_gives_others_their_turn(
     service = Plain()
     service.on_echo = lambda info: turn(info)
 
-    async def turn(info: RequestInfo) -> None:
-        held.append(info.association.connection.reading_held)
+    async def turn(info: Request) -> None:
+        held.append(info.association.connection.reading.held)
 
     tls = tls_pair.client if secure else None
     async with (
@@ -486,7 +486,7 @@ async def test_a_long_read_gives_others_their_turn(
         [association] = server.associations
         await peer.release()
     assert len(held) == 5
-    assert not association.connection.reading_held
+    assert not association.connection.reading.held
 
 
 async def test_a_message_id_in_use_is_refused() -> None:
@@ -683,7 +683,7 @@ async def test_a_flood_of_requests_whose_answers_are_not_read_is_cut_off() -> No
 class Chatty(Plain):
     """Answers every N-GET at length."""
 
-    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+    async def perform(self, info: Request, dataset: Dataset | None) -> Reply:
         return Reply(dataset=identifier(StudyComments="x" * 60_000))
 
 

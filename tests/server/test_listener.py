@@ -421,7 +421,7 @@ async def test_half_a_handshake_is_closed_by_the_deadline(tls_pair: TLSPair, sen
             pass
         await peer.drain_until_close()
         async with asyncio.timeout(PATIENCE):
-            while server._pending:
+            while server.connections.pending:
                 await asyncio.sleep(0)
 
 
@@ -640,7 +640,7 @@ async def test_others_have_their_turn_between_two_accepts() -> None:
         for _ in range(50):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         turns = 0
-        while len(server._pending) < 50:
+        while len(server.connections.pending) < 50:
             await asyncio.sleep(0)
             turns += 1
         assert turns >= 50

@@ -41,7 +41,7 @@ from aiodicom.pdu import (
 )
 from aiodicom.server import suboperations as retrieve
 from aiodicom.server.archive_service import ArchiveServer, serve_archive
-from aiodicom.server.service import Destination, Reply, RequestInfo, Service
+from aiodicom.server.service import Destination, Reply, Request, Service
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.proxy import FaultProxy, Faults, Plan
@@ -97,7 +97,7 @@ def glued(*messages: tuple[int, m.Message, bytes | None]) -> bytes:
 class Odd(Plain):
     """A service whose echo does what it is told to, by the message id."""
 
-    async def echo(self, info: RequestInfo) -> int:
+    async def echo(self, info: Request) -> int:
         match info.message.message_id:
             case 1:
                 raise RuntimeError("a defect in the handler")
@@ -117,7 +117,7 @@ class Odd(Plain):
                 raise TimeoutError
         return 0
 
-    async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+    async def perform(self, info: Request, dataset: Dataset | None) -> Reply:
         if info.message.message_id == 1:
             raise RuntimeError("a defect in the handler")
         if info.message.message_id == 2:
@@ -189,7 +189,7 @@ async def test_what_a_normalized_response_can_hold() -> None:
     """An instance the provider named, the attributes in question, offending elements (PS3.7 10.3)."""
 
     class Normalized(Plain):
-        async def perform(self, info: RequestInfo, dataset: Dataset | None) -> Reply:
+        async def perform(self, info: Request, dataset: Dataset | None) -> Reply:
             if isinstance(info.message, m.NCreateRQ):
                 return Reply(fields={"affected_sop_instance_uid": "1.2.99"})
             return Reply(
@@ -233,7 +233,7 @@ async def test_what_a_service_does_not_offer_is_refused() -> None:
 class Sinks(Plain):
     """Sinks that fail in every place, by SOP Instance UID."""
 
-    def store(self, info: RequestInfo) -> Any:
+    def store(self, info: Request) -> Any:
         request = info.message
         assert isinstance(request, m.CStoreRQ)
         uid = request.affected_sop_instance_uid
@@ -588,7 +588,7 @@ async def test_operations_overlap_when_both_agreed() -> None:
             await say(peer, 1, m.CEchoRQ(message_id=number))
         [association] = server.associations
         async with asyncio.timeout(PATIENCE):
-            while len(association._running) < 3:
+            while len(association._performing.running) < 3:
                 await asyncio.sleep(0)
         held.go.set()
         assert {(await hear(peer)).message.message_id_being_responded_to for _ in range(3)} == {1, 2, 3}

@@ -1,0 +1,100 @@
+"""Messages out: whole, one after the other, a data set of any size in parts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
+from typing import Protocol
+
+from ..dimse import messages as m
+from ..dimse.session import Session
+from ..pdu.errors import AiodicomError, LocalProtocolError
+from ..pdu.upper_layer import Buffer
+from .errors import AssociationAborted
+from .transport import Connection
+
+PART = 1024 * 1024
+"""Bytes of a data set given to the connection at a time (even)."""
+
+Parts = AsyncIterator[tuple[Buffer, bool]]
+"""A data set in parts: (buffer, whether it is the last); parts but the last have even length."""
+
+
+class Line(Protocol):
+    """What the parts of an association ask of it."""
+
+    session: Session
+    connection: Connection
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, however it did."""
+
+    def check_usable(self) -> None:
+        """Raise why nothing can be sent, if nothing can."""
+
+    def abort_now(self, error: AiodicomError | None = None) -> None:
+        """End it; what is over already stays so."""
+
+
+class Sender:
+    """Sends messages; they wait for each other's data sets."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self.lock = asyncio.Lock()
+
+    async def send(self, context_id: int, message: m.Message, data: Buffer | Parts | None = None) -> None:
+        """Send one message whole.
+
+        Cancelled or failing in the middle of a data set it aborts the association: half a message cannot
+        be taken back.
+        """
+        async with self.lock:
+            self._line.check_usable()
+            session, connection = self._line.session, self._line.connection
+            session.send(context_id, with_dataset(message, data is not None))
+            if data is None:
+                connection.flush()
+            elif isinstance(data, bytes | bytearray | memoryview) and len(data) <= PART:
+                session.send_data(data, last=True)
+                connection.flush()
+            elif isinstance(data, bytes | bytearray | memoryview):
+                await self._send_parts(parts_of(data))
+            else:
+                await self._send_parts(data)
+            await connection.drain()
+
+    async def _send_parts(self, parts: Parts) -> None:
+        session, connection = self._line.session, self._line.connection
+        try:
+            async for part, last in parts:
+                self._line.check_usable()
+                session.send_data(part, last)
+                connection.flush()
+                await connection.drain()
+        except BaseException as error:
+            if not self._line.over:
+                text = f"sending stopped in the middle of a data set: {error}"
+                self._line.abort_now(AssociationAborted(text, by_peer=False))
+            raise
+        finally:  # now, not when the traceback that holds it is forgotten: a file may be open in there
+            if isinstance(parts, AsyncGenerator):
+                await parts.aclose()
+
+
+def with_dataset(message: m.Message, present: bool) -> m.Message:
+    """The message with a true Command Data Set Type. Raises LocalProtocolError where it needs a data set."""
+    if message.has_dataset == present:
+        return message
+    if not present and isinstance(message, m.CStoreRQ | m.CFindRQ | m.CGetRQ | m.CMoveRQ | m.NSetRQ):
+        raise LocalProtocolError(f"{type(message).__name__} needs a data set")
+    return replace(message, has_dataset=present)
+
+
+async def parts_of(data: Buffer) -> Parts:
+    """A data set in memory in parts, so that a slow peer holds us and not our write buffer."""
+    view = memoryview(data).cast("B")
+    for start in range(0, len(view), PART):
+        yield view[start : start + PART], start + PART >= len(view)

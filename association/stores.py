@@ -1,0 +1,166 @@
+"""A run of C-STOREs on one association: as many outstanding as negotiated, each with its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from ..dataset.instance import Instance
+from ..dimse import messages as m
+from ..dimse.contexts import Context
+from ..dimse.status import Status
+from ..pdu.errors import AiodicomError
+from ..pdu.upper_layer import Buffer
+from .errors import InactivityTimeout
+from .operations import Operation
+from .outgoing import Loaded, load_ahead, read_parts
+from .performing import Performed
+from .sending import PART, Parts, parts_of
+
+UNLIMITED_WINDOW = 16
+"""C-STOREs kept outstanding where the negotiated window has no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one object: the status it was answered with, or None and why there is none.
+
+    `refused`: no presentation context carries it. `size` is what was sent, in bytes.
+    """
+
+    item: Instance
+    status: Status | None = None
+    comment: str | None = None
+    error: str | None = None
+    refused: bool = False
+    size: int = 0
+
+
+@dataclass(slots=True)
+class _Sent:
+    operation: Operation
+    item: Instance
+    size: int
+
+
+@dataclass(kw_only=True)
+class StoreRun:
+    """Sends objects in order and tells `done` of each, once, whatever ends the run.
+
+    `after` is awaited when an object is through, `wanted` asked before one begins; what has not begun by
+    then, or by an error, is not told. `limit` is the seconds that a part of an object may take to be taken,
+    and the answer to come. `progress` is told of each part of a large object that has gone out.
+    """
+
+    association: Performed
+    done: Callable[[Outcome], None]
+    after: Callable[[], Awaitable[None]] | None = None
+    wanted: Callable[[], bool] = lambda: True
+    progress: Callable[[Instance, int], None] | None = None
+    priority: int = m.Priority.MEDIUM
+    originator: tuple[str, int] | None = None
+    limit: float | None = None
+
+    async def run(self, items: Sequence[Instance]) -> None:
+        """Send them. Raises what ended the association, and an AiodicomError for a file it cannot read."""
+        window = self.association.session.window.invoked or UNLIMITED_WINDOW
+        contexts = {
+            (c.abstract_syntax, c.transfer_syntax): c for c in self.association.contexts.values() if c.scu
+        }
+        pending: deque[_Sent] = deque()
+        try:
+            async with aclosing(load_ahead(items)) as ahead:
+                async for loaded in ahead:
+                    if not self.wanted():  # looked at between objects: half of one cannot be taken back
+                        break
+                    item = loaded.item
+                    context = contexts.get((item.sop_class_uid, item.transfer_syntax_uid))
+                    if loaded.error is not None:
+                        await self._tell(Outcome(item, error=loaded.error))
+                    elif context is None:
+                        await self._tell(Outcome(item, error="no presentation context", refused=True))
+                    else:
+                        if len(pending) >= window:
+                            await self._answer(pending.popleft())
+                        pending.append(await self._send(context, loaded))
+            while pending:
+                await self._answer(pending.popleft())
+        except BaseException as error:
+            why = str(error) or "storing was stopped"
+            for sent in pending:
+                self.done(Outcome(sent.item, error=f"not answered: {why}"))
+            raise
+
+    async def _tell(self, outcome: Outcome) -> None:
+        self.done(outcome)
+        if self.after is not None:
+            await self.after()
+
+    async def _send(self, context: Context, loaded: Loaded) -> _Sent:
+        item = loaded.item
+        originator, message_id_of = self.originator or (None, None)
+
+        def request(message_id: int) -> m.CStoreRQ:
+            return m.CStoreRQ(
+                message_id=message_id,
+                affected_sop_class_uid=item.sop_class_uid,
+                affected_sop_instance_uid=item.sop_instance_uid,
+                priority=self.priority,
+                move_originator_ae=originator,
+                move_originator_message_id=message_id_of,
+            )
+
+        try:
+            async with asyncio.timeout(self.limit) as deadline:
+                operation = await self.association.invoke(context, request, self._data(loaded, deadline))
+        except AiodicomError as error:
+            self.done(Outcome(item, error=f"not sent whole: {error}"))
+            raise
+        except TimeoutError:
+            self.done(Outcome(item, error="not sent whole: it was not taken in time"))
+            raise self._too_slow() from None
+        except OSError as error:
+            self.done(Outcome(item, error=f"not sent whole: reading failed: {error}"))
+            raise self.association.error or AiodicomError(str(error)) from error
+        except BaseException:
+            self.done(Outcome(item, error="not answered: storing was stopped"))
+            raise
+        return _Sent(operation, item, len(loaded.data) if loaded.data is not None else item.data_size)
+
+    def _too_slow(self) -> InactivityTimeout:
+        error = InactivityTimeout(f"an object was not taken or not answered within {self.limit} s")
+        self.association.abort_now(error)
+        return error
+
+    def _data(self, loaded: Loaded, deadline: asyncio.Timeout) -> Buffer | Parts:
+        """What to send of an object: each part of a large one has the time anew."""
+        if loaded.data is not None and len(loaded.data) <= PART:
+            return loaded.data
+        whole = parts_of(loaded.data) if loaded.data is not None else read_parts(loaded.item, PART)
+        return self._parts(loaded.item, whole, deadline)
+
+    async def _parts(self, item: Instance, whole: Parts, deadline: asyncio.Timeout) -> Parts:
+        async for part, last in whole:
+            if self.limit is not None:
+                deadline.reschedule(asyncio.get_running_loop().time() + self.limit)
+            yield part, last
+            if self.progress is not None:
+                self.progress(item, len(part))
+
+    async def _answer(self, sent: _Sent) -> None:
+        try:
+            async with asyncio.timeout(self.limit) as deadline:
+                response, _ = await sent.operation.next()
+        except BaseException as error:
+            sent.operation.abandon()
+            if isinstance(error, TimeoutError) and deadline.expired():
+                self.done(Outcome(sent.item, error="not answered in time"))
+                raise self._too_slow() from None
+            why = str(error) or "storing was stopped"
+            self.done(Outcome(sent.item, error=f"not answered: {why}"))
+            raise
+        status = Status(response.status, "C-STORE")
+        await self._tell(Outcome(sent.item, status, response.error_comment, size=sent.size))
