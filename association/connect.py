@@ -142,15 +142,15 @@ async def _connect(peer: Peer, association: Association) -> None:
             await (opening if peer.tls is not None else to_its_end(opening))
     except TimeoutError:
         what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
-        raise ConnectTimeout(f"{what} within {peer.timeouts.connect} s") from None
+        raise ConnectTimeout(f"{what} with {peer.name} within {peer.timeouts.connect} s") from None
     except ssl.SSLError as error:
-        raise TLSFailed(f"TLS failed: {describe_tls_error(error)}") from error
+        raise TLSFailed(f"TLS with {peer.name} failed: {describe_tls_error(error)}") from error
     except ConnectionError as error:
         if peer.tls is not None and sock is not None:
-            raise TLSFailed(f"TLS failed: {describe_tls_error(error)}") from error
-        raise ConnectionRefused(f"no connection: {os_words(error)}") from error
+            raise TLSFailed(f"TLS with {peer.name} failed: {describe_tls_error(error)}") from error
+        raise ConnectionRefused(f"no connection to {peer.name}: {os_words(error)}") from error
     except OSError as error:
-        raise ConnectionRefused(f"no connection: {os_words(error)}") from error
+        raise ConnectionRefused(f"no connection to {peer.name}: {os_words(error)}") from error
 
 
 def os_words(error: OSError | UnicodeError) -> str:

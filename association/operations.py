@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from ..dimse.messages import Response
 from ..dimse.status import Category, categorize
@@ -32,6 +32,7 @@ class Operation:
         "abandoned",
         "cancel_sent",
         "cancellable",
+        "consumer",
         "context_id",
         "ended",
         "finished",
@@ -52,6 +53,7 @@ class Operation:
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._reading = reading
+        self.consumer: Hashable = self  # who waits for it, by the name it is full under
 
     def __str__(self) -> str:
         return f"request {self.message_id}"
@@ -86,11 +88,11 @@ class Operation:
             if self.abandoned:
                 raise AssociationEnded("the operation was given up")
             self._waiter = asyncio.get_running_loop().create_future()
-            self._reading.waits(self)
+            self._reading.waits(self.consumer)
             try:
                 await self._waiter
             finally:
-                self._reading.goes_on(self)
+                self._reading.goes_on(self.consumer)
                 self._waiter = None
         item = self._queue.popleft()
         if len(self._queue) <= QUEUE_LOW:

@@ -12,7 +12,8 @@ class Reading:
 
     Somebody is full whose queue has no room, and waits who is blocked until something of the peer comes:
     what keeps a slow consumer's queue short would else keep back what another one waits for, for ever.
-    The turn of other connections, between two reads, holds whoever waits.
+    Who is full and waits under one name, as a retrieve for the end of itself, is full. The turn of other
+    connections, between two reads, holds whoever waits.
     """
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
@@ -56,7 +57,7 @@ class Reading:
         self._decide()
 
     def _decide(self) -> None:
-        held = TURN in self._full or (bool(self._full) and not self._waiting)
+        held = TURN in self._full or (bool(self._full) and self._waiting <= self._full)
         if held is not self.held:
             self.held = held
             (self._pause if held else self._resume)()

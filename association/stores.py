@@ -74,6 +74,8 @@ class StoreRun:
         try:
             async with aclosing(load_ahead(items)) as ahead:
                 async for loaded in ahead:
+                    if len(pending) >= window:
+                        await self._answer(pending.popleft())
                     if not self.wanted():  # looked at between objects: half of one cannot be taken back
                         break
                     item = loaded.item
@@ -83,8 +85,6 @@ class StoreRun:
                     elif context is None:
                         await self._tell(Outcome(item, error="no presentation context", refused=True))
                     else:
-                        if len(pending) >= window:
-                            await self._answer(pending.popleft())
                         pending.append(await self._send(context, loaded))
             while pending:
                 await self._answer(pending.popleft())

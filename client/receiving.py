@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import filecmp
 import logging
 import os
@@ -105,7 +106,11 @@ class FileSink:
             outcome = self._commit()
             self._tell(outcome)
             return outcome
-        outcome = await on_thread(self._commit, unwanted=self._came_all_the_same)
+        try:
+            outcome = await on_thread(self._commit, unwanted=self._came_all_the_same)
+        except asyncio.CancelledError:
+            self.discard()  # of a file that has its name nothing is lost
+            raise
         self._tell(outcome)
         return outcome
 

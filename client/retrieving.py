@@ -394,6 +394,7 @@ class Retrieve:
             lambda n: m.CGetRQ(message_id=n, affected_sop_class_uid=query.model),
             query.encode(context.transfer_syntax),
         )
+        operation.consumer = self
         try:
             while True:
                 response, data = await operation.next()

@@ -29,7 +29,7 @@ class AiodicomError(Exception):
         return super().__str__()
 
     def __str__(self) -> str:
-        return f"{self.peer}: {self.text}" if self.peer else self.text
+        return f"{self.peer}: {self.text}" if self.peer and self.peer not in self.text else self.text
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, self.__dict__)

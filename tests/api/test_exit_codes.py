@@ -194,7 +194,7 @@ def test_an_archive_that_cannot_be(invoke: Invoke, tmp_path: Path, arguments: li
 def test_a_refused_port(invoke: Invoke, closed_port: int) -> None:
     result = invoke("echo", "127.0.0.1", closed_port, "--json")
     assert result.code == 3
-    assert result.error.startswith(f"no connection to 127.0.0.1:{closed_port}: ")
+    assert result.error.startswith(f"no connection to ANY-SCP@127.0.0.1:{closed_port}: ")
     assert result.json() == {
         "ok": False,
         "error": {"type": "ConnectionRefused", "message": result.error, "exit_code": 3},

@@ -139,7 +139,7 @@ def test_kill_9_in_the_middle_of_storing(tmp_path, after, durability):
         for stored in archive.select(Root.STUDY, "STUDY", query("STUDY", StudyInstanceUID="1.2.3")):
             dataset = pydicom.dcmread(stored.path)
             assert dataset.SOPInstanceUID == stored.sop_instance_uid
-            assert stored.path.stat().st_size == stored.size
+            assert stored.path.stat().st_size == stored.data_offset + stored.data_size
             number = stored.sop_instance_uid.rsplit(".", 1)[1]
             assert str(dataset.PatientName).endswith(f"^{number}")
             assert dataset.ImageComments == "x" * 5000

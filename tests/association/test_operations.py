@@ -513,7 +513,7 @@ async def test_message_ids_wrap_and_skip_those_in_use() -> None:
 
     async def user(client: Client) -> None:
         async with client:
-            client._associations[0]._last_id = 65534
+            client._associations[0]._invoking._last_id = 65534
             for _ in range(3):
                 await client.echo()
 

@@ -23,6 +23,7 @@ from aiodicom.association.errors import (
     OperationFailed,
     TotalTimeout,
 )
+from aiodicom.association.tasks import Job
 from aiodicom.client.client import Client
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
@@ -450,7 +451,8 @@ async def test_a_commit_that_never_got_its_thread_leaves_nothing(tmp_path: Path)
         """Has one thread, kept busy; tells when a commit waits for it."""
 
         def submit(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
-            if isinstance(getattr(work, "__self__", None), FileSink):
+            job = getattr(work, "__self__", None)
+            if isinstance(job, Job) and isinstance(getattr(job._work, "__self__", None), FileSink):
                 queued.set()
             return super().submit(work, *args, **kwargs)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.association.association import PART, with_dataset
 from aiodicom.association.connect import Peer
 from aiodicom.association.errors import InactivityTimeout
+from aiodicom.association.sending import PART, with_dataset
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.client import Client
 from aiodicom.client.receiving import make_directories

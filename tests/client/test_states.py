@@ -7,14 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from aiodicom.association.association import Association
 from aiodicom.association.connect import associate
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.association.performing import Request
 from aiodicom.client.client import Client
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Context, Proposal
+from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
     AAbort,
     AAssociateRQ,
@@ -185,12 +184,13 @@ async def test_a_request_of_the_peer_during_our_release(kind: str) -> None:
             return await super().commit()
 
     class Storing:
-        def store(self, association: Association, context: Context, request: m.CStoreRQ) -> MemorySink:
-            return Sink(service, request.affected_sop_instance_uid)
+        def store(self, request: Request) -> MemorySink:
+            assert isinstance(request.message, m.CStoreRQ)
+            return Sink(service, request.message.affected_sop_instance_uid)
 
         async def perform(self, request: Request, data: bytes | None) -> None:
             committed.set()
-            await running.respond(m.make_response(running.request, 0))
+            await request.respond(m.make_response(request.message, 0))
 
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)

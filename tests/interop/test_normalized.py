@@ -14,7 +14,7 @@ from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION, Proposal, Supported
 from aiodicom.pdu.uids import UNCOMPRESSED
-from aiodicom.server.service import Reply, Request
+from aiodicom.server.service import Reply
 from interop import inprocess
 from interop.peers import HOST, require_peer
 from interop.site import TIMEOUTS
@@ -225,15 +225,15 @@ class Reports(Provider):
     def __init__(self) -> None:
         self.seen: asyncio.Queue[tuple[Any, Dataset]] = asyncio.Queue()
 
-    def store(self, association: Any, context: Any, request: m.CStoreRQ) -> Any:
+    def store(self, request: Request) -> Any:
         raise AssertionError("nothing is stored")
 
     async def perform(self, request: Request, data: bytes | None) -> None:
         assert data is not None
-        syntax = running.context.transfer_syntax
-        self.seen.put_nowait((running.request, decode_dataset(data, syntax)))
-        response = m.make_response(running.request, 0, event_type_id=1, has_dataset=True)
-        await running.respond(response, encode_dataset(dataset(PatientID="thanks"), syntax))
+        syntax = request.context.transfer_syntax
+        self.seen.put_nowait((request.message, decode_dataset(data, syntax)))
+        response = m.make_response(request.message, 0, event_type_id=1, has_dataset=True)
+        await request.respond(response, encode_dataset(dataset(PatientID="thanks"), syntax))
 
 
 async def test_storage_commitment_with_the_report_on_the_same_association() -> None:

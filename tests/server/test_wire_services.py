@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.association.connect import Peer
-from aiodicom.association.outgoing import Item, Loaded
+from aiodicom.association.outgoing import Loaded
 from aiodicom.association.performing import Refused
+from aiodicom.association.stores import StoreRun
 from aiodicom.client.client import Client
+from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.command import decode_command
 from aiodicom.pdu import (
@@ -39,7 +41,6 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server import suboperations as retrieve
 from aiodicom.server.archive_service import ArchiveServer, serve_archive
 from aiodicom.server.service import Destination, Reply, Request, Service
 from archive_objects import files_below
@@ -931,9 +932,11 @@ async def test_a_large_object_has_the_time_for_each_part_of_it(tmp_path: Path, i
     whole = bytes(range(256)) * 12000
     file = tmp_path / "object"
     file.write_bytes(whole)
-    loaded = Loaded(Item(file, CT, "1.2.3.4", IMPLICIT, 0, len(whole)), whole if in_memory else None)
+    item = Instance(file, CT, "1.2.3.4", IMPLICIT, 0, len(whole))
+    loaded = Loaded(item, whole if in_memory else None)
+    run = StoreRun(association=None, done=print, limit=100.0)  # type: ignore[arg-type]
     async with asyncio.timeout(PATIENCE) as deadline:
-        data = retrieve._data(loaded, deadline, 100.0)
+        data = run._data(loaded, deadline)
         assert not isinstance(data, bytes)
         sent = b""
         async for part, _ in data:
