@@ -35,7 +35,6 @@ from .association.errors import (
 from .association.performing import Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, client_context, server_context
-from .client.client import Client
 from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, RetrieveResult, StoreReport
 from .dataset.instance import Instance
@@ -70,7 +69,6 @@ __all__ = [
     "AssociationRejected",
     "AssociationTimeout",
     "AsyncOperationsWindow",
-    "Client",
     "ConnectFailed",
     "ConnectTimeout",
     "ConnectionClosed",

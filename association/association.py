@@ -248,7 +248,7 @@ class Association:
         """Reject the association asked for (acceptor); the peer closes the connection, or ARTIM does."""
         self.session.reject(answer)
         self.connection.flush()
-        self._end(rejected(answer))
+        self._end(rejected(answer, self.session.request))
 
     def _end(self, error: AiodicomError | None) -> None:
         """Everything that runs on the association ends now. The first reason given stays."""
@@ -369,7 +369,7 @@ class Association:
                 if not self._open.done():
                     self._open.set_result(None)
             case RejectConfirmation(answer):
-                self._end(rejected(answer))
+                self._end(rejected(answer, self.session.request))
             case ReleaseRequested() | Released():
                 if self.session.state in (State.STA10, State.STA11):
                     self._watch_collision()

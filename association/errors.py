@@ -20,9 +20,22 @@ AiodicomError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 
 from ..dimse.status import Status
 from ..pdu.errors import AiodicomError, describe_abort, describe_rejection
+
+
+class Cause(StrEnum):
+    """What of ours is to be changed, where an error or a diagnosis points at it."""
+
+    CALLING_AE = "the calling AE title"
+    CALLED_AE = "the called AE title"
+    TLS = "TLS"
+    TRUST = "what is trusted"
+    CERTIFICATE = "our certificate"
+    HOST_NAME = "the host name"
+    TLS_PROFILE = "the TLS profile"
 
 
 class ConnectFailed(AiodicomError):
@@ -44,12 +57,15 @@ class TLSFailed(ConnectFailed):
 class AssociationRejected(AiodicomError):
     """The peer rejected the association (PS3.8 9.3.4)."""
 
-    def __init__(self, result: int, source: int, reason: int, advice: str = "") -> None:
+    def __init__(
+        self, result: int, source: int, reason: int, advice: str = "", cause: Cause | None = None
+    ) -> None:
         text = f"association {describe_rejection(result, source, reason)}"
         super().__init__(f"{text}; {advice}" if advice else text)
         self.result = result
         self.source = source
         self.reason = reason
+        self.cause = cause
 
     @property
     def transient(self) -> bool:

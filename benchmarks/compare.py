@@ -90,9 +90,7 @@ class Bench:
 
     # --- rows
 
-    def store(
-        self, name: str, server: peers.Peer, source: Path, client: Client, nodelay: bool = False
-    ) -> None:
+    def store(self, name: str, server: peers.Peer, source: Path, client: Pacs, nodelay: bool = False) -> None:
         """A C-STORE of a folder into a server that keeps files until it is emptied."""
 
         def measure() -> Sample:
@@ -103,9 +101,7 @@ class Bench:
 
         self.rows.append(Row("C-STORE", name, self.sizes[source], measure))
 
-    def store_ours(
-        self, name: str, source: Path, client: Client, *options: str, nodelay: bool = False
-    ) -> None:
+    def store_ours(self, name: str, source: Path, client: Pacs, *options: str, nodelay: bool = False) -> None:
         """A C-STORE into our archive, a new one each time: it does not write again what it has."""
 
         def measure() -> Sample:
@@ -116,7 +112,7 @@ class Bench:
 
         self.rows.append(Row("C-STORE", name, self.sizes[source], measure))
 
-    def get(self, name: str, server: peers.Peer, source: Path, client: Client, nodelay: bool = False) -> None:
+    def get(self, name: str, server: peers.Peer, source: Path, client: Pacs, nodelay: bool = False) -> None:
         """A C-GET of the study that was stored from a folder."""
 
         def measure() -> Sample:
@@ -133,7 +129,7 @@ class Bench:
         self.rows.append(Row("C-GET", name, self.sizes[source], measure))
 
 
-Client = Callable[[peers.Peer, Path], list[str]]
+Pacs = Callable[[peers.Peer, Path], list[str]]
 
 
 def checked(name: str, argv: list[str], server: peers.Peer, nodelay: bool, cwd: Path | None = None) -> Sample:
@@ -149,7 +145,7 @@ def aiodicom_store(server: peers.Peer, source: Path) -> list[str]:
     return [PYTHON, "-m", "aiodicom", "store", "127.0.0.1", str(server.port), str(source), *title]
 
 
-def aiodicom_get(study: str, *more: str) -> Client:
+def aiodicom_get(study: str, *more: str) -> Pacs:
     def command(server: peers.Peer, out: Path) -> list[str]:
         options = [
             "--level",
@@ -171,7 +167,7 @@ def dcmtk_store(server: peers.Peer, source: Path) -> list[str]:
     return list(peers.storescu(server.port, [source], called=server.ae_title, extra=["-pdu", "131072"]).argv)
 
 
-def dcmtk_get(study: str) -> Client:
+def dcmtk_get(study: str) -> Pacs:
     keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study}
 
     def command(server: peers.Peer, out: Path) -> list[str]:
@@ -186,7 +182,7 @@ def pynetdicom_store(server: peers.Peer, source: Path) -> list[str]:
     return list(peers.pynetdicom_scu("store", server.port, called=server.ae_title, paths=paths).argv)
 
 
-def pynetdicom_get(study: str) -> Client:
+def pynetdicom_get(study: str) -> Pacs:
     keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study}
 
     def command(server: peers.Peer, out: Path) -> list[str]:

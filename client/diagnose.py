@@ -17,10 +17,12 @@ from enum import Enum
 
 from ..association.association import Association
 from ..association.connect import Peer, associate, os_words
+from ..association.endings import rejection_advice
 from ..association.errors import (
     AssociationAborted,
     AssociationRejected,
     AssociationTimeout,
+    Cause,
     ConnectFailed,
     ConnectionRefused,
     ConnectTimeout,
@@ -35,10 +37,11 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, outcomes
 from ..dimse.levels import Root, find_model, get_model, move_model
 from ..dimse.sop_classes import storage_sop_classes
-from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Status
+from ..dimse.status import Status
 from ..pdu.errors import AiodicomError, describe_rejection
-from .client import describe as describe_connection
-from .client import sop_class_name
+from . import advice as advice_of
+from .associations import describe as describe_connection
+from .associations import sop_class_name
 from .results import ConnectionInfo
 
 __all__ = ["ContextAnswer", "Diagnosis", "Outcome", "Step", "diagnose"]
@@ -60,13 +63,17 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what was found, and, where it is not as it should be, the likely cause and what to do."""
+    """One step: what was found, and, where it is not as it should be, the likely cause and what to do.
+
+    `cause` is what of ours the advice points at.
+    """
 
     name: str
     outcome: Outcome
     text: str
     advice: str = ""
     seconds: float = 0.0
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +145,18 @@ class _Walk:
         if self._association is not None:
             await self._association.abort()
 
-    def _add(self, name: str, outcome: Outcome, text: str, advice: str = "") -> None:
+    def _add(
+        self, name: str, outcome: Outcome, text: str, advice: str = "", cause: Cause | None = None
+    ) -> None:
         now = time.perf_counter()
-        self.steps.append(Step(name, outcome, text, advice, now - self._started))
+        self.steps.append(Step(name, outcome, text, advice, now - self._started, cause))
         self._started = now
 
-    def _fail(self, name: str, error: AiodicomError, text: str, advice: str) -> AiodicomError:
-        self._add(name, Outcome.FAILED, text, advice)
-        return error
+    def _fail(
+        self, name: str, error: AiodicomError, text: str, advice: str, cause: Cause | None = None
+    ) -> AiodicomError:
+        self._add(name, Outcome.FAILED, text, advice, cause)
+        return error.at(self.peer.name)
 
     # --- the connection
 
@@ -225,12 +236,13 @@ class _Walk:
         else:
             self._add("tls", Outcome.OK, text)
             return
-        advice = tls_advice(cause)
+        advice = advice_of.tls(cause)
         if await self._speaks_plain_dicom():
-            advice = (
+            text = (
                 "TLS on one side only: the port speaks DICOM without TLS; leave TLS out, or find its TLS port"
             )
-        raise self._fail("tls", error, str(error), advice) from cause
+            advice = text, None
+        raise self._fail("tls", error, error.text, *advice) from cause
 
     async def _handshake(self, context: ssl.SSLContext) -> str:
         """Shake hands and say goodbye; what was agreed, in words."""
@@ -249,7 +261,7 @@ class _Walk:
         try:
             await self._handshake(client_context(verify=False))
         except ssl.SSLError as error:
-            return tls_alert(error)
+            return advice_of.is_tls_alert(error)
         except (OSError, TimeoutError):
             return False
         return True
@@ -287,17 +299,18 @@ class _Walk:
         try:
             self._association = await associate(self.peer, proposals)
         except AssociationRejected as error:
-            if (error.source, error.reason) in _REJECTIONS or not await self._only_verification(
-                len(proposals)
-            ):
+            calling, called = self.peer.calling_ae, self.peer.called_ae
+            advice = rejection_advice(error.source, error.reason, calling, called)
+            if advice is not None or not await self._only_verification(len(proposals)):
                 text = f"the association was {describe_rejection(error.result, error.source, error.reason)}"
-                raise self._fail("association", error, text, self._rejection_advice(error)) from error
+                advice = advice or advice_of.rejected(calling, called)
+                raise self._fail("association", error, text, *advice) from error
         except AiodicomError as error:
             if isinstance(error, ConnectFailed | NotDicomPeer) or not await self._only_verification(
                 len(proposals)
             ):
                 name = "tls" if isinstance(error, TLSFailed) else "association"
-                raise self._fail(name, error, str(error), await self._advice(error)) from error
+                raise self._fail(name, error, error.text, *await self._advice(error)) from error
         else:
             self._add("association", Outcome.OK, self._greeting())
 
@@ -324,29 +337,22 @@ class _Walk:
         )
         return f"{self.peer.called_ae!r} ({name}) accepts {self.peer.calling_ae!r}"
 
-    def _rejection_advice(self, error: AssociationRejected) -> str:
-        advice = _REJECTIONS.get((error.source, error.reason), _REJECTED)
-        return advice.format(calling=self.peer.calling_ae, called=self.peer.called_ae)
-
-    async def _advice(self, error: AiodicomError) -> str:
+    async def _advice(self, error: AiodicomError) -> tuple[str, Cause | None]:
         """The likely cause of an association that did not come about."""
         if isinstance(error, TLSFailed):
-            return tls_advice(error.__cause__ or error)
+            return advice_of.tls(error.__cause__ or error)
         if isinstance(error, NotDicomPeer) and error.spoken != "TLS":
-            return _OTHER_SERVICE.format(error.spoken)
+            return advice_of.other_service(error.spoken), None
         plain = self.peer.tls is None
         if isinstance(error, NotDicomPeer) or (plain and await self._speaks_tls()):
-            return "TLS on one side only: the port speaks TLS; use --trusted or --tls"
+            return "TLS on one side only: the port speaks TLS", Cause.TLS
         if isinstance(error, AssociationTimeout):
             if plain and await self._speaks_http():
-                return _OTHER_SERVICE.format("HTTP")
-            return "it takes the connection and says nothing: another service, or an archive that hangs"
+                return advice_of.other_service("HTTP"), None
+            return "it takes the connection and says nothing: another service, or an archive that hangs", None
         if isinstance(error, AssociationAborted) and not error.by_peer:
-            return "what answers is not DICOM, or breaks its rules: is this the archive's DICOM port?"
-        return (
-            "a peer that ends the connection instead of answering often does not know the calling AE title"
-            f" {self.peer.calling_ae!r} or our address: have us registered there"
-        )
+            return "what answers is not DICOM, or breaks its rules: is this the archive's DICOM port?", None
+        return advice_of.hung_up(self.peer.calling_ae), None
 
     def _judge_contexts(self) -> None:
         """What the peer accepted, and whether something needed is missing."""
@@ -384,13 +390,13 @@ class _Walk:
             response, _ = await operation.next()
         except AiodicomError as error:
             raise self._fail(
-                "echo", error, str(error), "it accepts the association and fails at once"
+                "echo", error, error.text, "it accepts the association and fails at once"
             ) from error
         status = Status(response.status)
         if not status.ok:
             comment = f" ({response.error_comment})" if response.error_comment else ""
             self._add(
-                "echo", Outcome.FAILED, f"C-ECHO answered {status}{comment}", _echo_advice(response.status)
+                "echo", Outcome.FAILED, f"C-ECHO answered {status}{comment}", advice_of.echo(response.status)
             )
             self.error = self.error or OperationFailed("C-ECHO", response.status, response.error_comment)
             return
@@ -403,79 +409,18 @@ class _Walk:
             await association.release()
         except AiodicomError as error:
             raise self._fail(
-                "release", error, str(error), "the peer does not end associations in order"
+                "release", error, error.text, "the peer does not end associations in order"
             ) from error
         if association.error is not None:
             self._fail(
                 "release",
                 association.error,
-                str(association.error),
+                association.error.text,
                 "the peer does not end associations in order",
             )
             self.error = self.error or association.error
             return
         self._add("release", Outcome.OK, "the association ended in order")
-
-
-# --- Words ---------------------------------------------------------------------------------------
-
-_OTHER_SERVICE = "the port belongs to another service ({}): find the archive's DICOM port"
-_REJECTED = (
-    "it gives no usable reason; the usual ones: it does not know the calling AE title {calling!r} or our"
-    " address, or does not go by the called AE title {called!r}"
-)
-_UNKNOWN_CALLER = (
-    "caller not registered: the peer does not know {calling!r}; have it registered there with our address,"
-    " or call as a title it knows (--calling)"
-)
-_WRONG_TITLE = (
-    "wrong AE title: the peer is not {called!r}; check spelling and case (--called). Where it is right, the"
-    " peer may not know {calling!r}, as dcmqrscp then answers too"
-)
-_REJECTIONS = {  # (source, reason) of PS3.8 Table 9-21 whose cause leaves no doubt
-    (1, 3): _UNKNOWN_CALLER,
-    (1, 7): _WRONG_TITLE,
-    (3, 1): "the peer is congested: try again later",
-    (3, 2): "the peer has as many associations as it takes: end others, or try again later",
-}
-
-
-def _echo_advice(status: int) -> str:
-    if status == NOT_AUTHORIZED:
-        return "the peer knows us but does not allow it: have our AE title given the right"
-    if status in (SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION):
-        return "the peer accepted the context and does not offer the service: it is misconfigured"
-    return "the peer failed inside: its log tells why"
-
-
-def tls_alert(error: ssl.SSLError) -> bool:
-    """Whether a failed handshake shows a peer that speaks TLS: it sent an alert, or a certificate."""
-    reason = str(error.reason or "")
-    return isinstance(error, ssl.SSLCertVerificationError) or "ALERT" in reason or "TLSV1" in reason
-
-
-def tls_advice(error: BaseException) -> str:
-    """What to do about a failed handshake."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, ssl.SSLError):
-        cause = cause.__cause__
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        if cause.verify_code in (62, 64):
-            return (
-                "connect by a name in the certificate, or take it whatever host it names (--no-verify-host)"
-            )
-        if cause.verify_code in (9, 10):
-            return "check the clocks of both machines; otherwise the peer's certificate must be renewed"
-        return "give the authority of the peer's certificate, or the certificate itself, as --trusted"
-    words = describe_tls_error(error)
-    if "one side only" not in words and "certificate" in words:
-        return "give a certificate and key that the peer trusts (--cert, --key), or have ours trusted there"
-    if "cipher" in words or "version" in words:
-        return "the peer's TLS is older or set up otherwise: try another --tls-profile, or have it updated"
-    return (
-        "the port may not speak TLS at all: try without TLS; or it wants a certificate and key that it trusts"
-        " (--cert, --key)"
-    )
 
 
 # --- Parts ---------------------------------------------------------------------------------------

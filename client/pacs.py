@@ -1,26 +1,26 @@
-"""The client with a listener of its own: C-MOVE to itself in one call."""
+"""The user's door to one peer: echo, store, find, get and move over associations opened as needed."""
 
 from __future__ import annotations
 
-import asyncio
 import ssl
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
 
+from ..association.association import Association
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
-from ..association.performing import Refused, Request
+from ..association.errors import OperationFailed
+from ..association.outgoing import find_items, is_dataset
+from ..association.performing import Provider
 from ..association.tasks import on_thread
 from ..association.timeouts import Timeouts
-from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Supported
-from ..dimse.levels import Level, QueryError, Root
+from ..dimse.contexts import VERIFICATION, Proposal
+from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_model
 from ..dimse.limits import SessionLimits
-from ..dimse.sop_classes import maybe_storage, storage_sop_classes
-from ..dimse.status import NOT_AUTHORIZED, Category, categorize
+from ..dimse.status import SUCCESS, Status
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
@@ -30,79 +30,195 @@ from ..pdu.types import (
     UserIdentityRQ,
 )
 from ..server.limits import ServerLimits
-from ..server.listener import Server
-from ..server.service import Service
-from .client import Client
-from .identifier import build_retrieve, parse_root
-from .receiving import Durability, open_file_sink
-from .results import Progress, ProgressCallback, ReceivedItem, RetrieveResult
-from .retrieving import check_uids, follow_move, make_plan, moving
+from .associations import Associations, need_context
+from .finding import Finding
+from .identifier import build_query, parse_root
+from .moving import QUIET_PERIOD, Listening, Move
+from .planning import check_uids
+from .receiving import Durability
+from .results import ConnectionInfo, ProgressCallback, ReceivedItem, RetrieveResult, StoreReport
+from .retrieving import Retrieve
+from .storing import Storing
 
-QUIET_PERIOD = 5.0
-"""Seconds without an arrival, after the C-MOVE's final response, at which what is missing is given up."""
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+    from ..association.outgoing import Source
+
+_QR_MODELS = tuple(
+    model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
+)
+BASIC_PROPOSALS = tuple(Proposal(uid) for uid in (VERIFICATION, *_QR_MODELS))
+"""What the first association proposes: verification and the query/retrieve models of both roots."""
 
 
-@dataclass(slots=True)
-class _Arrivals(Service):
-    """Takes the objects of the C-MOVEs of one call, told by move originator and message id.
+class Pacs:
+    """One peer: ``async with aiodicom.connect(...) as pacs``, or ``pacs = await aiodicom.connect(...)``.
 
-    Every message id of the call counts until its end: an archive may answer a C-MOVE before it sends."""
+    Entering opens an association, leaving releases it. Operations on one client may run at once in several
+    tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
+    """
 
-    directory: Path
-    originators: frozenset[str]
-    durability: Durability
-    result: RetrieveResult
-    progress: ProgressCallback | None
-    message_ids: set[int] = field(default_factory=set)
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self._associations = Associations(peer)
 
-    def supported(self) -> Supported:
-        """Verification and storage of every class."""
-        classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *storage_sop_classes()), ())
-        return Supported(classes, accept_unknown=maybe_storage)
+    def __repr__(self) -> str:
+        state = "open" if self._associations.opened else "closed"
+        return f"<Pacs {self.peer.name} as {self.peer.calling_ae}, {state}>"
 
-    def store(self, request: Request) -> StoreSink:
-        """A file, if the object belongs to the move under way."""
-        message = request.message
-        assert isinstance(message, m.CStoreRQ)
-        # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
-        # wants us); one that names another move is not ours to take.
-        foreign = (
-            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
-        ) or message.move_originator_message_id not in (None, *self.message_ids)
-        if foreign or not self.message_ids:
-            raise Refused(NOT_AUTHORIZED, "not part of the move under way")
-        return open_file_sink(
-            self.directory,
-            message,
-            request.context,
-            source_ae=request.calling_ae,
-            durability=self.durability,
-            done=self._received,
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        if not self._associations.opened:
+            await self._associations.enter(BASIC_PROPOSALS)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self._associations.close_after_error()
+
+    async def close(self) -> None:
+        """Release every association, cancelling what still runs on it: that ends by AssociationEnded.
+
+        Nothing can be asked afterwards, unless the client is entered again. Raises what the first
+        failed with.
+        """
+        await self._associations.close()
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """What the last association opened negotiated. Raises AiodicomError before there was one."""
+        return self._associations.info
+
+    @property
+    def ended(self) -> tuple[AiodicomError, ...]:
+        """The errors by which associations ended, unless by release; oldest first."""
+        return tuple(self._associations.ended)
+
+    def association(
+        self, proposals: Iterable[Proposal], *, provider: Provider | None = None
+    ) -> AbstractAsyncContextManager[Association]:
+        """An association on which these contexts have been proposed, open or opened now.
+
+        For services this class has no method for. One with a `provider` is used by nobody else.
+        """
+        return self._associations.use(proposals, provider)
+
+    # --- services
+
+    async def echo(self) -> Status:
+        """C-ECHO. Raises OperationFailed unless the peer answers success."""
+        associations = self._associations
+        async with associations.limited(), associations.use([Proposal(VERIFICATION)]) as association:
+            context = need_context(association, VERIFICATION)
+            operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
+            response, _ = await operation.next()
+        if response.status != SUCCESS:
+            failed = OperationFailed("C-ECHO", response.status, response.error_comment)
+            raise failed.at(association.peer)
+        return Status(response.status)
+
+    async def store(
+        self, source: Source | Iterable[Source], *, progress: ProgressCallback | None = None
+    ) -> StoreReport:
+        """C-STORE files, folders and data sets, and report on each object.
+
+        Objects go out byte for byte as they lie in their files, each in a context of its own transfer
+        syntax. Files that are no DICOM are skipped and listed; truncated ones are reported. When the
+        association ends before all is sent, `report.error` says why.
+        """
+        single = isinstance(source, str | Path) or is_dataset(source)
+        sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
+        found = await on_thread(lambda: find_items(sources))
+        report = StoreReport(skipped=found.skipped)
+        storing = Storing(found.items, report, progress)
+        try:
+            async with self._associations.limited():
+                await storing.run(self._associations.use)
+        except AiodicomError as error:
+            if not any(item.status is not None for item in report.items):
+                raise
+            report.error = error
+        return report
+
+    def find(
+        self,
+        level: Level | str,
+        match: Mapping[str, object] | None = None,
+        return_keys: Iterable[str] = (),
+        *,
+        root: Root | str = Root.PATIENT,
+        limit: int | None = None,
+    ) -> Finding:
+        """C-FIND: a data set for each match, iterated over, or awaited as a list.
+
+        `match` maps keywords to values (text, lists, `datetime.date`, ...), `return_keys` names what else
+        to return. Leaving the loop early, or after `limit` matches, sends a C-CANCEL. Raises QueryError
+        before anything is sent, OperationFailed for a final status that is no success.
+        """
+        return Finding(self._associations, build_query(level, root, match or {}, return_keys), limit)
+
+    @overload
+    def get(
+        self,
+        level: Level | str,
+        uid: str | Iterable[str],
+        *,
+        directory: str | Path,
+        root: Root | str = ...,
+        parents: Mapping[str, str] | None = ...,
+        durability: Durability = ...,
+        progress: ProgressCallback | None = ...,
+    ) -> Retrieve[ReceivedItem]: ...
+
+    @overload
+    def get(
+        self,
+        level: Level | str,
+        uid: str | Iterable[str],
+        *,
+        directory: None = ...,
+        root: Root | str = ...,
+        parents: Mapping[str, str] | None = ...,
+        durability: Durability = ...,
+        progress: ProgressCallback | None = ...,
+    ) -> Retrieve[Dataset]: ...
+
+    def get(
+        self,
+        level: Level | str,
+        uid: str | Iterable[str],
+        *,
+        directory: str | Path | None = None,
+        root: Root | str = Root.PATIENT,
+        parents: Mapping[str, str] | None = None,
+        durability: Durability = "fsync",
+        progress: ProgressCallback | None = None,
+    ) -> Retrieve[ReceivedItem] | Retrieve[Dataset]:
+        """C-GET by the unique key of a level, one or several: awaited for a RetrieveResult, or iterated.
+
+        With a `directory` the objects lie there as files under patient, study and series, their bytes as
+        the peer sent them. Without one they are data sets: ``async for dataset in pacs.get(...)``, or
+        `result.datasets`. What will come is found out by C-FIND first. `parents` are the unique keys of the
+        levels above, for peers that want them and cannot be asked.
+        """
+        wanted, model = Level.parse(level), parse_root(root)
+        return Retrieve(
+            self._associations,
+            wanted,
+            model,
+            check_uids(wanted, model, uid),
+            directory=Path(directory) if directory is not None else None,
+            parents=dict(parents or {}),
+            durability=durability,
+            progress=progress,
         )
-
-    def _received(self, item: ReceivedItem) -> None:
-        self.result.items.append(item)
-        self.arrived.set()
-        if self.progress is not None:
-            items, expected = self.result.items, self.result.expected
-            good = sum(one.ok for one in items)
-            total = len(expected) if expected is not None else None
-            self.progress(Progress(good, total, self.result.bytes, None, len(items) - good))
-
-    def awaited(self) -> bool:
-        """Whether something is still to come, by what the query promised or the final response counted."""
-        failed = categorize(self.result.status) is Category.FAILURE
-        if failed and not self.result.completed and not self.result.warning:
-            return False  # the peer could not send, or does not know us
-        if self.result.expected is not None:
-            return bool(self.result.missing)
-        told = (self.result.completed or 0) + (self.result.warning or 0)
-        return sum(item.ok for item in self.result.items) < told
-
-
-class Pacs(Client):
-    """A `Client` whose `move` can also retrieve to this process, by a listener started for the call."""
 
     async def move(
         self,
@@ -129,60 +245,17 @@ class Pacs(Client):
         the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
         seconds without one. Raises OSError when the port cannot be had.
         """
-        if directory is None:
-            if destination is None:
-                raise QueryError("a move needs a destination, or a directory to move to this process")
-            return await super().move(
-                level, uid, destination=destination, root=root, parents=parents, progress=progress
-            )
-        started = time.perf_counter()
-        wanted_level, wanted_root = Level.parse(level), parse_root(root)
-        uids = check_uids(wanted_level, wanted_root, uid)
-        folder = Path(directory)
-        result = RetrieveResult(service="C-MOVE")
-        originators = frozenset((self.peer.calling_ae, self.peer.called_ae))
-        arrivals = _Arrivals(folder, originators, durability, result, progress)
+        wanted, model = Level.parse(level), parse_root(root)
+        uids = check_uids(wanted, model, uid)
         title = destination or self.peer.calling_ae
-        encode_ae_title(title)
-        async with self.limited():
-            await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
-            server = Server(arrivals, tls=listen_tls, limits=limits)
-            try:
-                await server.start(listen_host, listen_port)
-            except OSError as error:
-                why = f"cannot listen on port {listen_port} for the move: {error.strerror or error}"
-                raise OSError(error.errno, why) from error
-            async with server:
-                plan = await make_plan(self, wanted_level, wanted_root, uids, parents or {})
-                result.expected = plan.expected
-                try:
-                    for target in plan.targets:
-                        query = build_retrieve(
-                            "C-MOVE", wanted_level, wanted_root, [target.uid], target.parents
-                        )
-                        async with moving(self, query, title) as (message_id, following):
-                            arrivals.message_ids.add(message_id)
-                            await follow_move(result, following, None)
-                except AiodicomError as error:
-                    if not result.items:
-                        raise
-                    result.error = error
-                else:
-                    await self._late(arrivals, server, quiet)
-        result.seconds = time.perf_counter() - started
-        return result
-
-    @staticmethod
-    async def _late(arrivals: _Arrivals, server: Server, quiet: float) -> None:
-        """Some archives answer the C-MOVE before they have sent: wait while objects come."""
-        while arrivals.awaited():
-            arrivals.arrived.clear()
-            try:
-                async with asyncio.timeout(quiet):
-                    await arrivals.arrived.wait()
-            except TimeoutError:
-                if not any(association.busy for association in server.associations):
-                    return  # quiet: `missing` says what did not come
+        if destination is None and directory is None:
+            raise QueryError("a move needs a destination, or a directory to move to this process")
+        encode_ae_title(title)  # refuses one that is none before anything is sent
+        move = Move(self._associations, wanted, model, uids, title, dict(parents or {}), progress)
+        if directory is None:
+            return await move.elsewhere()
+        listening = Listening(host=listen_host, port=listen_port, tls=listen_tls, limits=limits, quiet=quiet)
+        return await move.here(Path(directory), durability, listening)
 
 
 async def test_connection(host: str, port: int, **options: Any) -> bool:
@@ -196,6 +269,9 @@ async def test_connection(host: str, port: int, **options: Any) -> bool:
     except AiodicomError:
         return False
     return True
+
+
+test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
 def connect(
@@ -214,7 +290,7 @@ def connect(
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
     lenient_roles: bool = True,
 ) -> Pacs:
-    """A connection to a peer, to be entered: ``async with aiodicom.connect(...) as pacs``.
+    """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
     Entering connects and opens an association; it raises ConnectFailed (HostUnknown, ConnectionRefused,
     TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.

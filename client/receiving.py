@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..association.performing import Refused, Request
+from ..association.performing import Refused
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.errors import ImagingError, UnsafeName
 from ..dataset.names import instance_path, safe_uid
 from ..dataset.part10 import Look, Part10Writer, sync_directory
-from ..dataset.sinks import StoreOutcome, StoreSink
+from ..dataset.sinks import StoreOutcome
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -26,8 +26,7 @@ from ..dimse.status import (
     DUPLICATE_SOP_INSTANCE,
     INVALID_SOP_INSTANCE,
     OUT_OF_RESOURCES,
-    SOP_CLASS_NOT_SUPPORTED,
-    UNRECOGNIZED_OPERATION,
+    Status,
 )
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from .results import ReceivedItem
@@ -235,7 +234,7 @@ def received(request: m.CStoreRQ, context: Context, outcome: StoreOutcome, size:
         request.affected_sop_class_uid,
         request.affected_sop_instance_uid,
         context.transfer_syntax,
-        outcome.status,
+        Status(outcome.status, "C-STORE"),
         outcome.comment,
         outcome.path,
         size,
@@ -316,23 +315,3 @@ class DatasetSink:
     def discard(self) -> None:
         """Forget it."""
         self._data = bytearray()
-
-
-SinkFactory = Callable[[Request], StoreSink]
-
-
-class Receiver:
-    """A provider that takes C-STORE into whatever sinks the retrieve under way makes, and nothing else."""
-
-    def __init__(self) -> None:
-        self.factory: SinkFactory | None = None
-
-    def store(self, request: Request) -> StoreSink:
-        """The sink of the retrieve under way."""
-        if self.factory is None:
-            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
-        return self.factory(request)
-
-    async def perform(self, request: Request, data: bytes | None) -> None:
-        """No other request is offered by a client."""
-        raise Refused(UNRECOGNIZED_OPERATION, "not offered here")

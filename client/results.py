@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..association.tls import TLSInfo
 from ..dimse.contexts import Context
-from ..dimse.status import Category, Status
+from ..dimse.status import SUCCESS, Category, Status
 from ..pdu.errors import AiodicomError, Deviation
 
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ConnectionInfo:
     """What a connection is: both ends, what was negotiated, and how it is protected.
 
@@ -25,11 +31,44 @@ class ConnectionInfo:
     called_ae: str
     implementation_class_uid: str | None
     implementation_version_name: str | None
-    maximum_length_sent: int
-    maximum_length_received: int
+    maximum_length: int
+    peer_maximum_length: int
     contexts: tuple[Context, ...]
     deviations: tuple[Deviation, ...]
     tls: TLSInfo | None
+
+    def __repr__(self) -> str:
+        name = self.implementation_version_name or self.implementation_class_uid or "unnamed"
+        secure = f", {self.tls.version}" if self.tls is not None else ""
+        noted = f", {len(self.deviations)} deviations" if self.deviations else ""
+        return (
+            f"<ConnectionInfo {self.called_ae}@{self.host}:{self.port} ({name}) as {self.calling_ae},"
+            f" {len(self.contexts)} contexts{secure}{noted}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        rows = self.to_dict() | {"contexts": len(self.contexts), "deviations": len(self.deviations)}
+        cells = "".join(
+            f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in rows.items()
+        )
+        return f"<table>{cells}</table>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The connection as plain values."""
+        return {
+            "host": self.host,
+            "port": self.port,
+            "calling_ae": self.calling_ae,
+            "called_ae": self.called_ae,
+            "implementation_class_uid": self.implementation_class_uid,
+            "implementation_version_name": self.implementation_version_name,
+            "maximum_length": self.maximum_length,
+            "peer_maximum_length": self.peer_maximum_length,
+            "contexts": [asdict(context) for context in self.contexts],
+            "deviations": [asdict(one) for one in self.deviations],
+            "tls": None if self.tls is None else asdict(self.tls),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +103,7 @@ class StoredItem:
     @property
     def ok(self) -> bool:
         """Whether the peer answered success."""
-        return self.status == 0
+        return self.status == SUCCESS
 
     @property
     def warning(self) -> bool:
@@ -76,6 +115,10 @@ class StoredItem:
         """Whether the peer has it: success or a warning."""
         return self.ok or self.warning
 
+    def to_dict(self) -> dict[str, Any]:
+        """The item as plain values."""
+        return _item(self) | {"error": self.error}
+
     def __str__(self) -> str:
         name = str(self.path) if self.path is not None else self.sop_instance_uid
         if self.status is None:
@@ -84,7 +127,7 @@ class StoredItem:
         return f"{text} ({self.comment})" if self.comment else text
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class StoreReport:
     """What became of everything that was to be stored.
 
@@ -121,6 +164,52 @@ class StoreReport:
         """Whether there was something to store and every object was answered with success."""
         return bool(self.items) and self.error is None and all(item.ok for item in self.items)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values, as the command line prints it as JSON."""
+        return {
+            "ok": self.ok,
+            "stored": len(self.stored),
+            "failed": len(self.failed),
+            "warnings": len(self.warnings),
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "error": _error(self.error),
+            "skipped": [{"path": str(path), "reason": reason} for path, reason in self.skipped],
+            "items": self.rows(),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an object, for a table."""
+        return [item.to_dict() for item in self.items]
+
+    def __repr__(self) -> str:
+        parts = [
+            f"{len(self.stored)} of {len(self.items)} stored, {self.bytes} bytes in {self.seconds:.1f} s"
+        ]
+        if self.warnings:
+            parts.append(f"{len(self.warnings)} with a warning")
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} skipped")
+        if self.error is not None:
+            parts.append(f"{type(self.error).__name__}: {self.error}")
+        return f"<StoreReport {', '.join(parts)}>"
+
+
+def _item(item: StoredItem | ReceivedItem) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "path": None if item.path is None else str(item.path),
+        "sop_class_uid": item.sop_class_uid,
+        "sop_instance_uid": item.sop_instance_uid,
+        "ok": item.ok,
+        "status": None if item.status is None else int(item.status),
+        "meaning": None if item.status is None else item.status.meaning,
+        "comment": item.comment,
+        "bytes": item.bytes,
+    }
+    if isinstance(item, ReceivedItem):
+        found["transfer_syntax_uid"] = item.transfer_syntax_uid
+    return found
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedItem:
@@ -129,7 +218,7 @@ class ReceivedItem:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
-    status: int
+    status: Status
     comment: str | None = None
     path: Path | None = None
     bytes: int = 0
@@ -137,18 +226,23 @@ class ReceivedItem:
     @property
     def ok(self) -> bool:
         """Whether it is safe here."""
-        return self.status == 0
+        return self.status == SUCCESS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The item as plain values."""
+        return _item(self)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class RetrieveResult:
     """What a C-GET or C-MOVE came to: what the peer reported beside what arrived here.
 
-    `expected` are SOP Instance UIDs a C-FIND promised, None where it was not asked. The counters are those
-    of the final response; None where the peer sent none.
+    `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
+    promised, None where it was not asked. The counters are those of the final responses; None where the peer
+    sent none. `datasets` are what came where neither a directory nor a loop took it.
     """
 
-    status: int = 0
+    status: Status | None = None
     comment: str | None = None
     service: str = "C-GET"
     completed: int | None = None
@@ -157,14 +251,15 @@ class RetrieveResult:
     failed_uids: list[str] = field(default_factory=list)
     expected: list[str] | None = None
     items: list[ReceivedItem] = field(default_factory=list)
+    datasets: list[Dataset] = field(default_factory=list, repr=False)
     received_here: bool = True  # False when a C-MOVE went to another application entity
     seconds: float = 0.0
     error: AiodicomError | None = None  # what ended the association before the final response
 
-    @property
-    def info(self) -> Status:
-        """The final status in words."""
-        return Status(self.status, self.service)
+    def ended_by(self, error: AiodicomError) -> None:
+        """The retrieve ended by an error: whatever was reported before is not how it ended."""
+        self.error = error
+        self.status = None
 
     @property
     def files(self) -> list[Path]:
@@ -172,11 +267,17 @@ class RetrieveResult:
         return [item.path for item in self.items if item.ok and item.path is not None]
 
     @property
-    def missing(self) -> list[str]:
-        """SOP Instance UIDs that were expected and are not here."""
+    def found(self) -> int:
+        """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
+        counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
+        return max(len(self.expected or ()), counted, len(self._here()))
+
+    @property
+    def missing(self) -> list[str] | None:
+        """SOP Instance UIDs expected and not here; None where it is not known what was to come."""
         if self.expected is None or not self.received_here:
-            return []
-        here = {item.sop_instance_uid for item in self.items if item.ok}
+            return None
+        here = self._here()
         return [uid for uid in self.expected if uid not in here]
 
     @property
@@ -184,8 +285,10 @@ class RetrieveResult:
         """Objects the peer counted as sent that are not here, where no query told which to expect."""
         if self.expected is not None or not self.received_here:
             return 0
-        here = {item.sop_instance_uid for item in self.items if item.ok}
-        return max(0, (self.completed or 0) + (self.warning or 0) - len(here))
+        return max(0, (self.completed or 0) + (self.warning or 0) - len(self._here()))
+
+    def _here(self) -> set[str]:
+        return {item.sop_instance_uid for item in self.items if item.ok}
 
     @property
     def bytes(self) -> int:
@@ -194,13 +297,91 @@ class RetrieveResult:
 
     @property
     def ok(self) -> bool:
-        """Whether the peer reported success, nothing failed, and nothing promised or counted is missing."""
+        """Whether something was found and all is safe: nothing failed, promised or counted is missing."""
         return (
-            self.status == 0
-            and self.error is None
+            self.status == SUCCESS
+            and self.found > 0
             and not self.failed
             and not self.warning
             and not self.missing
             and not self.unaccounted
             and all(item.ok for item in self.items)
         )
+
+    @property
+    def outcome(self) -> Literal["complete", "partial", "nothing", "failed"]:
+        """In one word: all is safe, some is, there was nothing of that key, or none is."""
+        if self.ok:
+            return "complete"
+        if self.status == SUCCESS and not self.found:
+            return "nothing"
+        some = any(item.ok for item in self.items) if self.received_here else self.completed
+        return "partial" if some else "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values, as the command line prints it as JSON."""
+        missing = self.missing
+        return {
+            "ok": self.ok,
+            "outcome": self.outcome,
+            "service": self.service,
+            "status": None if self.status is None else int(self.status),
+            "category": None if self.status is None else self.status.category.value,
+            "meaning": None if self.status is None else self.status.meaning,
+            "comment": self.comment,
+            "error": _error(self.error),
+            "found": self.found,
+            "completed": self.completed,
+            "failed": self.failed,
+            "warning": self.warning,
+            "failed_uids": list(self.failed_uids),
+            "expected": None if self.expected is None else len(self.expected),
+            "missing": missing,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "items": self.rows(),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an object, for a table."""
+        return [item.to_dict() for item in self.items]
+
+    def __repr__(self) -> str:
+        good = sum(item.ok for item in self.items)
+        arrived = f", {good} of {self.found} here" if self.received_here else f", {self.completed or 0} moved"
+        said = f", {self.status}" if self.status is not None else ""
+        error = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
+        return f"<RetrieveResult {self.service} {self.outcome}{arrived}{said}{error}>"
+
+
+class Arrived:
+    """Adds what arrives to a result, counts it as it comes, and tells how far the retrieve is."""
+
+    def __init__(self, result: RetrieveResult, progress: ProgressCallback | None) -> None:
+        self.result = result
+        self.good = 0
+        self.event = asyncio.Event()
+        """Set by each arrival."""
+        self._bytes = 0
+        self._progress = progress
+
+    def add(self, item: ReceivedItem) -> None:
+        """An object has come, or failed to."""
+        self.result.items.append(item)
+        if item.ok:
+            self.good += 1
+            self._bytes += item.bytes
+        self.event.set()
+        self.tell()
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        if self._progress is not None:
+            expected = self.result.expected
+            total = None if expected is None else len(expected)
+            failed = len(self.result.items) - self.good
+            self._progress(Progress(self.good, total, self._bytes, None, failed))
+
+
+def _error(error: BaseException | None) -> dict[str, str] | None:
+    return None if error is None else {"type": type(error).__name__, "message": str(error)}

@@ -224,12 +224,10 @@ class _Walk:
         has not come (`_NO_END`): the walk then ends behind the element that reaches out of `view`."""
         values: dict[int, bytes] = {}
         oversized: list[int] = []
-        pixels: PixelLocation | None = None
+        pixels = None
         tags, max_value, check = self.tags, self.max_value, self.check_nested
         implicit, header, wide, short_vrs = syntax.implicit, syntax.header, syntax.wide, _SHORT_VRS
-        elements, last, ordered = 0, 0, True
-        pos, held = 0, len(view)
-        vr = b""
+        elements, last, ordered, pos, held, vr = 0, 0, True, 0, len(view), b""
         try:
             while pos < end:
                 start = pos + 8
@@ -243,15 +241,12 @@ class _Walk:
                 except (struct.error, _Cut) as error:
                     if _zeros(view, pos, end):
                         break
-                    raise _Cut(
-                        str(error) if isinstance(error, _Cut) else _cut_header(held, pos, end)
-                    ) from None
+                    cut = isinstance(error, _Cut)
+                    raise (error if cut else _Cut(_cut_header(held, pos, end))) from None
                 tag = group << 16 | element
                 if tag <= last:
-                    if tag == 0:
-                        if _zeros(view, pos, end):
-                            break
-                        raise _Cut(f"offset {pos}: zeros and other bytes follow the last element")
+                    if tag == 0 and _only_zeros(view, pos, end):
+                        break
                     ordered = False
                 last = tag
                 if length == _UNDEFINED:
@@ -261,17 +256,14 @@ class _Walk:
                     if stop > end:
                         raise _Cut(_overrun(tag, pos, length, end - start))
                     if check and length >= 8 and vr in _MAY_NEST:
-                        inside = _sequence(view, start, stop, vr, syntax)
-                        if inside is not None:
-                            self.skip(view, start, inside)
+                        self._look_inside(view, start, stop, vr, syntax)
                 if tag in tags and tag not in values:
                     if stop - start <= max_value and stop <= held:
                         values[tag] = bytes(view[start:stop])
                     else:
                         oversized.append(tag)
                 if tag >= _FIRST_PIXELS and tag in _PIXEL_TAGS and pixels is None:
-                    size = None if length == _UNDEFINED else length
-                    pixels = PixelLocation(tag, vr.decode() or "OW", start, size)
+                    pixels = _location(tag, vr, start, length)
                 pos = after
                 elements += 1
                 if pos >= held and end == _NO_END:
@@ -281,6 +273,12 @@ class _Walk:
         if problem is None and elements == 0:
             problem = "the data set is empty"
         return ScanResult(values, problem is None, pos, problem, pixels, elements, ordered, tuple(oversized))
+
+    def _look_inside(self, view: memoryview, start: int, stop: int, vr: bytes, syntax: _Syntax) -> None:
+        """Check the nesting of a value of defined length, if it is a sequence."""
+        inside = _sequence(view, start, stop, vr, syntax)
+        if inside is not None:
+            self.skip(view, start, inside)
 
     def skip(self, view: memoryview, pos: int, container: _Open) -> tuple[int, int]:
         """Step over the value of a sequence or of encapsulated pixel data that begins at `pos`.
@@ -418,6 +416,17 @@ def _long_length(
         if length == _UNDEFINED or pos + 12 + length <= end:
             return length, pos + 12
     return short, pos + 8
+
+
+def _only_zeros(view: memoryview, pos: int, end: int) -> bool:
+    """Whether nothing but zeros follows; raises _Cut when something does."""
+    if _zeros(view, pos, end):
+        return True
+    raise _Cut(f"offset {pos}: zeros and other bytes follow the last element")
+
+
+def _location(tag: int, vr: bytes, start: int, length: int) -> PixelLocation:
+    return PixelLocation(tag, vr.decode() or "OW", start, None if length == _UNDEFINED else length)
 
 
 def _zeros(view: memoryview, pos: int, end: int) -> bool:

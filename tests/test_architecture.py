@@ -67,10 +67,6 @@ THIRD_PARTY: dict[str, set[str]] = {
 }
 MAX_LINES = 500
 MAX_FUNCTION = 50  # lines from `def` to the end, docstring included
-NOT_YET = {  # the list of work
-    "association/association.py", "server/listener.py", "client/diagnose.py", "dataset/scan.py",
-    "client/pacs.py", "api/cli/demo_steps.py", "api/cli/find.py", "api/cli/retrieve.py", "api/cli/serve.py",
-}  # fmt: skip
 
 
 def layer_files() -> list[tuple[str, Path]]:
@@ -83,12 +79,6 @@ def ids(value: object) -> str:
 
 
 ALL_FILES = pytest.mark.parametrize(("layer", "path"), layer_files(), ids=ids)
-
-
-@pytest.fixture
-def not_yet(path: Path, request: pytest.FixtureRequest) -> None:
-    if str(path.relative_to(ROOT)) in NOT_YET:
-        request.applymarker(pytest.mark.xfail(reason="the list of work", strict=False))
 
 
 @cache
@@ -199,7 +189,6 @@ def test_a_layer_uses_only_the_libraries_it_may(layer: str, path: Path) -> None:
 
 
 @ALL_FILES
-@pytest.mark.usefixtures("not_yet")
 def test_a_file_fits_in_the_head(layer: str, path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
 
@@ -238,7 +227,6 @@ def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionD
 
 
 @ALL_FILES
-@pytest.mark.usefixtures("not_yet")
 def test_a_function_fits_a_screen(layer: str, path: Path) -> None:
     long = {
         found.name: length
@@ -285,7 +273,6 @@ def module_edges() -> dict[str, set[str]]:
     return edges
 
 
-@pytest.mark.xfail(reason="the list of work: association and performing, client and retrieving", strict=True)
 def test_no_module_goes_round_in_a_circle() -> None:
     assert circles(module_edges()) == []
 

@@ -20,7 +20,7 @@ import pytest
 import uvloop
 from aiodicom.association.connect import Peer
 from aiodicom.association.timeouts import Timeouts
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
@@ -213,7 +213,7 @@ async def accepted(
 
 
 Script = Callable[[ScriptedListener], Awaitable[Any]]
-User = Callable[[Client], Awaitable[Any]]
+User = Callable[[Pacs], Awaitable[Any]]
 
 
 async def play(
@@ -228,7 +228,7 @@ async def play(
 ) -> Any:
     """Run both sides to their ends; gives what `user` gave. The first that fails, fails the test."""
     async with ScriptedListener(ssl=server_tls) as listener:
-        client = Client(Peer(host=host, port=listener.port, tls=client_tls, timeouts=timeouts, **peer))
+        client = Pacs(Peer(host=host, port=listener.port, tls=client_tls, timeouts=timeouts, **peer))
         both = [asyncio.ensure_future(script(listener)), asyncio.ensure_future(user(client))]
         _, pending = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION, timeout=PATIENCE)
         failed = any(one.done() and not one.cancelled() and one.exception() for one in both)
@@ -242,7 +242,7 @@ async def play(
         return both[1].result()
 
 
-async def using(client: Client) -> None:
+async def using(client: Pacs) -> None:
     """Enter and leave a client."""
     async with client:
         pass

@@ -246,20 +246,10 @@ class Demo:
 
         if one.patient_id:
             who = {"PatientID": one.patient_id}
-            yield Query(
-                "PATIENT",
-                Level.PATIENT,
-                who,
-                ("PatientName", "PatientBirthDate", "PatientSex"),
-                {one.patient_id},
-            )
-            yield Query(
-                "PATIENT",
-                Level.STUDY,
-                who,
-                ("StudyDate", "StudyDescription", "NumberOfStudyRelatedInstances"),
-                keys(patient, "study"),
-            )
+            returned = ("PatientName", "PatientBirthDate", "PatientSex")
+            yield Query("PATIENT", Level.PATIENT, who, returned, {one.patient_id})
+            returned = ("StudyDate", "StudyDescription", "NumberOfStudyRelatedInstances")
+            yield Query("PATIENT", Level.STUDY, who, returned, keys(patient, "study"))
         in_study = {"StudyInstanceUID": one.study}
         in_series = {"SeriesInstanceUID": one.series}
         named = ("SeriesNumber", "SeriesDescription", "NumberOfSeriesRelatedInstances")
@@ -337,7 +327,7 @@ class Demo:
         self.show.check(
             f"{level.value}: {objects(len(got))} came back, bit-identical to what was stored",
             result.ok and not (missing or more or different),
-            f"{result.info}; {len(missing)} missing, {len(more)} too many, {len(different)} different;"
+            f"{result.status}; {len(missing)} missing, {len(more)} too many, {len(different)} different;"
             f" {result.error or 'no error'}",
         )
 

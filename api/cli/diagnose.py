@@ -9,7 +9,7 @@ from ..client.diagnose import Diagnosis, Outcome
 from ..client.diagnose import diagnose as run_diagnosis
 from ..pdu.uids import is_uid
 from . import output
-from .exits import Code, exit_code
+from .exits import Code, exit_code, flagged, sentence
 from .options import Target, peer_command
 from .terminal import clean, complain, console, show_table
 
@@ -47,7 +47,7 @@ def diagnose(target: Target, needed: tuple[str, ...]) -> int:
         return code
     _show(found)
     if code is not Code.OK:
-        complain(str(found.error) if found.error is not None else "a step failed")
+        complain(sentence(found.error) if found.error is not None else "a step failed")
     return code
 
 
@@ -60,7 +60,9 @@ def _show(found: Diagnosis) -> None:
         line.append(f" {clean(step.text)}")
         target.print(line, soft_wrap=True)
         if step.advice:
-            target.print(Text(f"{'':<21} -> {clean(step.advice)}", style="italic"), soft_wrap=True)
+            target.print(
+                Text(f"{'':<21} -> {clean(flagged(step.advice, step.cause))}", style="italic"), soft_wrap=True
+            )
     if found.contexts:
         rows = [("yes" if one.accepted else "no", one.name, one.text) for one in found.contexts]
         show_table(("accepted", "service", "transfer syntax, or why not"), rows)
@@ -69,4 +71,4 @@ def _show(found: Diagnosis) -> None:
 def _error(found: Diagnosis) -> dict[str, str] | None:
     if found.error is None:
         return None
-    return {"type": type(found.error).__name__, "message": str(found.error)}
+    return {"type": type(found.error).__name__, "message": sentence(found.error)}

@@ -36,8 +36,8 @@ def describe_connection(info: ConnectionInfo) -> Iterator[tuple[str, object]]:
     yield "our AE title", info.calling_ae
     yield "implementation", info.implementation_version_name or "(unnamed)"
     yield "implementation UID", info.implementation_class_uid or "(none: the standard wants one)"
-    yield "largest PDU we take", _length(info.maximum_length_sent)
-    yield "largest PDU it takes", _length(info.maximum_length_received)
+    yield "largest PDU we take", _length(info.maximum_length)
+    yield "largest PDU it takes", _length(info.peer_maximum_length)
     yield "contexts accepted", services(context.abstract_syntax for context in info.contexts) or "none"
     tls = info.tls
     if tls is None:

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 from ..association.errors import (
     AssociationRejected,
+    Cause,
     ConnectFailed,
     ContextNotAccepted,
     NotDicomPeer,
@@ -70,11 +71,28 @@ def exit_code(error: BaseException) -> Code | None:
     return None
 
 
+FLAGS: dict[Cause, str] = {
+    Cause.CALLING_AE: "--calling",
+    Cause.CALLED_AE: "--called",
+    Cause.TLS: "--trusted or --tls",
+    Cause.TRUST: "--trusted",
+    Cause.CERTIFICATE: "--cert, --key",
+    Cause.HOST_NAME: "--no-verify-host",
+    Cause.TLS_PROFILE: "--tls-profile",
+}
+"""The options by which a user changes what an error points at."""
+
+
+def flagged(text: str, cause: Cause | None) -> str:
+    """A text of the library's with the option that it points at."""
+    return text if cause is None else f"{text} ({FLAGS[cause]})"
+
+
 def sentence(error: BaseException) -> str:
     """An error in one line, before `terminal.clean`."""
     if isinstance(error, OSError) and error.strerror and not isinstance(error, AiodicomError):
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    return str(error) or type(error).__name__
+    return flagged(str(error) or type(error).__name__, getattr(error, "cause", None))
 
 
 def first_cause(error: BaseException) -> BaseException:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +11,7 @@ from ..client.identifier import build_query
 from ..dimse.levels import Level, QueryError
 from . import output
 from .options import Target, peer_command
-from .terminal import say, show_table, tab_line
+from .terminal import complain, say, show_table, tab_line
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -70,13 +68,12 @@ def find(
         async with target.connect() as peer:
             if not (table or target.json):
                 tab_line(columns)
-            found = cast(
-                "AsyncGenerator[Dataset, None]", peer.find(wanted, match, keys, root=root, limit=limit)
-            )
-            async with aclosing(found) as answers:
+            async with peer.find(wanted, match, keys, root=root, limit=limit) as answers:
                 async for answer in answers:
                     count += 1
                     _take(answer)
+            if answers.unsupported:
+                complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
         return count
 
     def _take(answer: Dataset) -> None:

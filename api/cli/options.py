@@ -13,14 +13,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ..association.association import Association
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
 from ..association.errors import AssociationAborted
-from ..association.performing import Provider
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
-from ..dimse.contexts import Proposal
 from ..pdu.types import UserIdentityRQ
 from . import output
 from .exits import exit_code, first_cause
@@ -70,19 +67,6 @@ class Common:
         return asyncio.run(work)
 
 
-class _Watched(Pacs):
-    """Remembers its associations: how each ended is part of the exit code."""
-
-    def __init__(self, peer: Peer) -> None:
-        super().__init__(peer)
-        self.opened: list[Association] = []
-
-    async def _open(self, proposals: list[Proposal], provider: Provider | None) -> Association:
-        association = await super()._open(proposals, provider)
-        self.opened.append(association)
-        return association
-
-
 @dataclass(frozen=True, slots=True)
 class Target(Common):
     """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options."""
@@ -93,11 +77,10 @@ class Target(Common):
     @asynccontextmanager
     async def connect(self) -> AsyncGenerator[Pacs, None]:
         """A client, connected. Raises at the end when the peer answered a release with an abort."""
-        client = _Watched(self.peer)
+        client = Pacs(self.peer)
         async with client:
             yield client
-        for association in client.opened:
-            error = association.error
+        for error in client.ended:
             if isinstance(error, AssociationAborted) and error.by_peer:
                 raise error
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..client.results import ConnectionInfo, RetrieveResult, StoreReport
+from ..client.results import ConnectionInfo
 from ..dimse.status import Status
 from .exits import Code, sentence
 
@@ -69,52 +69,11 @@ def uid_name(uid: str) -> str:
 
 def connection(info: ConnectionInfo) -> dict[str, Any]:
     """What a connection is."""
-    found: dict[str, Any] = plain(info)
+    found: dict[str, Any] = plain(info.to_dict())
     for context in found["contexts"]:
         context["abstract_syntax_name"] = uid_name(context["abstract_syntax"])
         context["transfer_syntax_name"] = uid_name(context["transfer_syntax"])
     return found
-
-
-def store_report(report: StoreReport) -> dict[str, Any]:
-    """What became of everything that was to be stored."""
-    return {
-        "ok": report.ok,
-        "stored": len(report.stored),
-        "failed": len(report.failed),
-        "warnings": len(report.warnings),
-        "bytes": report.bytes,
-        "seconds": report.seconds,
-        "error": None if report.error is None else str(report.error),
-        "skipped": [{"path": str(path), "reason": reason} for path, reason in report.skipped],
-        "items": [
-            {
-                **plain(item),
-                "ok": item.ok,
-                "meaning": None if item.status is None else Status(item.status, "C-STORE").meaning,
-            }
-            for item in report.items
-        ],
-    }
-
-
-def retrieve_result(result: RetrieveResult) -> dict[str, Any]:
-    """What a retrieve came to."""
-    return {
-        "ok": result.ok,
-        "service": result.service,
-        **status(result.info),
-        "comment": result.comment,
-        "completed": result.completed,
-        "failed": result.failed,
-        "warning": result.warning,
-        "failed_uids": result.failed_uids,
-        "expected": None if result.expected is None else len(result.expected),
-        "missing": result.missing,
-        "bytes": result.bytes,
-        "seconds": result.seconds,
-        "items": [{**plain(item), "ok": item.ok} for item in result.items],
-    }
 
 
 # --- Data sets -----------------------------------------------------------------------------------

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..client.planning import check_uids
 from ..client.receiving import Durability
 from ..client.results import RetrieveResult
-from ..client.retrieving import check_uids
 from ..dimse.levels import Level, Root
 from . import output
-from .exits import Code, exit_code
+from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .options import PORT, Target, ae_title, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
@@ -38,58 +42,63 @@ _DURABILITY = click.option(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class What:
+    """What `get` and `move` have in common: what to retrieve, and how to tell of it."""
+
+    level: Level
+    root: str
+    uids: list[str]
+    parents: dict[str, str] | None
+    durability: Durability
+
+    def options(self) -> dict[str, Any]:
+        """As keyword arguments of `Pacs.get` and `Pacs.move`."""
+        return {"root": self.root, "parents": self.parents, "durability": self.durability}
+
+
+def retrieve_command(function: Callable[..., int]) -> Any:
+    """The options that `get` and `move` share; the function gets a `Target` and a `What` first."""
+
+    @functools.wraps(function)
+    def command(target: Target, **values: Any) -> int:
+        level, root = Level.parse(values.pop("level")), values.pop("root")
+        uids = check_uids(level, Root[root.upper()], values.pop("uids"))
+        parents = parse_pairs(values.pop("parents")) or None
+        return function(target, What(level, root, uids, parents, values.pop("durability")), **values)
+
+    decorated: Any = command
+    for option in (_DURABILITY, _PARENTS, _ROOT, _LEVEL, _UIDS):
+        decorated = option(decorated)
+    return peer_command(progress=True)(decorated)
+
+
 @click.command()
-@peer_command(progress=True)
-@_UIDS
-@_LEVEL
-@_ROOT
-@_PARENTS
-@_DURABILITY
+@retrieve_command
 @click.option(
     "--out",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to retrieve into.",
 )
-def get(
-    target: Target,
-    uids: tuple[str, ...],
-    level: str,
-    root: str,
-    parents: tuple[str, ...],
-    durability: Durability,
-    out: Path,
-) -> int:
+def get(target: Target, what: What, out: Path) -> int:
     """Retrieve patients, studies, series or instances from HOST PORT into a folder: C-GET.
 
     Files come exactly as the peer sent them, under patient/study/series/instance; none is overwritten.
     """
-    wanted = check_uids(Level.parse(level), Root[root.upper()], uids)
-    above = parse_pairs(parents)
 
     async def work() -> RetrieveResult:
         with progress_bar("get", wanted=target.progress) as progress:
             async with target.connect() as peer:
                 return await peer.get(
-                    level,
-                    wanted,
-                    directory=out,
-                    root=root,
-                    parents=above or None,
-                    durability=durability,
-                    progress=progress,
+                    what.level, what.uids, directory=out, progress=progress, **what.options()
                 )
 
     return report(target.run(work()), target.json, out)
 
 
 @click.command()
-@peer_command(progress=True)
-@_UIDS
-@_LEVEL
-@_ROOT
-@_PARENTS
-@_DURABILITY
+@retrieve_command
 @click.option(
     "--destination", type=ae_title, metavar="TITLE", help="The AE title to move to; the peer must know it."
 )
@@ -108,11 +117,7 @@ def get(
 )
 def move(
     target: Target,
-    uids: tuple[str, ...],
-    level: str,
-    root: str,
-    parents: tuple[str, ...],
-    durability: Durability,
+    what: What,
     destination: str | None,
     out: Path | None,
     listen_port: int | None,
@@ -123,38 +128,19 @@ def move(
         raise click.UsageError("give either --destination or --out")
     if (out is None) != (listen_port is None):
         raise click.UsageError("--out and --listen-port go together")
-    if durability == "rename" and out is None:
+    if what.durability == "rename" and out is None:
         raise click.UsageError("--durability goes with --out: what a destination does is its own")
     if listen_tls and out is None:
         raise click.UsageError("--listen-tls goes with --out and --listen-port")
-    accepting = target.listen_tls() if listen_tls else None
-    wanted = check_uids(Level.parse(level), Root[root.upper()], uids)
-    above = parse_pairs(parents)
+    where: dict[str, Any] = {"destination": destination}
+    if listen_port is not None:
+        accepting = target.listen_tls() if listen_tls else None
+        where = {"directory": out, "listen_port": listen_port, "listen_tls": accepting}
 
     async def work() -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                if destination is not None:
-                    return await peer.move(
-                        level,
-                        wanted,
-                        destination=destination,
-                        root=root,
-                        parents=above or None,
-                        progress=progress,
-                    )
-                assert listen_port is not None
-                return await peer.move(
-                    level,
-                    wanted,
-                    directory=out,
-                    listen_port=listen_port,
-                    listen_tls=accepting,
-                    root=root,
-                    parents=above or None,
-                    durability=durability,
-                    progress=progress,
-                )
+                return await peer.move(what.level, what.uids, progress=progress, **where, **what.options())
 
     return report(target.run(work()), target.json, out)
 
@@ -163,7 +149,7 @@ def report(result: RetrieveResult, json: bool, out: Path | None) -> int:
     """Print what a retrieve came to; the exit code."""
     code = retrieve_code(result)
     if json:
-        output.emit(output.retrieve_result(result))
+        output.emit(result.to_dict())
     else:
         _show(result, out)
     if code is not Code.OK:
@@ -175,8 +161,7 @@ def retrieve_code(result: RetrieveResult) -> Code:
     """The exit code a result asks for; nothing found is a failure: what was asked for is not here."""
     if result.error is not None:
         return exit_code(result.error) or Code.FAILED
-    nothing = not (result.items if result.received_here else result.completed)
-    return Code.OK if result.ok and not nothing else Code.FAILED
+    return Code.OK if result.ok else Code.FAILED
 
 
 def _show(result: RetrieveResult, out: Path | None) -> None:
@@ -195,7 +180,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
     for title, lines in (
         ("refused here", failed),
         ("failed at the peer", result.failed_uids),
-        ("missing", result.missing),
+        ("missing", result.missing or []),
     ):
         if lines:
             say(f"{title}: {len(lines)}")
@@ -207,11 +192,11 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
 
 def _complaint(result: RetrieveResult) -> str:
     if result.error is not None:
-        return str(result.error)
+        return sentence(result.error)
     parts = []
-    if result.status != 0:
+    if result.status is not None and not result.status.ok:
         comment = f" ({result.comment})" if result.comment else ""
-        parts.append(f"{result.service} answered {result.info}{comment}")
+        parts.append(f"{result.service} answered {result.status}{comment}")
     if result.failed:
         parts.append(f"{result.failed} failed")
     if result.warning:

@@ -97,63 +97,52 @@ def network(value: str) -> str:
 @server_tls_options
 @field_options(ServerLimits)
 @local_command(json=False, log_level=logging.INFO)
-def serve(
-    common: Common,
-    directory: Path,
-    host: str,
-    port: int,
-    ae_title: str,
-    destinations: tuple[tuple[str, tuple[str, int]], ...],
-    destination_tls: bool,
-    only_called: bool,
-    allow_calling: tuple[str, ...],
-    allow_address: tuple[str, ...],
-    allow_subject: tuple[str, ...],
-    durability: str,
-    **values: Any,
-) -> None:
+def serve(common: Common, directory: Path, **values: Any) -> None:
     """Serve the archive in DIR: verification, storage, query, C-GET and C-MOVE.
 
     Files are kept as received beside an index. SIGTERM or ^C lets running associations finish for a
     while, then ends them.
     """
-    try:
-        limits = take_fields(ServerLimits, values)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    if allow_subject and not (values["cert"] and values["trusted"]):
-        raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
-    outgoing = _destination_tls(values) if destination_tls else None
-    tls = take_server_tls(values)
-    access = Access(
-        called_ae=[ae_title] if only_called else None,
-        calling_ae=allow_calling or None,
-        addresses=allow_address or None,
-        tls_subjects=allow_subject or None,
-    )
+    title = values["ae_title"]
+    options = _options(values)
 
     async def work() -> None:
         with _stop_signal() as stop:
-            server = serve_archive(
-                directory,
-                host=host or None,
-                port=port,
-                ae_title=ae_title,
-                tls=tls,
-                destinations={
-                    name: Destination(address, number, outgoing) for name, (address, number) in destinations
-                },
-                limits=limits,
-                access=access,
-                durability=durability,
-            )
-            async with server:
-                protection = "with TLS" if tls else "without TLS"
-                say(f"{ae_title} listens on port {server.port}, {protection}: {directory}")
+            async with serve_archive(directory, **options) as server:
+                protection = "with TLS" if options["tls"] else "without TLS"
+                say(f"{title} listens on port {server.port}, {protection}: {directory}")
                 sys.stdout.flush()
                 await stop.wait()
 
     common.run(work())
+
+
+def _options(values: dict[str, Any]) -> dict[str, Any]:
+    """The options as keyword arguments of `serve_archive`. Raises click.UsageError."""
+    try:
+        limits = take_fields(ServerLimits, values)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    if values["allow_subject"] and not (values["cert"] and values["trusted"]):
+        raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
+    outgoing = _destination_tls(values) if values["destination_tls"] else None
+    return {
+        "host": values["host"] or None,
+        "port": values["port"],
+        "ae_title": values["ae_title"],
+        "tls": take_server_tls(values),
+        "destinations": {
+            name: Destination(address, number, outgoing) for name, (address, number) in values["destinations"]
+        },
+        "limits": limits,
+        "access": Access(
+            called_ae=[values["ae_title"]] if values["only_called"] else None,
+            calling_ae=values["allow_calling"] or None,
+            addresses=values["allow_address"] or None,
+            tls_subjects=values["allow_subject"] or None,
+        ),
+        "durability": values["durability"],
+    }
 
 
 def _destination_tls(values: Mapping[str, Any]) -> ssl.SSLContext:

@@ -8,7 +8,7 @@ import click
 
 from ..client.results import StoreReport
 from . import output
-from .exits import Code, exit_code
+from .exits import Code, exit_code, sentence
 from .options import Target, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
 
@@ -34,11 +34,11 @@ def store(target: Target, paths: tuple[Path, ...]) -> int:
     report = target.run(work())
     code = store_code(report)
     if target.json:
-        output.emit(output.store_report(report))
+        output.emit(report.to_dict())
     else:
         _show(report)
     if report.error is not None:
-        complain(str(report.error))
+        complain(sentence(report.error))
     elif code is not Code.OK:
         complain(_complaint(report))
     return code

@@ -29,7 +29,7 @@ from aiodicom.association.errors import (
 )
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context, server_context
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
     AAbort,
@@ -70,7 +70,7 @@ SOON = replace(STEADY, artim=0.1)
 async def test_nobody_listens() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port
-        client = Client(Peer(host="127.0.0.1", port=taken.getsockname()[1]))
+        client = Pacs(Peer(host="127.0.0.1", port=taken.getsockname()[1]))
         with pytest.raises(ConnectionRefused, match="refused") as caught:
             await using(client)
         assert isinstance(caught.value, ConnectFailed)
@@ -80,13 +80,13 @@ async def test_nobody_listens() -> None:
 @on_each_loop
 async def test_a_host_that_does_not_resolve() -> None:
     with pytest.raises(HostUnknown, match=r"nowhere\.invalid.*does not resolve"):
-        await using(Client(Peer(host="nowhere.invalid", port=104)))
+        await using(Pacs(Peer(host="nowhere.invalid", port=104)))
 
 
 @pytest.mark.parametrize("host", ["", "a" * 64 + ".invalid", "\u2603" * 70, "..", "a b", "nul\0host"])
 async def test_a_host_that_is_no_name(host: str) -> None:
     with pytest.raises(ConnectFailed):
-        await using(Client(Peer(host=host, port=1)))
+        await using(Pacs(Peer(host=host, port=1)))
 
 
 async def test_the_second_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ async def test_the_second_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyP
             peer, _ = await accepted(listener)
             await peer.answer_release()
 
-        async def user(client: Client) -> None:
+        async def user(client: Pacs) -> None:
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
 
             async def both(host: str, port: int, **ignored: object) -> list[object]:
@@ -123,7 +123,7 @@ async def test_a_listener_whose_backlog_is_full_meets_the_connect_timeout() -> N
                 filler.connect_ex(full.getsockname())
                 fillers.append(filler)
             timeouts = replace(STEADY, connect=0.1)
-            client = Client(Peer(host="127.0.0.1", port=full.getsockname()[1], timeouts=timeouts))
+            client = Pacs(Peer(host="127.0.0.1", port=full.getsockname()[1], timeouts=timeouts))
             with pytest.raises(ConnectTimeout, match=r"no connection .* within 0\.1 s") as caught:
                 await using(client)
             assert isinstance(caught.value, TimeoutError)
@@ -155,7 +155,7 @@ def test_a_port_that_speaks_something_else(said: bytes, spoken: str) -> None:
             await peer.expect(AAbort)
             await peer.close()
 
-        async def user(client: Client) -> None:
+        async def user(client: Pacs) -> None:
             with pytest.raises(NotDicomPeer, match=f"speaks {spoken} where") as caught:
                 await using(client)
             assert caught.value.spoken == spoken
@@ -174,7 +174,7 @@ async def test_a_server_that_greets_first() -> None:
         await peer.send(b"SSH-2.0-OpenSSH_9.6\r\n")
         await peer.drain_until_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(NotDicomPeer, match="SSH"):
             await using(client)
 
@@ -190,7 +190,7 @@ async def test_garbage_for_an_answer(said: bytes) -> None:
         assert (await peer.expect(AAbort)).source == 2
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="broke the protocol") as caught:
             await using(client)
         assert not caught.value.by_peer
@@ -229,7 +229,7 @@ async def test_both_ends_speak_tls(tls_pair: TLSPair) -> None:
         await reply(peer, await hear(peer), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await client.echo()
             assert client.info.tls is not None
@@ -246,7 +246,7 @@ async def test_a_tls_client_at_a_plain_dicom_port(tls_pair: TLSPair) -> None:
         await peer.send(AAbort(2, 1))  # what our server, and others, say to a ClientHello
         await peer.drain_until_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(TLSFailed, match="the peer does not speak TLS"):
             await using(client)
 
@@ -260,7 +260,7 @@ async def test_a_tls_client_at_a_port_that_hangs_up(tls_pair: TLSPair, ending: s
         await peer.receive_bytes(1)
         await (peer.reset() if ending == "reset" else peer.close())
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(TLSFailed, match="closed the connection during the TLS handshake"):
             await using(client)
 
@@ -272,7 +272,7 @@ async def test_a_plain_client_at_a_tls_port(tls_pair: TLSPair) -> None:
     """A real TLS stack answers an A-ASSOCIATE-RQ with an alert, or hangs up."""
 
     async with ScriptedListener(ssl=tls_pair.server) as listener:
-        client = Client(Peer(host="127.0.0.1", port=listener.port, timeouts=SOON))
+        client = Pacs(Peer(host="127.0.0.1", port=listener.port, timeouts=SOON))
         with pytest.raises((NotDicomPeer, ConnectionClosed)) as caught:
             await using(client)
         if isinstance(caught.value, NotDicomPeer):
@@ -285,7 +285,7 @@ async def test_a_tls_handshake_that_stalls_meets_the_connect_timeout(tls_pair: T
         peer = await listener.next_connection()
         await peer.drain_until_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(ConnectTimeout, match="no TLS handshake"):
             await using(client)
 
@@ -335,7 +335,7 @@ def test_certificates_that_will_not_do(case: str, newest: ssl.TLSVersion, certif
     @on_each_loop
     async def each() -> None:
         async with ScriptedListener(ssl=server) as listener:
-            client = Client(Peer(host="localhost", port=listener.port, tls=caller, timeouts=SOON))
+            client = Pacs(Peer(host="localhost", port=listener.port, tls=caller, timeouts=SOON))
             with pytest.raises(TLSFailed, match=words) as caught:
                 await using(client)
             assert "Traceback" not in str(caught.value)
@@ -373,7 +373,7 @@ async def test_rejections_in_words(answer: AAssociateRJ, words: str) -> None:
         await peer.send(answer)
         assert await peer.expect_close() == "eof"  # AE-4: the requestor closes, at once
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationRejected, match=words) as caught:
             await using(client)
         error = caught.value
@@ -391,7 +391,7 @@ async def test_a_context_that_is_refused_is_named_with_its_reason() -> None:
         await reply(peer, await hear(peer), 0)  # the association goes on being good for the rest
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(ContextNotAccepted, match=f"{FIND}.*abstract syntax not supported"):
                 async for _ in client.find("STUDY"):
@@ -406,7 +406,7 @@ async def test_every_context_refused() -> None:
         peer, _ = await accepted(listener, answer=accept_as("1.2.3"))
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(ContextNotAccepted, match="transfer syntaxes not supported"):
                 await client.echo()
@@ -421,7 +421,7 @@ async def test_contexts_the_answer_leaves_out() -> None:
         await peer.send(replace(associate_accept(request), presentation_contexts=()))
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(ContextNotAccepted, match="not answered"):
                 await client.echo()
@@ -438,7 +438,7 @@ async def test_a_maximum_length_that_leaves_no_room(length: int) -> None:
         assert await peer.expect(AAbort) == AAbort(2, 6)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match=f"maximum length of {length} leaves no room"):
             await using(client)
 
@@ -461,7 +461,7 @@ async def test_a_maximum_length_that_is_kept(length: int | None) -> None:
         assert command[8:12] == (len(command) - 12).to_bytes(4, "little")
         await peer.send(AAbort(0, 0))
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="the peer aborted"):
             async with client:
                 await client.echo()
@@ -487,7 +487,7 @@ def test_the_peer_ends_it_before_the_answer(how: str) -> None:
                 await peer.send(encode(associate_accept(request))[:50])
             await (peer.reset() if "rst" in how else peer.close())
 
-        async def user(client: Client) -> None:
+        async def user(client: Pacs) -> None:
             kind = AssociationAborted if how == "abort" else ConnectionClosed
             with pytest.raises(kind) as caught:
                 await using(client)
@@ -510,7 +510,7 @@ async def test_a_peer_that_never_answers_meets_the_association_timeout() -> None
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationTimeout, match=r"A-ASSOCIATE-RQ within 0\.1 s") as caught:
             await using(client)
         assert isinstance(caught.value, TimeoutExpired)
@@ -526,7 +526,7 @@ async def test_half_an_answer_meets_the_association_timeout() -> None:
         await peer.expect(AAbort)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationTimeout):
             await using(client)
 
@@ -543,7 +543,7 @@ async def test_cancelled_while_the_answer_is_awaited() -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         task = asyncio.create_task(using(client))
         await asked.wait()
         task.cancel()
@@ -556,7 +556,7 @@ async def test_cancelled_while_the_answer_is_awaited() -> None:
 # --- the end of an association
 
 
-async def open_association(client: Client) -> Association:
+async def open_association(client: Pacs) -> Association:
     return await associate(client.peer, [Proposal(VERIFICATION)])
 
 
@@ -579,7 +579,7 @@ async def test_a_release_that_is_never_answered() -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationTimeout, match=r"no answer to the release within 0\.1 s"):
             await using(client)
 
@@ -595,7 +595,7 @@ async def test_a_peer_that_hangs_up_instead_of_answering_a_release(how: str) -> 
         await peer.expect(AReleaseRQ)
         await (peer.reset() if how == "rst" else peer.close())
 
-    async def user(client: Client) -> AiodicomError | None:
+    async def user(client: Pacs) -> AiodicomError | None:
         association = await open_association(client)
         await association.release()
         return association.error
@@ -615,7 +615,7 @@ async def test_a_release_collision() -> None:
         await peer.send(AReleaseRP())
         assert await peer.expect_close() == "eof"
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         association = await open_association(client)
         await association.release()
         assert association.error is None
@@ -635,7 +635,7 @@ async def test_a_release_collision_the_peer_never_finishes() -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         association = await open_association(client)
         async with asyncio.timeout(PATIENCE):
             await association.release()
@@ -655,7 +655,7 @@ async def test_a_peer_that_releases_an_idle_association() -> None:
         await reply(peer, await hear(peer), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await first.wait()
             await client.echo()
@@ -686,7 +686,7 @@ async def test_peer_that_keeps_the_connection_after_our_abort() -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         association = await open_association(client)
         await association.abort()
         assert association.connection.closed
@@ -701,7 +701,7 @@ async def test_leaving_by_an_error_releases_what_is_idle() -> None:
         peer, _ = await accepted(listener)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(ZeroDivisionError):
             async with client:
                 raise ZeroDivisionError
@@ -728,7 +728,7 @@ async def test_one_release_that_fails_does_not_keep_the_other_association() -> N
 
         await asyncio.gather(answers(first), refuses(second))
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         for _ in range(2):
             await client._open([Proposal(VERIFICATION)], None)
         with pytest.raises(AssociationTimeout):
@@ -753,14 +753,14 @@ async def test_one_release_that_fails_does_not_keep_the_other_association() -> N
 )
 async def test_titles_that_cannot_be_sent(wrong: dict[str, str]) -> None:
     with pytest.raises(LocalProtocolError):
-        await using(Client(Peer(host="127.0.0.1", port=1, **wrong)))  # type: ignore[arg-type]
+        await using(Pacs(Peer(host="127.0.0.1", port=1, **wrong)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, 99999])
 async def test_a_port_that_is_none(port: int) -> None:
     """The resolver would take 99999 for 34463, and we might talk to whoever is there."""
     with pytest.raises(LocalProtocolError, match=f"{port} is no port"):
-        await using(Client(Peer(host="127.0.0.1", port=port)))
+        await using(Pacs(Peer(host="127.0.0.1", port=port)))
 
 
 def test_timeouts_have_their_defaults() -> None:

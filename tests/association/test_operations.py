@@ -19,7 +19,7 @@ from aiodicom.association.errors import (
     TimeoutExpired,
     TotalTimeout,
 )
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
@@ -57,7 +57,7 @@ from wire import (
 SOON = replace(STEADY, artim=0.1)
 
 
-async def echoing(client: Client) -> None:
+async def echoing(client: Pacs) -> None:
     async with client:
         await client.echo()
 
@@ -86,7 +86,7 @@ async def test_an_echo_that_is_no_success(status: int, words: str) -> None:
         await reply(peer, await hear(peer, m.CEchoRQ), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(OperationFailed, match=rf"C-ECHO answered .*{words}.* \(because\)") as caught:
                 await client.echo()
@@ -144,7 +144,7 @@ async def test_a_response_that_is_none_ends_the_association(make: Callable[[Said
         assert await peer.expect(AAbort) == AAbort(2, 6)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="broke the protocol"):
             await echoing(client)
 
@@ -160,7 +160,7 @@ async def test_a_response_on_another_context(context_id: int) -> None:
         assert await peer.expect(AAbort) == AAbort(2, 6)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="context"):
             await echoing(client)
 
@@ -180,7 +180,7 @@ async def test_a_wrong_group_length_and_an_unknown_element_are_lived_with() -> N
         await peer.send_message(1, bytes(command))
         await peer.answer_release()
 
-    async def user(client: Client) -> list[str]:
+    async def user(client: Pacs) -> list[str]:
         async with client:
             await client.echo()
             [association] = client._associations
@@ -230,10 +230,10 @@ async def test_responses_in_pieces_of_any_size(sizes: tuple[int, ...]) -> None:
 
 # --- how it ends in the middle of an operation
 
-Work = Callable[[Client], Awaitable[Any]]
+Work = Callable[[Pacs], Awaitable[Any]]
 
 
-async def find_all(client: Client) -> None:
+async def find_all(client: Pacs) -> None:
     async with client:
         async for _ in client.find("STUDY", {"PatientID": "1"}):
             pass
@@ -263,7 +263,7 @@ async def test_the_peer_ends_it_in_the_middle_of_an_operation(work: Work, how: s
                 await peer.send(AReleaseRQ())
                 await peer.drain_until_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         kinds: dict[str, tuple[type[Exception], str]] = {
             "abort": (AssociationAborted, r"peer aborted the association \(service user\)"),
             "provider abort": (AssociationAborted, "service provider: invalid PDU parameter value"),
@@ -287,7 +287,7 @@ async def test_silence_meets_the_inactivity_timeout(work: Work) -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(InactivityTimeout, match=r"nothing moved for 0\.1 s") as caught:
             await work(client)
         assert isinstance(caught.value, TimeoutExpired)
@@ -303,7 +303,7 @@ async def test_half_a_response_meets_the_inactivity_timeout() -> None:
         await peer.expect(AAbort)
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(InactivityTimeout):
             await echoing(client)
 
@@ -331,7 +331,7 @@ async def test_a_peer_that_is_slow_and_alive_meets_the_total_timeout_only() -> N
         await reply(peer, heard, 0xFE00)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(TotalTimeout, match=r"longer than 0\.2 s") as caught:
                 async for _ in client.find("STUDY"):
@@ -350,7 +350,7 @@ async def test_an_echo_meets_the_total_timeout() -> None:
         assert await peer.expect(AAbort) == AAbort(0, 0)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(TotalTimeout):
             await echoing(client)
 
@@ -371,7 +371,7 @@ async def test_an_echo_that_is_given_up_aborts_its_association() -> None:
         await reply(peer, await hear(peer, m.CEchoRQ), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             task = asyncio.create_task(client.echo())
             await asked.wait()
@@ -399,7 +399,7 @@ async def test_a_late_answer_to_what_was_given_up_is_dropped() -> None:
         await reply(peer, await hear(peer, m.CEchoRQ), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             task, other = (asyncio.create_task(client.echo()) for _ in range(2))
             await asked.wait()
@@ -424,7 +424,7 @@ async def test_time_spent_idle_is_no_inactivity() -> None:
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             [association] = client._associations
             association.connection.last_activity -= 1000
@@ -450,7 +450,7 @@ async def test_operations_wait_for_each_other_without_a_window() -> None:
             await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await asyncio.gather(*(client.echo() for _ in range(5)))
 
@@ -475,7 +475,7 @@ async def test_as_many_operations_as_the_window_lets_overlap(granted: int) -> No
             await reply(peer, await hear(peer, m.CEchoRQ), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await asyncio.gather(*(client.echo() for _ in range(6)))
 
@@ -493,7 +493,7 @@ async def test_a_window_that_was_not_asked_for_is_not_used() -> None:
             await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await asyncio.gather(client.echo(), client.echo())
 
@@ -511,9 +511,9 @@ async def test_message_ids_wrap_and_skip_those_in_use() -> None:
         assert ids == [65535, 1, 2]
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
-            client._associations[0]._invoking._last_id = 65534
+            client._associations.all[0]._invoking._last_id = 65534
             for _ in range(3):
                 await client.echo()
 
@@ -542,7 +542,7 @@ async def test_responses_behind_the_end_in_one_read(caplog: pytest.LogCaptureFix
         await peer.expect(AAbort)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="data set over 1000 bytes"):
             await find_all(client)
 
@@ -570,7 +570,7 @@ async def test_an_abort_behind_the_last_response_is_told_when_the_client_closes(
             await peer.send(AAbort(0, 0))
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(AssociationAborted, match="the peer aborted"):
             async with client:
                 await client.echo()
@@ -593,7 +593,7 @@ async def test_closing_a_client_ends_what_runs_on_it() -> None:
         await reply(peer, heard, 0xFE00)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async def loop() -> None:
             async for _ in client.find("STUDY"):
                 pass
@@ -612,7 +612,7 @@ async def test_a_client_that_was_left_opens_nothing_more() -> None:
         peer, _ = await accepted(listener)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             pass
         with pytest.raises(AssociationEnded, match="was closed"):
@@ -638,7 +638,7 @@ async def test_a_client_left_while_an_association_is_opened_does_not_keep_it() -
         await second.send(associate_accept(request))
         await second.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async def query() -> None:
             async for _ in client.find("STUDY"):
                 pass
@@ -664,7 +664,7 @@ async def test_the_peer_answers_cancelled_of_its_own_accord() -> None:
         await reply(peer, await hear(peer, m.CFindRQ), 0xFE00)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(OperationCancelled, match="FE00H cancel"):
             await find_all(client)
 
@@ -685,7 +685,7 @@ async def test_a_peer_that_never_reads_holds_the_sender_and_is_given_up() -> Non
         peer._writer.transport.pause_reading()  # type: ignore[attr-defined]
         await done.wait()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         nonlocal largest
         from wire import CT
 
@@ -729,7 +729,7 @@ async def test_a_conversation_over_tls_in_small_records(tls_pair: TLSPair) -> No
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> list[str]:
+    async def user(client: Pacs) -> list[str]:
         async with client:
             return [str(one.StudyInstanceUID) async for one in client.find("STUDY")]
 
@@ -750,7 +750,7 @@ async def test_a_request_while_the_release_is_under_way_says_so() -> None:
         await tried.wait()
         await peer.send(AReleaseRP())
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         association = await associate(client.peer, [Proposal(VERIFICATION)])
         [context] = association.find_contexts(VERIFICATION)
         releasing = asyncio.create_task(association.release())

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiodicom.association.errors import AssociationAborted, OperationCancelled, OperationFailed
 from aiodicom.association.operations import QUEUE_HIGH
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.coding import DatasetDecodeError
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import QueryError
@@ -77,7 +77,7 @@ async def test_matches_in_order() -> None:
         assert not asked.StudyDescription
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             dates = (date(2024, 1, 1), date(2024, 12, 31))
             found = client.find("STUDY", {"PatientName": "A*", "StudyDate": dates}, ["StudyDescription"])
@@ -93,7 +93,7 @@ async def test_the_study_root_has_a_model_of_its_own() -> None:
         assert heard.message.affected_sop_class_uid == STUDY_FIND
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("series", {"PatientID": "1"}, root="study")) == []
 
@@ -122,7 +122,7 @@ async def test_a_final_status_that_is_no_success_follows_the_matches(
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             got = []
             with pytest.raises(kind, match=words) as caught:
@@ -145,7 +145,7 @@ async def test_a_final_response_that_carries_a_data_set() -> None:
         await reply(peer, heard, 0, match(2))
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("STUDY")) == [1]
 
@@ -160,7 +160,7 @@ async def test_a_pending_response_without_a_data_set() -> None:
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert [len(one) async for one in client.find("STUDY")] == [0]
 
@@ -176,7 +176,7 @@ async def test_an_answer_that_cannot_be_decoded_ends_the_query_only() -> None:
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(DatasetDecodeError):
                 await numbers(client.find("STUDY"))
@@ -204,7 +204,7 @@ async def test_stopping_early_cancels_drains_and_leaves_the_association_usable(w
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             if way == "break":
                 async for _ in client.find("STUDY"):
@@ -229,7 +229,7 @@ async def test_a_limit_that_is_not_reached_cancels_nothing() -> None:
         await answer(peer, 2)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("STUDY", limit=3)) == [0, 1]
 
@@ -248,7 +248,7 @@ async def test_a_task_that_is_cancelled_cancels_its_query() -> None:
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async def loop() -> None:
             async for _ in client.find("STUDY"):
                 first.set()
@@ -271,7 +271,7 @@ async def test_a_timeout_of_the_user_cancels_the_query() -> None:
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
@@ -292,7 +292,7 @@ async def test_a_cancel_that_comes_too_late() -> None:
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("STUDY", limit=1)) == [0]
             assert await numbers(client.find("STUDY")) == [0]
@@ -315,7 +315,7 @@ async def test_a_peer_that_ignores_the_cancel_is_aborted_in_bounded_time() -> No
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("STUDY", limit=1)) == [0]
             assert await numbers(client.find("STUDY")) == [0]
@@ -343,7 +343,7 @@ async def test_a_peer_that_floods_on_after_the_cancel_is_aborted_in_bounded_time
             await asyncio.gather(flooding, return_exceptions=True)
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             assert await numbers(client.find("STUDY", limit=1)) == [0]
 
@@ -365,7 +365,7 @@ async def test_a_query_inside_the_loop_over_another() -> None:
             await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             total = 0
             async for _ in client.find("STUDY"):
@@ -395,7 +395,7 @@ async def test_a_query_inside_the_loop_over_one_that_came_whole_in_one_read() ->
         await answer(peer, 1)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             async with aclosing(client.find("STUDY")) as found:
                 seen = 0
@@ -415,7 +415,7 @@ async def test_two_queries_at_once() -> None:
         await answer(peer, 3)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             found = await asyncio.gather(numbers(client.find("STUDY")), numbers(client.find("STUDY")))
             assert found == [[0, 1, 2]] * 2
@@ -436,7 +436,7 @@ async def test_one_of_two_that_gives_up_does_not_disturb_the_other() -> None:
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             one = asyncio.create_task(numbers(client.find("STUDY")))
             await asked.wait()
@@ -492,7 +492,7 @@ async def test_a_slow_consumer_holds_the_peer() -> None:
         await asyncio.wait([flooding])
         await peer.reset()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         nonlocal taken
         with pytest.raises(Exception, match=r"closed|ended"):
             async with client:
@@ -500,8 +500,8 @@ async def test_a_slow_consumer_holds_the_peer() -> None:
                     taken += 1
                     if taken == 1:
                         await asyncio.wait_for(stuck.wait(), PATIENCE)
-                        [operation] = client._associations[0]._invoking.operations.values()
-                        assert client._associations[0].connection.reading.held
+                        [operation] = client._associations.all[0]._invoking.operations.values()
+                        assert client._associations.all[0].connection.reading.held
                         assert QUEUE_HIGH <= len(operation._queue) + 1 < 4 * QUEUE_HIGH
                         break
                 await client.echo()
@@ -532,7 +532,7 @@ async def test_queries_refused_before_anything_is_sent(arguments: dict[str, Any]
         peer, _ = await accepted(listener)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(QueryError, match=words):
                 async for _ in client.find(**arguments):
@@ -550,7 +550,7 @@ async def test_a_peer_that_aborts_between_matches() -> None:
         await peer.send(AAbort(2, 0))
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         got = []
         with pytest.raises(AssociationAborted):
             async with client:

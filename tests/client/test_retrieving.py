@@ -24,7 +24,6 @@ from aiodicom.association.errors import (
     TotalTimeout,
 )
 from aiodicom.association.tasks import Job
-from aiodicom.client.client import Client
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.results import RetrieveResult
@@ -120,8 +119,8 @@ async def getting(listener: ScriptedListener, uids: Sequence[str] = ("1.2.3.1",)
     return Getter(peer, await hear(peer, m.CGetRQ), context_id)
 
 
-def getting_into(folder: Path, **how: Any) -> Callable[[Client], Awaitable[RetrieveResult]]:
-    async def user(client: Client) -> RetrieveResult:
+def getting_into(folder: Path, **how: Any) -> Callable[[Pacs], Awaitable[RetrieveResult]]:
+    async def user(client: Pacs) -> RetrieveResult:
         async with client:
             return await client.get("SERIES", "1.2.3.1", directory=folder, **how)
 
@@ -486,7 +485,7 @@ async def test_the_total_timeout_cancels_and_keeps_what_came(tmp_path: Path) -> 
         await get.final(0xFE00, remaining=1, completed=1, failed=0, warning=0)
         await get.peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(TotalTimeout):
                 await client.get("SERIES", "1.2.3.1", directory=tmp_path)
@@ -511,7 +510,7 @@ async def test_cancelled_in_the_middle_of_an_object(tmp_path: Path) -> None:
         await get.final(0xFE00, remaining=3, completed=1, failed=0, warning=0)
         await get.peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             task = asyncio.ensure_future(_await(client.get("SERIES", "1.2.3.1", directory=tmp_path)))
             await begun.wait()
@@ -542,7 +541,7 @@ async def test_an_object_after_the_end_of_the_get_is_not_kept(tmp_path: Path) ->
         await get.peer.send(AReleaseRP())
         await get.peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             result = await client.get("SERIES", "1.2.3.1", directory=tmp_path)
             assert result.ok
@@ -561,7 +560,7 @@ async def test_an_object_on_an_association_that_asked_for_none() -> None:
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             await client.echo()
 
@@ -696,7 +695,7 @@ async def test_data_sets_one_by_one() -> None:
         await get.final(completed=20, failed=0, warning=0)
         await get.peer.answer_release()
 
-    async def user(client: Client) -> list[str]:
+    async def user(client: Pacs) -> list[str]:
         async with client:
             found = [one async for one in client.get("SERIES", "1.2.3.1")]
             assert all(one.file_meta.TransferSyntaxUID == IMPLICIT for one in found)
@@ -733,7 +732,7 @@ async def test_leaving_early_cancels_and_leaves_the_client_usable(taken: int, ah
         await reply(peer, await hear(peer, m.CEchoRQ), 0)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             async with aclosing(aiter(client.get("SERIES", "1.2.3.1"))) as found:  # type: ignore[type-var]
                 for _ in range(taken):
@@ -758,14 +757,14 @@ async def test_a_slow_taker_holds_the_peer() -> None:
 
     go = asyncio.Event()
 
-    async def user(client: Client) -> int:
+    async def user(client: Pacs) -> int:
         async with client:
             count = 0
             async for _ in client.get("SERIES", "1.2.3.1"):
                 count += 1
                 if count == 1:
                     await go.wait()
-                    assert client._associations[0].connection.reading.held
+                    assert client._associations.all[0].connection.reading.held
             return count
 
     assert await play(script, user) == DATASETS_AHEAD + 2
@@ -780,7 +779,7 @@ async def test_iterating_raises_a_failure_after_what_came(status: int) -> None:
         await get.final(status, completed=1, failed=1, warning=0)
         await get.peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         got = []
         async with client:
             with pytest.raises(OperationFailed, match=f"{status:04X}H"):
@@ -798,7 +797,7 @@ async def test_iterating_raises_what_ended_the_association() -> None:
         await get.peer.send(AAbort(0, 0))
         await get.peer.drain_until_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         got = []
         with pytest.raises(AssociationAborted):
             async with client:
@@ -823,8 +822,8 @@ async def moving_script(
     await peer.answer_release()
 
 
-def moving_user(**how: Any) -> Callable[[Client], Awaitable[RetrieveResult]]:
-    async def user(client: Client) -> RetrieveResult:
+def moving_user(**how: Any) -> Callable[[Pacs], Awaitable[RetrieveResult]]:
+    async def user(client: Pacs) -> RetrieveResult:
         async with client:
             return await client.move("STUDY", "1.2.3", destination="ELSEWHERE", **how)
 
@@ -897,7 +896,7 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
             await sender.release()
         await peer.answer_release()
 
-    async def user(client: Client) -> RetrieveResult:
+    async def user(client: Pacs) -> RetrieveResult:
         import socket
 
         with socket.socket() as free:
@@ -941,7 +940,7 @@ async def test_retrieves_refused_before_anything_is_sent(
         peer, _ = await accepted(listener)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(QueryError, match=words):
                 await client.get(level, uid, root=root, directory=tmp_path)
@@ -956,7 +955,7 @@ async def test_a_move_to_a_title_that_is_none_is_refused_before_anything_is_sent
         peer, _ = await accepted(listener)
         await peer.answer_release()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(LocalProtocolError, match="is no AE title"):
                 await client.move("STUDY", "1.2.3", destination="N" * 17)

@@ -13,7 +13,7 @@ from aiodicom.association.connect import Peer
 from aiodicom.association.errors import InactivityTimeout
 from aiodicom.association.sending import PART, with_dataset
 from aiodicom.association.timeouts import Timeouts
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import make_directories
 from aiodicom.client.results import ReceivedItem, RetrieveResult
 from aiodicom.dataset.coding import encode_dataset
@@ -57,8 +57,8 @@ class Many(Service):
         return Reply(dataset=dataset)
 
 
-def client(server: Server, **options: Any) -> Client:
-    return Client(Peer(host="127.0.0.1", port=server.port, **options))
+def client(server: Server, **options: Any) -> Pacs:
+    return Pacs(Peer(host="127.0.0.1", port=server.port, **options))
 
 
 async def test_a_consumer_that_was_slow_still_gets_the_inactivity_timeout() -> None:

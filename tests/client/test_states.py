@@ -10,7 +10,7 @@ import pytest
 from aiodicom.association.connect import associate
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.association.performing import Request
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal
@@ -65,7 +65,7 @@ async def reach(listener: ScriptedListener, state: State) -> ScriptedPeer:
     return peer
 
 
-async def drive(client: Client, state: State) -> AiodicomError | None:
+async def drive(client: Pacs, state: State) -> AiodicomError | None:
     """Have the client do what brings it into this state, and wait for the end: how it ended."""
     try:
         association = await associate(client.peer, [Proposal(VERIFICATION)])
@@ -107,7 +107,7 @@ async def one(state: State, name: str, tls: TLSPair | None) -> None:
             await peer.reset()  # there the client waits
         await peer.close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         error = await drive(client, state)
         wanted = expected(state, name)
         if name == "A-ASSOCIATE-AC" and state is State.STA5:
@@ -144,7 +144,7 @@ async def test_vanishing_in_the_middle_of_a_pdu(state: State, how: str) -> None:
         await peer.send(b"\x04\0\0\0\1\0\0\0\0\xfc\1\3abc")
         await inject(peer, state, how)
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         error = await drive(client, state)
         assert isinstance(error, ConnectionClosed)
 
@@ -165,7 +165,7 @@ async def test_everything_behind_an_abort_is_dropped() -> None:
             rest, _ = await peer.drain_until_close()
             assert rest == b""
 
-        async def user(client: Client, state: State = state) -> None:
+        async def user(client: Pacs, state: State = state) -> None:
             await drive(client, state)
 
         await asyncio.wait_for(play(script, user), 20)
@@ -205,7 +205,7 @@ async def test_a_request_of_the_peer_during_our_release(kind: str) -> None:
         await peer.send(AReleaseRP())
         await peer.expect_close()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         proposals = [Proposal(VERIFICATION, scp_role=True), Proposal(CT, scp_role=True)]
         association = await associate(client.peer, proposals, provider=Storing())
         await association.release()

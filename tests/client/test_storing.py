@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.results import Progress, StoredItem, StoreReport
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
@@ -60,11 +60,11 @@ async def storage(
         return peer
 
 
-Storing = Callable[[Client], Any]
+Storing = Callable[[Pacs], Any]
 
 
-def storing(source: Any, **how: Any) -> Callable[[Client], Any]:
-    async def user(client: Client) -> StoreReport:
+def storing(source: Any, **how: Any) -> Callable[[Pacs], Any]:
+    async def user(client: Pacs) -> StoreReport:
         async with client:
             return await client.store(source, **how)
 
@@ -317,7 +317,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_stored(tmp_path: Path) ->
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    import aiodicom.client.client as client_module
+    import aiodicom.client.associations as client_module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client_module, "find_items", found_then_changed)
@@ -348,7 +348,7 @@ async def test_a_large_file_emptied_while_it_is_stored_fails_alone(
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    import aiodicom.client.client as client_module
+    import aiodicom.client.associations as client_module
 
     monkeypatch.setattr(client_module, "find_items", found_then_emptied)
     report = await play(script, storing(tmp_path / "in"))
@@ -392,7 +392,7 @@ async def test_a_file_is_closed_when_sending_it_stops(
         await peer.receive_bytes(5_000_000)
         await peer.reset()
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         with pytest.raises(ConnectionClosed) as caught:
             async with client:
                 await client.store(path)
@@ -427,7 +427,7 @@ async def test_a_large_file_cut_while_it_goes_out(tmp_path: Path, monkeypatch: p
 
     report_error = None
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         nonlocal report_error
         with pytest.raises(AssociationAborted, match="became shorter") as caught:
             async with client:
@@ -641,7 +641,7 @@ async def test_cancelled_in_the_middle_of_an_object(tmp_path: Path, monkeypatch:
         rest, _ = await peer.drain_until_close()
         assert rest.endswith(b"\x07\0\0\0\0\x04\0\0\0\0")
 
-    async def user(client: Client) -> None:
+    async def user(client: Pacs) -> None:
         task = asyncio.create_task(storing(tmp_path / "in")(client))
         await begun.wait()
         task.cancel()

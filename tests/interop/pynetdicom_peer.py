@@ -245,7 +245,7 @@ def serve(job: dict[str, Any]) -> None:
     ae.start_server((job["host"], job["port"]), block=True, evt_handlers=handlers, ssl_context=secure)
 
 
-# --- Client ------------------------------------------------------------------------------------
+# --- Pacs ------------------------------------------------------------------------------------
 
 
 def identifier_of(keys: dict[str, str]) -> Dataset:

@@ -53,7 +53,7 @@ def run_apart(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return outcome[0]
 
 
-def connect(peer: Peer, **options: Any) -> aiodicom.Client:
+def connect(peer: Peer, **options: Any) -> aiodicom.Pacs:
     """Our client, called as the peers' configurations know it."""
     options = {"calling_ae": OUR_AE, "called_ae": peer.ae_title, "timeouts": TIMEOUTS} | options
     return aiodicom.connect(HOST, peer.port, **options)

@@ -35,7 +35,7 @@ def contexts(*uids: str) -> list[Any]:
     return [build_context(uid) for uid in (VERIFICATION, *uids)]
 
 
-def connect(port: int, **options: Any) -> aiodicom.Client:
+def connect(port: int, **options: Any) -> aiodicom.Pacs:
     return aiodicom.connect(HOST, port, called_ae="PYNETDICOM", timeouts=TIMEOUTS, **options)
 
 

@@ -114,7 +114,7 @@ def proposals(*, scp_role: bool = False) -> list[Proposal]:
     return [Proposal(uid, scp_role=scp_role) for uid in CLASSES]
 
 
-def client(port: int) -> aiodicom.Client:
+def client(port: int) -> aiodicom.Pacs:
     return aiodicom.connect(HOST, port, called_ae="PYNETDICOM", timeouts=TIMEOUTS)
 
 

@@ -57,7 +57,7 @@ OTHER_SERIES = [
 
 
 @asynccontextmanager
-async def our_archive(folder: Path) -> AsyncIterator[aiodicom.Client]:
+async def our_archive(folder: Path) -> AsyncIterator[aiodicom.Pacs]:
     """Our client connected to an empty archive of ours."""
     async with (
         aiodicom.serve_archive(folder, host=HOST, port=0, durability="rename") as server,
@@ -86,7 +86,7 @@ def check_volume(volume: aiodicom.Volume, wanted: dict[str, Any]) -> None:
     assert list(volume.window_centers) == centers
 
 
-async def series_of(pacs: aiodicom.Client, patient: str, study: str) -> list[Dataset]:
+async def series_of(pacs: aiodicom.Pacs, patient: str, study: str) -> list[Dataset]:
     """The series of a study, asked the way every archive understands."""
     match = {"PatientID": patient, "StudyInstanceUID": study}
     return [one async for one in pacs.find("SERIES", match, ["Modality", "NumberOfSeriesRelatedInstances"])]

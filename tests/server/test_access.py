@@ -12,7 +12,7 @@ import trustme
 from aiodicom.association.connect import Peer
 from aiodicom.association.errors import AssociationRejected, TLSFailed
 from aiodicom.association.tls import client_context, server_context
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -193,7 +193,7 @@ async def test_tls_subjects() -> None:
 
     async with serving(access=Noting(), tls=context) as server:
         peer = Peer(host="localhost", port=server.port, tls=client_context(None, scanner, ca))
-        await using(Client(peer))
+        await using(Pacs(peer))
     [subject] = subjects
     assert subject is not None
     assert "scanner" in subject
@@ -201,11 +201,11 @@ async def test_tls_subjects() -> None:
         allowed = Peer(host="localhost", port=server.port, tls=client_context(None, scanner, ca))
         other = replace(allowed, tls=client_context(None, issue("elsewhere"), ca))
         nobody = replace(allowed, tls=client_context(None, None, ca))
-        await using(Client(allowed))
+        await using(Pacs(allowed))
         with pytest.raises(AssociationRejected, match="no reason"):
-            await using(Client(other))
+            await using(Pacs(other))
         with pytest.raises(TLSFailed):
-            await using(Client(nobody))
+            await using(Pacs(nobody))
     async with serving(access=Access(tls_subjects={subject})) as server:
         assert await answer(server) == NO_REASON  # no TLS, no subject
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import uvloop
 from aiodicom.association.connect import Peer, associate
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
@@ -436,7 +436,7 @@ def test_associations_of_our_client(tmp_path: Path) -> None:
                     await associate(replace(peer, called_ae="NOBODY"), proposals)
 
             async def used() -> None:
-                async with Client(peer) as client:
+                async with Pacs(peer) as client:
                     await client.echo()
                     async for _ in client.find("STUDY"):
                         break

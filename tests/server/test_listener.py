@@ -19,7 +19,7 @@ from aiodicom.association.association import Association
 from aiodicom.association.connect import Peer
 from aiodicom.association.errors import NotDicomPeer, TLSFailed
 from aiodicom.association.tls import client_context, server_context
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -383,7 +383,7 @@ async def test_a_plain_client_on_a_tls_port_is_told_and_logged(
 ) -> None:
     with caplog.at_level(logging.INFO, "aiodicom"):
         async with serving(tls=tls_pair.server) as server, bystander(server, tls=tls_pair.client):
-            client = Client(Peer(host="127.0.0.1", port=server.port, timeouts=STEADY))
+            client = Pacs(Peer(host="127.0.0.1", port=server.port, timeouts=STEADY))
             with pytest.raises(NotDicomPeer, match="speaks TLS where plain DICOM was expected"):
                 await using(client)
     assert "does not speak TLS, and this port does" in caplog.text
@@ -395,7 +395,7 @@ async def test_a_tls_client_on_a_plain_port_is_told_and_logged(
 ) -> None:
     with caplog.at_level(logging.INFO, "aiodicom"):
         async with serving() as server, bystander(server):
-            client = Client(Peer(host="localhost", port=server.port, tls=tls_pair.client, timeouts=STEADY))
+            client = Pacs(Peer(host="localhost", port=server.port, tls=tls_pair.client, timeouts=STEADY))
             with pytest.raises(TLSFailed, match="does not speak TLS"):
                 await using(client)
             await gone_but(server, 1)
@@ -440,9 +440,9 @@ async def test_a_client_certificate_is_demanded_and_its_lack_is_logged(
             for _ in range(3):
                 with pytest.raises(TLSFailed, match="certificate"):
                     await using(
-                        Client(Peer(host="localhost", port=server.port, tls=client_context(None, None, ca)))
+                        Pacs(Peer(host="localhost", port=server.port, tls=client_context(None, None, ca)))
                     )
-            async with Client(Peer(host="localhost", port=server.port, tls=good)) as client:
+            async with Pacs(Peer(host="localhost", port=server.port, tls=good)) as client:
                 await client.echo()
     said = [one.getMessage() for one in caplog.records if "TLS handshake failed" in one.getMessage()]
     assert len(said) == 1
@@ -476,7 +476,7 @@ async def test_a_client_is_told_why_its_certificate_will_not_do(
     context.maximum_version = version
     async with serving(tls=server_context(None, mine, ca)) as server:
         with pytest.raises(TLSFailed, match=cause):
-            await using(Client(Peer(host="localhost", port=server.port, tls=context)))
+            await using(Pacs(Peer(host="localhost", port=server.port, tls=context)))
 
 
 async def test_old_tls_is_refused(tls_pair: TLSPair) -> None:

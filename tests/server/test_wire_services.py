@@ -20,7 +20,7 @@ from aiodicom.association.connect import Peer
 from aiodicom.association.outgoing import Loaded
 from aiodicom.association.performing import Refused
 from aiodicom.association.stores import StoreRun
-from aiodicom.client.client import Client
+from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.command import decode_command
@@ -520,7 +520,7 @@ async def test_a_store_cut_at_any_byte_through_the_proxy(tmp_path: Path, tls_pai
                         tls=tls.client if tls else None,
                     )  # fmt: skip
                     with pytest.raises(AiodicomError):
-                        async with Client(peer) as client:
+                        async with Pacs(peer) as client:
                             await client.store(ct(size=60_000))
             async with asyncio.timeout(PATIENCE):
                 while server.server.associations:

@@ -1,0 +1,260 @@
+"""The associations to one peer: one holder each, opened as needed, and the time an operation may take."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ..association.association import Association
+from ..association.connect import Peer, associate
+from ..association.errors import AssociationEnded, ContextNotAccepted, TotalTimeout
+from ..association.performing import Provider
+from ..association.tls import connection_info
+from ..dimse.contexts import Context, Proposal, outcomes
+from ..pdu.errors import AiodicomError
+from .results import ConnectionInfo
+
+log = logging.getLogger("aiodicom.client")
+
+
+@dataclass(slots=True, eq=False)
+class _Holder:
+    """One association: how many operations use it, and whether it is one operation's own."""
+
+    association: Association
+    private: bool
+    users: int = 0
+
+    @property
+    def free(self) -> bool:
+        """Whether another operation may use it."""
+        return self.association.usable and not self.private
+
+    def covers(self, wanted: list[Proposal]) -> bool:
+        """Whether these were proposed already: asking again for what was refused changes nothing."""
+        request = self.association.session.request
+        assert request is not None
+        proposed = {
+            (context.abstract_syntax, syntax)
+            for context in request.presentation_contexts
+            for syntax in context.transfer_syntaxes
+        }
+        return all((p.abstract_syntax, s) in proposed for p in wanted for s in p.transfer_syntaxes)
+
+
+class Associations:
+    """Opens, shares and releases the associations of one client.
+
+    An idle one that does not carry what an operation needs is released before another is opened: many
+    archives take one at a time. `ended` are the errors by which associations ended, oldest first.
+    """
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.ended: list[AiodicomError] = []
+        self._holders: list[_Holder] = []
+        self._opening = asyncio.Lock()
+        self._info: ConnectionInfo | None = None
+        self._closed = True
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """What the last one opened negotiated. Raises AiodicomError before there was one."""
+        if self._info is None:
+            raise AiodicomError("no association has been opened yet").at(self.peer.name)
+        return self._info
+
+    @property
+    def opened(self) -> bool:
+        """Whether it has been entered and not been closed since."""
+        return not self._closed
+
+    @property
+    def all(self) -> list[Association]:
+        """Those that are held now."""
+        return [holder.association for holder in self._holders]
+
+    # --- beginning and end
+
+    async def enter(self, proposals: Iterable[Proposal]) -> None:
+        """Open the first one."""
+        self._closed = False
+        try:
+            await self._open(list(proposals), None)
+        except BaseException:
+            self._closed = True
+            raise
+
+    async def close(self) -> None:
+        """Release every one, cancelling what still runs on it. Raises what the first failed with."""
+        self._closed = True
+        leaving, self._holders = self._holders, []
+        releases = (holder.association.release() for holder in leaving)
+        done = await asyncio.gather(*releases, return_exceptions=True)
+        self._remember(leaving)
+        for error in done:
+            if isinstance(error, BaseException):
+                raise error
+
+    async def close_after_error(self) -> None:
+        """Leave without hiding the error that is on its way: release what is idle, abort the rest."""
+        self._closed = True
+        leaving, self._holders = self._holders, []
+        for holder in leaving:
+            if not holder.association.usable or holder.association.busy:
+                holder.association.abort_now()
+        await asyncio.gather(*(_release_quietly(holder.association) for holder in leaving))
+        self._remember(leaving)
+
+    def _remember(self, holders: Iterable[_Holder]) -> None:
+        self.ended += [one.association.error for one in holders if one.association.error is not None]
+
+    async def _open(self, proposals: list[Proposal], provider: Provider | None) -> _Holder:
+        self._check_open()
+        association = await associate(self.peer, proposals, provider=provider)
+        if self._closed:  # meanwhile
+            await _release_quietly(association)
+        self._check_open()
+        holder = _Holder(association, provider is not None)
+        self._holders.append(holder)
+        self._info = describe(self.peer, association)
+        return holder
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise AssociationEnded("the client was closed").at(self.peer.name)
+
+    # --- using one
+
+    @asynccontextmanager
+    async def use(
+        self, proposals: Iterable[Proposal], provider: Provider | None = None
+    ) -> AsyncGenerator[Association, None]:
+        """An association on which these contexts have been proposed, open or opened now.
+
+        One with a `provider` is used by nobody else, and released at the end: dcmqrscp, for one, keeps
+        its database locked on it after a C-GET was cancelled. On an error what runs on it is cancelled.
+        """
+        holder = await self._acquire(list(proposals), provider)
+        association = holder.association
+        told = False
+        try:
+            yield association
+            if holder.private:
+                await association.release()
+        except BaseException:
+            told = True
+            if association.usable and holder.users == 1:
+                await association.settle()
+                if holder.private:
+                    await _release_quietly(association)
+            raise
+        finally:
+            holder.private = False
+            holder.users -= 1
+            if not association.usable:
+                # one that failed while nobody was told stays: it is `close` that tells how it ended
+                if holder in self._holders and (told or association.error is None):
+                    self._drop(holder)
+                await association.wait_closed()
+
+    def _drop(self, holder: _Holder) -> None:
+        self._holders.remove(holder)
+        self._remember([holder])
+
+    async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> _Holder:
+        async with self._opening:
+            self._check_open()
+            for holder in [one for one in self._holders if not one.users and not one.association.usable]:
+                self._drop(holder)
+            for holder in self._holders:
+                if provider is None and holder.free and holder.covers(wanted):
+                    holder.users += 1
+                    return holder
+            for holder in [one for one in self._holders if not one.users]:
+                self._holders.remove(holder)
+                await _release_quietly(holder.association)
+                self._remember([holder])
+            holder = await self._open(wanted, provider)
+            holder.users += 1
+            return holder
+
+    # --- time
+
+    def deadline(self) -> float | None:
+        """The loop's time by which an operation that begins now must have ended."""
+        total = self.peer.timeouts.total
+        return None if total is None else asyncio.get_running_loop().time() + total
+
+    @asynccontextmanager
+    async def until(self, deadline: float | None) -> AsyncGenerator[None, None]:
+        """Raise TotalTimeout when the time runs out inside."""
+        try:
+            async with asyncio.timeout_at(deadline) as scope:
+                yield
+        except TimeoutError as error:
+            if not scope.expired() or isinstance(error, AiodicomError):
+                raise
+            text = f"the operation took longer than {self.peer.timeouts.total} s"
+            raise TotalTimeout(text).at(self.peer.name) from None
+
+    @asynccontextmanager
+    async def limited(self) -> AsyncGenerator[None, None]:
+        """Raise TotalTimeout when what is inside takes longer than `Timeouts.total`."""
+        async with self.until(self.deadline()):
+            yield
+
+
+async def _release_quietly(association: Association) -> None:
+    """Release where a failure is less than what the caller wants or is being told."""
+    try:
+        await association.release()
+    except AiodicomError as error:
+        log.info("an association did not end in order: %s", error)
+
+
+def need_context(association: Association, abstract_syntax: str) -> Context:
+    """The context to use as SCU of an abstract syntax. Raises ContextNotAccepted."""
+    contexts = association.find_contexts(abstract_syntax)
+    if contexts:
+        return contexts[0]
+    request, answer = association.session.request, association.session.answer
+    assert request is not None
+    assert answer is not None
+    refused = [
+        one.words for one in outcomes(request, answer) if one.proposed.abstract_syntax == abstract_syntax
+    ]
+    raise ContextNotAccepted(sop_class_name(abstract_syntax), refused).at(association.peer)
+
+
+def sop_class_name(uid: str) -> str:
+    """The name of a UID as the standard has it, with the UID itself."""
+    from pydicom.uid import UID
+
+    name = UID(uid).name
+    return f"{name} ({uid})" if name != uid else uid
+
+
+def describe(peer: Peer, association: Association) -> ConnectionInfo:
+    """What an association's connection is."""
+    session = association.session
+    assert session.answer is not None
+    answer = session.answer.user_information
+    ssl_object: Any = association.connection.transport.get_extra_info("ssl_object")
+    return ConnectionInfo(
+        host=peer.host,
+        port=peer.port,
+        calling_ae=peer.calling_ae,
+        called_ae=peer.called_ae,
+        implementation_class_uid=answer.implementation_class_uid,
+        implementation_version_name=answer.implementation_version_name,
+        maximum_length=session.limits.pdu.maximum_length,
+        peer_maximum_length=session.peer_maximum_length,
+        contexts=tuple(association.contexts.values()),
+        deviations=tuple(session.deviations),
+        tls=connection_info(ssl_object) if ssl_object is not None else None,
+    )
