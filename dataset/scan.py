@@ -225,7 +225,7 @@ class _Walk:
         values: dict[int, bytes] = {}
         oversized: list[int] = []
         pixels = None
-        tags, max_value, check = self.tags, self.max_value, self.check_nested
+        tags, check = self.tags, self.check_nested
         implicit, header, wide, short_vrs = syntax.implicit, syntax.header, syntax.wide, _SHORT_VRS
         elements, last, ordered, pos, held, vr = 0, 0, True, 0, len(view), b""
         try:
@@ -257,11 +257,8 @@ class _Walk:
                         raise _Cut(_overrun(tag, pos, length, end - start))
                     if check and length >= 8 and vr in _MAY_NEST:
                         self._look_inside(view, start, stop, vr, syntax)
-                if tag in tags and tag not in values:
-                    if stop - start <= max_value and stop <= held:
-                        values[tag] = bytes(view[start:stop])
-                    else:
-                        oversized.append(tag)
+                if tag in tags and tag not in values and not self._keep(values, tag, view, start, stop):
+                    oversized.append(tag)
                 if tag >= _FIRST_PIXELS and tag in _PIXEL_TAGS and pixels is None:
                     pixels = _location(tag, vr, start, length)
                 pos = after
@@ -270,9 +267,15 @@ class _Walk:
                     break
         except _Cut as cut:
             problem = problem or str(cut)
-        if problem is None and elements == 0:
-            problem = "the data set is empty"
+        problem = problem or (None if elements else "the data set is empty")
         return ScanResult(values, problem is None, pos, problem, pixels, elements, ordered, tuple(oversized))
+
+    def _keep(self, values: dict[int, bytes], tag: int, view: memoryview, start: int, stop: int) -> bool:
+        """Keep a value that was asked for, if it is not too large and all there."""
+        if stop - start > self.max_value or stop > len(view):
+            return False
+        values[tag] = bytes(view[start:stop])
+        return True
 
     def _look_inside(self, view: memoryview, start: int, stop: int, vr: bytes, syntax: _Syntax) -> None:
         """Check the nesting of a value of defined length, if it is a sequence."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from aiodicom.association.connect import Peer
+from aiodicom.association.errors import Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
 from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
@@ -23,6 +24,11 @@ SHORT = Timeouts(connect=5, association=5, inactivity=5, artim=0.2)
 
 def outcomes(found: Diagnosis) -> dict[str, str]:
     return {step.name: step.outcome.value for step in found.steps}
+
+
+def causes(found: Diagnosis) -> list[Cause | None]:
+    """What of ours the failed steps point at."""
+    return [step.cause for step in found.steps if step.outcome is Outcome.FAILED]
 
 
 def failed(found: Diagnosis) -> tuple[str, str, str]:
@@ -93,9 +99,11 @@ async def test_tls_on_the_port_of_an_archive_that_hangs_up(invoke: Invoke, pem: 
 
 async def test_an_authority_that_is_not_trusted(secure_archive: Served) -> None:
     peer = Peer(host="localhost", port=secure_archive.port, tls=client_context())
-    name, _, advice = failed(await diagnose(peer))
+    found = await diagnose(peer)
+    name, _, advice = failed(found)
     assert name == "tls"
-    assert "--trusted" in advice
+    assert "trust the authority" in advice
+    assert causes(found) == [Cause.TRUST]
 
 
 async def test_a_certificate_for_another_name(tmp_path: Path, pem: Files) -> None:
@@ -107,7 +115,8 @@ async def test_a_certificate_for_another_name(tmp_path: Path, pem: Files) -> Non
         assert stop(served) == 0
     name, _, advice = failed(found)
     assert name == "tls"
-    assert "--no-verify-host" in advice
+    assert "whatever host it names" in advice
+    assert causes(found) == [Cause.HOST_NAME]
 
 
 async def test_our_certificate_is_missing(secure_archive: Served, pem: Files) -> None:

@@ -29,7 +29,7 @@ from aiodicom.association.errors import (
 )
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context, server_context
-from aiodicom.client.pacs import Pacs
+from aiodicom.client.pacs import Pacs, test_connection
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
     AAbort,
@@ -74,7 +74,7 @@ async def test_nobody_listens() -> None:
         with pytest.raises(ConnectionRefused, match="refused") as caught:
             await using(client)
         assert isinstance(caught.value, ConnectFailed)
-        assert not await client.test()
+        assert not await test_connection(client.peer.host, client.peer.port)
 
 
 @on_each_loop
@@ -353,8 +353,8 @@ def test_certificates_that_will_not_do(case: str, newest: ssl.TLSVersion, certif
     [
         (AAssociateRJ(1, 1, 1), "permanently by the service user: no reason given"),
         (AAssociateRJ(1, 1, 2), "application context name not supported"),
-        (AAssociateRJ(1, 1, 3), "calling AE title not recognized; .*--calling"),
-        (AAssociateRJ(1, 1, 7), "called AE title not recognized; .*--called"),
+        (AAssociateRJ(1, 1, 3), "calling AE title not recognized; .*title it knows"),
+        (AAssociateRJ(1, 1, 7), "called AE title not recognized; .*check spelling"),
         (AAssociateRJ(1, 2, 1), r"service provider \(ACSE\): no reason given"),
         (AAssociateRJ(1, 2, 2), "protocol version not supported"),
         (AAssociateRJ(2, 3, 1), "transiently.*temporary congestion; .*later"),
@@ -729,8 +729,9 @@ async def test_one_release_that_fails_does_not_keep_the_other_association() -> N
         await asyncio.gather(answers(first), refuses(second))
 
     async def user(client: Pacs) -> None:
+        client._associations._closed = False
         for _ in range(2):
-            await client._open([Proposal(VERIFICATION)], None)
+            await client._associations._open([Proposal(VERIFICATION)], None)
         with pytest.raises(AssociationTimeout):
             await client.close()
         assert released.is_set()

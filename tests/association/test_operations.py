@@ -183,7 +183,7 @@ async def test_a_wrong_group_length_and_an_unknown_element_are_lived_with() -> N
     async def user(client: Pacs) -> list[str]:
         async with client:
             await client.echo()
-            [association] = client._associations
+            [association] = client._associations.all
             return [str(one) for one in association.session.deviations]
 
     assert any("group length" in one for one in await play(script, user))
@@ -426,7 +426,7 @@ async def test_time_spent_idle_is_no_inactivity() -> None:
 
     async def user(client: Pacs) -> None:
         async with client:
-            [association] = client._associations
+            [association] = client._associations.all
             association.connection.last_activity -= 1000
             task = asyncio.create_task(client.echo())
             for _ in range(20):  # the watchdog would have had its turn
@@ -574,7 +574,7 @@ async def test_an_abort_behind_the_last_response_is_told_when_the_client_closes(
         with pytest.raises(AssociationAborted, match="the peer aborted"):
             async with client:
                 await client.echo()
-                [association] = client._associations
+                [association] = client._associations.all
                 answered.set()
                 await association.wait_over()
         await client.close()  # once

@@ -71,7 +71,7 @@ async def test_a_consumer_that_was_slow_still_gets_the_inactivity_timeout() -> N
                 async for _ in pacs.find("PATIENT"):
                     seen += 1
                     if seen == 1:  # until more have come than are queued, and the timer has run out once
-                        association = next(iter(pacs._used))
+                        association = pacs._associations.all[0]
                         while not association.connection.reading.held:
                             await asyncio.sleep(0)
                         await asyncio.sleep(0.7)
