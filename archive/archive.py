@@ -19,40 +19,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final
 
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..dataset.part10 import FileHeader, Part10Writer, read_header
+from ..dataset.sinks import StoreOutcome
 from ..dimse import status
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from ..dimse.levels import Level, Root
 from ..pdu.uids import is_uid
-from .attributes import Level, Root
 from .commit import Committer
-from .files import ArchiveInUse, Durability, ObjectFiles
+from .errors import ObjectRefused
+from .files import Durability, ObjectFiles
 from .find import Matches
-from .index import Counts, Entry, Index, IndexVersionError
-from .matching import IdentifierError
+from .index import Counts, Entry, Index
 from .query import compile_query, select
-from .record import MAX_DEPTH, Record, Refused, read_record, stored_look
-from .sink import ArchiveSink, StoreOutcome, outcome_of
-
-__all__ = [
-    "Archive",
-    "ArchiveInUse",
-    "ArchiveSink",
-    "Counts",
-    "IdentifierError",
-    "IndexVersionError",
-    "Matches",
-    "ReindexReport",
-    "StoreOutcome",
-]
+from .record import MAX_DEPTH, Record, read_record, stored_look
+from .sink import ArchiveSink, outcome_of
 
 log = logging.getLogger("aiodicom.archive")
-_CHUNK: Final = 1 << 20
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +58,13 @@ class Archive:
     was being committed is indexed. After a power failure index and files are compared, which takes time in
     proportion to their number; without an index file it is rebuilt, which takes longer still.
 
-    Args:
-        durability: "fsync": success is answered once a power failure cannot undo it. "rename": a killed
-            process loses nothing, a power failure may take the objects of the last half minute.
-        max_object_size: bytes a data set may have; larger ones are refused with A700H.
-        max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
+    durability: "fsync": success is answered once a power failure cannot undo it. "rename": a killed
+        process loses nothing, a power failure may take the objects of the last half minute.
+    max_object_size: bytes a data set may have; larger ones are refused with A700H.
+    max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
 
-    Raises:
-        ArchiveInUse: the folder is open already.
-        IndexVersionError: the index was made by another version.
-        OSError, sqlite3.Error: the folder or index cannot be used.
+    Raises ArchiveInUse (the folder is open already), IndexVersionError (the index was made by another
+    version. OSError, sqlite3.Error: the folder or index cannot be used).
     """
 
     def __init__(
@@ -143,12 +128,10 @@ class Archive:
         """Begin to receive an object. Never raises for what a peer sent or a disk refused: the sink's
         commit says.
 
-        Args:
-            calling_ae: goes to the file's Source AE Title (0002,0016) when it is a valid title.
-            called_ae, move_originator: not kept; here so that every kind of sink is made alike.
+        calling_ae: goes to the file's Source AE Title (0002,0016) when it is a valid title.
+        called_ae, move_originator: not kept; here so that every kind of sink is made alike.
 
-        Raises:
-            RuntimeError: the archive is closed.
+        Raises RuntimeError (the archive is closed).
         """
         del called_ae, move_originator
         if self._committer.closed:
@@ -186,12 +169,11 @@ class Archive:
 
         The UIDs are those of the data set: files made anonymous often keep older ones in group 2.
 
-        Raises:
-            OSError, ImagingError: the file cannot be read.
+        Raises OSError, ImagingError (the file cannot be read).
         """
         try:
             header, record, _ = _read(Path(path))
-        except Refused as refusal:
+        except ObjectRefused as refusal:
             return StoreOutcome(refusal.status, refusal.comment)
         sink = self.sink(
             sop_class_uid=record.sop_class_uid,
@@ -223,13 +205,11 @@ class Archive:
         The identifier is checked before the first answer is asked for. `Matches.pending_status` is the status
         to send answers with. Close the iterator when it is given up early.
 
-        Args:
-            level: `None` to take it from the identifier.
-            relational: whether keys of upper levels may be missing.
-            retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
+        level: `None` to take it from the identifier.
+        relational: whether keys of upper levels may be missing.
+        retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
 
-        Raises:
-            IdentifierError: the identifier cannot be answered.
+        Raises IdentifierError (the identifier cannot be answered).
         """
         return Matches(
             self._index, compile_query(identifier, root, level, relational=relational), retrieve_ae
@@ -238,8 +218,7 @@ class Archive:
     def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> list[Instance]:
         """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3).
 
-        Raises:
-            IdentifierError: the identifier has no usable level or unique key.
+        Raises IdentifierError (the identifier has no usable level or unique key).
         """
         return select(self._index, root, level, identifier)
 
@@ -254,8 +233,7 @@ class Archive:
 
         Commits wait meanwhile. Conflicts stay aside. Takes time in proportion to the number of objects.
 
-        Raises:
-            OSError, sqlite3.Error: the old index stays.
+        Raises OSError or sqlite3.Error; the old index stays then.
         """
         return self._committer.run(self._rebuild)
 
@@ -297,8 +275,10 @@ class Archive:
             try:
                 header, record, stat = _read(path)
                 if record.sop_instance_uid != path.stem:
-                    raise Refused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
-            except (Refused, ImagingError, OSError, ValueError) as error:
+                    raise ObjectRefused(
+                        status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID"
+                    )
+            except (ObjectRefused, ImagingError, OSError, ValueError) as error:
                 skipped.append((path, str(error)))
                 continue
             yield Entry(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)

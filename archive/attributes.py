@@ -6,30 +6,14 @@ The levels, roots and keys themselves are in `dimse.qr`, which the client reads 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from ..dimse.levels import GENERAL_KEYWORDS, KEYWORDS, Level, Root, level_of_keyword, levels, unique_key
+from ..dimse.levels import KEYWORDS, Level, Root, level_of_keyword
 
-__all__ = [
-    "ATTRIBUTES",
-    "COMPUTED",
-    "GENERAL_KEYWORDS",
-    "STORED_TAGS",
-    "STORED_TEXT",
-    "Attribute",
-    "Level",
-    "Root",
-    "attribute",
-    "level_of_keyword",
-    "levels",
-    "unique_key",
-]
+SPECIFIC_CHARACTER_SET = 0x00080005
 
-SPECIFIC_CHARACTER_SET: Final = 0x00080005
-
-COMPUTED: Final = frozenset(
+COMPUTED = frozenset(
     {
         "NumberOfPatientRelatedStudies",
         "NumberOfPatientRelatedSeries",
@@ -44,7 +28,7 @@ COMPUTED: Final = frozenset(
 )
 """Keys answered from the other rows of the index rather than from an object's own data set."""
 
-_UNSUPPORTED: Final = frozenset({"AnatomicRegionsInStudyCodeSequence"})
+_UNSUPPORTED = frozenset({"AnatomicRegionsInStudyCodeSequence"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +57,16 @@ def _attributes() -> dict[int, Attribute]:
     return table
 
 
-ATTRIBUTES: Final[dict[int, Attribute]] = _attributes()
+ATTRIBUTES: dict[int, Attribute] = _attributes()
 """Every supported key by tag."""
 
-STORED_TEXT: Final[dict[Level, tuple[Attribute, ...]]] = {
+STORED_TEXT: dict[Level, tuple[Attribute, ...]] = {
     level: tuple(one for one in ATTRIBUTES.values() if one.level is level and not one.computed)
     for level in Level
 }
 """The attributes taken from an object's data set, by the level whose row carries them."""
 
-STORED_TAGS: Final[frozenset[int]] = frozenset(
+STORED_TAGS: frozenset[int] = frozenset(
     [one.tag for kept in STORED_TEXT.values() for one in kept] + [SPECIFIC_CHARACTER_SET]
 )
 """What the scan of an incoming object has to return."""

@@ -17,21 +17,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Final, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..dataset.part10 import Part10Writer
+from ..dataset.sinks import StoreOutcome
 from ..dimse import status
+from .errors import ObjectRefused
 from .files import ObjectFiles, same_data
 from .index import Entry, Index
-from .record import Record, Refused, read_written
-from .sink import ArchiveSink, StoreOutcome, outcome_of
+from .record import Record, read_written
+from .sink import ArchiveSink, outcome_of
 
-__all__ = ["Committer"]
-
-_MAX_GROUP: Final = 256
-_PARALLEL: Final = 4
+_MAX_GROUP = 256
+_PARALLEL = 4
 
 log = logging.getLogger("aiodicom.archive")
 _T = TypeVar("_T")
@@ -171,7 +171,7 @@ class Committer:
             )
             self._files.sync_file(writer.fileno())
             entry = self._entry(record, writer)
-        except Refused as refusal:
+        except ObjectRefused as refusal:
             _answer(job, StoreOutcome(refusal.status, refusal.comment))
             return None
         except OSError as error:
@@ -261,4 +261,4 @@ def _answer(job: _Commit | _Ready, outcome: StoreOutcome) -> None:
     job.future.set_result(outcome)
 
 
-_INDEX_FAILED: Final = StoreOutcome(status.OUT_OF_RESOURCES, "the index could not be written")
+_INDEX_FAILED = StoreOutcome(status.OUT_OF_RESOURCES, "the index could not be written")

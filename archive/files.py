@@ -19,32 +19,25 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from ..dataset.names import safe_uid
-
-__all__ = ["ArchiveInUse", "Durability", "LastEnd", "ObjectFiles", "same_data"]
+from .errors import ArchiveInUse
 
 Durability = Literal["fsync", "rename"]
 LastEnd = Literal["clean", "killed", "power"]
 """Closed; killed while the machine went on, so that every write it made is there; or anything else."""
 
-_CLEAN: Final = "clean"
+_CLEAN = "clean"
 
-_OBJECT_NAME: Final = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[0-9.]{1,64}\.dcm")
-_CHUNK: Final = 1 << 20
-
-
-class ArchiveInUse(OSError):
-    """Another process, or another archive object of this one, has the folder open."""
+_OBJECT_NAME = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[0-9.]{1,64}\.dcm")
+_CHUNK = 1 << 20
 
 
 class ObjectFiles:
     """The folder of an archive; made if it is missing, and locked.
 
-    Raises:
-        ArchiveInUse: the folder is open elsewhere.
-        OSError: it cannot be made or read.
+    Raises ArchiveInUse (the folder is open elsewhere), OSError (it cannot be made or read).
     """
 
     def __init__(self, root: Path, durability: Durability) -> None:
@@ -67,8 +60,7 @@ class ObjectFiles:
     def close(self, *, clean: bool) -> None:
         """Give the folder free. Idempotent.
 
-        Args:
-            clean: index and files agree and are on the disk, so that the next start need not look.
+        clean: index and files agree and are on the disk, so that the next start need not look.
         """
         if self._lock < 0:
             return
@@ -86,8 +78,7 @@ class ObjectFiles:
     def object_name(self, series_uid: str, sop_instance_uid: str) -> str:
         """The path of an object within the archive.
 
-        Raises:
-            UnsafeName: the UID cannot be a file name.
+        Raises UnsafeName (the UID cannot be a file name).
         """
         digest = hashlib.sha256(series_uid.encode()).hexdigest()
         return f"objects/{digest[:2]}/{digest[2:4]}/{safe_uid(sop_instance_uid)}.dcm"

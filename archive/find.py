@@ -11,31 +11,29 @@ import json
 import sqlite3
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from typing import Final, cast
+from typing import cast
 
 from pydicom.dataset import Dataset
 
+from ..dimse.levels import Level
 from ..dimse.status import PENDING, PENDING_WARNING
-from .attributes import Attribute, Level
+from .attributes import Attribute
 from .index import Index
 from .query import Query
 from .text import Value, charset_for, make_element
 
-__all__ = ["Matches"]
-
-_LEVEL: Final = 0x00080052
-_CHARSET: Final = 0x00080005
-_RETRIEVE_AE: Final = 0x00080054
-_AVAILABILITY: Final = 0x00080056
-_FETCH: Final = 256
+_LEVEL = 0x00080052
+_CHARSET = 0x00080005
+_RETRIEVE_AE = 0x00080054
+_AVAILABILITY = 0x00080056
+_FETCH = 256
 
 
 class Matches(Iterator[Dataset]):
     """The answers to a query, found as they are asked for, on any thread; `close` it when given up early.
 
-    Attributes:
-        pending_status: FF00H, or FF01H when some key is not supported.
-        unsupported: tags of such keys; they match everything and answers leave them out.
+    pending_status: FF00H, or FF01H when some key is not supported.
+    unsupported: tags of such keys; they match everything and answers leave them out.
     """
 
     def __init__(self, index: Index, query: Query, retrieve_ae: str | None) -> None:
@@ -138,31 +136,31 @@ class _Entity:
         return "\\".join(str(row[0]) for row in rows)
 
 
-_STUDY_AT: Final = 0
-_PATIENT_AT: Final = 1
-_SERIES_AT: Final = 6
-_SYNTAX_AT: Final = 12
-_ROW_VALUES: Final = {
+_STUDY_AT = 0
+_PATIENT_AT = 1
+_SERIES_AT = 6
+_SYNTAX_AT = 12
+_ROW_VALUES = {
     "PatientID": 1,
     "StudyInstanceUID": 2,
     "SeriesInstanceUID": 7,
     "SOPInstanceUID": 10,
     "SOPClassUID": 11,
 }
-_STUDY_COLUMNS: Final = (
+_STUDY_COLUMNS = (
     "studies.id, studies.patient_id, studies.study_uid, studies.patient_attributes, studies.attributes,"
     " studies.charset"
 )
-_SERIES_COLUMNS: Final = ", series.id, series.series_uid, series.attributes, series.charset"
-_IMAGE_COLUMNS: Final = (
+_SERIES_COLUMNS = ", series.id, series.series_uid, series.attributes, series.charset"
+_IMAGE_COLUMNS = (
     ", instances.sop_uid, instances.sop_class, instances.transfer_syntax, instances.attributes,"
     " instances.charset"
 )
-_JOIN_SERIES: Final = " JOIN series ON series.study_id = studies.id"
-_JOIN_IMAGES: Final = " JOIN instances ON instances.series_id = series.id"
-_ALL: Final = f" FROM studies{_JOIN_SERIES}{_JOIN_IMAGES} WHERE {{}}"
+_JOIN_SERIES = " JOIN series ON series.study_id = studies.id"
+_JOIN_IMAGES = " JOIN instances ON instances.series_id = series.id"
+_ALL = f" FROM studies{_JOIN_SERIES}{_JOIN_IMAGES} WHERE {{}}"
 
-_COMPUTED_SQL: Final = {
+_COMPUTED_SQL = {
     "NumberOfPatientRelatedStudies": "SELECT count(*) FROM studies WHERE {}",
     "NumberOfPatientRelatedSeries": f"SELECT count(*) FROM studies{_JOIN_SERIES} WHERE {{}}",
     "NumberOfPatientRelatedInstances": "SELECT count(*)" + _ALL,
@@ -176,7 +174,7 @@ _COMPUTED_SQL: Final = {
     "SOPClassesInStudy": f"SELECT DISTINCT instances.sop_class{_ALL} ORDER BY 1",
 }
 
-_SELECTS: Final = {
+_SELECTS = {
     Level.PATIENT: (
         f"SELECT {_STUDY_COLUMNS} FROM studies WHERE {{}} ORDER BY studies.patient_id, studies.source"
     ),

@@ -18,19 +18,18 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..dataset.instance import Instance
-from .attributes import Level
+from ..dimse.levels import Level
+from .errors import IndexVersionError
 from .record import Record
 from .text import Value
 
-__all__ = ["SCHEMA_VERSION", "Counts", "Entry", "Index", "IndexVersionError"]
+SCHEMA_VERSION = 1
+_APPLICATION_ID = 0x41444358
 
-SCHEMA_VERSION: Final = 1
-_APPLICATION_ID: Final = 0x41444358
-
-_SCHEMA: Final = """
+_SCHEMA = """
 CREATE TABLE studies (
     id INTEGER PRIMARY KEY,
     study_uid TEXT NOT NULL UNIQUE,
@@ -71,7 +70,7 @@ CREATE TABLE instances (
 CREATE INDEX instances_by_series ON instances (series_id, sop_class);
 """
 
-_INSTANCE_COLUMNS: Final = (
+_INSTANCE_COLUMNS = (
     "instances.path, instances.sop_class, instances.sop_uid, instances.transfer_syntax,"
     " instances.data_offset, instances.size"
 )
@@ -79,11 +78,7 @@ _INSTANCE_COLUMNS: Final = (
 
 _Row: TypeAlias = "tuple[int, str]"
 """Id and source of a study or series."""
-_ROWS_KEPT: Final = 1024
-
-
-class IndexVersionError(OSError):
-    """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
+_ROWS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +110,8 @@ class Entry:
 class Index:
     """The index in one SQLite file; paths in it are relative to `base`.
 
-    Raises:
-        IndexVersionError: the file is of another schema version or not an index.
-        sqlite3.Error: the file cannot be opened.
+    Raises IndexVersionError (the file is of another schema version or not an index. sqlite3.Error: the file
+    cannot be opened).
     """
 
     def __init__(self, path: Path, *, base: Path | None = None) -> None:
@@ -208,13 +202,11 @@ class Index:
     ) -> None:
         """Index objects in one transaction, all or none; those already indexed stay as they are.
 
-        Args:
-            new: `locate` has said of every one that it is not indexed.
-            forget: SOP Instance UIDs to take out first, their files having vanished.
-            replace_all: empty the index first, in the same transaction.
+        new: `locate` has said of every one that it is not indexed.
+        forget: SOP Instance UIDs to take out first, their files having vanished.
+        replace_all: empty the index first, in the same transaction.
 
-        Raises:
-            sqlite3.Error: nothing was changed.
+        Raises sqlite3.Error; nothing was changed then.
         """
         with self._transaction():
             if replace_all or forget or len(self._studies) + len(self._series) > _ROWS_KEPT:

@@ -13,63 +13,35 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
 from ..pdu.uids import is_uid
+from .errors import IdentifierError
 from .matching_time import Interval, parse_range, parse_value
 
-__all__ = [
-    "MAX_TEXT",
-    "MAX_UIDS",
-    "MAX_VALUES",
-    "IdentifierError",
-    "ItemValues",
-    "Matcher",
-    "compile_key",
-    "compile_sequence",
-    "glob",
-    "is_uid",
-]
-
-MAX_UIDS: Final = 20_000
+MAX_UIDS = 20_000
 """UIDs one list may hold."""
-MAX_VALUES: Final = 256
+MAX_VALUES = 256
 """Values a key other than a list of UIDs may hold."""
-MAX_TEXT: Final = 1024
+MAX_TEXT = 1024
 """Characters one value of a key may have; texts (LT, ST, UC, UR, UT) may have ten times that."""
-MAX_COMMENT: Final = 64
+MAX_COMMENT = 64
 """Characters of Error Comment (0000,0902), an LO."""
 
-NOT_OF_MODEL: Final = IDENTIFIER_MISMATCH
+NOT_OF_MODEL = IDENTIFIER_MISMATCH
 """Identifier does not match SOP Class (PS3.4 tables C.4-1 to C.4-3)."""
-UNABLE: Final = UNABLE_TO_PROCESS
+UNABLE = UNABLE_TO_PROCESS
 """Unable to process, first of the range."""
 
-_TEXTS: Final = frozenset({"LT", "ST", "UC", "UR", "UT"})
-_WILD: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-_TIMES: Final = frozenset({"DA", "TM", "DT"})
-_NUMBERS: Final = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
-_EMPTY_KEY: Final = '""'
+_TEXTS = frozenset({"LT", "ST", "UC", "UR", "UT"})
+_WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_TIMES = frozenset({"DA", "TM", "DT"})
+_NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
+_EMPTY_KEY = '""'
 
 ItemValues: TypeAlias = Mapping[int, "tuple[str, str | list[ItemValues]]"]
 """An item of a sequence: VR and text, or VR and items, by tag."""
-
-
-class IdentifierError(ValueError):
-    """An identifier the archive cannot answer.
-
-    Attributes:
-        status: the DIMSE status to answer with, A900H or of the Cxxx range.
-        offending_elements: tags for Offending Element (0000,0901).
-        comment: text for Error Comment (0000,0902), at most 64 characters, free of values.
-    """
-
-    def __init__(self, comment: str, offending_elements: Sequence[int] = (), status: int = UNABLE) -> None:
-        super().__init__(comment)
-        self.comment = comment[:MAX_COMMENT]
-        self.offending_elements = tuple(offending_elements)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +96,7 @@ def glob(pattern: str) -> Callable[[str], bool]:
 def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
     """Compile a key's text; `None` when it is universal (zero length, or `*`).
 
-    Raises:
-        IdentifierError: the text is not a key of that VR, or larger than the bounds of this module.
+    Raises IdentifierError (the text is not a key of that VR, or larger than the bounds of this module).
     """
     text = text.rstrip(" \0") if vr in _TEXTS else text.strip(" \0")
     if not text or text.strip(" ") == "*":
@@ -288,8 +259,7 @@ def compile_sequence(tag: int, items: Sequence[ItemValues]) -> Callable[[Sequenc
 
     `None` when it is universal: no item, or an item without values.
 
-    Raises:
-        IdentifierError: more than one item, or an item with a bad key.
+    Raises IdentifierError (more than one item, or an item with a bad key).
     """
     if len(items) > 1:
         raise IdentifierError("a sequence key may hold one item only", (tag,))

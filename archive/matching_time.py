@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
 
-__all__ = ["Interval", "Moment", "parse_range", "parse_value"]
-
-_SECOND: Final = 1_000_000
-_MINUTE: Final = 60 * _SECOND
-_HOUR: Final = 60 * _MINUTE
-_DAY: Final = 24 * _HOUR
-_WEST_MOST: Final = 1400  # no offset lies beyond +1400; a year before 1400 is no date of an image
-_DIGITS: Final = frozenset("0123456789")
+_SECOND = 1_000_000
+_MINUTE = 60 * _SECOND
+_HOUR = 60 * _MINUTE
+_DAY = 24 * _HOUR
+_WEST_MOST = 1400  # no offset lies beyond +1400; a year before 1400 is no date of an image
+_DIGITS = frozenset("0123456789")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +75,7 @@ def parse_value(vr: str, text: str) -> Moment | None:
 def parse_range(vr: str, text: str) -> Interval:
     """Parse a key: one value, or two of which one may be missing around a hyphen.
 
-    Raises:
-        ValueError: neither; the text names the kind of value, not the value.
+    Raises ValueError (neither; the text names the kind of value, not the value).
     """
     text = text.strip(" \0")
     if len(text) > 54:
@@ -181,5 +177,5 @@ def _all_digits(text: str) -> bool:
     return bool(text) and _DIGITS.issuperset(text)
 
 
-_PARSERS: Final = {"DA": _date, "TM": _time, "DT": _date_time}
-_NAMES: Final = {"DA": "date", "TM": "time", "DT": "date and time"}
+_PARSERS = {"DA": _date, "TM": _time, "DT": _date_time}
+_NAMES = {"DA": "date", "TM": "time", "DT": "date and time"}

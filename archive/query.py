@@ -9,28 +9,27 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import cast
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from ..dataset.instance import Instance
-from ..dimse.levels import QueryError
-from .attributes import ATTRIBUTES, GENERAL_KEYWORDS, Attribute, Level, Root, attribute, levels, unique_key
+from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, unique_key
+from .attributes import ATTRIBUTES, Attribute, attribute
+from .errors import IdentifierError
 from .index import Index
-from .matching import NOT_OF_MODEL, IdentifierError, ItemValues, Matcher, compile_key, compile_sequence
+from .matching import NOT_OF_MODEL, ItemValues, Matcher, compile_key, compile_sequence
 from .text import Items, Value, encodings_of, key_value
 
-__all__ = ["Query", "compile_query", "level_of", "select"]
+_LEVEL = 0x00080052
+_CHARSET = 0x00080005
+_AVAILABILITY = 0x00080056
+_PATIENT_ID = 0x00100020
+_GENERAL = frozenset(int(Tag(keyword)) for keyword in GENERAL_KEYWORDS)
+_MAX_KEYS = 512
 
-_LEVEL: Final = 0x00080052
-_CHARSET: Final = 0x00080005
-_AVAILABILITY: Final = 0x00080056
-_PATIENT_ID: Final = 0x00100020
-_GENERAL: Final = frozenset(int(Tag(keyword)) for keyword in GENERAL_KEYWORDS)
-_MAX_KEYS: Final = 512
-
-_COLUMNS: Final = {
+_COLUMNS = {
     "PatientID": "studies.patient_id",
     "StudyInstanceUID": "studies.study_uid",
     "StudyDate": "studies.study_date",
@@ -43,7 +42,7 @@ _COLUMNS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Criterion:
     """A key that decides: on text, or on items when it is a sequence."""
 
     attribute: Attribute
@@ -54,16 +53,15 @@ class Test:
 class Query:
     """A compiled identifier.
 
-    Attributes:
-        tests: the keys that decide.
-        wanted: the keys answers carry.
-        unsupported: tags asked for that answers leave out and that match everything.
-        availability: Instance Availability (0008,0056) is asked for.
-        condition: SQL every match meets, with `parameters` bound to it.
+    tests: the keys that decide.
+    wanted: the keys answers carry.
+    unsupported: tags asked for that answers leave out and that match everything.
+    availability: Instance Availability (0008,0056) is asked for.
+    condition: SQL every match meets, with `parameters` bound to it.
     """
 
     level: Level
-    tests: tuple[Test, ...]
+    tests: tuple[Criterion, ...]
     wanted: tuple[Attribute, ...]
     unsupported: tuple[int, ...]
     availability: bool
@@ -74,8 +72,7 @@ class Query:
 def level_of(identifier: Dataset, root: Root, level: Level | str | None) -> Level:
     """The level asked for, from `level` or else from (0008,0052).
 
-    Raises:
-        IdentifierError: there is none, it is no level, or not one of the root.
+    Raises IdentifierError (there is none, it is no level, or not one of the root).
     """
     try:
         word = level
@@ -99,18 +96,16 @@ def compile_query(
     Keys that are unknown, private or belong below the level are not supported: they match everything and are
     left out of the answers (PS3.4 C.2.2.1.3).
 
-    Args:
-        relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
+    relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
 
-    Raises:
-        IdentifierError: the level or a key cannot be used.
+    Raises IdentifierError (the level or a key cannot be used).
     """
     asked = level_of(identifier, root, level)
     tags = [tag for tag in sorted(identifier.keys()) if tag.element != 0]
     if len(tags) > _MAX_KEYS:
         raise IdentifierError(f"more than {_MAX_KEYS} keys", (), NOT_OF_MODEL)
     encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))
-    tests: list[Test] = []
+    tests: list[Criterion] = []
     wanted: list[Attribute] = []
     unsupported: list[int] = []
     where = _Where()
@@ -197,7 +192,9 @@ class _Where:
         self.parameters.append(parameter)
 
 
-def _compile(identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where) -> Test | None:
+def _compile(
+    identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where
+) -> Criterion | None:
     try:
         _, value = key_value(identifier, Tag(kept.tag), encodings)
     except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
@@ -207,7 +204,7 @@ def _compile(identifier: Dataset, kept: Attribute, encodings: Sequence[str], whe
         if matches_items is None:
             return None
         check = matches_items
-        return Test(kept, lambda found: isinstance(found, list) and check(_item_values(found)))
+        return Criterion(kept, lambda found: isinstance(found, list) and check(_item_values(found)))
     if not isinstance(value, str):
         raise IdentifierError("a sequence where a value belongs", (kept.tag,))
     matcher = compile_key(kept.tag, kept.vr, value)
@@ -215,7 +212,7 @@ def _compile(identifier: Dataset, kept: Attribute, encodings: Sequence[str], whe
         return None
     where.narrow(kept.keyword, matcher)
     matches = matcher.matches
-    return Test(kept, lambda found: isinstance(found, str) and matches(found))
+    return Criterion(kept, lambda found: isinstance(found, str) and matches(found))
 
 
 def _item_values(items: Items) -> list[ItemValues]:
@@ -234,8 +231,7 @@ def select(index: Index, root: Root, level: Level | str | None, identifier: Data
     The level's unique key must have a value or, being a UID, a list of them; unique keys of levels above
     narrow the choice when present. Wild cards mean nothing here, other keys are not looked at.
 
-    Raises:
-        IdentifierError: no level, or no usable unique key.
+    Raises IdentifierError (no level, or no usable unique key).
     """
     asked = level_of(identifier, root, level)
     encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))

@@ -4,42 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from ..dataset.errors import NestingTooDeep
 from ..dataset.part10 import Look, Part10Writer
 from ..dataset.scan import ScanResult, scan_dataset
 from ..dimse import status
+from ..dimse.levels import Level
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_uid
-from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT, Level
+from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT
+from .errors import ObjectRefused
 from .text import Value, decode_items, decode_text, decode_value, encodings_of
 
-__all__ = ["MAX_DEPTH", "Record", "Refused", "read_record", "read_written", "stored_look"]
-
-MAX_DEPTH: Final = 64
+MAX_DEPTH = 64
 """Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
 
-_SOP_CLASS: Final = 0x00080016
-_SOP_INSTANCE: Final = 0x00080018
-_STUDY: Final = 0x0020000D
-_SERIES: Final = 0x0020000E
-_PATIENT_ID: Final = 0x00100020
-_MISMATCH: Final = status.IDENTIFIER_MISMATCH  # of a C-STORE: data set does not match SOP class
-_CANNOT_UNDERSTAND: Final = status.UNABLE_TO_PROCESS
-
-
-class Refused(Exception):
-    """An object that is not kept.
-
-    Attributes:
-        status: DIMSE status of the C-STORE response.
-        comment: Error Comment (0000,0902): at most 64 characters, nothing about the patient.
-    """
-
-    def __init__(self, status: int, comment: str) -> None:
-        super().__init__(comment)
-        self.status = status
-        self.comment = comment[:64]
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
+_STUDY = 0x0020000D
+_SERIES = 0x0020000E
+_PATIENT_ID = 0x00100020
+_MISMATCH = status.IDENTIFIER_MISMATCH  # of a C-STORE: data set does not match SOP class
+_CANNOT_UNDERSTAND = status.UNABLE_TO_PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +72,7 @@ def read_record(
     Tolerates missing attributes of type 2, unknown and private elements, elements out of order and trailing
     zeros; needs SOP class, SOP instance, study and series UIDs, for without them it could not be found again.
 
-    Raises:
-        Refused: C000H-range when the data set is broken, A900H when it is not the object announced.
+    Raises ObjectRefused (C000H-range when the data set is broken, A900H when it is not the object announced).
     """
     return _record(
         lambda: scan_dataset(data, transfer_syntax_uid, STORED_TAGS, max_depth=MAX_DEPTH, check_nested=True),
@@ -122,9 +106,9 @@ def _record(
     try:
         scan = scanning()
     except NestingTooDeep:
-        raise Refused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
+        raise ObjectRefused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
     if not scan.complete:
-        raise Refused(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
+        raise ObjectRefused(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
     values = scan.values
     sop_class, sop_instance = _uid(values, _SOP_CLASS), _uid(values, _SOP_INSTANCE)
     for name, found, wanted in (
@@ -132,12 +116,12 @@ def _record(
         ("SOP Instance UID", sop_instance, sop_instance_uid),
     ):
         if not found:
-            raise Refused(_MISMATCH, f"data set has no valid {name}")
+            raise ObjectRefused(_MISMATCH, f"data set has no valid {name}")
         if wanted is not None and found != wanted:
-            raise Refused(_MISMATCH, f"{name} differs between command and data set")
+            raise ObjectRefused(_MISMATCH, f"{name} differs between command and data set")
     study, series = _uid(values, _STUDY), _uid(values, _SERIES)
     if not study or not series:
-        raise Refused(_MISMATCH, f"data set has no valid {'Series' if study else 'Study'} Instance UID")
+        raise ObjectRefused(_MISMATCH, f"data set has no valid {'Series' if study else 'Study'} Instance UID")
     charset = decode_text(values.get(SPECIFIC_CHARACTER_SET, b""), ["ascii"], "CS")
     patient = decode_text(values.get(_PATIENT_ID, b""), encodings_of(charset)).strip(" ")
     return Record(sop_class, sop_instance, transfer_syntax_uid, study, series, patient, charset, values)

@@ -6,15 +6,12 @@ import asyncio
 import errno
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Final
 
 from ..dataset.part10 import Part10Writer
 from ..dataset.sinks import StoreOutcome
 from ..dimse.status import OUT_OF_RESOURCES
 
-__all__ = ["ArchiveSink", "StoreOutcome", "outcome_of"]
-
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def outcome_of(error: OSError) -> StoreOutcome:
@@ -82,8 +79,7 @@ class ArchiveSink:
         Cancelled while it waits in the queue, nothing stays; cancelled later, the object is stored all the
         same.
 
-        Raises:
-            RuntimeError: the sink was discarded, or the archive closed.
+        Raises RuntimeError (the sink was discarded, or the archive closed).
         """
         future = self._committed()
         return future if isinstance(future, StoreOutcome) else await asyncio.wrap_future(future)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from pydicom import config
 from pydicom.charset import decode_bytes, python_encoding
@@ -20,31 +20,19 @@ from pydicom.filereader import read_sequence
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
-__all__ = [
-    "Items",
-    "Value",
-    "charset_for",
-    "decode_items",
-    "decode_text",
-    "decode_value",
-    "encodings_of",
-    "key_value",
-    "make_element",
-]
-
 Items: TypeAlias = "list[dict[str, list[Any]]]"
 """A sequence in the index: an item maps a tag (eight hex digits) to VR and value."""
 Value: TypeAlias = "str | Items"
 
-_DEFAULT: Final = "iso8859"
-_CHARSET_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-_NUMBERS: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
-_BINARY: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
-_DELIMITERS: Final = {ord(char) for char in "\\\r\n\t\f"}
-_NAME_DELIMITERS: Final = _DELIMITERS | {ord("^"), ord("=")}
-_PLAIN: Final = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UR", "UT"})
-_ESCAPE: Final = b"\x1b"
-_MAX_NESTING: Final = 8
+_DEFAULT = "iso8859"
+_CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
+_DELIMITERS = {ord(char) for char in "\\\r\n\t\f"}
+_NAME_DELIMITERS = _DELIMITERS | {ord("^"), ord("=")}
+_PLAIN = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UR", "UT"})
+_ESCAPE = b"\x1b"
+_MAX_NESTING = 8
 
 
 def encodings_of(charset: str) -> list[str]:
@@ -56,7 +44,7 @@ def _spelling(term: str) -> str:
     return term.strip(" \0").upper().replace("-", " ").replace("_", " ")
 
 
-_CODECS: Final = {_spelling(term): codec for term, codec in python_encoding.items()}
+_CODECS = {_spelling(term): codec for term, codec in python_encoding.items()}
 
 
 def decode_text(raw: bytes, encodings: Sequence[str], vr: str = "LO") -> str:
@@ -117,8 +105,7 @@ def items_of(sequence: Iterable[Dataset], encodings: Sequence[str], depth: int =
 def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: int = 0) -> tuple[str, Value]:
     """VR and value of an element as the index holds it, whether pydicom has converted the element or not.
 
-    Raises:
-        ValueError, and what else pydicom raises: a sequence in it cannot be read.
+    Raises ValueError, and what else pydicom raises, when a sequence in it cannot be read.
     """
     element = dataset.get_item(tag)
     vr = str(element.VR or "") if element is not None else ""

@@ -34,7 +34,7 @@ from .tasks import Tasks
 log = logging.getLogger("aiodicom.provider")
 
 
-class Refused(Exception):
+class Refused(AiodicomError):
     """Raised by a provider to answer a request with a failure status."""
 
     def __init__(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:

@@ -35,19 +35,6 @@ from typing import Literal
 from ..pdu.errors import AiodicomError
 from .tls_alert import AlertingContext
 
-__all__ = [
-    "PROFILES",
-    "PEMSource",
-    "Password",
-    "TLSConfigurationError",
-    "TLSInfo",
-    "TLSProfile",
-    "client_context",
-    "connection_info",
-    "describe_tls_error",
-    "server_context",
-]
-
 TLSProfile = Literal["bcp195", "bcp195-modified", "bcp195-non-downgrading"]
 PEMSource = str | os.PathLike[str] | bytes
 """A path, or PEM data: bytes, or text that holds a ``-----BEGIN`` line."""

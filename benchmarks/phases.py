@@ -84,7 +84,7 @@ class Stamps:
 def stamp() -> Stamps:
     """Put the stamps where they belong."""
     stamps = Stamps()
-    stamps.before(Association, "_store", "first")
+    stamps.before(StoreTarget, "__init__", "first")
     stamps.before(StoreTarget, "finish", "last")
     stamps.before(FileSink, "_commit", "commit", "committed")
     respond: Callable[..., Any] = Association.respond
@@ -107,7 +107,7 @@ async def retrieve(peer: peers.Peer, study: str, out: Path, durability: Any) -> 
     async with aiodicom.connect("127.0.0.1", peer.port, called_ae=peer.ae_title) as pacs:
         result = await pacs.get("STUDY", study, root="STUDY", directory=out, durability=durability)
     if not result.ok:
-        raise SystemExit(f"the retrieve failed: {result.status:04X}H {result.missing[:3]}")
+        raise SystemExit(f"the retrieve failed: {result!r}")
     return result.seconds
 
 

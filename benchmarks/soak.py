@@ -112,8 +112,17 @@ class Holder:
         alive = 0
         for pacs in self._held:
             before = pacs.info
-            alive += await pacs.test() and pacs.info is before  # and not on a new association
+            alive += await answers(pacs) and pacs.info is before  # and not on a new association
         return {"alive": alive}
+
+
+async def answers(pacs: aiodicom.Pacs) -> bool:
+    """Whether an echo comes back."""
+    try:
+        return (await pacs.echo()).ok
+    except aiodicom.AiodicomError as error:
+        print(f"lost: {error}", file=sys.stderr)
+        return False
 
 
 def storable() -> bytes:

@@ -44,8 +44,6 @@ from .associations import describe as describe_connection
 from .associations import sop_class_name
 from .results import ConnectionInfo
 
-__all__ = ["ContextAnswer", "Diagnosis", "Outcome", "Step", "diagnose"]
-
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 _EVERYDAY = 16

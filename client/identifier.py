@@ -14,8 +14,6 @@ from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-__all__ = ["PLAN_KEYS", "Query", "build_plan", "build_query", "build_retrieve", "parse_root"]
-
 # What a retrieve asks and is told: tag and VR of each, so that it needs no dictionary.
 PLAN_KEYS = {
     "SOPClassUID": (0x00080016, "UI"),

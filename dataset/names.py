@@ -9,26 +9,23 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import PurePosixPath
-from typing import Final
 
 from .errors import UnsafeName
 
-__all__ = ["instance_path", "safe_name", "safe_uid", "short_hash"]
-
-_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-_UID_LIMIT: Final = 64
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9.+-]+")
-_RESERVED: Final = frozenset(
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
+_UID_LIMIT = 64
+_UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
+_RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "clock$"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
 )
-_HASH_DIGITS: Final = 12
+_HASH_DIGITS = 12
 
 
 def safe_uid(text: str) -> str:
     """Return a UID fit to be a file name: digits and dots, 1 to 64, no empty component (PS3.5 9.1).
 
     Leading zeros in a component are tolerated: scanners write them. Trailing padding is not: strip it before.
-    Raises `UnsafeName`.
+    Raises UnsafeName.
     """
     if len(text) > _UID_LIMIT or not _UID.fullmatch(text):
         raise UnsafeName(f"{text[:80]!r} is no UID (digits in groups joined by dots, at most 64 characters)")

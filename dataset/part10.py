@@ -14,36 +14,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal
+from typing import Literal
 
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .scan import ScanResult, scan_beginning, scan_dataset
 
-__all__ = [
-    "MAX_FILE_META",
-    "FileHeader",
-    "Look",
-    "Part10Writer",
-    "encode_file_meta",
-    "read_header",
-    "sync_directory",
-]
-
-MAX_FILE_META: Final = 64 * 1024
+MAX_FILE_META = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""
 
-SCANNED_HEAD: Final = 32 * 1024
+SCANNED_HEAD = 32 * 1024
 """Bytes of a data set that a `Part10Writer` looks at as they come."""
 
-_PREAMBLE: Final = 128
-_FIRST_READ: Final = 4096
-_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
-_SOP_CLASS: Final = 0x00080016
-_SOP_INSTANCE: Final = 0x00080018
-_META_SOP_CLASS: Final = 0x00020002
-_META_SOP_INSTANCE: Final = 0x00020003
-_META_SYNTAX: Final = 0x00020010
+_PREAMBLE = 128
+_FIRST_READ = 4096
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SOP_CLASS = 0x00080016
+_SOP_INSTANCE = 0x00080018
+_META_SOP_CLASS = 0x00020002
+_META_SOP_INSTANCE = 0x00020003
+_META_SYNTAX = 0x00020010
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +61,7 @@ class Look:
     check_nested: bool = False
 
 
-_NO_LOOK: Final = Look()
+_NO_LOOK = Look()
 
 
 def encode_file_meta(
@@ -85,7 +75,7 @@ def encode_file_meta(
 ) -> bytes:
     """Encode the 128-byte preamble of zeros, the prefix and group 2 (PS3.10 7.1).
 
-    Raises `UnsafeName` for a value that does not fit its VR.
+    Raises UnsafeName for a value that does not fit its VR.
     """
     body = b"".join(
         (
@@ -121,7 +111,7 @@ class Part10Writer:
 
     temporary: where the bytes are until `commit` (relative to `dir_fd` when given).
 
-    Raises `OSError` when the temporary file cannot be made, `UnsafeName` for values group 2 cannot hold, and
+    Raises OSError when the temporary file cannot be made, `UnsafeName` for values group 2 cannot hold, and
     `FileExistsError` at once, before a byte is received, when `path` exists and `overwrite` is false.
     """
 
@@ -198,7 +188,7 @@ class Part10Writer:
     def write(self, view: memoryview | bytes, /) -> None:
         """Append a fragment of the encoded data set.
 
-        The bytes are in the file when this returns, so a lent view may be reused. Raises `OSError` (a full
+        The bytes are in the file when this returns, so a lent view may be reused. Raises OSError (a full
         disk, a quota); the caller then calls `discard`.
         """
         _write_all(self.fileno(), view)
@@ -258,7 +248,7 @@ class Part10Writer:
         A `path` given here replaces the one the writer was made with: for a name that depends on what was
         received. It must lie on the same file system.
 
-        May take long: call it on a thread. Raises `FileExistsError` when the name was taken meanwhile and
+        May take long: call it on a thread. Raises FileExistsError when the name was taken meanwhile and
         `overwrite` is false, and any `OSError` of the disk; no file stays then.
         """
         with self._lock:
@@ -369,7 +359,7 @@ def read_header(source: Path | str | bytes | bytearray | memoryview | int) -> Fi
     """Read the head of a file given by path, open descriptor (its position is left alone) or content.
 
     Only a few kilobytes are read. A file without meta information is recognised by its first elements, and
-    SOP UIDs that group 2 lacks are taken from the data set. Raises `OSError`; `NotDicom`; `TruncatedFile`
+    SOP UIDs that group 2 lacks are taken from the data set. Raises OSError; `NotDicom`; `TruncatedFile`
     when the file ends inside group 2; `MalformedDataSet` when group 2 is broken or larger than
     `MAX_FILE_META`.
     """

@@ -11,51 +11,36 @@ import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from mmap import mmap
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .errors import NestingTooDeep
-
-__all__ = [
-    "DEFLATED_SYNTAXES",
-    "EXPLICIT_VR_BIG_ENDIAN",
-    "EXPLICIT_VR_LITTLE_ENDIAN",
-    "IMPLICIT_VR_LITTLE_ENDIAN",
-    "MAX_INFLATED",
-    "Buffer",
-    "PixelLocation",
-    "ScanResult",
-    "scan_beginning",
-    "scan_dataset",
-]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
 BIG_ENDIAN_SYNTAXES = frozenset({EXPLICIT_VR_BIG_ENDIAN})
-DEFLATED_SYNTAXES: Final = frozenset(
-    {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
-)
+DEFLATED_SYNTAXES = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
-MAX_INFLATED: Final = 256 * 1024 * 1024
+MAX_INFLATED = 256 * 1024 * 1024
 """Bytes a deflated data set may grow to before the scan gives up on it."""
-INFLATED_WINDOW: Final = 4 * 1024 * 1024
+INFLATED_WINDOW = 4 * 1024 * 1024
 """Bytes of an inflated data set kept for the walk; what lies behind is counted and dropped."""
-_INFLATE_STEP: Final = 64 * 1024
+_INFLATE_STEP = 64 * 1024
 
-_UNDEFINED: Final = 0xFFFFFFFF
-_NO_END: Final = 1 << 62
+_UNDEFINED = 0xFFFFFFFF
+_NO_END = 1 << 62
 """Where a data set ends of which only the beginning is here."""
-_ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
-_FIRST_PIXELS: Final = 0x7FE00008
-_PIXEL_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+_ITEM = 0xFFFEE000
+_ITEM_END = 0xFFFEE00D
+_SEQUENCE_END = 0xFFFEE0DD
+_FIRST_PIXELS = 0x7FE00008
+_PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 
-_SHORT_VRS: Final = frozenset(
+_SHORT_VRS = frozenset(
     b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 Table 7.1-2
 )
-_MAY_NEST: Final = (b"SQ", b"UN", b"")  # "" is the VR of implicit syntaxes
-_LONG_VRS: Final = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 Table 7.1-1
+_MAY_NEST = (b"SQ", b"UN", b"")  # "" is the VR of implicit syntaxes
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 Table 7.1-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +101,9 @@ def _syntax(order: Literal["<", ">"], implicit: bool) -> _Syntax:
     )
 
 
-_IMPLICIT: Final = _syntax("<", True)
-_EXPLICIT: Final = _syntax("<", False)
-_BIG: Final = _syntax(">", False)
+_IMPLICIT = _syntax("<", True)
+_EXPLICIT = _syntax("<", False)
+_BIG = _syntax(">", False)
 
 
 def scan_dataset(
@@ -135,7 +120,7 @@ def scan_dataset(
 
     Sequences of defined length are stepped over unless `check_nested`; those of undefined length are walked.
     An unknown transfer syntax is read as explicit VR little endian, as all encapsulated ones are (PS3.5 A.4).
-    `buffer` may be an mmap; no view of it is kept. Raises `NestingTooDeep` when sequences nest deeper than
+    `buffer` may be an mmap; no view of it is kept. Raises NestingTooDeep when sequences nest deeper than
     `max_depth`, and nothing else for what the bytes say: that is in `ScanResult.problem`.
     """
     with memoryview(buffer) as whole, whole.cast("B") as view:
@@ -379,12 +364,12 @@ class _Open(NamedTuple):
     guess: bool = False
 
 
-_FRAGMENTS: Final = 0
-_SEQUENCE: Final = 1
-_SEQUENCE_DEFINED: Final = 2
-_ITEM_DEFINED: Final = 3
-_ITEM_UNDEFINED: Final = 4
-_DEFINED: Final = (_SEQUENCE_DEFINED, _ITEM_DEFINED)
+_FRAGMENTS = 0
+_SEQUENCE = 1
+_SEQUENCE_DEFINED = 2
+_ITEM_DEFINED = 3
+_ITEM_UNDEFINED = 4
+_DEFINED = (_SEQUENCE_DEFINED, _ITEM_DEFINED)
 
 
 def _opened(tag: int, vr: bytes, syntax: _Syntax, end: int) -> _Open:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Collection, Iterable
-from typing import Final
 
 from ..pdu.errors import AiodicomError
 
@@ -50,8 +49,7 @@ class Level(enum.Enum):
     def parse(cls, text: Level | str) -> Level:
         """The level of that name in any case, ``INSTANCE`` being another word for ``IMAGE``.
 
-        Raises:
-            QueryError: for any other word.
+        Raises QueryError (for any other word).
         """
         if isinstance(text, Level):
             return text
@@ -62,8 +60,8 @@ class Level(enum.Enum):
         return found
 
 
-_DEPTH: Final = {level: depth for depth, level in enumerate(Level)}
-_LEVEL_WORDS: Final = {level.value: level for level in Level} | {"INSTANCE": Level.IMAGE}
+_DEPTH = {level: depth for depth, level in enumerate(Level)}
+_LEVEL_WORDS = {level.value: level for level in Level} | {"INSTANCE": Level.IMAGE}
 
 
 class Root(enum.Enum):
@@ -82,7 +80,7 @@ class Service(enum.Enum):
     GET = "GET"
 
 
-_MODELS: Final[dict[str, tuple[Root, Service]]] = {
+_MODELS: dict[str, tuple[Root, Service]] = {
     "1.2.840.10008.5.1.4.1.2.1.1": (Root.PATIENT, Service.FIND),
     "1.2.840.10008.5.1.4.1.2.1.2": (Root.PATIENT, Service.MOVE),
     "1.2.840.10008.5.1.4.1.2.1.3": (Root.PATIENT, Service.GET),
@@ -93,15 +91,15 @@ _MODELS: Final[dict[str, tuple[Root, Service]]] = {
     "1.2.840.10008.5.1.4.1.2.3.2": (Root.PATIENT_STUDY_ONLY, Service.MOVE),
     "1.2.840.10008.5.1.4.1.2.3.3": (Root.PATIENT_STUDY_ONLY, Service.GET),
 }
-_UID_OF: Final = {model: uid for uid, model in _MODELS.items()}
+_UID_OF = {model: uid for uid, model in _MODELS.items()}
 
-_LEVELS: Final[dict[Root, tuple[Level, ...]]] = {
+_LEVELS: dict[Root, tuple[Level, ...]] = {
     Root.PATIENT: tuple(Level),
     Root.STUDY: (Level.STUDY, Level.SERIES, Level.IMAGE),
     Root.PATIENT_STUDY_ONLY: (Level.PATIENT, Level.STUDY),
 }
 
-UNIQUE_KEYS: Final[dict[Level, str]] = {
+UNIQUE_KEYS: dict[Level, str] = {
     Level.PATIENT: "PatientID",
     Level.STUDY: "StudyInstanceUID",
     Level.SERIES: "SeriesInstanceUID",
@@ -109,7 +107,7 @@ UNIQUE_KEYS: Final[dict[Level, str]] = {
 }
 
 # PS3.4 tables C.6-1 to C.6-4, and attributes of the same entity in PS3.3 C.7 that users ask for.
-KEYWORDS: Final[dict[Level, tuple[str, ...]]] = {
+KEYWORDS: dict[Level, tuple[str, ...]] = {
     Level.PATIENT: (
         "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientBirthTime",
         "PatientSex", "OtherPatientIDs", "OtherPatientNames", "PatientBirthName",
@@ -153,7 +151,7 @@ KEYWORDS: Final[dict[Level, tuple[str, ...]]] = {
 }  # fmt: skip
 
 # Of no entity: they steer or describe the answer itself (PS3.4 C.4.1.1.3).
-GENERAL_KEYWORDS: Final = frozenset(
+GENERAL_KEYWORDS = frozenset(
     {
         "QueryRetrieveLevel",
         "SpecificCharacterSet",
@@ -165,7 +163,7 @@ GENERAL_KEYWORDS: Final = frozenset(
     }
 )
 
-_LEVEL_OF: Final = {keyword: level for level, keywords in KEYWORDS.items() for keyword in keywords}
+_LEVEL_OF = {keyword: level for level, keywords in KEYWORDS.items() for keyword in keywords}
 
 
 def find_model(root: Root) -> str:
@@ -186,8 +184,7 @@ def move_model(root: Root) -> str:
 def model_of(uid: str) -> tuple[Root, Service]:
     """Root and service of a query/retrieve SOP class UID.
 
-    Raises:
-        QueryError: the UID is not one of a query/retrieve information model.
+    Raises QueryError (the UID is not one of a query/retrieve information model).
     """
     try:
         return _MODELS[uid]
@@ -228,15 +225,13 @@ def check_query(
 ) -> Level:
     """Check a query's level and keys against the model; gives the level parsed (PS3.4 C.4.1.1.3, C.4.1.2).
 
-    Args:
-        match_keywords: keywords that carry a value to match.
-        return_keywords: keywords asked for with a zero-length value.
-        known: the keywords that exist; pydicom's data dictionary unless given.
-        relational: when false, every level above must have its unique key among the match keys.
+    match_keywords: keywords that carry a value to match.
+    return_keywords: keywords asked for with a zero-length value.
+    known: the keywords that exist; pydicom's data dictionary unless given.
+    relational: when false, every level above must have its unique key among the match keys.
 
-    Raises:
-        QueryError: the level is outside the root, a keyword does not exist or lies below the level,
-            or a unique key is missing.
+    Raises QueryError (the level is outside the root, a keyword does not exist or lies below the level, or a
+    unique key is missing).
     """
     wanted = Level.parse(level)
     if wanted not in _LEVELS[root]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from ..pdu.errors import AbortReason, Deviation, RemoteProtocolError
+from ..pdu.errors import AbortReason, AiodicomError, Deviation, RemoteProtocolError
 from . import command as c
 from .command import Value, decode_command, encode_command
 from .status import MISTYPED_ARGUMENT, PENDING, PENDING_WARNING, UNRECOGNIZED_OPERATION
@@ -26,7 +26,7 @@ class Priority:
 _PRIORITIES = frozenset({Priority.MEDIUM, Priority.HIGH, Priority.LOW})
 
 
-class CommandRefused(Exception):
+class CommandRefused(AiodicomError):
     """A command set that is whole but lacks what it must have: answered with a failure status.
 
     Only a request can be refused so; a response that lacks something is a RemoteProtocolError.

@@ -9,37 +9,35 @@ cosines.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import IrregularGeometry
 
-__all__ = ["PLANES", "VolumeGeometry", "plane_of", "slice_normal", "slice_order"]
-
 Floats: TypeAlias = NDArray[np.float64]
 
-PLANES: Final = ("sagittal", "coronal", "transverse")
+PLANES = ("sagittal", "coronal", "transverse")
 """The planes whose normals are the patient axes x, y and z."""
 
-DEFAULT_TOLERANCE_MM: Final = 0.1
+DEFAULT_TOLERANCE_MM = 0.1
 """How far a slice may lie from the regular grid: more than headers round, less than tables move by."""
-ROUNDING_MM: Final = 0.005
+ROUNDING_MM = 0.005
 """Slices this near to the line through first and last take their step from those two, else from all."""
-PARALLEL_DEGREES: Final = 0.1
+PARALLEL_DEGREES = 0.1
 """Slices tilted less against each other count as parallel: the cosines of some headers have 3 decimals."""
-ALIGNED_DEGREES: Final = 0.1
+ALIGNED_DEGREES = 0.1
 """Axes tilted less against the patient's count as aligned."""
-OBLIQUE_DEGREES: Final = 45.0
+OBLIQUE_DEGREES = 45.0
 """A slice tilted more than this against each of the three planes is called oblique."""
-_UNIT_TOLERANCE: Final = 0.02
+_UNIT_TOLERANCE = 0.02
 
 
 def slice_normal(orientation: ArrayLike) -> Floats:
     """Return the unit normal of a slice from Image Orientation (Patient), shape (6,).
 
-    Raises `IrregularGeometry` when the cosines are not two unit vectors at a right angle.
+    Raises IrregularGeometry when the cosines are not two unit vectors at a right angle.
     """
     cosines = np.asarray(orientation, np.float64)
     if cosines.shape != (6,) or not np.isfinite(cosines).all():
@@ -109,7 +107,7 @@ class VolumeGeometry:
 
         positions: (n, 3), orientations: (n, 6) or (6,), pixel_spacings: (n, 2) or (2,) as (between rows,
         between columns). single_slice_step: distance in mm assumed behind a volume of one slice.
-        Raises `IrregularGeometry` for numbers that describe no slice.
+        Raises IrregularGeometry for numbers that describe no slice.
         """
         count = shape[0]
         placed = np.array(positions, np.float64).reshape(count, 3)
@@ -244,7 +242,7 @@ class VolumeGeometry:
     def patient_to_voxel(self, points: ArrayLike) -> Floats:
         """Map mm, shape (..., 3), to zero-based fractional (slice, row, column), shape (..., 3).
 
-        Raises `IrregularGeometry` for a volume whose slices are not parallel, where it has no one answer.
+        Raises IrregularGeometry for a volume whose slices are not parallel, where it has no one answer.
         """
         point = np.asarray(points, np.float64)
         if self.is_affine:
@@ -311,7 +309,7 @@ class VolumeGeometry:
     def axis_of(self, plane: str) -> int:
         """Return the axis of (slice, row, column) whose index counts the slices of a plane.
 
-        Raises `IrregularGeometry` when the volume is oblique or mixed, `ValueError` for an unknown plane.
+        Raises IrregularGeometry when the volume is oblique or mixed, `ValueError` for an unknown plane.
         """
         if plane not in PLANES:
             raise ValueError(f"{plane!r} is no plane: {', '.join(PLANES)}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from pydicom import dcmread
@@ -28,40 +28,38 @@ from .errors import IrregularGeometry
 from .geometry import slice_normal
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
 
-__all__ = ["Elements", "Frame", "frames_of_dataset", "frames_of_file", "read_dataset"]
-
-_IMAGE_TYPE: Final = 0x00080008
-_SOP_INSTANCE: Final = 0x00080018
-_MODALITY: Final = 0x00080060
-_DESCRIPTION: Final = 0x0008103E
-_THICKNESS: Final = 0x00180050
-_BETWEEN_SLICES: Final = 0x00180088
-_SERIES: Final = 0x0020000E
-_SERIES_NUMBER: Final = 0x00200011
-_POSITION: Final = 0x00200032
-_ORIENTATION: Final = 0x00200037
-_REFERENCE: Final = 0x00200052
-_SAMPLES: Final = 0x00280002
-_PHOTOMETRIC: Final = 0x00280004
-_FRAMES: Final = 0x00280008
-_ROWS: Final = 0x00280010
-_COLUMNS: Final = 0x00280011
-_SPACING: Final = 0x00280030
-_ALLOCATED: Final = 0x00280100
-_STORED: Final = 0x00280101
-_HIGH_BIT: Final = 0x00280102
-_SIGNED: Final = 0x00280103
-_CENTER: Final = 0x00281050
-_WIDTH: Final = 0x00281051
-_INTERCEPT: Final = 0x00281052
-_SLOPE: Final = 0x00281053
-_MODALITY_LUT: Final = 0x00283000
-_FRAME_OFFSETS: Final = 0x3004000C
-_DOSE_SCALING: Final = 0x3004000E
-_SHARED_GROUPS: Final = 0x52009229
-_FRAME_GROUPS: Final = 0x52009230
-_PIXELS: Final = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
-_VARIANTS: Final = {
+_IMAGE_TYPE = 0x00080008
+_SOP_INSTANCE = 0x00080018
+_MODALITY = 0x00080060
+_DESCRIPTION = 0x0008103E
+_THICKNESS = 0x00180050
+_BETWEEN_SLICES = 0x00180088
+_SERIES = 0x0020000E
+_SERIES_NUMBER = 0x00200011
+_POSITION = 0x00200032
+_ORIENTATION = 0x00200037
+_REFERENCE = 0x00200052
+_SAMPLES = 0x00280002
+_PHOTOMETRIC = 0x00280004
+_FRAMES = 0x00280008
+_ROWS = 0x00280010
+_COLUMNS = 0x00280011
+_SPACING = 0x00280030
+_ALLOCATED = 0x00280100
+_STORED = 0x00280101
+_HIGH_BIT = 0x00280102
+_SIGNED = 0x00280103
+_CENTER = 0x00281050
+_WIDTH = 0x00281051
+_INTERCEPT = 0x00281052
+_SLOPE = 0x00281053
+_MODALITY_LUT = 0x00283000
+_FRAME_OFFSETS = 0x3004000C
+_DOSE_SCALING = 0x3004000E
+_SHARED_GROUPS = 0x52009229
+_FRAME_GROUPS = 0x52009230
+_PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
+_VARIANTS = {
     0x00180081: "echo time",
     0x00181060: "trigger time",
     0x00189087: "b-value",
@@ -70,9 +68,9 @@ _VARIANTS: Final = {
     0x00200013: "instance number",
 }
 """What tells images at one position apart, the most telling first."""
-_BINARY: Final = frozenset({_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED})
-_DOUBLES: Final = frozenset({0x00189087})
-_TAGS: Final = frozenset(
+_BINARY = frozenset({_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED})
+_DOUBLES = frozenset({0x00189087})
+_TAGS = frozenset(
     {
         *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
         *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
@@ -246,7 +244,7 @@ def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Fr
 def frames_of_file(path: Path) -> list[Frame]:
     """Read the header of a file, pixels later; no frames when the object holds no pixel data.
 
-    Raises `OSError`, `NotDicom`, `TruncatedFile` when the data set is not whole, `MalformedDataSet`, and
+    Raises OSError, `NotDicom`, `TruncatedFile` when the data set is not whole, `MalformedDataSet`, and
     `UnsupportedPixels` when the pixels cannot be read.
     """
     name = str(path)
@@ -287,7 +285,7 @@ def frames_of_file(path: Path) -> list[Frame]:
 def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = False) -> Dataset:
     """Read a file with pydicom; one without meta information is given its transfer syntax.
 
-    Raises `OSError`, and `MalformedDataSet` for whatever pydicom stumbles over.
+    Raises OSError, and `MalformedDataSet` for whatever pydicom stumbles over.
     """
     with path.open("rb") as file:
         if not header.has_meta:
@@ -307,7 +305,7 @@ def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = F
 def frames_of_dataset(dataset: Dataset, name: str) -> list[Frame]:
     """Read the header of a pydicom data set, named `name` in messages; no frames when it holds no pixel data.
 
-    Raises `MalformedDataSet`, and `UnsupportedPixels` when the pixels cannot be read.
+    Raises MalformedDataSet, and `UnsupportedPixels` when the pixels cannot be read.
     """
     tag = next((tag for tag in _PIXELS if tag in dataset), None)
     if tag is None:

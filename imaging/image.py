@@ -17,8 +17,6 @@ from .errors import UnsupportedPixels
 from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
 from .pixels import decode, fill
 
-__all__ = ["Image"]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Image:
@@ -51,7 +49,7 @@ class Image:
     def from_file(cls, path: Path | str, *, frame: int | None = None) -> Image:
         """Read an image; of a multi-frame one all frames, or only the zero-based `frame`.
 
-        Raises `OSError`, `NotDicom`, `TruncatedFile`, `MalformedDataSet`, `UnsupportedPixels`, and
+        Raises OSError, `NotDicom`, `TruncatedFile`, `MalformedDataSet`, `UnsupportedPixels`, and
         `IndexError` for a frame that is not there.
         """
         path = Path(path)

@@ -10,7 +10,7 @@ import math
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,22 +19,20 @@ from pydicom.uid import UID
 
 from ..dataset.names import short_hash
 
-__all__ = ["phantom_uid", "synthesise_series", "write_series"]
+_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_SPACE = uuid.UUID("6f1c5f52-96a5-5d0c-8c0e-5c2f6a0b7a11")
 
-_MR_IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1.4"
-_EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
-_SPACE: Final = uuid.UUID("6f1c5f52-96a5-5d0c-8c0e-5c2f6a0b7a11")
-
-TILT_DEGREES: Final = 5.555
+TILT_DEGREES = 5.555
 """Makes the normal (0, 0.0968, 0.9953)."""
 
 # Centre and half axes in units of half the field of view (x left, y back, z up), and signal.
-_SCALP: Final = ((0.0, 0.0, 0.05), (0.80, 0.92, 1.05), 880.0)
-_SKULL: Final = ((0.0, 0.0, 0.05), (0.74, 0.86, 0.99), 70.0)
-_FLUID: Final = ((0.0, 0.0, 0.05), (0.68, 0.80, 0.93), 150.0)
-_BRAIN: Final = ((0.0, 0.0, 0.05), (0.645, 0.765, 0.89), 470.0)
-_WHITE: Final = ((0.0, 0.0, 0.03), (0.54, 0.64, 0.76), 690.0)
-_DETAILS: Final = (
+_SCALP = ((0.0, 0.0, 0.05), (0.80, 0.92, 1.05), 880.0)
+_SKULL = ((0.0, 0.0, 0.05), (0.74, 0.86, 0.99), 70.0)
+_FLUID = ((0.0, 0.0, 0.05), (0.68, 0.80, 0.93), 150.0)
+_BRAIN = ((0.0, 0.0, 0.05), (0.645, 0.765, 0.89), 470.0)
+_WHITE = ((0.0, 0.0, 0.03), (0.54, 0.64, 0.76), 690.0)
+_DETAILS = (
     ((0.0, -0.52, 0.25), (0.016, 0.22, 0.55), 190.0),  # the fissure between the halves, front and back
     ((0.0, 0.60, 0.25), (0.016, 0.18, 0.55), 190.0),
     ((-0.15, -0.06, 0.12), (0.065, 0.30, 0.13), 140.0),  # ventricles

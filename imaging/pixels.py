@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,13 @@ from pydicom.uid import UID
 from ..dataset.scan import BIG_ENDIAN_SYNTAXES
 from .errors import UnsupportedPixels
 
-__all__ = ["DatasetPixels", "FilePixels", "PixelFormat", "PixelSource", "fill", "unpack"]
-
-MAX_EXPANSION: Final = 4000
+MAX_EXPANSION = 4000
 """Times the encoded bytes that decoded pixels may take; `MIN_DECODED` is granted to all."""
-MIN_DECODED: Final = 64 * 1024 * 1024
+MIN_DECODED = 64 * 1024 * 1024
 
-_JP2_SIGNATURE: Final = b"\0\0\0\x0cjP  "
-_TOLD: Final = 300  # characters of a decoder's message
-_PACKAGES: Final = {
+_JP2_SIGNATURE = b"\0\0\0\x0cjP  "
+_TOLD = 300  # characters of a decoder's message
+_PACKAGES = {
     "1.2.840.10008.1.2.4.50": "pylibjpeg pylibjpeg-libjpeg",
     "1.2.840.10008.1.2.4.51": "pylibjpeg pylibjpeg-libjpeg",
     "1.2.840.10008.1.2.4.57": "pylibjpeg pylibjpeg-libjpeg",

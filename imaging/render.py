@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +21,21 @@ from .volume import Volume
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["render_image", "render_volume"]
-
-MAX_TILES: Final = 24
+MAX_TILES = 24
 """Slices a montage shows; of more, as many evenly spread."""
-MAX_FRAMES: Final = 12
-_DPI: Final = 100
+MAX_FRAMES = 12
+_DPI = 100
 # Inches: heads of the pages, a caption's height, between planes, the tallest plane, a caption's width.
 _HEAD, _HEAD_SMALL, _CAPTION, _GAP, _TALLEST, _NARROWEST = 0.8, 0.5, 0.28, 0.2, 5.2, 1.7
-_BACK: Final = "#101418"
-_TEXT: Final = "#e8edf2"
-_FAINT: Final = "#8fa1b3"
-_CROSS: Final = "#37b6ff"
-_LETTERS_ROOM: Final = 36.0  # points of a picture's side from which letters at both its ends fit
-_LETTERS: Final = (("R", "L"), ("A", "P"), ("F", "H"))
+_BACK = "#101418"
+_TEXT = "#e8edf2"
+_FAINT = "#8fa1b3"
+_CROSS = "#37b6ff"
+_LETTERS_ROOM = 36.0  # points of a picture's side from which letters at both its ends fit
+_LETTERS = (("R", "L"), ("A", "P"), ("F", "H"))
 """What lies at the lower and the higher end of the patient axes x, y, z (PS3.3 C.7.6.1.1.1)."""
 # For each plane: the patient axis that runs right, the one that runs down, and its sense.
-_VIEWS: Final = {"transverse": (0, 1, 1), "coronal": (0, 2, -1), "sagittal": (1, 2, -1)}
+_VIEWS = {"transverse": (0, 1, 1), "coronal": (0, 2, -1), "sagittal": (1, 2, -1)}
 
 
 class _View(NamedTuple):
@@ -62,7 +60,7 @@ class _View(NamedTuple):
 def render_volume(volume: Volume, path: Path | str, *, title: str = "") -> Path:
     """Draw three orthogonal planes through the middle and a montage of the slices; returns the path written.
 
-    An oblique or mixed volume gets the montage alone. Raises `ImagingError` without matplotlib, `OSError`.
+    An oblique or mixed volume gets the montage alone. Raises ImagingError without matplotlib, `OSError`.
     """
     middle = tuple(size // 2 for size in volume.voxels.shape)
     planes = [plane for plane in _VIEWS if plane in volume.plane_mapping]
@@ -110,7 +108,7 @@ def _scale(views: Sequence[_View], width: float) -> float:
 def render_image(image: Image, path: Path | str, *, title: str = "") -> Path:
     """Draw an image, of a multi-frame one up to 12 frames evenly spread; returns the path written.
 
-    Raises `ImagingError` without matplotlib, `OSError`.
+    Raises ImagingError without matplotlib, `OSError`.
     """
     count = min(image.num_frames, MAX_FRAMES)
     across = min(count, 4)

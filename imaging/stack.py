@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -20,20 +20,18 @@ from .errors import (
 from .geometry import PLANES, Floats, VolumeGeometry, slice_normal, slice_order
 from .headers import Frame
 
-__all__ = ["LeftOut", "OnDuplicate", "OnGap", "Stack", "StackOptions", "build_stack"]
-
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
 
-SAME_POSITION_MM: Final = 0.005
+SAME_POSITION_MM = 0.005
 """Slices nearer to each other lie at one position: headers repeat it digit by digit."""
-GAP_FACTOR: Final = 1.5
+GAP_FACTOR = 1.5
 """A step longer than this times the usual one means that slices are absent."""
-SAME_COSINES: Final = 0.002
+SAME_COSINES = 0.002
 """Difference of orientation cosines (about 0.1 degrees) up to which slices form one stack."""
-SAME_SPACING: Final = 0.001
+SAME_SPACING = 0.001
 """Relative difference of pixel spacings up to which slices form one stack."""
-_NAMED: Final = 4  # files a message names
+_NAMED = 4  # files a message names
 
 
 class LeftOut(NamedTuple):

@@ -22,8 +22,6 @@ from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill
 from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
 
-__all__ = ["LeftOut", "PlaneSlice", "SliceSource", "Volume", "VolumeReport"]
-
 
 class SliceSource(NamedTuple):
     """Where a slice came from: path (or place among the data sets), zero-based frame, SOP Instance UID."""
@@ -99,7 +97,7 @@ class Volume:
         on_duplicate: which of several different images at one position to keep, in the order of their
         instance numbers. tolerance_mm: how far a slice may lie from the regular grid.
 
-        Raises `OSError`; `TruncatedFile`; `MixedSeries`, `SlicesMissing`, `DuplicateSlices`,
+        Raises OSError; `TruncatedFile`; `MixedSeries`, `SlicesMissing`, `DuplicateSlices`,
         `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no image at all.
         """
         frames: list[Frame] = []
@@ -199,7 +197,7 @@ class Volume:
         """Return a zero-based slice along "transverse", "coronal" or "sagittal"; without a plane, as
         acquired.
 
-        Raises `IndexError`, and `IrregularGeometry` when the volume is oblique or mixed.
+        Raises IndexError, and `IrregularGeometry` when the volume is oblique or mixed.
         """
         axis = 0 if plane is None else self.geometry.axis_of(plane)
         size = self.voxels.shape[axis]

@@ -8,7 +8,6 @@ the table is absent here: for a peer it cannot happen, for our side it is a Loca
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final
 
 
 class State(IntEnum):
@@ -89,7 +88,7 @@ class Action(IntEnum):
 # The state after an action (Tables 9-6 to 9-9). AE-6 and AR-8 choose between two: AE-6 goes to Sta3, or
 # to Sta13 when the request cannot be accepted; AR-8 to Sta9 as requestor, to Sta10 as acceptor. The other
 # actions have one outcome, but for those that leave the state as it is for a given event (DT-1 in Sta6).
-NEXT_STATE: Final[dict[Action, tuple[State, ...]]] = {
+NEXT_STATE: dict[Action, tuple[State, ...]] = {
     Action.AE_1: (State.STA4,),
     Action.AE_2: (State.STA5,),
     Action.AE_3: (State.STA6,),
@@ -121,7 +120,7 @@ NEXT_STATE: Final[dict[Action, tuple[State, ...]]] = {
 }
 
 # Table 9-10, a row per event, a column per state Sta1 to Sta13; "." is an empty cell.
-_TABLE: Final = """
+_TABLE = """
        Sta1  Sta2  Sta3  Sta4  Sta5  Sta6  Sta7  Sta8  Sta9  Sta10 Sta11 Sta12 Sta13
 Evt1   AE-1  .     .     .     .     .     .     .     .     .     .     .     .
 Evt2   .     .     .     AE-2  .     .     .     .     .     .     .     .     .
@@ -156,4 +155,4 @@ def _parse(table: str) -> dict[tuple[Event, State], Action]:
     }
 
 
-TRANSITIONS: Final[dict[tuple[Event, State], Action]] = _parse(_TABLE)
+TRANSITIONS: dict[tuple[Event, State], Action] = _parse(_TABLE)

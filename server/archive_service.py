@@ -11,8 +11,8 @@ from types import TracebackType
 from pydicom.dataset import Dataset
 
 from ..archive.archive import Archive
+from ..archive.errors import IdentifierError
 from ..archive.find import Matches
-from ..archive.matching import IdentifierError
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
 from ..dataset.instance import Instance

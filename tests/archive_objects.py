@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aiodicom.archive.archive import Archive, StoreOutcome
+from aiodicom.archive.archive import Archive
 from aiodicom.dataset.part10 import encode_file_meta
+from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse.levels import Root
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO

@@ -19,9 +19,11 @@ import machines
 import pytest
 import uvloop
 from aiodicom.association.connect import Peer
+from aiodicom.association.performing import Request
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
+from aiodicom.dataset.instance import Instance
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Supported
@@ -45,7 +47,7 @@ from aiodicom.pdu.uids import UNCOMPRESSED
 from aiodicom.server.access import Access
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
-from aiodicom.server.service import Instance, Match, Request, Service
+from aiodicom.server.service import Match, Service
 from peers.scripted import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 

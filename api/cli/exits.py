@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from enum import IntEnum
 
+from ..archive.errors import ArchiveError
 from ..association.errors import (
     AssociationRejected,
     Cause,
@@ -57,6 +58,7 @@ _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (ContextNotAccepted, Code.NO_CONTEXT),
     (OperationFailed, Code.FAILED),
     (ImagingError, Code.FAILED),
+    (ArchiveError, Code.FAILED),
     (AiodicomError, Code.ABORTED),
     (sqlite3.Error, Code.FAILED),
     (OSError, Code.FAILED),

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from aiodicom.archive.archive import Archive, ArchiveInUse, Counts
-from aiodicom.archive.index import Index
+from aiodicom.archive.archive import Archive
+from aiodicom.archive.errors import ArchiveInUse
+from aiodicom.archive.index import Counts, Index
 from aiodicom.dimse.levels import Root
 from archive_objects import (
     BIG,

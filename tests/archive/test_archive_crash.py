@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from aiodicom.archive.archive import Archive, Counts
+from aiodicom.archive.archive import Archive
 from aiodicom.archive.files import ObjectFiles
+from aiodicom.archive.index import Counts
 from aiodicom.dimse.levels import Root
 from archive_objects import encode, files_below, image, query, sink_for, store
 

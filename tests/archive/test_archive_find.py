@@ -6,7 +6,8 @@ import threading
 import tracemalloc
 
 import pytest
-from aiodicom.archive.archive import Archive, IdentifierError
+from aiodicom.archive.archive import Archive
+from aiodicom.archive.errors import IdentifierError
 from aiodicom.dimse.levels import Level, Root
 from archive_objects import (
     CT,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiodicom.archive import attributes as levels
-from aiodicom.archive.attributes import Level, Root
-from aiodicom.dimse.levels import KEYWORDS
+from aiodicom.dimse.levels import KEYWORDS, Level, Root
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 LEFT_OUT = {"AnatomicRegionsInStudyCodeSequence"}

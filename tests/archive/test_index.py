@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from aiodicom.archive.index import SCHEMA_VERSION, Counts, Entry, Index, IndexVersionError
+from aiodicom.archive.errors import IndexVersionError
+from aiodicom.archive.index import SCHEMA_VERSION, Counts, Entry, Index
 from aiodicom.archive.record import read_record
 from archive_objects import CT, EXPLICIT, MR, encode, image
 from hypothesis import given

@@ -5,16 +5,9 @@ from __future__ import annotations
 import fnmatch
 
 import pytest
-from aiodicom.archive.matching import (
-    MAX_TEXT,
-    MAX_UIDS,
-    MAX_VALUES,
-    IdentifierError,
-    compile_key,
-    compile_sequence,
-    glob,
-    is_uid,
-)
+from aiodicom.archive.errors import IdentifierError
+from aiodicom.archive.matching import MAX_TEXT, MAX_UIDS, MAX_VALUES, compile_key, compile_sequence, glob
+from aiodicom.pdu.uids import is_uid
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from aiodicom.client.retrieving import Plan, Target
+from aiodicom.client.planning import Plan, Target
 from aiodicom.dimse.contexts import MAX_CONTEXTS
 from aiodicom.dimse.levels import Level, Root, get_model
 from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES

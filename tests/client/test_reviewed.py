@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiodicom.association.connect import Peer
 from aiodicom.association.errors import InactivityTimeout
+from aiodicom.association.performing import Request
 from aiodicom.association.sending import PART, with_dataset
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.pacs import Pacs
@@ -25,7 +26,7 @@ from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.types import AsyncOperationsWindow
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
-from aiodicom.server.service import Match, Reply, Request, Service
+from aiodicom.server.service import Match, Reply, Service
 from pydicom.dataset import Dataset
 
 PATIENCE = 20.0

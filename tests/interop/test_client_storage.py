@@ -60,7 +60,7 @@ async def test_the_peers_maximum_is_kept(size: int, peers: Peers, samples: Sampl
     require_peer("storescp")
     peer = peers.storescp(extra=["-pdu", str(size)])
     async with connect(peer) as pacs:
-        assert pacs.info.maximum_length_received == size
+        assert pacs.info.peer_maximum_length == size
         report = await pacs.store(samples.folder)
     assert report.ok, (report, peer.log)
     assert bodies(peer.stored_files()) == samples.bodies()
@@ -111,7 +111,7 @@ async def test_statuses_are_told_for_each_object(
     paths = [one.path for one in samples.all[:2]]
     async with connect(peer) as pacs:
         report = await pacs.store(paths)
-        assert (await pacs.echo()).code == 0
+        assert (await pacs.echo()) == 0
     assert [item.status for item in report.items] == [status, status]
     assert not report.ok
     assert len(report.warnings if category == "warning" else report.failed) == 2

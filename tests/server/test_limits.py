@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiodicom.association import transport as transport_module
+from aiodicom.association.performing import Request
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
     PDV,
@@ -29,7 +30,7 @@ from aiodicom.pdu import (
 )
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.service import Reply, Request
+from aiodicom.server.service import Reply
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedPeer, associate_request, command_set, message_pdvs

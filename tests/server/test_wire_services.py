@@ -18,7 +18,7 @@ import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.association.connect import Peer
 from aiodicom.association.outgoing import Loaded
-from aiodicom.association.performing import Refused
+from aiodicom.association.performing import Refused, Request
 from aiodicom.association.stores import StoreRun
 from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.instance import Instance
@@ -42,7 +42,7 @@ from aiodicom.pdu import (
     encode,
 )
 from aiodicom.server.archive_service import ArchiveServer, serve_archive
-from aiodicom.server.service import Destination, Reply, Request, Service
+from aiodicom.server.service import Destination, Reply, Service
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.proxy import FaultProxy, Faults, Plan
