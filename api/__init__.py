@@ -7,6 +7,51 @@ async with aiodicom.connect("localhost", 4242, called_ae="ORTHANC") as pacs:
         print(match.StudyInstanceUID, match.StudyDate)
     result = await pacs.get("SERIES", uid, directory="series", root="STUDY")
 volume = aiodicom.Volume.from_files(result.files)
+
+Every error is picklable, and names its peer as `ORTHANC@host:port` where there is one:
+
+AiodicomError                      the root of all
+├── ConnectFailed                  no transport connection
+│   ├── HostUnknown                the name does not resolve
+│   ├── ConnectionRefused          nobody listens there
+│   └── TLSFailed                  the handshake failed; the text names the cause
+├── AssociationRejected            A-ASSOCIATE-RJ: result, source, reason
+├── AssociationAborted             A-ABORT by the peer, or by us for what the peer did
+│   └── NotDicomPeer               the peer speaks something else (TLS, HTTP, ...)
+├── AssociationEnded               it was released, so nothing more can be sent
+├── ConnectionClosed               the peer vanished
+├── TimeoutExpired                 a time limit ran out; also a TimeoutError
+│   ├── ConnectTimeout
+│   ├── AssociationTimeout
+│   ├── InactivityTimeout
+│   └── TotalTimeout
+├── ContextNotAccepted             no presentation context for what was asked
+├── OperationFailed                a final status that is no success
+│   └── OperationCancelled         the peer ended it as cancelled
+├── QueryError                     a query refused before anything was sent; also a ValueError
+├── LocalProtocolError             we asked for what the standard forbids; nothing was sent
+├── RemoteProtocolError            the peer broke the protocol
+├── CommandRefused                 a command set that lacks what it must have
+├── Refused                        raised by a service, to answer with a failure
+├── TLSConfigurationError          keys, certificates or profiles that cannot be used; also a ValueError
+├── DatasetDecodeError             bytes that are no data set in their transfer syntax
+├── ImagingError                   an object, or several, that cannot be used for what was asked
+│   ├── NotDicom                   neither a Part 10 file nor a data set
+│   ├── TruncatedFile              a file that ends too early
+│   ├── MalformedDataSet           DICOM that breaks its encoding rules
+│   │   └── NestingTooDeep         sequences nested deeper than the limit
+│   ├── UnsafeName                 a name that cannot be used for a file; also a ValueError
+│   └── VolumeError                the images form no volume, or there is no such image
+│       ├── MixedSeries            several series, orientations or matrices
+│       ├── SlicesMissing          images are absent between neighbours
+│       ├── DuplicateSlices        different images at one position
+│       ├── IrregularGeometry      positions unknown, or on no grid
+│       └── UnsupportedPixels      absent, too short, or not decodable
+└── ArchiveError                   an archive that cannot do what it was asked
+    ├── ArchiveInUse               the folder is open elsewhere; also an OSError
+    ├── IndexVersionError          the index is of another version; also an OSError
+    ├── IdentifierError            a query it cannot answer; also a ValueError
+    └── ObjectRefused              an object it does not keep
 """
 
 from __future__ import annotations
@@ -14,11 +59,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .archive.errors import ArchiveError, ArchiveInUse, IdentifierError, IndexVersionError, ObjectRefused
+from .association.association import Association
 from .association.connect import Peer
 from .association.errors import (
     AssociationAborted,
+    AssociationEnded,
     AssociationRejected,
     AssociationTimeout,
+    Cause,
     ConnectFailed,
     ConnectionRefused,
     ConnectTimeout,
@@ -32,16 +81,55 @@ from .association.errors import (
     TLSFailed,
     TotalTimeout,
 )
-from .association.performing import Refused, Request
+from .association.performing import Provider, Refused, Request
 from .association.timeouts import Timeouts
-from .association.tls import TLSConfigurationError, client_context, server_context
+from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
+from .client.diagnose import Diagnosis, diagnose
+from .client.finding import Finding
 from .client.pacs import Pacs, connect, test_connection
-from .client.results import ConnectionInfo, Progress, RetrieveResult, StoreReport
+from .client.results import ConnectionInfo, Progress, ReceivedItem, RetrieveResult, StoredItem, StoreReport
+from .client.retrieving import Retrieve
+from .dataset.coding import DatasetDecodeError
+from .dataset.errors import (
+    ImagingError,
+    MalformedDataSet,
+    NestingTooDeep,
+    NotDicom,
+    TruncatedFile,
+    UnsafeName,
+)
 from .dataset.instance import Instance
-from .dimse.contexts import Proposal, Supported
+from .dataset.part10 import encode_file_meta
+from .dataset.sinks import StoreOutcome, StoreSink
+from .dimse.contexts import Context, Proposal, Supported
 from .dimse.levels import Level, QueryError, Root
 from .dimse.limits import SessionLimits
-from .pdu import AiodicomError, ConnectionClosed, LocalProtocolError, RemoteProtocolError
+from .dimse.messages import (
+    CEchoRQ,
+    CFindRQ,
+    CGetRQ,
+    CMoveRQ,
+    CommandRefused,
+    CStoreRQ,
+    NActionRQ,
+    NCreateRQ,
+    NDeleteRQ,
+    NEventReportRQ,
+    NGetRQ,
+    NSetRQ,
+)
+from .dimse.sop_classes import SUPPORTED_STORAGE, SUPPORTED_VERIFICATION, storage_sop_classes
+from .dimse.status import Category, Status
+from .imaging.errors import (
+    DuplicateSlices,
+    IrregularGeometry,
+    MixedSeries,
+    SlicesMissing,
+    UnsupportedPixels,
+    VolumeError,
+)
+from .pdu.errors import AiodicomError, ConnectionClosed, Deviation, LocalProtocolError, RemoteProtocolError
+from .pdu.limits import PduLimits
 from .pdu.types import (
     AsyncOperationsWindow,
     SOPClassCommonExtendedNegotiation,
@@ -49,7 +137,7 @@ from .pdu.types import (
     UserIdentityAC,
     UserIdentityRQ,
 )
-from .server.access import Access
+from .server.access import Access, Caller
 from .server.limits import ServerLimits
 from .server.listener import Server, serve
 from .server.service import Destination, Match, Reply, Service
@@ -57,44 +145,86 @@ from .server.service import Destination, Match, Reply, Service
 if TYPE_CHECKING:
     from .archive.archive import Archive
     from .imaging import Image, Volume
-    from .server.archive_service import serve_archive
+    from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "SUPPORTED_STORAGE",
+    "SUPPORTED_VERIFICATION",
     "Access",
     "AiodicomError",
     "Archive",
+    "ArchiveError",
+    "ArchiveInUse",
+    "ArchiveServer",
+    "ArchiveService",
+    "Association",
     "AssociationAborted",
+    "AssociationEnded",
     "AssociationRejected",
     "AssociationTimeout",
     "AsyncOperationsWindow",
+    "CEchoRQ",
+    "CFindRQ",
+    "CGetRQ",
+    "CMoveRQ",
+    "CStoreRQ",
+    "Caller",
+    "Category",
+    "Cause",
+    "CommandRefused",
     "ConnectFailed",
     "ConnectTimeout",
     "ConnectionClosed",
     "ConnectionInfo",
     "ConnectionRefused",
+    "Context",
     "ContextNotAccepted",
+    "DatasetDecodeError",
     "Destination",
+    "Deviation",
+    "Diagnosis",
+    "DuplicateSlices",
+    "Finding",
     "HostUnknown",
+    "IdentifierError",
     "Image",
+    "ImagingError",
     "InactivityTimeout",
+    "IndexVersionError",
     "Instance",
+    "IrregularGeometry",
     "Level",
     "LocalProtocolError",
+    "MalformedDataSet",
     "Match",
+    "MixedSeries",
+    "NActionRQ",
+    "NCreateRQ",
+    "NDeleteRQ",
+    "NEventReportRQ",
+    "NGetRQ",
+    "NSetRQ",
+    "NestingTooDeep",
+    "NotDicom",
     "NotDicomPeer",
+    "ObjectRefused",
     "OperationCancelled",
     "OperationFailed",
     "Pacs",
+    "PduLimits",
     "Peer",
     "Progress",
     "Proposal",
+    "Provider",
     "QueryError",
+    "ReceivedItem",
     "Refused",
     "RemoteProtocolError",
     "Reply",
     "Request",
+    "Retrieve",
     "RetrieveResult",
     "Root",
     "SOPClassCommonExtendedNegotiation",
@@ -103,22 +233,35 @@ __all__ = [
     "ServerLimits",
     "Service",
     "SessionLimits",
+    "SlicesMissing",
+    "Status",
+    "StoreOutcome",
     "StoreReport",
+    "StoreSink",
+    "StoredItem",
     "Supported",
     "TLSConfigurationError",
     "TLSFailed",
+    "TLSInfo",
     "TimeoutExpired",
     "Timeouts",
     "TotalTimeout",
+    "TruncatedFile",
+    "UnsafeName",
+    "UnsupportedPixels",
     "UserIdentityAC",
     "UserIdentityRQ",
     "Volume",
+    "VolumeError",
     "__version__",
     "client_context",
     "connect",
+    "diagnose",
+    "encode_file_meta",
     "serve",
     "serve_archive",
     "server_context",
+    "storage_sop_classes",
     "test_connection",
 ]
 
@@ -127,6 +270,8 @@ _HOME_OF = {
     "Archive": "archive.archive",
     "Image": "imaging",
     "Volume": "imaging",
+    "ArchiveServer": "server.archive_service",
+    "ArchiveService": "server.archive_service",
     "serve_archive": "server.archive_service",
 }
 

@@ -1,21 +1,4 @@
-"""What a user of an association can meet, as one tree.
-
-AiodicomError
-├── ConnectFailed                 no transport connection
-│   ├── HostUnknown               the name does not resolve
-│   ├── ConnectionRefused         nobody listens there
-│   └── TLSFailed                 the handshake failed; the text names the cause
-├── AssociationRejected           A-ASSOCIATE-RJ: result, source, reason
-├── AssociationAborted            A-ABORT by the peer, or by us for what the peer did
-│   └── NotDicomPeer                  the peer speaks something else (TLS, HTTP, ...)
-├── ConnectionClosed              the peer vanished (pdu.events)
-├── TimeoutExpired                also a TimeoutError
-│   ├── ConnectTimeout, AssociationTimeout, InactivityTimeout, TotalTimeout
-├── ContextNotAccepted            no presentation context for what was asked
-├── OperationFailed               a final status that is no success
-├── QueryError                    a query refused before anything was sent (dimse.qr)
-├── LocalProtocolError, RemoteProtocolError (pdu.errors)
-"""
+"""What a user of an association can meet; the docstring of `aiodicom` draws the whole tree."""
 
 from __future__ import annotations
 

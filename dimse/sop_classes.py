@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
+from .contexts import VERIFICATION, Supported
 
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
@@ -85,3 +86,11 @@ TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.2",  # explicit big endian
     "1.2.840.10008.1.2.1.99",  # deflated
 )
+
+
+SUPPORTED_VERIFICATION = Supported({VERIFICATION: UNCOMPRESSED})
+"""What a server that answers C-ECHO alone accepts."""
+SUPPORTED_STORAGE = Supported(
+    {VERIFICATION: UNCOMPRESSED, **dict.fromkeys(storage_sop_classes(), ())}, accept_unknown=maybe_storage
+)
+"""What a server that takes every object in any transfer syntax accepts, private classes included."""
