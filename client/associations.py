@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from ..pdu.errors import AiodicomError
 from .results import ConnectionInfo
 
 log = logging.getLogger("aiodicom.client")
+
+REMEMBERED = 100
+"""Errors by which associations ended that are kept: a client may live for weeks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -50,12 +54,12 @@ class Associations:
     """Opens, shares and releases the associations of one client.
 
     An idle one that does not carry what an operation needs is released before another is opened: many
-    archives take one at a time. `ended` are the errors by which associations ended, oldest first.
+    archives take one at a time. `ended` are the last errors by which associations ended, oldest first.
     """
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.ended: list[AiodicomError] = []
+        self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
         self._holders: list[_Holder] = []
         self._opening = asyncio.Lock()
         self._info: ConnectionInfo | None = None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ..association.errors import OperationCancelled, OperationFailed
 from ..dataset.coding import decode_dataset
@@ -15,6 +14,7 @@ from ..dimse.contexts import Proposal
 from ..dimse.status import CANCEL, PENDING_WARNING, SUCCESS, Category, Status
 from .associations import Associations, need_context
 from .identifier import Query
+from .streams import Stream
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -31,17 +31,20 @@ class _Told:
     status: Status | None = None
 
 
-class Finding:
+class Finding(Stream["Dataset"]):
     """One C-FIND: ``async for match in pacs.find(...)``, or ``matches = await pacs.find(...)``.
 
-    Leaving the loop early sends a C-CANCEL; so does leaving an ``async with`` around it, or `aclose`, at
-    once. A final status that is no success is raised after the last match, as OperationFailed.
+    Leaving the loop early sends a C-CANCEL; leaving an ``async with`` around it, or `aclose`, waits until the
+    query has ended. A final status that is no success is raised after the last match, as OperationFailed.
     """
 
     def __init__(self, associations: Associations, query: Query, limit: int | None = None) -> None:
+        super().__init__()
+        self._associations = associations
+        self._query = query
+        self._limit = limit
         self._told = _Told(_keywords(query))
-        # It refers to nothing that refers to it: a loop that is left early must be seen to be left at once.
-        self._matches = _matches(associations, query, limit, self._told)
+        self._all: list[Dataset] | None = None
 
     @property
     def status(self) -> Status | None:
@@ -53,48 +56,41 @@ class Finding:
         """Keys that were asked for and are missing in answers with the status FF01H (PS3.4 C.4.1.1.4)."""
         return tuple(key for key in self._told.asked if key in self._told.missed)
 
-    def __aiter__(self) -> Self:
-        return self
+    def __repr__(self) -> str:
+        said = "no final status" if self.status is None else str(self.status)
+        return f"<Finding {self._query.level.value} at {self._associations.peer.name}: {said}>"
 
-    async def __anext__(self) -> Dataset:
-        return await anext(self._matches)
+    def _start(self) -> AsyncGenerator[Dataset, None]:
+        return _matches(self._associations, self._query, self._limit, self._told)
 
     def __await__(self) -> Generator[Any, None, list[Dataset]]:
-        return self._all().__await__()
+        return self._collect().__await__()
 
-    async def _all(self) -> list[Dataset]:
-        async with self:
-            return [match async for match in self]
-
-    async def aclose(self) -> None:
-        """End the query, if it has not ended."""
-        await self._matches.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
+    async def _collect(self) -> list[Dataset]:
+        if self._all is None:
+            async with self:
+                self._all = [match async for match in self]
+        return self._all
 
 
 async def _matches(
     associations: Associations, query: Query, limit: int | None, told: _Told
 ) -> AsyncGenerator[Dataset, None]:
     count = 0
-    async with aclosing(answers(associations, query)) as found:
-        async for status, data, transfer_syntax in found:
-            if status.category is not Category.PENDING:
-                told.status = status
-                return
-            match = decode_dataset(data, transfer_syntax)
-            if status == PENDING_WARNING:
-                told.missed.update(key for key in told.asked if key not in match)
-            yield match
-            count += 1
-            if count == limit:
-                return
+    try:
+        async with aclosing(answers(associations, query)) as found:
+            async for status, data, transfer_syntax in found:
+                match = decode_dataset(data, transfer_syntax)
+                if status == PENDING_WARNING:
+                    told.missed.update(key for key in told.asked if key not in match)
+                yield match
+                count += 1
+                if count == limit:
+                    return
+    except OperationFailed as error:
+        told.status = error.status
+        raise
+    told.status = Status(SUCCESS, "C-FIND")
 
 
 def _keywords(query: Query) -> tuple[str, ...]:
@@ -106,9 +102,9 @@ def _keywords(query: Query) -> tuple[str, ...]:
 async def answers(
     associations: Associations, query: Query
 ) -> AsyncGenerator[tuple[Status, bytes, str], None]:
-    """The responses to a query as they came: status, bytes and their transfer syntax; the last one is final.
+    """The matches of a query as they came: pending status, bytes and their transfer syntax.
 
-    Raises OperationFailed for a final status that is no success.
+    Raises OperationFailed at the end for a final status that is no success.
     """
     deadline = associations.deadline()
     async with AsyncExitStack() as stack:
@@ -130,13 +126,6 @@ async def answers(
                 yield status, data or b"", context.transfer_syntax
         finally:
             await association.cancel(operation)
-    raise_for_status("C-FIND", response, association.peer)
-    yield status, b"", context.transfer_syntax
-
-
-def raise_for_status(service: str, response: m.Response, peer: str) -> None:
-    """Raise OperationFailed, or OperationCancelled, for a status that is no success."""
-    if response.status == SUCCESS:
-        return
-    kind = OperationCancelled if response.status == CANCEL else OperationFailed
-    raise kind(service, response.status, response.error_comment).at(peer)
+    if response.status != SUCCESS:
+        kind = OperationCancelled if response.status == CANCEL else OperationFailed
+        raise kind("C-FIND", response.status, response.error_comment).at(association.peer)

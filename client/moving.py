@@ -26,8 +26,10 @@ from .identifier import build_retrieve
 from .planning import Target, make_plan
 from .receiving import Durability, open_file_sink
 from .results import Arrived, Progress, ProgressCallback, RetrieveResult
-from .retrieving import add_final
+from .retrieving import add_final, nothing_found
 
+LISTEN_PORT = 11112
+"""Where a move to this process is listened for, unless told otherwise."""
 QUIET_PERIOD = 5.0
 """Seconds without an arrival, after the C-MOVE's final response, at which what is missing is given up."""
 
@@ -37,7 +39,7 @@ class Listening:
     """The listener of a move to this process: where it listens, and what it lets the peer take."""
 
     host: str | None = None
-    port: int = 11112
+    port: int = LISTEN_PORT
     tls: ssl.SSLContext | None = None
     limits: ServerLimits | None = None
     quiet: float = QUIET_PERIOD
@@ -131,6 +133,8 @@ class Move:
                     assert isinstance(response, m.CMoveRSP)
                     if categorize(response.status) is not Category.PENDING:
                         add_final(self.result, response, data, context.transfer_syntax)
+                        if response.completed is not None and nothing_found(target, response):
+                            self.result.not_found.append(target.uid)  # uncounted ones may still come
                         return
                     if arrivals is None:
                         self._tell(response)

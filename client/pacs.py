@@ -33,7 +33,7 @@ from ..server.limits import ServerLimits
 from .associations import Associations, need_context
 from .finding import Finding
 from .identifier import build_query, parse_root
-from .moving import QUIET_PERIOD, Listening, Move
+from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
 from .planning import check_uids
 from .receiving import Durability
 from .results import ConnectionInfo, ProgressCallback, ReceivedItem, RetrieveResult, StoreReport
@@ -230,7 +230,7 @@ class Pacs:
         root: Root | str = Root.PATIENT,
         parents: Mapping[str, str] | None = None,
         listen_host: str | None = None,
-        listen_port: int = 11112,
+        listen_port: int = LISTEN_PORT,
         listen_tls: ssl.SSLContext | None = None,
         limits: ServerLimits | None = None,
         quiet: float = QUIET_PERIOD,

@@ -13,7 +13,6 @@ from ..dataset.scan import scan_dataset
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
-from ..dimse.status import Category
 from ..pdu.uids import is_uid
 from .associations import Associations
 from .finding import Finding, answers
@@ -124,8 +123,7 @@ async def _locate(
     try:
         found_values = [
             _values(data, syntax, [*keys, *match, "SOPInstanceUID"])
-            async for status, data, syntax in answers(associations, query)
-            if status.category is Category.PENDING
+            async for _, data, syntax in answers(associations, query)
         ]
     except OperationFailed as error:
         log.info("no plan by one query: %s", error)

@@ -194,6 +194,27 @@ class StoreReport:
             parts.append(f"{type(self.error).__name__}: {self.error}")
         return f"<StoreReport {', '.join(parts)}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{escape(repr(self)[1:-1])}</p>{_html(self.rows())}"
+
+
+_SHOWN_ROWS = 20
+
+
+def _html(rows: list[dict[str, Any]]) -> str:
+    """The rows of a table, the first of many."""
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    lines = [
+        "".join(f"<td>{escape('' if value is None else str(value))}</td>" for value in row.values())
+        for row in rows[:_SHOWN_ROWS]
+    ]
+    if len(rows) > _SHOWN_ROWS:
+        lines.append(f'<td colspan="{len(rows[0])}">... and {len(rows) - _SHOWN_ROWS} more</td>')
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
 
 def _item(item: StoredItem | ReceivedItem) -> dict[str, Any]:
     found: dict[str, Any] = {
@@ -239,7 +260,8 @@ class RetrieveResult:
 
     `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
     promised, None where it was not asked. The counters are those of the final responses; None where the peer
-    sent none. `datasets` are what came where neither a directory nor a loop took it.
+    sent none. `not_found` are unique keys that the peer has nothing of. `datasets` are what came where
+    neither a directory nor a loop took it.
     """
 
     status: Status | None = None
@@ -249,6 +271,7 @@ class RetrieveResult:
     failed: int | None = None
     warning: int | None = None
     failed_uids: list[str] = field(default_factory=list)
+    not_found: list[str] = field(default_factory=list)
     expected: list[str] | None = None
     items: list[ReceivedItem] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list, repr=False)
@@ -270,7 +293,8 @@ class RetrieveResult:
     def found(self) -> int:
         """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
         counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
-        return max(len(self.expected or ()), counted, len(self._here()))
+        came = {item.sop_instance_uid for item in self.items}
+        return max(len(self.expected or ()), counted, len(came))
 
     @property
     def missing(self) -> list[str] | None:
@@ -297,10 +321,11 @@ class RetrieveResult:
 
     @property
     def ok(self) -> bool:
-        """Whether something was found and all is safe: nothing failed, promised or counted is missing."""
+        """Whether all that was asked for was found and is safe: nothing promised or counted is missing."""
         return (
             self.status == SUCCESS
             and self.found > 0
+            and not self.not_found
             and not self.failed
             and not self.warning
             and not self.missing
@@ -335,6 +360,7 @@ class RetrieveResult:
             "failed": self.failed,
             "warning": self.warning,
             "failed_uids": list(self.failed_uids),
+            "not_found": list(self.not_found),
             "expected": None if self.expected is None else len(self.expected),
             "missing": missing,
             "bytes": self.bytes,
@@ -352,6 +378,10 @@ class RetrieveResult:
         said = f", {self.status}" if self.status is not None else ""
         error = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
         return f"<RetrieveResult {self.service} {self.outcome}{arrived}{said}{error}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{escape(repr(self)[1:-1])}</p>{_html(self.rows())}"
 
 
 class Arrived:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..association.association import Association
 from ..association.errors import OperationCancelled, OperationFailed
@@ -33,6 +33,7 @@ from .identifier import build_retrieve
 from .planning import Plan, Target, make_plan
 from .receiving import DatasetSink, Durability, open_file_sink, received
 from .results import Arrived, ProgressCallback, ReceivedItem, RetrieveResult
+from .streams import Stream
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -47,12 +48,13 @@ MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
 """Bytes of one object that a retrieve into memory takes."""
 
 
-class Retrieve(Generic[T]):
+class Retrieve(Stream[T]):
     """One C-GET: awaited for its result, or iterated for what comes, as it comes.
 
     Into a `directory` it gives the objects' `ReceivedItem`s, else their data sets. `result` is alive at any
-    moment, also after the retrieve was cancelled. Leaving the loop early cancels; a failure is raised at
-    the end of it. It is the provider of the association it runs on.
+    moment, also after the retrieve was cancelled. It runs once: awaited again, or after a loop, it gives
+    the result there is. Leaving the loop early cancels; a failure is raised at the end of it. It is the
+    provider of the association it runs on.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Retrieve(Generic[T]):
         durability: Durability,
         progress: ProgressCallback | None,
     ) -> None:
+        super().__init__()
         self.result = RetrieveResult()
         self._associations = associations
         self._level = level
@@ -78,11 +81,21 @@ class Retrieve(Generic[T]):
         self._arrived = Arrived(self.result, progress)
         self._ready: asyncio.Queue[T | None] | None = None  # of who iterates
         self._reading: Reading | None = None  # of the association, while objects are taken
+        self._awaited = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Retrieve from {self._associations.peer.name}: {self.result!r}>"
 
     def __await__(self) -> Generator[Any, None, RetrieveResult]:
-        return self._run().__await__()
+        return self._once().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[T]:
+    async def _once(self) -> RetrieveResult:
+        async with self._awaited:
+            if self._begin():
+                await self._run()
+        return self.result
+
+    async def _start(self) -> AsyncGenerator[T, None]:
         ready = self._ready = asyncio.Queue[T | None]()
 
         async def work() -> None:
@@ -156,7 +169,7 @@ class Retrieve(Generic[T]):
 
     # --- the work
 
-    async def _run(self) -> RetrieveResult:
+    async def _run(self) -> None:
         started = time.perf_counter()
         try:
             async with self._associations.limited():
@@ -173,7 +186,6 @@ class Retrieve(Generic[T]):
                         raise
         finally:
             self.result.seconds = time.perf_counter() - started
-        return self.result
 
     async def _fetch(self, plan: Plan) -> None:
         async with self._associations.use(plan.proposals(), self) as association:
@@ -187,6 +199,7 @@ class Retrieve(Generic[T]):
     async def _get(self, association: Association, plan: Plan, target: Target) -> None:
         query = build_retrieve("C-GET", plan.level, plan.root, [target.uid], target.parents)
         context = need_context(association, query.model)
+        before = len(self.result.items)
         operation = await association.invoke(
             context,
             lambda n: m.CGetRQ(message_id=n, affected_sop_class_uid=query.model),
@@ -199,6 +212,8 @@ class Retrieve(Generic[T]):
                 assert isinstance(response, m.CGetRSP)
                 if categorize(response.status) is not Category.PENDING:
                     add_final(self.result, response, data, context.transfer_syntax)
+                    if nothing_found(target, response) and len(self.result.items) == before:
+                        self.result.not_found.append(target.uid)
                     return
         finally:
             await association.cancel(operation)
@@ -223,6 +238,12 @@ def add_final(
             return
         if found:
             result.failed_uids += [found] if isinstance(found, str) else map(str, found)
+
+
+def nothing_found(target: Target, response: m.CGetRSP | m.CMoveRSP) -> bool:
+    """Whether a final response is a success with nothing of what was asked for."""
+    counted = (response.completed or 0) + (response.failed or 0) + (response.warning or 0)
+    return response.status == SUCCESS and not target.instances and not counted
 
 
 def _make_directory(directory: Path | None) -> None:

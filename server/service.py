@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Match:
     """One answer to a query; FF01H says that some optional key is not supported."""
 
     dataset: Dataset
     status: int = PENDING
+
+    def __repr__(self) -> str:
+        keys = ", ".join(element.keyword or str(element.tag) for element in self.dataset)
+        return f"<Match {self.status:04X}H: {keys if len(keys) < 200 else f'{len(self.dataset)} elements'}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..client.moving import LISTEN_PORT
 from ..client.planning import check_uids
 from ..client.receiving import Durability
 from ..client.results import RetrieveResult
@@ -108,7 +109,8 @@ def get(target: Target, what: What, out: Path) -> int:
 @click.option(
     "--listen-port",
     type=PORT,
-    help="The port we listen on for --out; the peer must know our calling AE title under it.",
+    help="The port we listen on for --out; the peer must know our calling AE title under it."
+    f" [default: {LISTEN_PORT}]",
 )
 @click.option(
     "--listen-tls",
@@ -126,16 +128,16 @@ def move(
     """Have HOST PORT send patients, studies, series or instances to another AE title, or to us: C-MOVE."""
     if (destination is None) == (out is None):
         raise click.UsageError("give either --destination or --out")
-    if (out is None) != (listen_port is None):
-        raise click.UsageError("--out and --listen-port go together")
+    if listen_port is not None and out is None:
+        raise click.UsageError("--listen-port goes with --out")
     if what.durability == "rename" and out is None:
         raise click.UsageError("--durability goes with --out: what a destination does is its own")
     if listen_tls and out is None:
-        raise click.UsageError("--listen-tls goes with --out and --listen-port")
+        raise click.UsageError("--listen-tls goes with --out")
     where: dict[str, Any] = {"destination": destination}
-    if listen_port is not None:
+    if out is not None:
         accepting = target.listen_tls() if listen_tls else None
-        where = {"directory": out, "listen_port": listen_port, "listen_tls": accepting}
+        where = {"directory": out, "listen_port": listen_port or LISTEN_PORT, "listen_tls": accepting}
 
     async def work() -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
@@ -181,6 +183,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         ("refused here", failed),
         ("failed at the peer", result.failed_uids),
         ("missing", result.missing or []),
+        ("nothing found of", result.not_found if result.found else []),
     ):
         if lines:
             say(f"{title}: {len(lines)}")
@@ -203,6 +206,8 @@ def _complaint(result: RetrieveResult) -> str:
         parts.append(f"{result.warning} with a warning")
     if result.missing:
         parts.append(f"{len(result.missing)} missing")
+    if result.not_found and result.found:
+        parts.append(f"nothing found of {len(result.not_found)} of the keys")
     refused = sum(not item.ok for item in result.items)
     if refused:
         parts.append(f"{refused} refused here")

@@ -148,7 +148,7 @@ def test_a_query_that_cannot_be(invoke: Invoke, closed_port: int, arguments: lis
         (["get", "--level", "SERIES", "1.2"], "Missing option '--out'"),
         (["get", "--level", "PATIENT", "--root", "STUDY", "1", "--out", "x"], "is not in the STUDY root"),
         (["move", "--level", "SERIES", "1.2"], "give either --destination or --out"),
-        (["move", "--level", "SERIES", "1.2", "--out", "x"], "--out and --listen-port go together"),
+        (["move", "--level", "SERIES", "1.2", "--destination", "X", "--listen-port", "1"], "goes with --out"),
         (
             ["move", "--level", "SERIES", "1.2", "--destination", "X", "--listen-tls"],
             "--listen-tls goes with",

@@ -559,3 +559,73 @@ async def test_a_peer_that_aborts_between_matches() -> None:
         assert len(got) == 2  # what came before the end is given
 
     await play(script, user)
+
+
+# --- what the peer says of the query
+
+
+def study(uid: str, **values: Any) -> Dataset:
+    return identifier("STUDY", StudyInstanceUID=uid, **values)
+
+
+async def test_it_is_awaited_for_all_matches_or_kept_for_what_was_said() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, study("1.2", StudyDate="20240101"))
+        await reply(peer, heard, 0xFF01, study("1.3"))
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY", {"StudyDate": "20240101"}, ["StudyDescription"])
+            assert finding.status is None
+            assert "no final status" in repr(finding)
+            assert [one.StudyInstanceUID for one in await finding] == ["1.2", "1.3"]
+            assert len(await finding) == 2
+            assert finding.status == 0
+            assert finding.unsupported == ("StudyDate", "StudyDescription")
+
+    await play(script, user)
+
+
+async def test_a_failure_is_its_status() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xA700)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY")
+            with pytest.raises(OperationFailed):
+                await finding
+            assert finding.status == 0xA700
+            assert finding.status is not None
+            assert finding.status.service == "C-FIND"
+
+    await play(script, user)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_loop_that_is_left_cancels_the_query_though_it_is_kept(kept: bool) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, study("1.2"))
+        await hear(peer, m.CCancelRQ)
+        await reply(peer, heard, 0xFE00)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY")
+            async for _ in finding if kept else client.find("STUDY"):
+                break
+            [operation] = client._associations.all[0]._invoking.operations.values()
+            await operation.ended.wait()
+            assert finding.status is None
+
+    await play(script, user)

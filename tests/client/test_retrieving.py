@@ -997,3 +997,81 @@ async def test_getting_over_tls(tmp_path: Path, tls_pair: TLSPair) -> None:
     )
     assert result.ok
     assert result.files[0].read_bytes().endswith(data)
+
+
+# --- one object, however it is asked
+
+
+async def test_a_retrieve_runs_once_and_its_result_is_there_at_any_moment(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2"])
+        assert await get.store("1.2.3.1") == 0
+        assert await get.store("1.2.3.2") == 0
+        await get.final(completed=2, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            retrieve = client.get("SERIES", "1.2.3.1", directory=tmp_path)
+            result = retrieve.result
+            assert result.status is None
+            first, second = await asyncio.gather(retrieve._once(), retrieve)
+            assert first is second is await retrieve is result
+            assert result.ok
+            assert len(result.items) == 2
+            assert "2 of 2 here" in repr(retrieve)
+            with pytest.raises(RuntimeError, match="once"):
+                aiter(retrieve)
+
+    await play(script, user)
+
+
+async def test_files_are_iterated_as_they_come(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener, ["1.2.3.1", "1.2.3.2"])
+        assert await get.store("1.2.3.1") == 0
+        assert await get.store("1.2.3.2", b"broken") == 0xC000
+        await get.final(0xB000, completed=1, failed=1, warning=0)
+        await get.peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client, client.get("SERIES", "1.2.3.1", directory=tmp_path) as retrieve:
+            seen = []
+            with pytest.raises(OperationFailed):
+                async for item in retrieve:
+                    seen.append((item.sop_instance_uid, item.ok))
+            assert seen == [("1.2.3.1", True), ("1.2.3.2", False)]
+            assert await retrieve is retrieve.result
+            assert retrieve.result.missing == ["1.2.3.2"]
+
+    await play(script, user)
+
+
+async def test_a_key_of_two_that_the_peer_has_nothing_of(tmp_path: Path) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        first, _ = await accepted(listener)
+        await planning(first, ["1.2.3.1"])
+        await planning(first, [])
+        await first.answer_release()
+        peer, request = await accepted(listener)
+        [context_id, *_] = [
+            c.context_id
+            for c in request.presentation_contexts
+            if c.abstract_syntax == CT and c.transfer_syntaxes[0] == IMPLICIT
+        ]
+        get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
+        assert await get.store("1.2.3.1") == 0
+        await get.final(completed=1, failed=0, warning=0)
+        get.heard = await hear(peer, m.CGetRQ)
+        await get.final(completed=0, failed=0, warning=0)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> RetrieveResult:
+        async with client:
+            return await client.get("SERIES", ["1.2.3", "1.2.4"], directory=tmp_path)
+
+    result = await play(script, user)
+    assert result.status == 0
+    assert result.not_found == ["1.2.4"]
+    assert result.outcome == "partial"
+    assert not result.ok
