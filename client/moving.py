@@ -86,9 +86,11 @@ class Move:
         arrivals = _Arrivals(folder, originators, durability, arrived)
         async with self._associations.limited():
             await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
-            server = Server(arrivals, tls=listening.tls, limits=listening.limits)
+            server = Server(
+                arrivals, host=listening.host, port=listening.port, tls=listening.tls, limits=listening.limits
+            )
             try:
-                await server.start(listening.host, listening.port)
+                await server.start()
             except OSError as error:
                 why = f"cannot listen on port {listening.port} for the move: {error.strerror or error}"
                 raise OSError(error.errno, why) from error

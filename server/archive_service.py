@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Self
 
 from pydicom.dataset import Dataset
 
@@ -25,7 +26,7 @@ from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNeg
 from ..pdu.uids import UNCOMPRESSED
 from .access import Access
 from .limits import ServerLimits
-from .listener import Server
+from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, Match, Service
 
 _MODELS = frozenset(
@@ -124,14 +125,14 @@ class ArchiveService(Service):
 
 
 class ArchiveServer:
-    """A listener over an archive of its own: `async with serve_archive(folder, ...) as server`."""
+    """A listener over an archive of its own: entered or awaited, as `Server`."""
 
     def __init__(
         self,
         directory: Path | str,
         *,
-        host: str | None = "127.0.0.1",
-        port: int = 11112,
+        host: str | None = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
         ae_title: str = "ARCHIVE",
         tls: ssl.SSLContext | None = None,
         destinations: Mapping[str, Destination | tuple[str, int]] | None = None,
@@ -158,20 +159,27 @@ class ArchiveServer:
         self._archive: Archive | None = None
         self._server: Server | None = None
 
-    async def __aenter__(self) -> ArchiveServer:
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
+
+    async def __aenter__(self) -> Self:
+        if self._server is not None:
+            return self
         archive = await on_thread(self._open, unwanted=Archive.close)
         service = ArchiveService(
             archive, ae_title=self.ae_title, destinations=self._destinations, promiscuous=self._promiscuous
         )
         server = Server(
             service,
+            host=self._host,
+            port=self._port,
             tls=self._tls,
             limits=self._limits,
             access=self._access,
             async_operations=self._async_operations,
         )
         try:
-            await server.start(self._host, self._port)
+            await server.start()
         except BaseException:
             await to_its_end(on_thread(archive.close))
             raise

@@ -13,8 +13,9 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Generator
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ..association.association import Association
 from ..association.errors import AssociationAborted
@@ -35,13 +36,25 @@ ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
 
 
+DEFAULT_HOST = "127.0.0.1"
+"""Where a server listens unless it is told: this machine alone."""
+DEFAULT_PORT = 11112
+"""The registered port of DICOM that needs no privilege (acr-nema is 104)."""
+
+
 class Server:
-    """Serves one `Service` on one or more sockets. `async with` closes it, draining first."""
+    """Serves one `Service` on one or more sockets; made by `serve`.
+
+    ``async with serve(...) as server`` and ``server = await serve(...)`` both start it; leaving closes it,
+    draining first.
+    """
 
     def __init__(
         self,
         service: Service,
         *,
+        host: str | None = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
         tls: ssl.SSLContext | None = None,
         limits: ServerLimits | None = None,
         access: Access | None = None,
@@ -51,6 +64,7 @@ class Server:
         self.limits = limits if limits is not None else ServerLimits()
         self.access = access if access is not None else Access()
         self.connections = Connections()
+        self._where = (host, port)
         self._loop = asyncio.get_running_loop()
         self._logbook = Logbook(log, self._loop.time)
         self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
@@ -61,6 +75,12 @@ class Server:
         )
         self._sockets: list[socket.socket] = []
 
+    def __repr__(self) -> str:
+        state = f"port {self.port}" if self._sockets else "not started"
+        return (
+            f"<Server of {type(self.service).__name__}, {state}, {len(self.connections.open)} associations>"
+        )
+
     @property
     def associations(self) -> list[Association]:
         """Every association, those included that are beginning or ending."""
@@ -68,8 +88,13 @@ class Server:
 
     # --- life
 
-    async def start(self, host: str | None = "127.0.0.1", port: int = 104) -> None:
-        """Listen; port 0 takes a free one. Raises OSError when the address cannot be had."""
+    async def start(self) -> None:
+        """Listen, unless it does; port 0 takes a free one. Raises OSError when the address cannot be had."""
+        if self._admission.closing:
+            raise RuntimeError("a server that was closed is not started again")
+        if self._sockets:
+            return
+        host, port = self._where
         found = await self._loop.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
@@ -101,7 +126,11 @@ class Server:
         port: int = self._sockets[0].getsockname()[1]
         return port
 
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.__aenter__().__await__()
+
     async def __aenter__(self) -> Self:
+        await self.start()
         return self
 
     async def __aexit__(
@@ -179,17 +208,26 @@ class Server:
             await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
 
 
-async def serve(
+def serve(
     service: Service,
     *,
-    host: str | None = "127.0.0.1",
-    port: int = 104,
+    host: str | None = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
     tls: ssl.SSLContext | None = None,
     limits: ServerLimits | None = None,
     access: Access | None = None,
     async_operations: AsyncOperationsWindow | None = None,
 ) -> Server:
-    """Start serving; the server is an async context manager. Raises OSError when it cannot listen."""
-    server = Server(service, tls=tls, limits=limits, access=access, async_operations=async_operations)
-    await server.start(host, port)
-    return server
+    """A server, to be entered or awaited; that raises OSError when it cannot listen.
+
+    `host` None listens on every address; port 0 takes a free one.
+    """
+    return Server(
+        service,
+        host=host,
+        port=port,
+        tls=tls,
+        limits=limits,
+        access=access,
+        async_operations=async_operations,
+    )

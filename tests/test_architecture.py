@@ -220,6 +220,29 @@ def test_statuses_are_written_by_name(path: Path) -> None:
     assert status_literals(path) == []
 
 
+STARTING = {"create_task", "ensure_future", "add_done_callback", "run_in_executor", "to_thread", "TaskGroup"}
+
+
+@ALL_FILES
+def test_work_is_started_in_one_place(layer: str, path: Path) -> None:
+    """`association/tasks.py` starts tasks and thread work, and says what follows them."""
+    found = [
+        f"line {node.lineno}: {name}"
+        for node in ast.walk(parse(path))
+        for name in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
+        if name in STARTING
+    ]
+    assert bool(found) == (path == ROOT / "association" / "tasks.py"), found
+
+
+@ALL_FILES
+def test_inner_modules_speak_one_dialect(layer: str, path: Path) -> None:
+    """CONTRIBUTING.md: no `__all__` but in a package's door, no `Final`."""
+    names = {node.id for node in ast.walk(parse(path)) if isinstance(node, ast.Name)}
+    assert "Final" not in names
+    assert path.name == "__init__.py" or "__all__" not in names
+
+
 def functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -19,6 +19,7 @@ from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
+from ..server.listener import DEFAULT_HOST, DEFAULT_PORT
 from ..server.service import Destination
 from .fields import field_options, take_fields
 from .options import Common, ae_title, local_command, server_tls_options, take_server_tls
@@ -46,9 +47,18 @@ def network(value: str) -> str:
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
-@click.option("--host", default="", help="The address to listen on; every one by default.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=11112, show_default=True, help="0 takes a free one."
+    "--host",
+    default=DEFAULT_HOST,
+    show_default=True,
+    help="The address to listen on, or any: every address of this machine.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="0 takes a free one.",
 )
 @click.option(
     "--ae-title", type=ae_title, metavar="TITLE", default="ARCHIVE", show_default=True, help="Our AE title."
@@ -127,7 +137,7 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
     outgoing = _destination_tls(values) if values["destination_tls"] else None
     return {
-        "host": values["host"] or None,
+        "host": None if values["host"] in ("", "any") else values["host"],
         "port": values["port"],
         "ae_title": values["ae_title"],
         "tls": take_server_tls(values),

@@ -33,7 +33,7 @@ from aiodicom.pdu import (
     encode,
 )
 from aiodicom.server.access import Access
-from aiodicom.server.listener import Server
+from aiodicom.server.listener import Server, serve
 from conftest import TLSPair
 from peers.scripted import ScriptedPeer, associate_request
 from wire import (
@@ -616,16 +616,14 @@ async def test_draining(in_time: bool) -> None:
 
 async def test_an_address_in_use_is_an_error_at_start() -> None:
     async with serving() as server:
-        other = Server(Plain())
+        other = Server(Plain(), port=server.port)
         with pytest.raises(OSError, match="in use"):
-            await other.start("127.0.0.1", server.port)
+            await other
         assert not other._sockets or all(sock.fileno() < 0 for sock in other._sockets)
 
 
 async def test_every_address_of_a_host_is_listened_on() -> None:
-    server = Server(Plain(), limits=LONG)
-    await server.start(None, 0)
-    async with server:
+    async with Server(Plain(), host=None, port=0, limits=LONG) as server:
         assert len({sock.getsockname()[1] for sock in server._sockets}) == 1
         for sock in server._sockets:
             host = "::1" if sock.family == socket.AF_INET6 else "127.0.0.1"
@@ -655,3 +653,15 @@ async def test_keepalive_of_others_during_a_reset_storm() -> None:
             sock.send(encode(associate_request())[:30])
             sock.close()
         await gone_but(server, 1)
+
+
+async def test_serving_is_awaited_or_entered_and_not_begun_twice() -> None:
+    server = await serve(Plain(), port=0)
+    port = server.port
+    async with server, calling(SimpleNamespace(port=port)) as peer:
+        assert server.port == port
+        assert await echo(peer) == 0
+    with pytest.raises(RuntimeError, match="was closed"):
+        await server
+    async with serve(Plain(), port=0) as server, calling(SimpleNamespace(port=server.port)) as peer:
+        assert await echo(peer) == 0
