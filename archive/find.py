@@ -19,7 +19,7 @@ from ..dimse.levels import Level
 from ..dimse.status import PENDING, PENDING_WARNING
 from .attributes import Attribute
 from .index import Index
-from .query import Query
+from .query import CompiledQuery
 from .text import Value, charset_for, make_element
 
 _LEVEL = 0x00080052
@@ -36,7 +36,7 @@ class Matches(Iterator[Dataset]):
     unsupported: tags of such keys; they match everything and answers leave them out.
     """
 
-    def __init__(self, index: Index, query: Query, retrieve_ae: str | None) -> None:
+    def __init__(self, index: Index, query: CompiledQuery, retrieve_ae: str | None) -> None:
         self.unsupported = query.unsupported
         self.pending_status = PENDING_WARNING if query.unsupported else PENDING
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class Matches(Iterator[Dataset]):
 
 
 def _answers(
-    index: Index, query: Query, retrieve_ae: str | None, given_up: threading.Event
+    index: Index, query: CompiledQuery, retrieve_ae: str | None, given_up: threading.Event
 ) -> Generator[Dataset, None, None]:
     """Yield the matches as answer data sets: the keys asked for, the level and the character set.
 
@@ -73,7 +73,7 @@ def _answers(
                 yield _answer(query, entity, retrieve_ae)
 
 
-def _answer(query: Query, entity: _Entity, retrieve_ae: str | None) -> Dataset:
+def _answer(query: CompiledQuery, entity: _Entity, retrieve_ae: str | None) -> Dataset:
     elements = [make_element(_LEVEL, "CS", query.level.value)]
     texts: list[str] = []
     if retrieve_ae:
@@ -184,7 +184,7 @@ _SELECTS = {
 }
 
 
-def _entities(connection: sqlite3.Connection, query: Query) -> Iterator[_Entity]:
+def _entities(connection: sqlite3.Connection, query: CompiledQuery) -> Iterator[_Entity]:
     cursor = connection.execute(_SELECTS[query.level].format(query.condition), query.parameters)
     while rows := cursor.fetchmany(_FETCH):
         for row in rows:

@@ -50,7 +50,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class CompiledQuery:
     """A compiled identifier.
 
     tests: the keys that decide.
@@ -90,7 +90,7 @@ def level_of(identifier: Dataset, root: Root, level: Level | str | None) -> Leve
 
 def compile_query(
     identifier: Dataset, root: Root, level: Level | str | None = None, *, relational: bool = True
-) -> Query:
+) -> CompiledQuery:
     """Check an identifier and compile its keys.
 
     Keys that are unknown, private or belong below the level are not supported: they match everything and are
@@ -120,7 +120,7 @@ def compile_query(
             tests.append(test)
     if not relational:
         _require_upper_keys(identifier, root, asked, encodings)
-    return Query(
+    return CompiledQuery(
         asked,
         tuple(tests),
         tuple(wanted),

@@ -34,7 +34,7 @@ from .endings import provider_error, rejected
 from .errors import AssociationAborted, AssociationEnded, AssociationTimeout
 from .invoking import Invoking
 from .operations import Operation
-from .performing import Collector, Performing, Provider, Target
+from .performing import Collector, DatasetTarget, Performing, Provider
 from .sending import Parts, Sender
 from .tasks import Tasks
 from .timeouts import Timeouts
@@ -96,7 +96,7 @@ class Association:
         self._performing = Performing(
             self, provider, self._tasks, identifier_length=identifier_length, changed=self._changed
         )
-        self._target: Target | None = None
+        self._target: DatasetTarget | None = None
         self._notes: dict[str, int] = {}
         self._watchdog = Watchdog(
             watch,

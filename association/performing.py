@@ -184,7 +184,7 @@ class Provider(Protocol):
         """Any other request: `data` is its data set. Answers by `request.respond`. Raises Refused."""
 
 
-class Target(Protocol):
+class DatasetTarget(Protocol):
     """Where the data set of the message being received goes."""
 
     def write(self, data: memoryview, /) -> None:
@@ -333,7 +333,7 @@ class Performing:
         if running is not None:
             running.cancel()
 
-    def target(self, context: Context, message: m.Request) -> Target | None:
+    def target(self, context: Context, message: m.Request) -> DatasetTarget | None:
         """Where the data set of a request goes; one without is performed at once."""
         request = Request(self._association, context, message)
         if isinstance(message, m.CStoreRQ):

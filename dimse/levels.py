@@ -72,7 +72,7 @@ class Root(enum.Enum):
     PATIENT_STUDY_ONLY = "PATIENT_STUDY_ONLY"
 
 
-class Service(enum.Enum):
+class QueryService(enum.Enum):
     """Which of the three services a model's SOP class stands for."""
 
     FIND = "FIND"
@@ -80,16 +80,16 @@ class Service(enum.Enum):
     GET = "GET"
 
 
-_MODELS: dict[str, tuple[Root, Service]] = {
-    "1.2.840.10008.5.1.4.1.2.1.1": (Root.PATIENT, Service.FIND),
-    "1.2.840.10008.5.1.4.1.2.1.2": (Root.PATIENT, Service.MOVE),
-    "1.2.840.10008.5.1.4.1.2.1.3": (Root.PATIENT, Service.GET),
-    "1.2.840.10008.5.1.4.1.2.2.1": (Root.STUDY, Service.FIND),
-    "1.2.840.10008.5.1.4.1.2.2.2": (Root.STUDY, Service.MOVE),
-    "1.2.840.10008.5.1.4.1.2.2.3": (Root.STUDY, Service.GET),
-    "1.2.840.10008.5.1.4.1.2.3.1": (Root.PATIENT_STUDY_ONLY, Service.FIND),
-    "1.2.840.10008.5.1.4.1.2.3.2": (Root.PATIENT_STUDY_ONLY, Service.MOVE),
-    "1.2.840.10008.5.1.4.1.2.3.3": (Root.PATIENT_STUDY_ONLY, Service.GET),
+_MODELS: dict[str, tuple[Root, QueryService]] = {
+    "1.2.840.10008.5.1.4.1.2.1.1": (Root.PATIENT, QueryService.FIND),
+    "1.2.840.10008.5.1.4.1.2.1.2": (Root.PATIENT, QueryService.MOVE),
+    "1.2.840.10008.5.1.4.1.2.1.3": (Root.PATIENT, QueryService.GET),
+    "1.2.840.10008.5.1.4.1.2.2.1": (Root.STUDY, QueryService.FIND),
+    "1.2.840.10008.5.1.4.1.2.2.2": (Root.STUDY, QueryService.MOVE),
+    "1.2.840.10008.5.1.4.1.2.2.3": (Root.STUDY, QueryService.GET),
+    "1.2.840.10008.5.1.4.1.2.3.1": (Root.PATIENT_STUDY_ONLY, QueryService.FIND),
+    "1.2.840.10008.5.1.4.1.2.3.2": (Root.PATIENT_STUDY_ONLY, QueryService.MOVE),
+    "1.2.840.10008.5.1.4.1.2.3.3": (Root.PATIENT_STUDY_ONLY, QueryService.GET),
 }
 _UID_OF = {model: uid for uid, model in _MODELS.items()}
 
@@ -168,20 +168,20 @@ _LEVEL_OF = {keyword: level for level, keywords in KEYWORDS.items() for keyword 
 
 def find_model(root: Root) -> str:
     """UID of the root's C-FIND SOP class."""
-    return _UID_OF[root, Service.FIND]
+    return _UID_OF[root, QueryService.FIND]
 
 
 def get_model(root: Root) -> str:
     """UID of the root's C-GET SOP class."""
-    return _UID_OF[root, Service.GET]
+    return _UID_OF[root, QueryService.GET]
 
 
 def move_model(root: Root) -> str:
     """UID of the root's C-MOVE SOP class."""
-    return _UID_OF[root, Service.MOVE]
+    return _UID_OF[root, QueryService.MOVE]
 
 
-def model_of(uid: str) -> tuple[Root, Service]:
+def model_of(uid: str) -> tuple[Root, QueryService]:
     """Root and service of a query/retrieve SOP class UID.
 
     Raises QueryError (the UID is not one of a query/retrieve information model).

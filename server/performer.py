@@ -14,8 +14,7 @@ from ..dataset.scan import scan_dataset
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.levels import Level, QueryError, Root, levels, model_of
-from ..dimse.levels import Service as QRService
+from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_of
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
 from .limits import ServerLimits
 from .service import Match, Service
@@ -88,7 +87,7 @@ class Performer:
         except QueryError:
             found = self._service.find_in_model(request, identifier)
         else:
-            if service is not QRService.FIND:
+            if service is not QueryService.FIND:
                 raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a FIND information model")
             found = self._service.find(request, root, _level(identifier, root), identifier)
         async with _closing(found) as matches:
@@ -102,7 +101,7 @@ class Performer:
     # --- C-GET, C-MOVE
 
     async def _retrieve(self, request: Request, message: m.CGetRQ | m.CMoveRQ, identifier: Dataset) -> None:
-        wanted = QRService.GET if isinstance(message, m.CGetRQ) else QRService.MOVE
+        wanted = QueryService.GET if isinstance(message, m.CGetRQ) else QueryService.MOVE
         try:
             root, service = model_of(request.context.abstract_syntax)
         except QueryError:

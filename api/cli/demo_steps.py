@@ -64,7 +64,7 @@ def make_certificates() -> Certificates:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class Expected:
     """One query of the demo, and the unique keys it must find."""
 
     root: str
@@ -216,7 +216,7 @@ class Demo:
         else:
             show.check("the Study Root has no PATIENT level", False, "the query was sent")
 
-    async def _find(self, pacs: Pacs, query: Query) -> None:
+    async def _find(self, pacs: Pacs, query: Expected) -> None:
         show = self.show
         found = [one async for one in pacs.find(query.level, query.match, query.keys, root=query.root)]
         key = unique_key(query.level)
@@ -233,7 +233,7 @@ class Demo:
         show.check(f"{len(got)} found, the right ones", right, f"{len(query.expected)} expected")
         self.queries += 1
 
-    def _queries(self) -> Iterable[Query]:
+    def _queries(self) -> Iterable[Expected]:
         """Patient to image under the Patient Root, study to image under the Study Root, all of a kind."""
         one, stock = self.subject, self.stock
         patient = stock.select(lambda o: o.patient_id == one.patient_id)
@@ -247,14 +247,14 @@ class Demo:
         if one.patient_id:
             who = {"PatientID": one.patient_id}
             returned = ("PatientName", "PatientBirthDate", "PatientSex")
-            yield Query("PATIENT", Level.PATIENT, who, returned, {one.patient_id})
+            yield Expected("PATIENT", Level.PATIENT, who, returned, {one.patient_id})
             returned = ("StudyDate", "StudyDescription", "NumberOfStudyRelatedInstances")
-            yield Query("PATIENT", Level.STUDY, who, returned, keys(patient, "study"))
+            yield Expected("PATIENT", Level.STUDY, who, returned, keys(patient, "study"))
         in_study = {"StudyInstanceUID": one.study}
         in_series = {"SeriesInstanceUID": one.series}
         named = ("SeriesNumber", "SeriesDescription", "NumberOfSeriesRelatedInstances")
-        yield Query("PATIENT", Level.SERIES, in_study, ("Modality", *named), keys(study, "series"))
-        yield Query("PATIENT", Level.IMAGE, in_series, ("InstanceNumber",), series)
+        yield Expected("PATIENT", Level.SERIES, in_study, ("Modality", *named), keys(study, "series"))
+        yield Expected("PATIENT", Level.IMAGE, in_series, ("InstanceNumber",), series)
         if len(one.study_date) == 8 and one.study_date.isdecimal():
             until = stock.select(
                 lambda o: (
@@ -262,11 +262,13 @@ class Demo:
                 )
             )
             dates = {"StudyDate": f"{one.study_date[:4]}0101-{one.study_date}"}
-            yield Query("STUDY", Level.STUDY, dates, ("StudyDescription",), keys(until, "study"))
-        yield Query("STUDY", Level.SERIES, in_study, ("Modality", "SeriesDescription"), keys(study, "series"))
-        yield Query("STUDY", Level.IMAGE, in_series, ("InstanceNumber", "Rows", "Columns"), series)
+            yield Expected("STUDY", Level.STUDY, dates, ("StudyDescription",), keys(until, "study"))
+        yield Expected(
+            "STUDY", Level.SERIES, in_study, ("Modality", "SeriesDescription"), keys(study, "series")
+        )
+        yield Expected("STUDY", Level.IMAGE, in_series, ("InstanceNumber", "Rows", "Columns"), series)
         if one.modality:
-            yield Query(
+            yield Expected(
                 "STUDY",
                 Level.SERIES,
                 {"Modality": one.modality},

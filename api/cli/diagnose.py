@@ -10,7 +10,7 @@ from ..client.diagnose import diagnose as run_diagnosis
 from ..pdu.uids import is_uid
 from . import output
 from .exits import Code, exit_code, flagged, sentence
-from .options import Target, peer_command
+from .options import PeerOptions, peer_command
 from .terminal import clean, complain, console, show_table
 
 _MARKS = {
@@ -38,7 +38,7 @@ def sop_class(value: str) -> str:
     metavar="UID",
     help="A SOP class whose refusal is a failure. May be repeated.",
 )
-def diagnose(target: Target, needed: tuple[str, ...]) -> int:
+def diagnose(target: PeerOptions, needed: tuple[str, ...]) -> int:
     """Find out why HOST PORT cannot be used: name, TCP, TLS, association, each context, echo."""
     found = target.run(run_diagnosis(target.peer, needed=needed))
     code = Code.OK if found.ok else (exit_code(found.error) if found.error else None) or Code.FAILED

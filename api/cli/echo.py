@@ -9,13 +9,13 @@ import click
 from ..client.results import ConnectionInfo
 from ..dimse.status import Status
 from . import output
-from .options import Target, peer_command
+from .options import PeerOptions, peer_command
 from .terminal import say, show_pairs
 
 
 @click.command()
 @peer_command()
-def echo(target: Target) -> None:
+def echo(target: PeerOptions) -> None:
     """Verify a peer: C-ECHO to HOST PORT, and what the connection is."""
 
     async def work() -> tuple[Status, ConnectionInfo]:

@@ -10,7 +10,7 @@ import click
 from ..client.identifier import build_query
 from ..dimse.levels import Level, QueryError
 from . import output
-from .options import Target, peer_command
+from .options import PeerOptions, peer_command
 from .terminal import complain, say, show_table, tab_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SHOWN: dict[Level, tuple[str, ...]] = {
 )
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many matches.")
 def find(
-    target: Target,
+    target: PeerOptions,
     matches: tuple[str, ...],
     level: str,
     root: str,

@@ -68,7 +68,7 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
-class Target(Common):
+class PeerOptions(Common):
     """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options."""
 
     peer: Peer
@@ -223,7 +223,7 @@ _PEER_OPTIONS: list[Callable[[Any], Any]] = [
 def peer_command(
     *, json: bool = True, progress: bool = False, lines: bool = False
 ) -> Callable[[Callable[..., Any]], Any]:
-    """HOST, PORT and the options of a connection; the function gets a `Target` first, then the rest.
+    """HOST, PORT and the options of a connection; the function gets a `PeerOptions` first, then the rest.
 
     `lines`: its JSON is one object a match, so a failure is told on stderr alone.
     """
@@ -234,7 +234,9 @@ def peer_command(
             common = _take_common(values, 30)
             with _failure_as_json(common["json"] and not lines):
                 listen_tls = _listen_tls(values)
-                return function(Target(**common, peer=_take_peer(values), listen_tls=listen_tls), **values)
+                return function(
+                    PeerOptions(**common, peer=_take_peer(values), listen_tls=listen_tls), **values
+                )
 
         return _chain(command, [*_PEER_OPTIONS, *_common_options(json=json, progress=progress)])
 

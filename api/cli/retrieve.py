@@ -18,7 +18,7 @@ from ..dimse.levels import Level, Root
 from . import output
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
-from .options import PORT, Target, ae_title, peer_command
+from .options import PORT, PeerOptions, ae_title, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -59,10 +59,10 @@ class What:
 
 
 def retrieve_command(function: Callable[..., int]) -> Any:
-    """The options that `get` and `move` share; the function gets a `Target` and a `What` first."""
+    """The options that `get` and `move` share; the function gets a `PeerOptions` and a `What` first."""
 
     @functools.wraps(function)
-    def command(target: Target, **values: Any) -> int:
+    def command(target: PeerOptions, **values: Any) -> int:
         level, root = Level.parse(values.pop("level")), values.pop("root")
         uids = check_uids(level, Root[root.upper()], values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
@@ -82,7 +82,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to retrieve into.",
 )
-def get(target: Target, what: What, out: Path) -> int:
+def get(target: PeerOptions, what: What, out: Path) -> int:
     """Retrieve patients, studies, series or instances from HOST PORT into a folder: C-GET.
 
     Files come exactly as the peer sent them, under patient/study/series/instance; none is overwritten.
@@ -118,7 +118,7 @@ def get(target: Target, what: What, out: Path) -> int:
     help="Listen with TLS: --cert is ours, and with --trusted the peer must show one that it vouches for.",
 )
 def move(
-    target: Target,
+    target: PeerOptions,
     what: What,
     destination: str | None,
     out: Path | None,

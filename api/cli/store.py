@@ -9,7 +9,7 @@ import click
 from ..client.results import StoreReport
 from . import output
 from .exits import Code, exit_code, sentence
-from .options import Target, peer_command
+from .options import PeerOptions, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -20,7 +20,7 @@ _SHOWN = 20
 @click.argument(
     "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path)
 )
-def store(target: Target, paths: tuple[Path, ...]) -> int:
+def store(target: PeerOptions, paths: tuple[Path, ...]) -> int:
     """Store files and whole folders: C-STORE to HOST PORT.
 
     Objects go out byte for byte as they lie in their files. Files that are no DICOM are skipped and listed.

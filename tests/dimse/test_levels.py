@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiodicom.dimse import levels as qr
-from aiodicom.dimse.levels import Level, QueryError, Root, Service
+from aiodicom.dimse.levels import Level, QueryError, QueryService, Root
 from pydicom.datadict import keyword_dict
 from pydicom.uid import UID
 
@@ -13,9 +13,9 @@ from pydicom.uid import UID
 @pytest.mark.parametrize(
     ("function", "service", "word"),
     [
-        (qr.find_model, Service.FIND, "FIND"),
-        (qr.get_model, Service.GET, "GET"),
-        (qr.move_model, Service.MOVE, "MOVE"),
+        (qr.find_model, QueryService.FIND, "FIND"),
+        (qr.get_model, QueryService.GET, "GET"),
+        (qr.move_model, QueryService.MOVE, "MOVE"),
     ],
 )
 def test_model_uids_are_those_of_the_registry(root, function, service, word):
