@@ -327,7 +327,8 @@ def server_of(name: str, place: Path) -> contextlib.AbstractContextManager[peers
     def ours(port: int) -> list[str]:
         limits = ["--max-associations", "10000", "--idle-timeout", "3600", "--durability", "rename"]
         command = [sys.executable, "-m", "aiodicom", "serve", str(place / "archive"), *limits]
-        return [*command, "--host", "127.0.0.1", "--port", str(port)]
+        many = ["--max-associations-per-address", "off"]  # all of them come from this machine
+        return [*command, "--host", "127.0.0.1", "--port", str(port), *many]
 
     def theirs(port: int) -> list[str]:
         return [sys.executable, __file__, "pynetdicom", str(port)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
+from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED, is_uid
 from .contexts import VERIFICATION, Supported
 
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
@@ -57,8 +57,10 @@ def storage_sop_classes() -> tuple[str, ...]:
 def maybe_storage(uid: str) -> tuple[str, ...] | None:
     """Any transfer syntax for an abstract syntax that may be a storage class: not one of another service.
 
-    Under DICOM's own root the storage classes are known; anything else is private and taken.
+    Under DICOM's own root the storage classes are known; any other UID is private and taken.
     """
+    if not is_uid(uid):
+        return None
     if uid.startswith("1.2.840.10008.") and not uid.startswith(_STORAGE_ROOT):
         return None
     return ()

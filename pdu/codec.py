@@ -172,9 +172,11 @@ def decode_ae_title(raw: bytes, which: str, noted: list[Deviation]) -> str:
 def _encode_associate(
     pdu: AAssociateRQ | AAssociateAC, contexts: bytes, ae_titles: tuple[bytes, bytes]
 ) -> bytes:
+    if len(pdu.reserved) not in (0, 32):
+        raise LocalProtocolError(f"the reserved field has 32 bytes, not {len(pdu.reserved)}")
     return b"".join(
         (
-            _ASSOCIATE_HEAD.pack(pdu.protocol_version, 0, *ae_titles, bytes(32)),
+            _ASSOCIATE_HEAD.pack(pdu.protocol_version, 0, *ae_titles, pdu.reserved),
             item(_APPLICATION_CONTEXT, encode_uid(pdu.application_context_name)),
             contexts,
             item(_USER_INFORMATION, encode_user_information(pdu.user_information)),
@@ -218,7 +220,8 @@ class _Associate:
         if len(view) < _ASSOCIATE_HEAD.size:
             raise _invalid(f"{name} of {len(view)} bytes is shorter than its fixed fields")
         self.version, reserved, called, calling, more = _ASSOCIATE_HEAD.unpack_from(view)
-        if reserved or any(more):
+        self.reserved: bytes = more if any(more) else b""
+        if reserved or self.reserved:
             note_reserved(noted, name)
         self.called_ae = called
         self.calling_ae = calling
@@ -264,6 +267,7 @@ def _decode_rq(view: memoryview, noted: list[Deviation]) -> AAssociateRQ:
         application_context_name=read.application_context_name,
         protocol_version=read.version,
         unknown_items=tuple(read.unknown),
+        reserved=read.reserved,
     )
 
 
@@ -283,6 +287,7 @@ def _decode_ac(view: memoryview, noted: list[Deviation]) -> AAssociateAC:
         application_context_name=read.application_context_name,
         protocol_version=read.version,
         unknown_items=tuple(read.unknown),
+        reserved=read.reserved,
     )
 
 

@@ -142,7 +142,7 @@ class UserInformation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AAssociateRQ:
-    """A-ASSOCIATE-RQ (PS3.8 9.3.2)."""
+    """A-ASSOCIATE-RQ (PS3.8 9.3.2). `reserved` are the 32 bytes 43-74, empty where they are zero."""
 
     called_ae: str
     calling_ae: str
@@ -151,11 +151,12 @@ class AAssociateRQ:
     application_context_name: str = APPLICATION_CONTEXT_NAME
     protocol_version: int = 1
     unknown_items: tuple[UnknownItem, ...] = ()
+    reserved: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AAssociateAC:
-    """A-ASSOCIATE-AC (PS3.8 9.3.3). The AE titles echo the request and are not tested by a receiver."""
+    """A-ASSOCIATE-AC (PS3.8 9.3.3). AE titles and `reserved` echo the request, untested by a receiver."""
 
     called_ae: str
     calling_ae: str
@@ -164,6 +165,7 @@ class AAssociateAC:
     application_context_name: str = APPLICATION_CONTEXT_NAME
     protocol_version: int = 1
     unknown_items: tuple[UnknownItem, ...] = ()
+    reserved: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class Admission:
         return AAssociateAC(
             called_ae=request.called_ae,
             calling_ae=request.calling_ae,
+            reserved=request.reserved,  # PS3.8 Table 9-17: sent back as received
             presentation_contexts=tuple(supported.answer(c) for c in request.presentation_contexts),
             user_information=UserInformation(
                 implementation_class_uid=IMPLEMENTATION_CLASS_UID,

@@ -39,12 +39,17 @@ class ServerLimits:
         " object, and to answer it, whatever else it sends",
     )
     max_associations: int = _limit(2000, "associations at once; one more is rejected as transient")
-    max_associations_per_address: int | None = _limit(None, "associations at once from one peer address")
+    max_associations_per_address: int | None = _limit(
+        500, "associations at once from one peer address: one peer must not take the whole server"
+    )
     max_associations_per_ae: int | None = _limit(None, "associations at once from one calling AE title")
     max_pending_connections: int = _limit(
         500,
         "connections at once without an association; for one more, one whose association has ended is closed,"
         " or the oldest of the address that has most of them",
+    )
+    descriptor_reserve: int = _limit(
+        128, "file descriptors kept for files and the index: no connection is accepted into them"
     )
     max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
     max_contexts: int = _limit(128, "presentation contexts of a request")

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -74,6 +75,7 @@ class Server:
             service, self.limits, tls, self._admission, self.connections, self._logbook, self._beginning
         )
         self._sockets: list[socket.socket] = []
+        self._capacity = descriptors() - self.limits.descriptor_reserve
 
     def __repr__(self) -> str:
         state = f"port {self.port}" if self._sockets else "not started"
@@ -198,14 +200,27 @@ class Server:
                 self._logbook.note("resources", "listener", f"no connection can be accepted: {error}")
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            lost = self.connections.make_room(self.limits.max_pending_connections)
+            lost = self.connections.make_room(self.limits.max_pending_connections, self._capacity)
             if lost:
                 self._logbook.note("flood", lost, "closed a connection: too many without an association")
             if lost is None:
+                text = "closed a connection: as many are open as there are descriptors for, or limits"
+                self._logbook.note("resources", str(address[0]), text)
                 sock.close()
                 continue
             Incoming(self._reception, sock, str(address[0]))
             await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
+
+
+def descriptors(*, raise_to: int = 0) -> int:
+    """How many descriptors this process may have; first raises the soft limit to `raise_to`, if it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = raise_to if hard == unlimited else min(raise_to, hard)
+    if soft != unlimited and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return 1 << 30 if soft == unlimited else soft
 
 
 def serve(

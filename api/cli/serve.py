@@ -19,11 +19,14 @@ from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
-from ..server.listener import DEFAULT_HOST, DEFAULT_PORT
+from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
 from ..server.service import Destination
 from .fields import field_options, take_fields
 from .options import Common, ae_title, local_command, server_tls_options, take_server_tls
 from .terminal import say
+
+DESCRIPTORS = 65536
+"""The soft limit of file descriptors that is asked for; each association has one."""
 
 
 def destination(value: str) -> tuple[str, tuple[str, int]]:
@@ -104,6 +107,12 @@ def network(value: str) -> str:
     show_default=True,
     help="fsync: what is answered with success survives a power failure; rename: a killed process only.",
 )
+@click.option(
+    "--private-classes/--no-private-classes",
+    default=True,
+    show_default=True,
+    help="Store objects of SOP classes that the standard does not know; what is no UID is never accepted.",
+)
 @server_tls_options
 @field_options(ServerLimits)
 @local_command(json=False, log_level=logging.INFO)
@@ -114,6 +123,7 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
     while, then ends them.
     """
     title = values["ae_title"]
+    descriptors(raise_to=DESCRIPTORS)
     options = _options(values)
 
     async def work() -> None:
@@ -152,6 +162,7 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
             tls_subjects=values["allow_subject"] or None,
         ),
         "durability": values["durability"],
+        "promiscuous": values["private_classes"],
     }
 
 

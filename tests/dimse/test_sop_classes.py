@@ -26,4 +26,6 @@ def test_what_may_be_a_storage_class() -> None:
     assert all(maybe_storage(uid) == () for uid in storage_sop_classes())
     assert maybe_storage("1.2.276.0.7230010.3.1.0.1") == ()  # private
     assert maybe_storage("1.2.840.10008.1.1") is None
+    assert maybe_storage("..") is None  # no UID
+    assert maybe_storage("9" * 200) is None
     assert maybe_storage("1.2.840.10008.5.1.4.1.2.2.1") is None

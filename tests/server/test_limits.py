@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import socket
+import subprocess
+import sys
 import tracemalloc
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
@@ -734,3 +736,36 @@ def test_every_limit_is_described_and_tested_here() -> None:
     here += (Path(__file__).parent / "test_wire_services.py").read_text("utf-8")
     for name in described:
         assert f"{name}=" in here, f"no test sets {name}"
+
+
+async def test_the_reserved_bytes_of_a_request_come_back() -> None:
+    """PS3.8 Table 9-17, bytes 43-74."""
+    echoed = bytes(range(1, 33))
+    async with serving() as server, await ScriptedPeer.connect("127.0.0.1", server.port) as peer:
+        await peer.send(replace(associate_request(), reserved=echoed))
+        answer = await peer.expect(AAssociateAC)
+        assert answer.reserved == echoed
+
+
+async def test_no_connection_takes_the_last_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiodicom.server.listener.descriptors", lambda: 7)
+    limits = replace(LONG, descriptor_reserve=5)
+    async with serving(limits=limits) as server, calling(server) as first, calling(server) as second:
+        async with await ScriptedPeer.connect("127.0.0.1", server.port) as third:
+            await third.expect_close()
+        assert await echo(first) == 0
+        assert await echo(second) == 0
+
+
+def test_the_soft_limit_of_descriptors_is_raised_and_told() -> None:
+    code = """
+import resource
+from aiodicom.server.listener import descriptors
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+assert descriptors() == 100
+assert descriptors(raise_to=200) == 200
+assert descriptors(raise_to=50) == 200
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (200, hard)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
