@@ -13,12 +13,13 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
 from ..dataset.part10 import read_header
+from .display import LARGEST, grey, png
 from .errors import UnsupportedPixels
 from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
 from .pixels import decode, fill
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Image:
     """Pixels and what shows them rightly.
 
@@ -39,6 +40,42 @@ class Image:
     window_width: float | None
     photometric: str
     sop_instance_uid: str
+
+    def __repr__(self) -> str:
+        rows, columns, frames, channels = self.pixels.shape
+        return (
+            f"<Image {self.modality}, {rows} x {columns}, {frames} frames, {channels} channels"
+            f" {self.pixels.dtype}, {self.photometric}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the first frame, through its window, its colours or its palette."""
+        frame = self.pixels[:, :, 0, :]
+        if frame.shape[2] == 3:
+            step = max(1, -(-max(frame.shape[:2]) // LARGEST))
+            top = float(frame.max()) or 1.0
+            return png((frame[::step, ::step] * (255 / max(top, 255.0))).astype(np.uint8))
+        if self.colormap is not None:
+            colours = (self.colormap * 255).astype(np.uint8)
+            return png(colours[np.clip(frame[:, :, 0], 0, len(colours) - 1)])
+        window = None
+        if self.window_center is not None and self.window_width is not None:
+            window = (self.window_center, self.window_width)
+        return png(grey(frame[:, :, 0], window, inverted=self.photometric == "MONOCHROME1"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the image is, as plain values; spacing in mm, times in ms."""
+        return {
+            "shape": list(self.pixels.shape),
+            "dtype": str(self.pixels.dtype),
+            "modality": self.modality,
+            "photometric": self.photometric,
+            "pixel_spacing": None if self.pixel_spacing is None else list(self.pixel_spacing),
+            "frame_time": self.frame_time,
+            "window": [self.window_center, self.window_width],
+            "colormap_entries": None if self.colormap is None else len(self.colormap),
+            "sop_instance_uid": self.sop_instance_uid,
+        }
 
     @property
     def num_frames(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import NotDicom
+from .display import grey, png
 from .geometry import DEFAULT_TOLERANCE_MM, Floats, VolumeGeometry
 from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill
@@ -57,7 +58,7 @@ class PlaneSlice(NamedTuple):
     spacing: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Volume:
     """Voxels after rescale, and where they lie.
 
@@ -77,7 +78,38 @@ class Volume:
     sources: tuple[SliceSource, ...]
     series_uid: str
     photometric: str
-    report: VolumeReport = field(repr=False)
+    report: VolumeReport
+
+    def __repr__(self) -> str:
+        slices, rows, columns = self.voxels.shape
+        spacing = " x ".join(f"{mm:.4g}" for mm in self.voxel_spacing)
+        left_out = f", {len(self.report.left_out)} left out" if self.report.left_out else ""
+        return (
+            f"<Volume {self.modality}, {slices} slices of {rows} x {columns} {self.voxels.dtype},"
+            f" {self.orientation}, {spacing} mm{left_out}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the middle slice through its window."""
+        middle = self.voxels.shape[0] // 2
+        inverted = self.photometric == "MONOCHROME1"
+        return png(grey(self.voxels[middle], self.windows[middle], inverted=inverted))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the volume is, as plain values; lengths in mm."""
+        return {
+            "shape": list(self.voxels.shape),
+            "dtype": str(self.voxels.dtype),
+            "modality": self.modality,
+            "orientation": self.orientation,
+            "voxel_spacing": [float(mm) for mm in self.voxel_spacing],
+            "affine": self.geometry.affine.tolist(),
+            "series_uid": self.series_uid,
+            "photometric": self.photometric,
+            "left_out": [[one.name, one.why] for one in self.report.left_out],
+            "deviation_mm": float(self.report.deviation_mm),
+            "assumptions": list(self.report.assumptions),
+        }
 
     @classmethod
     def from_files(
