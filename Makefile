@@ -53,9 +53,12 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment; each extra has a stamp in it that is older than pyproject.toml when it must be renewed.
+# The path file is for type checkers: mypy and pyright do not follow setuptools' import hook, and its strict mode
+# would miss files that are added later.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
 	@echo "Installing aiodicom[$*] into $(VENV) ..."
 	@$(PIP) install --editable ".[$*]"
+	@echo "$(CURDIR)/.link" >"$$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')/aiodicom-clone.pth"
 	@touch $@
 
 $(BIN)/python:

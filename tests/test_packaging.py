@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -85,3 +88,38 @@ def test_what_a_command_needs_is_an_extra_and_what_a_test_needs_another() -> Non
         assert name not in base
         assert any(name in requirement for extra in extras.values() for requirement in extra), name
     assert not [r for name in ("cli", "draw", "demo") for r in extras[name] if "pynetdicom" in r]
+
+
+SCRIPT = """
+import asyncio
+import contextlib
+import aiodicom
+
+async def main(pacs: aiodicom.Pacs) -> list[str]:
+    async with contextlib.aclosing(pacs.find("STUDY", {"PatientName": "A*"})) as found:
+        names = [str(match.PatientName) async for match in found]
+    result: aiodicom.RetrieveResult = await pacs.get("STUDY", "1.2.3", directory="out")
+    return names + [str(path) for path in result.files]
+
+if __name__ == "__main__":
+    print(aiodicom.connect.__module__)
+"""
+
+
+def test_a_script_beside_the_clone_imports_and_is_type_checked(tmp_path: Path) -> None:
+    """After `make`, in another folder: the environment alone says where aiodicom is."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    surroundings = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")
+    }
+    for command in (["script.py"], ["-m", "mypy", "--strict", "--cache-dir", "cache", "script.py"]):
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=tmp_path,
+            env=surroundings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
