@@ -113,6 +113,7 @@ class Move:
     async def _plan(self) -> list[Target]:
         plan = await make_plan(self._associations, self._level, self._root, self._uids, self._parents)
         self.result.expected = plan.expected
+        self.result.parents_unknown = plan.parents_unknown
         return plan.targets
 
     async def _ask(self, target: Target, arrivals: _Arrivals | None) -> None:

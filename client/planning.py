@@ -7,12 +7,20 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..association.errors import ContextNotAccepted, OperationFailed
+from ..association.errors import (
+    AssociationRejected,
+    ConnectFailed,
+    ConnectTimeout,
+    ContextNotAccepted,
+    OperationFailed,
+    TotalTimeout,
+)
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
+from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_uid
 from .associations import Associations
 from .finding import Finding, answers
@@ -22,6 +30,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 log = logging.getLogger("aiodicom.retrieving")
+
+MAX_QUERIES = 50
+"""Queries level by level by which it may be found out what lies below one unique key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +63,12 @@ class Plan:
                 return None
             found += target.instances
         return list(dict.fromkeys(found))
+
+    @property
+    def parents_unknown(self) -> list[str]:
+        """The unique keys of levels above that some target lacks: a peer may want them."""
+        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
 
     def proposals(self) -> list[Proposal]:
         """The C-GET context and the storage contexts for what will come, as many as an association holds.
@@ -102,48 +119,135 @@ def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]
 
 
 async def make_plan(
-    associations: Associations, level: Level, root: Root, uids: list[str], parents: Mapping[str, str]
+    associations: Associations, level: Level, root: Root, uids: Sequence[str], parents: Mapping[str, str]
 ) -> Plan:
-    """Ask the peer by C-FIND what lies below each unique key, and under which parents."""
-    plan = Plan(level, root)
-    for uid in uids:
-        plan.targets.append(await _locate(associations, level, root, uid, parents))
-    return plan
+    """Ask the peer by C-FIND what lies below each unique key, and under which parents.
+
+    Where it cannot be told the retrieve is asked for all the same: the peer's answer to that is the one the
+    user should see. Raises what no association could be opened for, and TotalTimeout.
+    """
+    planner = _Planner(associations, level, root, parents)
+    return Plan(level, root, [await planner.locate(uid) for uid in uids])
 
 
-async def _locate(
-    associations: Associations, level: Level, root: Root, uid: str, parents: Mapping[str, str]
-) -> Target:
-    """One target: by one query at the image level where the peer allows it, else level by level."""
-    above = [unique_key(one) for one in levels(root) if one < level]
-    below = [unique_key(one) for one in levels(root) if level < one < Level.IMAGE]
-    match = {**parents, unique_key(level): uid}
-    keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID"]
-    query = build_plan(root, match, keys)
-    try:
-        found_values = [
+class _NoMoreQueries(Exception):
+    """Finding out would take more queries than a plan may send."""
+
+
+@dataclass(slots=True)
+class _Planner:
+    """Finds out about one unique key after the other, by `MAX_QUERIES` queries at most for each.
+
+    No query is for all patients or all studies: a hospital has a million.
+    """
+
+    associations: Associations
+    level: Level
+    root: Root
+    parents: Mapping[str, str]
+    queries: int = 0
+    given_up: bool = False  # a query cost the association: the others are not asked
+
+    async def locate(self, uid: str) -> Target:
+        """One target, as far as the peer tells."""
+        self.queries = MAX_QUERIES
+        try:
+            found = None if self.given_up else await self._locate(uid)
+        except (ConnectFailed, AssociationRejected, ConnectTimeout, TotalTimeout):
+            raise
+        except ContextNotAccepted as error:
+            log.info("no plan, the peer answers no queries: %s", error)
+            found = None
+        except AiodicomError as error:
+            log.warning("no plan, the query ended the association: %s", error)
+            self.given_up = True
+            found = None
+        return found or Target(uid, dict(self.parents))
+
+    async def _locate(self, uid: str) -> Target | None:
+        """By one query at the image level where the peer allows it, else level by level."""
+        try:
+            found = await self._at_image_level(uid)
+            if found is not None:
+                return found
+        except OperationFailed as error:
+            log.info("no plan by one query: %s", error)
+        try:
+            return await self._level_by_level(uid)
+        except OperationFailed as error:
+            log.info("no plan level by level: %s", error)
+        except _NoMoreQueries:
+            log.info("no plan: it would take more than %d queries", MAX_QUERIES)
+        return None
+
+    async def _at_image_level(self, uid: str) -> Target | None:
+        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        below = [unique_key(one) for one in levels(self.root) if self.level < one < Level.IMAGE]
+        match = {**self.parents, unique_key(self.level): uid}
+        keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID"]
+        query = build_plan(self.root, match, keys)
+        values = [
             _values(data, syntax, [*keys, *match, "SOPInstanceUID"])
-            async for _, data, syntax in answers(associations, query)
+            async for _, data, syntax in answers(self.associations, query)
         ]
-    except OperationFailed as error:
-        log.info("no plan by one query: %s", error)
-        return await _walk(associations, level, root, uid, parents)
-    except ContextNotAccepted as error:
-        log.info("no plan, the peer answers no queries: %s", error)
-        return Target(uid, dict(parents))
-    # some archives ignore a key they do not know
-    found = [a for a in found_values if all(a.get(key, value) == value for key, value in match.items())]
-    if not found:
-        return Target(uid, dict(parents))
+        # some archives ignore a key they do not know
+        found = [one for one in values if all(one.get(key, value) == value for key, value in match.items())]
+        if not found:
+            return None
+        parents = {key: found[0][key] for key in above if found[0].get(key)}
+        return _target(uid, {**parents, **self.parents}, found)
+
+    async def _level_by_level(self, uid: str) -> Target | None:
+        """Below a patient or a study, for a peer that wants every unique key above what it is asked for."""
+        if self.level >= Level.SERIES or Level.IMAGE not in levels(self.root):
+            return None  # the query at the image level said as much
+        parents = dict(self.parents)
+        if self.level is Level.STUDY and self.root is Root.PATIENT and "PatientID" not in parents:
+            query = {"StudyInstanceUID": uid}
+            studies = await self._find(Level.STUDY, query, ["PatientID"], root=Root.STUDY)
+            patients = {str(one.get("PatientID", "") or "") for one in studies} - {""}
+            if len(patients) != 1:
+                return None
+            parents["PatientID"] = patients.pop()
+        leaves = [
+            {key: str(leaf.get(key, "") or "") for key in ("SOPInstanceUID", "SOPClassUID")}
+            async for leaf in self._leaves(self.level, {**parents, unique_key(self.level): uid})
+        ]
+        return _target(uid, parents, leaves) if leaves else None
+
+    async def _leaves(self, level: Level, keys: Mapping[str, str]) -> AsyncIterator[Dataset]:
+        """Every instance below the unique keys, each level asked with all keys above it."""
+        below = [one for one in levels(self.root) if one > level]
+        if below[0] is Level.IMAGE:
+            for leaf in await self._find(Level.IMAGE, keys, ["SOPClassUID"]):
+                yield leaf
+            return
+        key = unique_key(below[0])
+        children = [str(one.get(key, "") or "") for one in await self._find(below[0], keys, [key])]
+        for child in filter(None, children):
+            async for leaf in self._leaves(below[0], {**keys, key: child}):
+                yield leaf
+
+    async def _find(
+        self, level: Level, match: Mapping[str, str], keys: Iterable[str], *, root: Root | None = None
+    ) -> list[Dataset]:
+        if not self.queries:
+            raise _NoMoreQueries
+        self.queries -= 1
+        return await Finding(self.associations, build_query(level, root or self.root, match, keys))
+
+
+def _target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:
+    """A target with what answers at the image level say of it."""
     return Target(
         uid,
-        {**{key: found[0][key] for key in above if found[0].get(key)}, **parents},
-        tuple(answer["SOPInstanceUID"] for answer in found if "SOPInstanceUID" in answer),
-        frozenset(uid for answer in found if is_uid(uid := answer.get("SOPClassUID", ""))),
+        parents,
+        tuple(leaf["SOPInstanceUID"] for leaf in leaves if leaf.get("SOPInstanceUID")),
+        frozenset(name for leaf in leaves if is_uid(name := leaf.get("SOPClassUID", ""))),
         frozenset(
             syntax
-            for answer in found
-            for syntax in answer.get("AvailableTransferSyntaxUID", "").split("\\")
+            for leaf in leaves
+            for syntax in leaf.get("AvailableTransferSyntaxUID", "").split("\\")
             if is_uid(syntax)
         ),
     )
@@ -159,84 +263,3 @@ def _values(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[
         return {}
     texts = {tags[tag]: raw.decode("latin-1").strip(" \0") for tag, raw in values.items()}
     return {keyword: text for keyword, text in texts.items() if text}
-
-
-async def _walk(
-    associations: Associations, level: Level, root: Root, uid: str, parents: Mapping[str, str]
-) -> Target:
-    """Find a target on a peer that wants every upper unique key: down from the top, one level at a time.
-
-    When it cannot be found the retrieve is asked for all the same, with the parents that were given: the
-    peer's answer is the one the user should see.
-    """
-    path = [one for one in levels(root) if one <= level]
-    try:
-        found = await _descend(associations, path, root, uid, dict(parents))
-    except OperationFailed as error:
-        log.info("no plan level by level: %s", error)
-        found = None
-    if found is None:
-        return Target(uid, dict(parents))
-    instances, classes = [], set()
-    try:
-        async for dataset in _leaves(associations, level, root, {**found, unique_key(level): uid}):
-            instances.append(str(dataset.get("SOPInstanceUID", "")))
-            classes.add(str(dataset.get("SOPClassUID", "") or ""))
-    except OperationFailed as error:
-        log.info("the instances could not be listed: %s", error)
-        return Target(uid, found)
-    return Target(uid, found, tuple(instances) or None, frozenset(filter(is_uid, classes)))
-
-
-async def _descend(
-    associations: Associations, path: Sequence[Level], root: Root, uid: str, parents: dict[str, str]
-) -> dict[str, str] | None:
-    """The unique keys above `uid`, searching below every candidate that `parents` leaves open."""
-    for depth, level in enumerate(path):
-        key = unique_key(level)
-        if level is path[-1]:
-            match = {**parents, key: uid}
-            async for dataset in _find(associations, root, level, match):
-                if str(dataset.get(key, "")) == uid:
-                    return {k: v for k, v in parents.items() if k != key}
-            return None
-        if key in parents:
-            continue
-        upper = {k: v for k, v in parents.items() if k in {unique_key(one) for one in path[:depth]}}
-        candidates = [str(d.get(key, "")) async for d in _find(associations, root, level, upper, [key])]
-        for candidate in filter(None, candidates):
-            found = await _descend(associations, path, root, uid, {**parents, key: candidate})
-            if found is not None:
-                return found
-        return None
-    return None
-
-
-async def _leaves(
-    associations: Associations, level: Level, root: Root, keys: dict[str, str]
-) -> AsyncIterator[Dataset]:
-    """Every instance below the unique keys, each level asked with all keys above it."""
-    below = [one for one in levels(root) if one > level]
-    if not below:
-        async for dataset in _find(associations, root, Level.IMAGE, keys, ["SOPClassUID"]):
-            yield dataset
-        return
-    if below[0] is Level.IMAGE:
-        async for dataset in _find(associations, root, Level.IMAGE, keys, ["SOPClassUID"]):
-            yield dataset
-        return
-    key = unique_key(below[0])
-    children = [str(d.get(key, "")) async for d in _find(associations, root, below[0], keys, [key])]
-    for child in filter(None, children):
-        async for dataset in _leaves(associations, below[0], root, {**keys, key: child}):
-            yield dataset
-
-
-def _find(
-    associations: Associations,
-    root: Root,
-    level: Level,
-    match: Mapping[str, object],
-    keys: Iterable[str] = (),
-) -> Finding:
-    return Finding(associations, build_query(level, root, match, keys))

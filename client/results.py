@@ -260,8 +260,9 @@ class RetrieveResult:
 
     `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
     promised, None where it was not asked. The counters are those of the final responses; None where the peer
-    sent none. `not_found` are unique keys that the peer has nothing of. `datasets` are what came where
-    neither a directory nor a loop took it.
+    sent none. `parents_unknown` are unique keys above that were neither given nor found out: a peer that
+    refuses may want them. `not_found` are unique keys that the peer has nothing of. `datasets` are what
+    came where neither a directory nor a loop took it.
     """
 
     status: Status | None = None
@@ -272,6 +273,7 @@ class RetrieveResult:
     warning: int | None = None
     failed_uids: list[str] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
+    parents_unknown: list[str] = field(default_factory=list)
     expected: list[str] | None = None
     items: list[ReceivedItem] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list, repr=False)
@@ -361,6 +363,7 @@ class RetrieveResult:
             "warning": self.warning,
             "failed_uids": list(self.failed_uids),
             "not_found": list(self.not_found),
+            "parents_unknown": list(self.parents_unknown),
             "expected": None if self.expected is None else len(self.expected),
             "missing": missing,
             "bytes": self.bytes,

@@ -177,6 +177,7 @@ class Retrieve(Stream[T]):
                     await on_thread(lambda: _make_directory(self._directory))
                 plan = await make_plan(self._associations, self._level, self._root, self._uids, self._parents)
                 self.result.expected = plan.expected
+                self.result.parents_unknown = plan.parents_unknown
                 self._arrived.tell()
                 try:
                     await self._fetch(plan)

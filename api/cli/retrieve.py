@@ -211,4 +211,8 @@ def _complaint(result: RetrieveResult) -> str:
     refused = sum(not item.ok for item in result.items)
     if refused:
         parts.append(f"{refused} refused here")
-    return ", ".join(parts) or "the peer has nothing of that key"
+    text = ", ".join(parts) or "the peer has nothing of that key"
+    if result.outcome != "partial" and result.parents_unknown and result.expected is None:
+        keys = " ".join(f"--parent {key}=..." for key in result.parents_unknown)
+        text += f"; it may want the keys above: {keys}"
+    return text

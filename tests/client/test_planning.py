@@ -1,0 +1,217 @@
+"""What a retrieve finds out before, by how many queries, and what it proposes by what they told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client.pacs import Pacs
+from aiodicom.client.planning import MAX_QUERIES, Plan, Target
+from aiodicom.client.results import RetrieveResult
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.contexts import MAX_CONTEXTS
+from aiodicom.dimse.levels import Level, Root, get_model
+from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
+from aiodicom.pdu import AAbort
+from aiodicom.pdu.types import PduType
+from peers.scripted import ScriptedListener, ScriptedPeer
+from pydicom.dataset import Dataset
+from wire import STEADY, Said, accepted, hear, identifier, play, reply
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+PRIVATE = "1.2.840.113619.4.27"
+PRIVATE_SYNTAX = "1.2.840.113619.5.2"
+
+
+def plan(*targets: Target) -> Plan:
+    return Plan(Level.SERIES, Root.STUDY, list(targets))
+
+
+def told(classes: set[str], syntaxes: set[str]) -> Target:
+    return Target("1.2", {}, ("1.2.3",), frozenset(classes), frozenset(syntaxes))
+
+
+def test_a_class_that_was_told_gets_one_context_a_transfer_syntax() -> None:
+    model, *storage = plan(told({CT}, {PRIVATE_SYNTAX})).proposals()
+    assert model.abstract_syntax == get_model(Root.STUDY)
+    assert not model.scp_role
+    assert [p.transfer_syntaxes for p in storage] == [(PRIVATE_SYNTAX,), *((s,) for s in TRANSFER_SYNTAXES)]
+    assert all(p.abstract_syntax == CT and p.scp_role for p in storage)
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 60, 126, 127])
+def test_every_class_and_syntax_is_proposed_within_the_limit(count: int) -> None:
+    classes = {f"1.2.840.10008.5.1.4.1.1.999.{n}" for n in range(count)}
+    proposals = plan(told(classes, {PRIVATE_SYNTAX})).proposals()
+    assert len(proposals) <= MAX_CONTEXTS
+    offered: dict[str, set[str]] = {}
+    for p in proposals[1:]:
+        offered.setdefault(p.abstract_syntax, set()).update(p.transfer_syntaxes)
+    assert offered == {uid: {PRIVATE_SYNTAX, *TRANSFER_SYNTAXES} for uid in classes}
+
+
+def test_an_unknown_target_does_not_cost_a_known_one_its_syntaxes() -> None:
+    proposals = plan(told({PRIVATE}, {PRIVATE_SYNTAX}), Target("1.3", {})).proposals()
+    assert len(proposals) == MAX_CONTEXTS
+    assert any(p.abstract_syntax == PRIVATE and p.transfer_syntaxes == (PRIVATE_SYNTAX,) for p in proposals)
+    assert any(p.abstract_syntax == CT for p in proposals)
+
+
+def test_nothing_known_proposes_the_standards_classes() -> None:
+    proposals = plan(Target("1.3", {})).proposals()
+    assert len(proposals) == MAX_CONTEXTS
+    assert proposals[1].abstract_syntax == CT
+    assert set(proposals[1].transfer_syntaxes) == set(TRANSFER_SYNTAXES)
+
+
+def test_what_is_expected_is_known_only_when_every_target_was_found() -> None:
+    assert plan(told({CT}, set()), Target("1.3", {})).expected is None
+    assert plan(told({CT}, set()), told({CT}, set())).expected == ["1.2.3"]
+
+
+# --- the queries
+
+Answers = list[Dataset] | int
+Query = Callable[[str, Dataset], Answers]
+
+
+async def queried(peer: ScriptedPeer, answer: Query) -> list[tuple[str, Dataset]]:
+    """Answer every query until the release, by its level and keys: matches, or a failure status."""
+    asked: list[tuple[str, Dataset]] = []
+    while not await releasing(peer):
+        heard = await hear(peer, m.CFindRQ)
+        asked.append((heard.dataset.QueryRetrieveLevel, heard.dataset))
+        found = answer(*asked[-1])
+        for match in found if isinstance(found, list) else []:
+            await reply(peer, heard, 0xFF00, match)
+        await reply(peer, heard, found if isinstance(found, int) else 0)
+    await peer.answer_release()
+    return asked
+
+
+async def releasing(peer: ScriptedPeer) -> bool:
+    """Whether what comes next is an A-RELEASE-RQ."""
+    await peer._within(peer._fill(1), "the next PDU")
+    return peer._inbox[0] == PduType.A_RELEASE_RQ
+
+
+async def fetched(listener: ScriptedListener) -> Said:
+    """Answer a C-GET with success and nothing, on the association for it."""
+    peer, _ = await accepted(listener)
+    heard = await hear(peer, m.CGetRQ)
+    await reply(peer, heard, 0, completed=0, failed=0, warning=0)
+    await peer.answer_release()
+    return heard
+
+
+async def retrieved(tmp_path: Path, level: str, script: Any, **how: Any) -> RetrieveResult:
+    async def user(client: Pacs) -> RetrieveResult:
+        async with client:
+            return await client.get(level, "1.2.3", directory=tmp_path, **how)
+
+    found: RetrieveResult = await play(script, user, timeouts=replace(STEADY, artim=0.1))
+    return found
+
+
+@pytest.mark.parametrize("level", ["SERIES", "IMAGE"])
+@pytest.mark.parametrize("answer", [0xA900, []], ids=["refused", "nothing"])
+async def test_a_series_without_its_study_is_asked_for_and_not_searched(
+    tmp_path: Path, level: str, answer: Answers
+) -> None:
+    asked: list[tuple[str, Dataset]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        asked.extend(await queried(peer, lambda level, keys: answer))
+        assert (await fetched(listener)).dataset.QueryRetrieveLevel == level
+
+    result = await retrieved(tmp_path, level, script, root="STUDY")
+    assert [level for level, _ in asked] == ["IMAGE"]
+    assert result.expected is None
+    assert result.parents_unknown[0] == "StudyInstanceUID"
+    assert result.outcome == "nothing"
+
+
+async def test_a_study_is_found_out_level_by_level(tmp_path: Path) -> None:
+    """A peer that wants every unique key above: the patient of a study is told by the study root."""
+
+    def answer(level: str, keys: Dataset) -> Answers:
+        if level == "STUDY":
+            assert keys.StudyInstanceUID == "1.2.3"
+            return [identifier("STUDY", StudyInstanceUID="1.2.3", PatientID="P")]
+        if not keys.get("PatientID") or (level == "IMAGE" and not keys.SeriesInstanceUID):
+            return 0xA900
+        if level == "SERIES":
+            return [identifier("SERIES", SeriesInstanceUID=f"1.2.3.{n}") for n in (1, 2)]
+        return [identifier("IMAGE", SOPInstanceUID=f"{keys.SeriesInstanceUID}.1", SOPClassUID=CT)]
+
+    asked: list[tuple[str, Dataset]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        asked.extend(await queried(peer, answer))
+        assert (await fetched(listener)).dataset.PatientID == "P"
+
+    result = await retrieved(tmp_path, "STUDY", script, root="PATIENT")
+    assert [level for level, _ in asked] == ["IMAGE", "STUDY", "SERIES", "IMAGE", "IMAGE"]
+    assert result.expected == ["1.2.3.1.1", "1.2.3.2.1"]
+    assert result.outcome == "failed"  # nothing of it came
+
+
+async def test_finding_out_is_bounded(tmp_path: Path) -> None:
+    def answer(level: str, keys: Dataset) -> Answers:
+        if level == "SERIES":
+            return [identifier("SERIES", SeriesInstanceUID=f"1.2.3.{n}") for n in range(1, 200)]
+        if not keys.SeriesInstanceUID:
+            return 0xA900
+        return [identifier("IMAGE", SOPInstanceUID=f"{keys.SeriesInstanceUID}.1", SOPClassUID=CT)]
+
+    asked: list[tuple[str, Dataset]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        asked.extend(await queried(peer, answer))
+        await fetched(listener)
+
+    result = await retrieved(tmp_path, "STUDY", script, root="STUDY")
+    assert len(asked) == 1 + MAX_QUERIES
+    assert result.expected is None
+
+
+@pytest.mark.parametrize("how", ["abort", "hangup", "silence"])
+async def test_a_query_that_costs_the_association_does_not_cost_the_retrieve(
+    tmp_path: Path, how: str
+) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await hear(peer, m.CFindRQ)
+        if how == "abort":
+            await peer.send(AAbort(0, 0))
+        elif how == "hangup":
+            await peer.reset()
+        else:
+            await peer.expect(AAbort)
+        await peer.close()
+        await fetched_twice(listener)
+
+    async def user(client: Pacs) -> RetrieveResult:
+        async with client:
+            return await client.get("SERIES", ["1.2.3", "1.2.4"], directory=tmp_path)
+
+    times = replace(STEADY, inactivity=0.3) if how == "silence" else STEADY
+    result = await play(script, user, timeouts=times)
+    assert result.status == 0
+    assert result.not_found == ["1.2.3", "1.2.4"]
+    assert result.error is None
+
+
+async def fetched_twice(listener: ScriptedListener) -> None:
+    """The keys after the one whose query was answered so are not asked for any more."""
+    peer, _ = await accepted(listener)
+    for _ in range(2):
+        heard = await hear(peer, m.CGetRQ)
+        await reply(peer, heard, 0, completed=0, failed=0, warning=0)
+    await peer.answer_release()
