@@ -36,7 +36,7 @@ from .files import Durability, ObjectFiles
 from .find import Matches
 from .index import Counts, Entry, Index
 from .query import compile_query, select
-from .record import MAX_DEPTH, Record, read_record, stored_look
+from .record import MAX_DEPTH, Record, read_record, stored_options
 from .sink import ArchiveSink, outcome_of
 
 log = logging.getLogger("aiodicom.archive")
@@ -77,7 +77,7 @@ class Archive:
     ) -> None:
         self.directory = Path(directory)
         self.max_object_size = max_object_size
-        self._look = stored_look(max_sequence_depth)
+        self._look = stored_options(max_sequence_depth)
         self._durable = durability == "fsync"
         self._files = ObjectFiles(self.directory, durability)
         path = self.directory / "index.sqlite"
@@ -149,7 +149,7 @@ class Archive:
                     implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                     source_ae=_title(calling_ae),
                     named=False,
-                    look=self._look,
+                    options=self._look,
                 )
             except OSError as error:
                 log.error("an object cannot be received: %s", error)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..dataset.errors import NestingTooDeep
-from ..dataset.part10 import Look, Part10Writer
+from ..dataset.part10 import Part10Writer, ScanOptions
 from ..dataset.scan import ScanResult, scan_dataset
 from ..dimse import status
 from ..dimse.levels import Level
@@ -82,13 +82,13 @@ def read_record(
     )
 
 
-def stored_look(max_depth: int = MAX_DEPTH) -> Look:
+def stored_options(max_depth: int = MAX_DEPTH) -> ScanOptions:
     """What a writer must look for whose object is to be kept."""
-    return Look(frozenset(STORED_TAGS), max_depth, check_nested=True)
+    return ScanOptions(frozenset(STORED_TAGS), max_depth, check_nested=True)
 
 
 def read_written(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Record:
-    """`read_record` of what a writer made with `stored_look` has written."""
+    """`read_record` of what a writer made with `stored_options` has written."""
     return _record(
         writer.scan,
         writer.transfer_syntax_uid,

@@ -15,7 +15,7 @@ from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.errors import ImagingError, UnsafeName
 from ..dataset.names import instance_path, safe_uid
-from ..dataset.part10 import Look, Part10Writer, sync_directory
+from ..dataset.part10 import Part10Writer, ScanOptions, sync_directory
 from ..dataset.sinks import StoreOutcome
 from ..dimse import messages as m
 from ..dimse.contexts import Context
@@ -48,7 +48,7 @@ _LAYOUT_TAGS = {
     0x00200011: "series_number",
 }
 _SOP_INSTANCE_UID = 0x00080018
-_LOOK = Look(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
+_OPTIONS = ScanOptions(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
 
 
 class FileSink:
@@ -84,7 +84,7 @@ class FileSink:
             implementation_version_name=implementation[1],
             source_ae=source_ae,
             named=False,
-            look=_LOOK,
+            options=_OPTIONS,
         )
 
     def write(self, data: memoryview, /) -> None:
@@ -120,7 +120,7 @@ class FileSink:
 
     def _nothing_in_the_way(self) -> bool:
         """Whether the object is known to be whole, and has a name that nothing else has."""
-        if not self._writer.looked_through:
+        if not self._writer.scanned:
             return False
         values = self._scan()
         return not isinstance(values, StoreOutcome) and not os.path.lexists(self._path(values))

@@ -53,7 +53,7 @@ class FileHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScanOptions:
     """What `Part10Writer.scan` is to look for: arguments of `scan_dataset`."""
 
     tags: frozenset[int] = frozenset()
@@ -61,7 +61,7 @@ class Look:
     check_nested: bool = False
 
 
-_NO_LOOK = Look()
+_NO_OPTIONS = ScanOptions()
 
 
 def encode_file_meta(
@@ -104,7 +104,7 @@ class Part10Writer:
     """Writes one file under a hidden temporary name in its own directory; `commit` gives it its name.
 
     `path` is taken relative to `dir_fd` when given; it is only the directory when `named` is false, and
-    `commit` is then told the name. `look` is what `scan` will look for. Whoever opens a writer calls `commit`
+    `commit` is then told the name. `options` are those of `scan`. Whoever opens a writer calls `commit`
     or `discard`, or uses it as a context, whose end discards what was not committed. `write` is for one
     thread at a time; `discard` may be called while another thread is inside `commit`, which ends in
     `FileNotFoundError` unless it was through.
@@ -116,10 +116,10 @@ class Part10Writer:
     """
 
     __slots__ = (
-        "_beginning",
         "_fd",
+        "_first_scan",
         "_lock",
-        "_look",
+        "_options",
         "_state",
         "bytes_written",
         "data_offset",
@@ -143,7 +143,7 @@ class Part10Writer:
         overwrite: bool = False,
         dir_fd: int | None = None,
         named: bool = True,
-        look: Look = _NO_LOOK,
+        options: ScanOptions = _NO_OPTIONS,
     ) -> None:
         head = encode_file_meta(
             sop_class_uid=sop_class_uid,
@@ -159,8 +159,8 @@ class Part10Writer:
         self.overwrite = overwrite
         self.bytes_written = 0
         self.data_offset = len(head)
-        self._look = look
-        self._beginning: ScanResult | None = None
+        self._options = options
+        self._first_scan: ScanResult | None = None
         directory = os.fspath(path)
         if named:
             directory, name = os.path.split(directory)
@@ -193,7 +193,7 @@ class Part10Writer:
         """
         _write_all(self.fileno(), view)
         if not self.bytes_written:
-            self._beginning = self._scan_beginning(view)
+            self._first_scan = self._scan_beginning(view)
         self.bytes_written += len(view)
 
     @contextlib.contextmanager
@@ -208,19 +208,19 @@ class Part10Writer:
             yield view
 
     def _scan_beginning(self, view: memoryview | bytes) -> ScanResult | None:
-        look = self._look
+        options = self._options
         return scan_beginning(
             view[:SCANNED_HEAD],
             self.transfer_syntax_uid,
-            look.tags,
-            max_depth=look.max_depth,
-            check_nested=look.check_nested,
+            options.tags,
+            max_depth=options.max_depth,
+            check_nested=options.check_nested,
         )
 
     @property
-    def looked_through(self) -> bool:
+    def scanned(self) -> bool:
         """Whether the first fragment told all there is to know, so that `scan` reads nothing."""
-        return self._beginning is not None and self._beginning.end == self.bytes_written
+        return self._first_scan is not None and self._first_scan.end == self.bytes_written
 
     def scan(self) -> ScanResult:
         """Scan the data set written so far for what the writer was told to look for, as `scan_dataset` does.
@@ -229,16 +229,18 @@ class Part10Writer:
         pixels: that is known when the last byte comes, and not begun then. Only where it does not is the
         file read, or a large one mapped, which takes about as long as a scan.
         """
-        if self.looked_through and self._beginning is not None:
-            return self._beginning
+        if self.scanned and self._first_scan is not None:
+            return self._first_scan
         if self.bytes_written <= SCANNED_HEAD:
             return self._scan(os.pread(self.fileno(), self.bytes_written, self.data_offset))
         with self.mapped() as view:
             return self._scan(view)
 
     def _scan(self, data: bytes | memoryview) -> ScanResult:
-        look, syntax = self._look, self.transfer_syntax_uid
-        return scan_dataset(data, syntax, look.tags, max_depth=look.max_depth, check_nested=look.check_nested)
+        options, syntax = self._options, self.transfer_syntax_uid
+        return scan_dataset(
+            data, syntax, options.tags, max_depth=options.max_depth, check_nested=options.check_nested
+        )
 
     def commit(
         self, durability: Literal["fsync", "rename"] = "fsync", *, path: Path | str | None = None

@@ -17,7 +17,7 @@ import pytest
 from aiodicom.dataset import part10
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
-from aiodicom.dataset.part10 import MAX_FILE_META, Look, Part10Writer, encode_file_meta, read_header
+from aiodicom.dataset.part10 import MAX_FILE_META, Part10Writer, ScanOptions, encode_file_meta, read_header
 from aiodicom.dataset.scan import scan_beginning, scan_dataset
 from hypothesis import given
 from hypothesis import strategies as st
@@ -422,7 +422,7 @@ def test_a_writer_scans_as_the_scanner_does(tmp_path: Path, pixels: int, syntax:
             implementation_class_uid="2.25.2",
             implementation_version_name="TEST",
             named=False,
-            look=Look(tags, check_nested=nested),
+            options=ScanOptions(tags, check_nested=nested),
         ) as writer:
             writer.write(data[:first])
             writer.write(data[first:])
