@@ -1,0 +1,23 @@
+"""All cases: the registry filled, and parts of it for whoever wants to run them from a test."""
+
+from __future__ import annotations
+
+from . import cases as _cases
+from .case import REGISTRY, Case, select
+from .rules import RULES
+
+
+def all_cases() -> list[Case]:
+    """Every case of either role, in the order they are written in; rules are listed by `RULES`."""
+    assert _cases  # importing the package registered them
+    return list(REGISTRY.values())
+
+
+def cases(expression: str = "", *, role: str = "scp") -> list[Case]:
+    """The cases of a role that a SELECT names."""
+    return select([case for case in all_cases() if case.role == role], expression)
+
+
+def count() -> int:
+    """How many cases and rules there are."""
+    return len(all_cases()) + len(RULES)
