@@ -135,7 +135,8 @@ class Link(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with contextlib.suppress(OSError):  # the peer has reset it, which the reader is about to learn
+                self._transport.write_eof()
 
     def reset(self) -> None:
         """End the connection without ceremony."""
