@@ -123,10 +123,7 @@ class Pdu:
     def user(self) -> tuple[Item, ...]:
         """The sub-items of every user information item."""
         return tuple(
-            sub
-            for found in self.items
-            if found.kind == 0x50
-            for sub in items(found.body, found.offset + 4)
+            sub for found in self.items if found.kind == 0x50 for sub in items(found.body, found.offset + 4)
         )
 
     def sub(self, kind: int) -> Item | None:
@@ -258,12 +255,16 @@ def annotate(raw: bytes, limit: int = 1024) -> list[tuple[int, str, str]]:
         base = part.offset + (8 if part.kind in (0x20, 0x21) else 4)
         nested = part.kind in (0x20, 0x21, 0x50)
         if base > part.offset + 4:
-            rows.append((part.offset + 4, raw[part.offset + 4 : base], "context id, reserved, result, reserved"))
+            rows.append(
+                (part.offset + 4, raw[part.offset + 4 : base], "context id, reserved, result, reserved")
+            )
         if not nested:
             rows.append((base, part.body, "value"))
             continue
         for sub in items(part.body[base - part.offset - 4 :], base):
-            rows.append((sub.offset, raw[sub.offset : sub.offset + 4], ITEMS.get(sub.kind, "unknown sub-item")))
+            rows.append(
+                (sub.offset, raw[sub.offset : sub.offset + 4], ITEMS.get(sub.kind, "unknown sub-item"))
+            )
             rows.append((sub.offset + 4, sub.body, "value"))
     for value in found.values:
         head = raw[value.offset : value.offset + 6]
@@ -276,4 +277,6 @@ def annotate(raw: bytes, limit: int = 1024) -> list[tuple[int, str, str]]:
             ]
         else:
             rows.append((value.offset + 6, b"", f"{len(value.data)} bytes of a data set, not shown"))
-    return [(at, part[:64].hex(" ") + (" ..." if len(part) > 64 else ""), name) for at, part, name in rows][:limit]
+    return [(at, part[:64].hex(" ") + (" ..." if len(part) > 64 else ""), name) for at, part, name in rows][
+        :limit
+    ]

@@ -116,14 +116,21 @@ async def play(case: Case, sut: Sut) -> tuple[Verdict, str, str]:
 class Runner:
     """One run over a server."""
 
-    def __init__(self, profile: Profile, options: Options, told: Callable[[Result], None] | None = None) -> None:
+    def __init__(
+        self, profile: Profile, options: Options, told: Callable[[Result], None] | None = None
+    ) -> None:
         self.profile = profile
         self.options = options
         self.patience = PATIENCE[0]
         self.book = RuleBook("scp")
         self.run = Run(
             role="scp",
-            sut={"name": profile.name, "version": profile.version, "host": profile.host, "port": profile.port},
+            sut={
+                "name": profile.name,
+                "version": profile.version,
+                "host": profile.host,
+                "port": profile.port,
+            },
             options=options,
         )
         self._told = told or (lambda _: None)
@@ -174,7 +181,9 @@ class Runner:
     async def one(self, case: Case) -> Result:
         """Run a case; a failure is repeated alone, and blamed when the peer is not well behind it."""
         if not self.profile.permits(case.effect):
-            return Result(case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=f"{case.effect} not allowed")
+            return Result(
+                case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=f"{case.effect} not allowed"
+            )
         sut, start = self.sut(), time.monotonic()
         verdict, outcome, reason = await play(case, sut)
         result = Result(case=case, verdict=verdict, outcome=outcome, blame=reason, trace=sut.trace.entries)

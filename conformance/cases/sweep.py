@@ -170,40 +170,78 @@ def glued_accept(state: str, name: str) -> Accept:
     """What may be seen where the injection came with the PDU before: either order of the two is right."""
     early, late = SEEN[action(INJECTIONS[name], state)], SEEN[action(INJECTIONS[name], "Sta6")]
     if state == "Sta3":
-        both = {**early, **{f"accepted+{p}" if " " not in p else " ".join(f"accepted+{w}" for w in p.split()): v
-                            for p, v in late.items()}}
+        both = {
+            **early,
+            **{
+                f"accepted+{p}" if " " not in p else " ".join(f"accepted+{w}" for w in p.split()): v
+                for p, v in late.items()
+            },
+        }
         return both
     tail = SEEN[action(INJECTIONS[name], "Sta13")]
-    return {**early, **{" ".join(f"released+{w}" for w in p.split()): v for p, v in tail.items()},
-            "aborted-*": PASS}
+    return {
+        **early,
+        **{" ".join(f"released+{w}" for w in p.split()): v for p, v in tail.items()},
+        "aborted-*": PASS,
+    }
 
 
 REQUIREMENT = "In {state} ({where}) {event} ({name}) leads to action {action}."
-for state, where, route in (("Sta2", "fresh", fresh), ("Sta6", "idle", idle), ("Sta6", "used", used),
-                            ("Sta6", "amid", amid)):
+for state, where, route in (
+    ("Sta2", "fresh", fresh),
+    ("Sta6", "idle", idle),
+    ("Sta6", "used", used),
+    ("Sta6", "amid", amid),
+):
     for name, event in INJECTIONS.items():
         accept = SEEN[action(event, state)]
         if where == "amid" and name == "p-data":
             accept = AMID_DATA
         if where == "amid" and name == "release-rq":
             accept = {"released": PASS, "aborted-*": PASS}
-        case(f"ps3.8/9.2.3/{state.lower()}-{where}-{name}", SHALL, f"PS3.8 9.2.3, Table 9-10, {state} {event}",
-             REQUIREMENT.format(state=state, where=where, event=event, name=name, action=action(event, state)),
-             injecting(route, name), accept, f"cell:{state}:{event}", group=GROUP)
+        case(
+            f"ps3.8/9.2.3/{state.lower()}-{where}-{name}",
+            SHALL,
+            f"PS3.8 9.2.3, Table 9-10, {state} {event}",
+            REQUIREMENT.format(state=state, where=where, event=event, name=name, action=action(event, state)),
+            injecting(route, name),
+            accept,
+            f"cell:{state}:{event}",
+            group=GROUP,
+        )
 for where, route in (("rejected", rejected), ("released", released), ("aborted", aborted)):
     for name, event in INJECTIONS.items():
         cell = action(event, "Sta13")
-        case(f"ps3.8/9.2.3/sta13-{where}-{name}", SHALL, f"PS3.8 9.2.3, Table 9-10, Sta13 {event}",
-             REQUIREMENT.format(state="Sta13", where=where, event=event, name=name, action=cell),
-             after_close(route, name), SEEN[cell], f"cell:Sta13:{event}", group=GROUP)
+        case(
+            f"ps3.8/9.2.3/sta13-{where}-{name}",
+            SHALL,
+            f"PS3.8 9.2.3, Table 9-10, Sta13 {event}",
+            REQUIREMENT.format(state="Sta13", where=where, event=event, name=name, action=cell),
+            after_close(route, name),
+            SEEN[cell],
+            f"cell:Sta13:{event}",
+            group=GROUP,
+        )
 for name, event in INJECTIONS.items():
-    case(f"ps3.8/9.2.3/sta3-glued-{name}", SHALL, f"PS3.8 9.2.3, Table 9-10, Sta3 {event}",
-         REQUIREMENT.format(state="Sta3", where="glued", event=event, name=name, action=action(event, "Sta3"))
-         + " Where the request was answered first, what is right in Sta6 is right.",
-         glued(lambda sut: sut.request().encode(), fresh, name), glued_accept("Sta3", name),
-         f"cell:Sta6:{event}", group=GROUP)
-    case(f"ps3.8/9.2.3/sta8-glued-{name}", SHALL, f"PS3.8 9.2.3, Table 9-10, Sta8 {event}",
-         REQUIREMENT.format(state="Sta8", where="glued", event=event, name=name, action=action(event, "Sta8"))
-         + " Where the release was answered first, what is right in Sta13 is right.",
-         glued(lambda sut: wire.release_rq(), idle, name),
-         glued_accept("Sta8", name), f"cell:Sta13:{event}", group=GROUP)
+    case(
+        f"ps3.8/9.2.3/sta3-glued-{name}",
+        SHALL,
+        f"PS3.8 9.2.3, Table 9-10, Sta3 {event}",
+        REQUIREMENT.format(state="Sta3", where="glued", event=event, name=name, action=action(event, "Sta3"))
+        + " Where the request was answered first, what is right in Sta6 is right.",
+        glued(lambda sut: sut.request().encode(), fresh, name),
+        glued_accept("Sta3", name),
+        f"cell:Sta6:{event}",
+        group=GROUP,
+    )
+    case(
+        f"ps3.8/9.2.3/sta8-glued-{name}",
+        SHALL,
+        f"PS3.8 9.2.3, Table 9-10, Sta8 {event}",
+        REQUIREMENT.format(state="Sta8", where="glued", event=event, name=name, action=action(event, "Sta8"))
+        + " Where the release was answered first, what is right in Sta13 is right.",
+        glued(lambda sut: wire.release_rq(), idle, name),
+        glued_accept("Sta8", name),
+        f"cell:Sta13:{event}",
+        group=GROUP,
+    )
