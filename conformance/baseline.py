@@ -1,4 +1,4 @@
-"""Baselines: the findings that are known of a peer. What is as expected is quiet, what is new or gone is told."""
+"""Baselines: the findings that are known of a peer. What is new or gone is told."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def apply(run: Run, entries: dict[str, dict[str, Any]]) -> None:
-    """Mark each result: an expected finding must fail in the same way; withheld ones say no more than that."""
+    """Mark each result: an expected finding must fail in the same way; withheld ones say no more."""
     for result in run.results:
         entry = entries.get(result.case.id)
         finding = result.finding(run.options.strict)

@@ -1,4 +1,4 @@
-"""A case: a clause, a requirement in own words, steps, and what may be seen. The registry keeps them by id."""
+"""A case: a clause, a requirement in own words, steps, and what may be seen. The registry has all."""
 
 from __future__ import annotations
 

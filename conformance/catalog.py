@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from . import cases as _cases
+from . import conversation as _conversation
+from . import rules as _rules
 from .case import REGISTRY, Case, select
-from .rules import RULES
+from .rulebook import RULES
 
 
 def all_cases() -> list[Case]:
     """Every case of either role, in the order they are written in; rules are listed by `RULES`."""
-    assert _cases  # importing the package registered them
+    assert _cases and _rules and _conversation  # importing them registered what they hold
     return list(REGISTRY.values())
 
 

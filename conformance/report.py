@@ -1,7 +1,7 @@
 """A run as text, JSON, JUnit and a script that repeats a failure. Nothing a peer sent is written out raw.
 
-Of what came, only the kind of PDU, its length and, for the short ones without names in them, the bytes are kept:
-a trace cannot carry a patient or the name of somebody's machine.
+Of what came, only the kind of PDU, its length and, for short ones without names in them, the bytes are kept: a
+trace cannot carry a patient or the name of somebody's machine.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def to_text(run: Run) -> Iterator[str]:
 
 
 def repro(result: Result, host: str, port: int) -> str:
-    """A script that sends the bytes of the last connection of a case again and prints what comes; needs nothing."""
+    """A script that sends the bytes of a case's last connection again and prints what comes; needs nothing."""
     last = max((entry.connection for entry in result.trace), default=0)
     sent = [e for e in result.trace if e.connection == last and e.way == ">" and (e.raw or e.note == "fin")]
     steps = "".join(

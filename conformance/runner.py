@@ -1,4 +1,4 @@
-"""Runs cases against a server: order by effect, health behind each, blame, repeats. No verdict hangs on a clock."""
+"""Runs cases against a server: order by effect, health, blame, repeats. No verdict hangs on a clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from .case import BAD, EDITION, Case, Effect, Level, NotApplicableError, Verdict
 from .link import Entry, Trace
-from .rules import Ambient, RuleBook
+from .rulebook import Ambient, RuleBook
 from .target import Profile, Sut, UnexpectedError
 
 ECHOES = 20
@@ -19,7 +19,7 @@ PATIENCE = (2.0, 30.0)
 CASE_TIME = 120.0
 """Seconds after which a case is one of ours that broke."""
 RETRY = 0.2
-"""Seconds between attempts to reach a peer that does not take connections: nothing tells when it does again."""
+"""Seconds between attempts to reach a peer that does not take connections: nothing tells when."""
 _ORDER = list(Effect)
 
 
@@ -161,7 +161,7 @@ class Runner:
         return True
 
     async def healthy(self) -> tuple[bool, float, str]:
-        """Whether an echo on a new association is answered in the recovery time; the seconds; what was seen."""
+        """Whether a new association answers an echo in the recovery time; the seconds; what was seen."""
         start, seen = time.monotonic(), ""
         while True:
             sut = self.sut()
@@ -204,7 +204,7 @@ class Runner:
         if result.verdict is not Verdict.FAIL:
             return
         result.repeats = [result.outcome]
-        verdicts = {result.verdict}
+        verdicts: set[Verdict] = {result.verdict}
         for _ in range(self.options.repeats):
             verdict, outcome, _ = await play(result.case, self.sut())
             verdicts.add(verdict)

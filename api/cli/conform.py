@@ -10,7 +10,7 @@ import click
 
 from ..conformance import Effect, Profile, all_cases, cases, report, run_scp, select
 from ..conformance import baseline as baselines
-from ..conformance.rules import RULES
+from ..conformance.rulebook import RULES
 from ..conformance.runner import Options
 from .terminal import say
 

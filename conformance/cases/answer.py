@@ -1,4 +1,4 @@
-"""Groups 4 and 5 for servers: an A-ASSOCIATE-AC and an A-ASSOCIATE-RJ as they are sent (PS3.8 9.3.3, 9.3.4)."""
+"""Groups 4 and 5 for servers: A-ASSOCIATE-AC and A-ASSOCIATE-RJ as they are sent (PS3.8 9.3.3, 9.3.4)."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ SHALL, SHOULD, ROBUST, INFO = Level.SHALL, Level.SHOULD, Level.ROBUST, Level.INF
 
 Build = Callable[[Sut], "wire.Associate | bytes"]
 Check = Callable[[Pdu], str]
+Scene = Callable[[Sut, Link], Awaitable[str]]
 
 OK: Accept = {"accepted": PASS}
 REFUSED: Accept = {"rejected-* aborted-*": PASS, "closed reset": NONSTRICT}
@@ -72,18 +73,12 @@ def asking(build: Build, check: Check | None = None) -> Steps:
     return steps
 
 
-def within(send: Callable[[Sut], bytes], *, fence: bool = True, message_id: int = 77) -> Steps:
-    """In an association, send bytes; then a C-ECHO as the fence, or what comes next."""
-
-    async def steps(sut: Sut) -> str:
-        link = await sut.associate()
-        await link.send(send(sut))
-        return await sut.echo(link, message_id) if fence else await link.seen()
-
-    return steps
+def requesting(**changes: object) -> Build:
+    """The plainest request but for some parts."""
+    return lambda sut: sut.request(**changes)
 
 
-def talk(play: Callable[[Sut, Link], Awaitable[str]], **changes: object) -> Steps:
+def talk(play: Scene, **changes: object) -> Steps:
     """In an association made with some changes, play a scene of its own."""
 
     async def steps(sut: Sut) -> str:

@@ -1,4 +1,4 @@
-"""Group 12 for servers: command sets, message ids, data set flags, unknown commands (PS3.7 6.3.1, 9.3, E.1)."""
+"""Group 12 for servers: command sets, ids, flags, unknown commands (PS3.7 6.3.1, 9.3, E.1)."""
 
 from __future__ import annotations
 

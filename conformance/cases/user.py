@@ -9,7 +9,7 @@ from ..case import INFORM, NONSTRICT, PASS, Level, Verdict
 from ..dissect import Pdu
 from ..link import Link
 from ..target import Sut
-from .build import INFO, OK, ROBUST, SHALL, SURVIVES, Check, asking, case, talk
+from .build import INFO, OK, ROBUST, SHALL, SURVIVES, Check, Scene, asking, case, requesting, talk
 
 MAXIMUM, USER = "maximum-length", "user-information"
 LENGTH, IMPLEMENTATION = wire.maximum_length(16384), wire.IMPLEMENTATION
@@ -64,11 +64,16 @@ for slug, value in {
     )
 
 
-async def _kept(sut: Sut, link: Link, limit: int) -> str:
-    await link.send(wire.echo_rq(9))
-    seen = await sut.answer(link, 9)
-    longest = max((len(raw) - 6 for raw in link.came if raw[0] == wire.DATA), default=0)
-    return seen if longest <= limit else f"pdu-of-{longest}"
+def kept(limit: int) -> Scene:
+    """An echo whose answer comes in PDUs of at most so many bytes."""
+
+    async def play(sut: Sut, link: Link) -> str:
+        await link.send(wire.echo_rq(9))
+        seen = await sut.answer(link, 9)
+        longest = max((len(raw) - 6 for raw in link.came if raw[0] == wire.DATA), default=0)
+        return seen if longest <= limit else f"pdu-of-{longest}"
+
+    return play
 
 
 for limit in (64, 48, 32, 20):
@@ -77,9 +82,7 @@ for limit in (64, 48, 32, 20):
         SHALL,
         "PS3.8 D.1",
         "No P-DATA-TF that is sent is longer than the maximum length the other side proposed.",
-        talk(
-            lambda sut, link, n=limit: _kept(sut, link, n), user=(wire.maximum_length(limit), IMPLEMENTATION)
-        ),
+        talk(kept(limit), user=(wire.maximum_length(limit), IMPLEMENTATION)),
         {"answered": PASS, "aborted-* released": NONSTRICT},
         "maximum-ignored",
         group=MAXIMUM,
@@ -256,9 +259,7 @@ def roles_within(uid: str, scu: int, scp: int) -> Check:
 
 for scu, scp in ((1, 0), (0, 1), (1, 1), (0, 0)):
     steps = asking(
-        lambda sut, a=scu, b=scp: sut.request(
-            user=(LENGTH, IMPLEMENTATION, wire.role(wire.VERIFICATION, a, b))
-        ),
+        requesting(user=(LENGTH, IMPLEMENTATION, wire.role(wire.VERIFICATION, scu, scp))),
         roles_within(wire.VERIFICATION, scu, scp),
     )
     case(
