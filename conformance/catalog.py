@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from . import cases as _cases
-from . import conversation as _conversation
-from . import rules as _rules
+from . import cases as _cases  # noqa: F401 - importing them registers what they hold
+from . import conversation as _conversation  # noqa: F401
+from . import rules as _rules  # noqa: F401
 from .case import REGISTRY, Case, select
 from .rulebook import RULES
 
 
 def all_cases() -> list[Case]:
     """Every case of either role, in the order they are written in; rules are listed by `RULES`."""
-    assert _cases and _rules and _conversation  # importing them registered what they hold
     return list(REGISTRY.values())
 
 

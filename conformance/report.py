@@ -1,6 +1,6 @@
 """A run as text, JSON, JUnit and a script that repeats a failure. Nothing a peer sent is written out raw.
 
-Of what came, only the kind of PDU, its length and, for short ones without names in them, the bytes are kept: a
+Of what came, only the kind of PDU, its length and, for short ones without names, the bytes are kept: a
 trace cannot carry a patient or the name of somebody's machine.
 """
 
@@ -124,7 +124,8 @@ def explain(result: Result) -> Iterator[str]:
     for entry in result.trace[:12]:
         shown = line(entry)
         said = str(shown.get("hex", ""))[:96]
-        yield f"  {shown['way']} {shown['t']:>8}s {shown.get('pdu', '')} {shown['what']} {shown['length']} bytes {said}".rstrip()
+        head = f"  {shown['way']} {shown['t']:>8}s {shown.get('pdu', '')} {shown['what']}"
+        yield f"{head} {shown['length']} bytes {said}".rstrip()
 
 
 def to_text(run: Run) -> Iterator[str]:
@@ -143,13 +144,14 @@ def to_text(run: Run) -> Iterator[str]:
             yield from map(printable, explain(result))
     for ambient in run.ambient:
         if ambient.broken:
-            yield f"RULE BROKEN {ambient.rule.id} {ambient.broken} times  [{ambient.rule.clause}] {ambient.rule.requirement}"
+            rule = ambient.rule
+            yield f"RULE BROKEN {rule.id} {ambient.broken} times  [{rule.clause}] {rule.requirement}"
     for name in run.gone:
         yield f"GONE {name}: the baseline expects a finding that did not come"
 
 
 def repro(result: Result, host: str, port: int) -> str:
-    """A script that sends the bytes of a case's last connection again and prints what comes; needs nothing."""
+    """A script that sends the bytes of a case's last connection again and prints what comes."""
     last = max((entry.connection for entry in result.trace), default=0)
     sent = [e for e in result.trace if e.connection == last and e.way == ">" and (e.raw or e.note == "fin")]
     steps = "".join(
@@ -158,7 +160,8 @@ def repro(result: Result, host: str, port: int) -> str:
         else f"s.sendall(bytes.fromhex({entry.raw.hex()!r})); seen()\n"
         for entry in sent
     )
-    return f'''"""{result.case.id}: {result.case.clause}. Expected {result.case.expected}; seen {result.outcome}."""
+    case = result.case
+    return f'''"""{case.id}: {case.clause}. Expected {case.expected}; seen {result.outcome}."""
 import socket
 
 s = socket.create_connection(({host!r}, {port}), 10)

@@ -170,14 +170,13 @@ def glued_accept(state: str, name: str) -> Accept:
     """What may be seen where the injection came with the PDU before: either order of the two is right."""
     early, late = SEEN[action(INJECTIONS[name], state)], SEEN[action(INJECTIONS[name], "Sta6")]
     if state == "Sta3":
-        both = {
+        return {
             **early,
             **{
                 f"accepted+{p}" if " " not in p else " ".join(f"accepted+{w}" for w in p.split()): v
                 for p, v in late.items()
             },
         }
-        return both
     tail = SEEN[action(INJECTIONS[name], "Sta13")]
     return {
         **early,

@@ -8,7 +8,7 @@ from ..dissect import us
 from ..link import Link
 from ..target import Sut
 from .build import ANSWERED, INFO, SHALL, asking, case, message, talk
-from .request import result
+from .contexts import result
 
 # --- group 1
 
