@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-PACKAGES = ("pdu", "dataset", "dimse", "association", "archive", "server", "client", "imaging")
+PACKAGES = ("pdu", "dataset", "dimse", "association", "archive", "server", "client", "imaging", "conformance")
 ROOT_FOLDERS = (*PACKAGES, "api", "tests", "benchmarks")
 COMMAND = Path(sys.executable).with_name("aiodicom")
 

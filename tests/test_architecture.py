@@ -26,6 +26,8 @@ PACKAGES = {  # import name: folder
     "aiodicom.archive": "archive",
     "aiodicom.server": "server",
     "aiodicom.client": "client",
+    "aiodicom.conformance": "conformance",
+    "aiodicom.conformance.cases": "conformance/cases",
     "aiodicom": "api",
     "aiodicom.cli": "api/cli",
 }
@@ -38,7 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "archive": {"pdu", "dataset", "dimse"},
     "server": {"pdu", "dataset", "dimse", "association", "archive"},
     "client": {"pdu", "dataset", "dimse", "association", "server"},
-    "api": {"pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client"},
+    "conformance": set(),  # the judge shares nothing with what it judges
+    "api": {
+        "pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client", "conformance",
+    },
 }
 PURE = ("pdu", "dimse")
 IMPURE_MODULES = {
@@ -63,6 +68,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "archive": {"pydicom"},
     "server": {"pydicom"},
     "client": {"pydicom"},
+    "conformance": set(),
     "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme"},
 }
 MAX_LINES = 500

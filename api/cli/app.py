@@ -27,6 +27,7 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "diagnose": "diagnose",
     "serve": "serve",
     "volume": "volume",
+    "conformance": "conform",
     "demo": "demo",
 }
 
@@ -39,7 +40,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(import_module(f".{_COMMANDS[cmd_name]}", __package__), cmd_name)
-        command.epilog = _EPILOG
+        command.epilog = command.epilog or _EPILOG
         return command
 
 

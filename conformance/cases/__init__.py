@@ -1,0 +1,5 @@
+"""The cases, a file for each group of clauses. Importing this package registers all of them."""
+
+from . import answer, contexts, data, ending, messages, request, sweep, transport, user
+
+__all__ = ["answer", "contexts", "data", "ending", "messages", "request", "sweep", "transport", "user"]

@@ -1,0 +1,174 @@
+"""The rules about conversations and command sets (PS3.8 7, 9.2.3, D.1; PS3.7 6.3.1, 9.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from .dissect import HEADER, Pdu, command_elements, command_set, us
+from .rulebook import ABORT, AC, DATA, RELEASE_RP, RJ, RQ, Answer, Said, every, rule
+
+
+def _before(said: Sequence[Said], at: int, kind: int, way: str) -> Pdu | None:
+    return next((s.pdu for s in reversed(said[:at]) if s.pdu.kind == kind and s.way == way), None)
+
+
+def _other(way: str) -> str:
+    return ">" if way == "<" else "<"
+
+
+def _maximum(said: Sequence[Said], at: int) -> Answer:
+    pdu, way = said[at].pdu, said[at].way
+    if pdu.kind != DATA:
+        return None
+    theirs = _before(said, at, RQ, _other(way)) or _before(said, at, AC, _other(way))
+    found = theirs.sub(0x51) if theirs else None
+    limit = int.from_bytes(found.body, "big") if found and len(found.body) == 4 else 0
+    return len(pdu.raw) - HEADER <= limit if limit >= 8 else None
+
+
+def _accepted_context(said: Sequence[Said], at: int) -> Answer:
+    pdu = said[at].pdu
+    answers = [s.pdu for s in said[:at] if s.pdu.kind == AC]
+    if pdu.kind != DATA or not answers:
+        return None
+    accepted = {part.number for part in answers[0].contexts if part.result == 0}
+    return every([value.context in accepted for value in pdu.values])
+
+
+def _nothing_behind(kind: int, but: frozenset[int]) -> Callable[[Sequence[Said], int], Answer]:
+    def judge(said: Sequence[Said], at: int) -> Answer:
+        earlier = [s.pdu.kind for s in said[:at] if s.way == said[at].way]
+        return said[at].pdu.kind in but if kind in earlier else None
+
+    return judge
+
+
+def commands(said: Sequence[Said], at: int) -> Iterator[tuple[bytes, dict[int, bytes]]]:
+    """The command sets that end in this PDU, with their bytes."""
+    way, pdu = said[at].way, said[at].pdu
+    if pdu.kind != DATA:
+        return
+    data = b""
+    for one in [*[s.pdu for s in said[max(0, at - 64) : at] if s.way == way and s.pdu.kind == DATA], pdu]:
+        for value in one.values:
+            if not value.control & 1:
+                continue
+            data += value.data
+            if value.control & 2:
+                if one is pdu:
+                    yield data, command_set(data)
+                data = b""
+
+
+def _command(keeps: Callable[[bytes, dict[int, bytes]], Answer]) -> Callable[[Sequence[Said], int], Answer]:
+    def judge(said: Sequence[Said], at: int) -> Answer:
+        found = [answer for raw, fields in commands(said, at) if (answer := keeps(raw, fields)) is not None]
+        return every(found)
+
+    return judge
+
+
+def _response(fields: dict[int, bytes]) -> bool:
+    return us(fields, 0x0100) >= 0x8000
+
+
+def _known(said: Sequence[Said], at: int) -> Answer:
+    """Whether a response is to a message that the other side sent."""
+    asked = {
+        us(fields, 0x0110)
+        for index in range(at)
+        if said[index].way != said[at].way
+        for _, fields in commands(said, index)
+    }
+    return every([us(fields, 0x0120) in asked for _, fields in commands(said, at) if _response(fields)])
+
+
+rule(
+    "ps3.8/D.1/data-maximum",
+    "PS3.8 D.1",
+    "No P-DATA-TF is longer than the other side's maximum length.",
+    _maximum,
+)
+rule(
+    "ps3.8/9.3.5.1/data-context",
+    "PS3.8 9.3.5.1",
+    "Data come on contexts that were accepted.",
+    _accepted_context,
+)
+rule(
+    "ps3.8/7.2/behind-release-rp",
+    "PS3.8 9.2.3",
+    "Behind an A-RELEASE-RP comes nothing but an abort.",
+    _nothing_behind(RELEASE_RP, frozenset({ABORT})),
+)
+rule(
+    "ps3.8/7.3/behind-abort",
+    "PS3.8 9.2.3",
+    "Behind an A-ABORT comes nothing but another.",
+    _nothing_behind(ABORT, frozenset({ABORT})),
+)
+rule(
+    "ps3.8/9.2.3/behind-reject",
+    "PS3.8 9.2.3",
+    "Behind an A-ASSOCIATE-RJ comes nothing but an abort.",
+    _nothing_behind(RJ, frozenset({ABORT})),
+)
+rule(
+    "ps3.7/6.3.1/group-length",
+    "PS3.7 6.3.1",
+    "A command set begins with its group length, which is right.",
+    _command(
+        lambda raw, f: raw[:8] == b"\0\0\0\0\4\0\0\0" and int.from_bytes(raw[8:12], "little") == len(raw) - 12
+    ),
+)
+rule(
+    "ps3.7/6.3.1/order",
+    "PS3.7 6.3.1",
+    "Elements of a command set ascend, each once.",
+    _command(lambda raw, f: (tags := [e[2] for e in command_elements(raw)]) == sorted(set(tags))),
+)
+rule(
+    "ps3.7/6.3.1/even",
+    "PS3.7 6.3.1",
+    "Values of a command set have an even length.",
+    _command(lambda raw, f: all(e[3] % 2 == 0 for e in command_elements(raw))),
+)
+rule(
+    "ps3.7/6.3.1/group",
+    "PS3.7 6.3.1",
+    "A command set has elements of group 0000H alone.",
+    _command(lambda raw, f: all(e[1] == 0 for e in command_elements(raw))),
+)
+rule(
+    "ps3.7/E.1/command-field",
+    "PS3.7 E.1",
+    "A command set has a command field.",
+    _command(lambda raw, f: len(f.get(0x0100, b"")) == 2),
+)
+rule(
+    "ps3.7/E.1/data-set-type",
+    "PS3.7 E.1",
+    "A command set says whether a data set follows.",
+    _command(lambda raw, f: len(f.get(0x0800, b"")) == 2),
+)
+rule(
+    "ps3.7/9.3/status",
+    "PS3.7 9.3",
+    "A response has a status.",
+    _command(lambda raw, f: len(f.get(0x0900, b"")) == 2 if _response(f) else None),
+)
+rule(
+    "ps3.7/9.3/responded-to",
+    "PS3.7 9.3",
+    "A response names the message it responds to.",
+    _command(lambda raw, f: len(f.get(0x0120, b"")) == 2 if _response(f) else None),
+)
+rule(
+    "ps3.7/9.3/request-id",
+    "PS3.7 9.3",
+    "A request but C-CANCEL has a message id.",
+    _command(
+        lambda raw, f: len(f.get(0x0110, b"")) == 2 if not _response(f) and us(f, 0x0100) != 0x0FFF else None
+    ),
+)
+rule("ps3.7/9.3/response-to-request", "PS3.7 9.3", "A response is to a message that was sent.", _known)
