@@ -42,7 +42,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": {"pdu", "dataset", "dimse", "association", "server"},
     "conformance": set(),  # the judge shares nothing with what it judges
     "api": {
-        "pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client", "conformance",
+        "pdu",
+        "dataset",
+        "dimse",
+        "imaging",
+        "association",
+        "archive",
+        "server",
+        "client",
+        "conformance",
     },
 }
 PURE = ("pdu", "dimse")

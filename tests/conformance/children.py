@@ -1,0 +1,88 @@
+"""Servers to judge: `aiodicom serve` as a child process, whole or with one cell of Table 9-10
+changed; a yes-man."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiodicom.conformance import wire
+from aiodicom.conformance.dissect import command_set, dissect, split
+
+_MUTANT = """
+import sys
+from aiodicom.pdu import fsm
+event, state, action = sys.argv.pop(1).split(":")
+key = (fsm.Event[event], fsm.State[state])
+assert fsm.TRANSITIONS[key] is not fsm.Action[action]
+fsm.TRANSITIONS[key] = fsm.Action[action]
+from aiodicom.__main__ import main
+sys.exit(main())
+"""
+
+
+@contextmanager
+def serving(folder: Path, mutant: str = "") -> Iterator[int]:
+    """The port of a child that serves an archive; `mutant` is EVT6:STA2:AA_6, a cell and its new action."""
+    start = ["-c", _MUTANT, mutant] if mutant else ["-m", "aiodicom"]
+    child = subprocess.Popen(
+        [sys.executable, *start, "serve", str(folder), "--port", "0", "--host", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        assert child.stdout is not None
+        said = ""
+        for line in child.stdout:
+            said += line
+            if "listening" in line or "port" in line:
+                break
+        found = re.search(r"port (\d+)", said)
+        assert found is not None, said
+        yield int(found[1])
+    finally:
+        child.terminate()
+        child.wait(30)
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+class YesMan:
+    """A responder that accepts whatever is proposed and answers every command with success."""
+
+    async def __aenter__(self) -> YesMan:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        stream = b""
+        while data := await reader.read(65536):
+            whole, stream = split(stream + data)
+            for raw in whole:
+                writer.write(self._answer(raw))
+        writer.close()
+
+    def _answer(self, raw: bytes) -> bytes:
+        found = dissect(raw)
+        if found.kind == wire.RQ:
+            contexts = tuple(
+                wire.context_ac(c.number, 0, c.syntaxes[0].uid if c.syntaxes else wire.IMPLICIT)
+                for c in found.contexts
+            )
+            return wire.Associate(kind=wire.AC, contexts=contexts).encode()
+        if found.kind == wire.DATA:
+            fields = command_set(b"".join(value.data for value in found.values))
+            return wire.p_data(wire.pdv(found.values[0].context, 3, wire.response(fields)))
+        return wire.release_rp() if found.kind == wire.RELEASE_RQ else b""

@@ -1,0 +1,81 @@
+"""Whole runs: our own server passes, alike every time; a yes-man is called one; nobody there is said so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp
+from aiodicom.conformance.link import Entry
+from aiodicom.conformance.runner import Result
+from children import YesMan, serving
+
+MARKER = b"MARKER^PATIENT"
+
+
+async def judged(port: int, expression: str = "") -> Run:
+    return await run_scp(Profile(port=port, allow=frozenset(Effect)), cases(expression))
+
+
+async def test_our_server_has_no_finding_three_times_alike(tmp_path: Path) -> None:
+    with serving(tmp_path) as port:
+        runs = [await judged(port) for _ in range(3)]
+    assert [(r.case.id, r.outcome) for r in runs[0].findings()] == []
+    assert [a.rule.id for a in runs[0].ambient if a.broken] == []
+    assert runs[0].exit_code == 0
+    assert not runs[0].yes_man
+    verdicts = [[(r.case.id, r.verdict) for r in run.results] for run in runs]
+    assert verdicts[0] == verdicts[1] == verdicts[2]
+
+
+async def test_a_yes_man_is_called_one() -> None:
+    async with YesMan() as peer:
+        run = await judged(peer.port, "group:sanity")
+    assert run.yes_man
+    assert next(iter(report.to_text(run))).startswith("YES-MAN")
+    assert run.exit_code == 1
+
+
+async def test_nobody_there(unused_tcp_port: int) -> None:
+    run = await judged(unused_tcp_port, "group:sanity")
+    assert run.exit_code == 3
+    assert run.results == []
+
+
+async def test_nothing_with_an_effect_is_run_on_a_machine_that_is_not_ours() -> None:
+    remote = Profile(host="192.0.2.1", allow=frozenset(Effect))
+    assert [effect for effect in Effect if remote.permits(effect)] == [Effect.NONE]
+    ours = Profile(host="192.0.2.1", test_system=True, allow=frozenset({Effect.READ}))
+    assert [effect for effect in Effect if ours.permits(effect)] == [Effect.NONE, Effect.READ]
+
+
+def test_the_reports_hold_hostile_names_and_no_patient() -> None:
+    case = cases("group:sanity")[0]
+    came = Entry(0.0, 0, "<", b"\x04\0\0\0\0\x14" + b"\0\0\0\x10\1\2" + MARKER)
+    answer = Entry(0.0, 0, "<", b"\x02\0\0\0\0\x14" + MARKER + b"......")
+    result = Result(case=case, verdict=Verdict.FAIL, outcome="x\x1b[31m<&]]>\0", trace=[came, answer])
+    run = Run(role="scp", sut={"name": "<b>\x1b&\0"}, options=_options(), results=[result])
+    texts = [report.to_json(run), report.to_junit(run), "\n".join(report.to_text(run))]
+    assert json.loads(texts[0])["results"][0]["verdict"] == "fail"
+    assert ElementTree.fromstring(texts[1]).find(".//failure") is not None
+    assert all("MARKER" not in text and MARKER.hex() not in text for text in texts)
+    assert "\x1b" not in texts[1] + texts[2]
+
+
+def _options() -> object:
+    from aiodicom.conformance.runner import Options
+
+    return Options()
+
+
+@pytest.mark.parametrize("expression", ["group:request"])
+async def test_a_repro_script_is_python(expression: str) -> None:
+    result = Result(
+        case=cases(expression)[0],
+        verdict=Verdict.FAIL,
+        outcome="closed",
+        trace=[Entry(0.0, 0, ">", b"\1\2"), Entry(0.0, 0, ">", b"", "fin")],
+    )
+    compile(report.repro(result, "127.0.0.1", 1), "repro.py", "exec")
