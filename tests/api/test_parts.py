@@ -26,7 +26,10 @@ from .test_exit_codes import against
 CLIENT_COMMANDS = ("echo", "store", "find", "get", "move", "diagnose")
 
 
-COMMANDS = cli.list_commands(click.Context(cli))
+JUDGE = "conformance"
+"""The judge of others has exit codes of its own (findings, not an association's end) and tells those."""
+
+COMMANDS = [name for name in cli.list_commands(click.Context(cli)) if name != JUDGE]
 
 
 def command_of(name: str) -> click.Command:
@@ -72,6 +75,11 @@ def test_every_command_tells_the_exit_codes(invoke: Invoke, command: str) -> Non
     shown = " ".join(result.out.split())
     for code in Code:
         assert f"{int(code)} {MEANINGS[code]}" in shown
+
+
+def test_the_judge_tells_its_own_exit_codes(invoke: Invoke) -> None:
+    shown = " ".join(invoke(JUDGE, "--help").out.split())
+    assert "0 nothing unexpected; 1 findings; 2 usage; 3 not reachable; 4 sanity failed" in shown
 
 
 @dataclass(frozen=True)
