@@ -11,6 +11,7 @@ wrong state raises LocalProtocolError and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from .codec import encode
 from .errors import (
@@ -33,7 +34,7 @@ from .events import (
     ReleaseConfirmation,
     ReleaseIndication,
 )
-from .fsm import TRANSITIONS, Action, Event, State
+from .fsm import NEXT_STATE, TRANSITIONS, Action, Event, State
 from .limits import PduLimits
 from .reader import Fragment, PDUReader, guess_protocol
 from .types import (
@@ -60,7 +61,21 @@ _EVENT_OF_TYPE = {
     PduType.A_RELEASE_RP: Event.EVT13,
     PduType.A_ABORT: Event.EVT16,
 }
-_ABORTING = frozenset({Action.AA_1, Action.AA_7, Action.AA_8})
+_EVENT_OF_PDU: dict[type[Pdu], Event] = {
+    AAssociateAC: Event.EVT3,
+    AAssociateRJ: Event.EVT4,
+    AAssociateRQ: Event.EVT6,
+    AReleaseRQ: Event.EVT12,
+    AReleaseRP: Event.EVT13,
+    AAbort: Event.EVT16,
+}
+_AT_HEADER = frozenset({Action.AA_1, Action.AA_6, Action.AA_7, Action.AA_8})
+"""Actions taken for a PDU's type alone: its body is skipped."""
+
+_DATA_STATES = frozenset(
+    state for (event, state), action in TRANSITIONS.items() if action in (Action.DT_2, Action.AR_6)
+)
+"""Where P-DATA is welcome (DT-2, AR-6): it leaves the state as it is, so no step is run for it."""
 
 
 class UpperLayer:
@@ -87,10 +102,10 @@ class UpperLayer:
         self._check_request = check_request
         self._reader = PDUReader(self._judge, self.deviations)
         self._used = False  # Sta1 is left once: no association starts on a used connection
-        self._unexpected: ProviderAbort | None = None  # what to tell of a PDU that the state forbids
+        self._told: list[Indication] = []  # what the actions issued and nobody has taken yet
         self._broken = False  # framing is lost: what still arrives cannot be read
         self._out: list[Buffer] = []
-        self._request: AAssociateRQ | None = None
+        self._request = b""  # the A-ASSOCIATE-RQ that goes out when the connection is open
 
     # --- for whoever owns the connection
 
@@ -111,63 +126,47 @@ class UpperLayer:
 
     def connection_made(self) -> None:
         """The transport is open: Evt2 for a requestor, Evt5 for an acceptor."""
-        self._local(Event.EVT2 if self.requestor else Event.EVT5)
+        self._step(Event.EVT2 if self.requestor else Event.EVT5)
 
     def connection_lost(self) -> list[Indication]:
         """The transport is closed (Evt17)."""
-        state = self.state
-        action = TRANSITIONS.get((Event.EVT17, state))
         self._broken = True  # what has been read and not looked at yet says nothing to Sta1
-        self._stop_artim()
-        self.state = State.STA1
-        if action is not Action.AA_4:
-            return []
-        error = ConnectionClosed(f"the connection closed {_WHEN[state]}")
-        return [ProviderAbort(error, AbortReason.NOT_SPECIFIED, sent=False)]
+        self._step(Event.EVT17)
+        return self._take_told()
 
     def artim_expired(self) -> None:
         """The ARTIM timer ran out (Evt18)."""
-        if TRANSITIONS.get((Event.EVT18, self.state)) is Action.AA_2:
-            self._close()
+        self._step(Event.EVT18)
 
     # --- verbs of the user
 
     def associate(self, request: AAssociateRQ) -> None:
         """A-ASSOCIATE request (Evt1): goes out once `connection_made` is called."""
-        encode(request)  # what cannot be sent is refused now, not when the connection is open
-        self._local(Event.EVT1)
-        self._request = request
+        self._step(Event.EVT1, request)
 
     def accept(self, answer: AAssociateAC) -> None:
         """A-ASSOCIATE response, accepting (Evt7)."""
-        self._send_for(Event.EVT7, encode(answer))
+        self._step(Event.EVT7, answer)
 
     def reject(self, answer: AAssociateRJ) -> None:
         """A-ASSOCIATE response, rejecting (Evt8)."""
-        self._send_for(Event.EVT8, encode(answer))
+        self._step(Event.EVT8, answer)
 
     def send_pdata(self, buffers: list[Buffer]) -> None:
         """P-DATA request (Evt9): `buffers` are whole P-DATA-TF PDUs, header included."""
-        self._local(Event.EVT9)
-        self._out += buffers
+        self._step(Event.EVT9, buffers)
 
     def release(self) -> None:
         """A-RELEASE request (Evt11)."""
-        self._send_for(Event.EVT11, encode(AReleaseRQ()))
+        self._step(Event.EVT11)
 
     def release_response(self) -> None:
         """A-RELEASE response (Evt14)."""
-        self._send_for(Event.EVT14, encode(AReleaseRP()))
+        self._step(Event.EVT14)
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
         """A-ABORT request (Evt15). `source` 2 is for a user that found the peer breaking the protocol."""
-        action = TRANSITIONS.get((Event.EVT15, self.state))
-        if action is None:
-            raise LocalProtocolError(f"no A-ABORT in {self.state.name}")
-        if action is Action.AA_2:
-            self._close()
-        else:
-            self._abort(source, reason)
+        self._step(Event.EVT15, AAbort(source, reason))
 
     # --- bytes in
 
@@ -185,36 +184,32 @@ class UpperLayer:
             return
         reader = self._reader
         reader.feed(memoryview(data))
-        found: list[Indication] = []
         try:
             while not (self._broken or self.close_requested):
                 item = reader.next()
-                if self._unexpected is not None:
-                    yield self._take_unexpected()
+                if self._told:  # of a PDU before it, by its header
+                    yield from self._take_told()
                 if item is None:
                     return
                 if type(item) is Fragment:
-                    # the judge has run Evt10 for this PDU, DT-2 or AR-6; our own abort may have come since
+                    # the judge has let this PDU pass, DT-2 or AR-6; our own abort may have come since
                     if self.state is not State.STA13:
                         yield item
                 else:
-                    self._pdu(item, found)  # type: ignore[arg-type]
-                    yield from found
-                    found.clear()
+                    self._pdu(item)  # type: ignore[arg-type]
+                    yield from self._take_told()
         except RemoteProtocolError as error:
-            if self._unexpected is not None:  # of a PDU before it
-                found.append(self._take_unexpected())
-            self._fault(error, found)
-        yield from found
+            self._broken = True  # framing is lost from here on
+            self._step(Event.EVT19, error)
+        yield from self._take_told()
 
-    def _take_unexpected(self) -> ProviderAbort:
-        indication, self._unexpected = self._unexpected, None
-        assert indication is not None
-        return indication
+    def _take_told(self) -> list[Indication]:
+        told, self._told = self._told, []
+        return told
 
     def _judge(self, pdu_type: int, length: int, header: bytes) -> bool:
         """Judge a PDU by its header alone: its type against the state, its length against the limits."""
-        if pdu_type == PduType.P_DATA_TF and self.state in (State.STA6, State.STA7):
+        if pdu_type == PduType.P_DATA_TF and self.state in _DATA_STATES:
             limit = self.limits.maximum_length
             if limit and length > limit:
                 raise RemoteProtocolError(
@@ -225,18 +220,10 @@ class UpperLayer:
         event = _EVENT_OF_TYPE.get(pdu_type)  # type: ignore[call-overload]
         if event is None:
             raise _not_a_pdu(header)
-        action = TRANSITIONS.get((event, self.state))
-        if action in _ABORTING or action is None:
-            if action is Action.AA_7:  # Sta13: answer and go on reading, for the framing is sound
-                self._abort_pdu(0, 0)
-                return False
-            error = RemoteProtocolError(
-                f"{PduType(pdu_type).name.replace('_', '-')} received {_WHEN[self.state]}",
-                reason=AbortReason.UNEXPECTED_PDU,
-            )
-            self._unexpected = self._abort_for(error)  # its length is known: Sta13 goes on reading behind it
-            return False
-        if action is Action.AA_6:
+        if TRANSITIONS.get((event, self.state)) in _AT_HEADER:
+            text = f"{PduType(pdu_type).name.replace('_', '-')} received {_WHEN[self.state]}"
+            # its length is known, so the framing is sound: Sta13 goes on reading behind it
+            self._step(event, RemoteProtocolError(text, reason=AbortReason.UNEXPECTED_PDU))
             return False
         associate = pdu_type in (PduType.A_ASSOCIATE_RQ, PduType.A_ASSOCIATE_AC)
         if length > (self.limits.associate_length if associate else 4):
@@ -246,103 +233,198 @@ class UpperLayer:
             )
         return True
 
-    def _pdu(self, pdu: Pdu, found: list[Indication]) -> None:
-        """Act on a whole control PDU; the judge has let its type pass for the state at its header."""
-        if self.state is State.STA13 and not isinstance(pdu, AAbort):
-            return  # AA-6: our own abort came while it was being received
-        match pdu:
-            case AAbort():
-                self._aborted(pdu, found)
-            case AAssociateRQ():
-                self._requested(pdu, found)
-            case AAssociateAC():  # AE-3
-                self._judge_answer(pdu)
-                self.state = State.STA6
-                found.append(AssociateConfirmation(pdu))
-            case AAssociateRJ():  # AE-4
-                if not is_rejection(pdu.result, pdu.source, pdu.reason):
-                    self.deviations.append(Deviation("PS3.8 9.3.4", f"not in Table 9-21: {pdu}"))
-                self._close()
-                found.append(RejectConfirmation(pdu))
-            case AReleaseRQ():  # AR-2, AR-8
-                collision = self.state is State.STA7
-                if not collision:
-                    self.state = State.STA8
-                else:
-                    self.state = State.STA9 if self.requestor else State.STA10
-                found.append(ReleaseIndication(collision))
-            case AReleaseRP():  # AR-3, AR-10
-                if self.state is State.STA10:
-                    self.state = State.STA12
-                else:
-                    self._close()
-                found.append(ReleaseConfirmation())
+    def _pdu(self, pdu: Pdu) -> None:
+        """A control PDU is whole: what counts is the state now, not the one at its header."""
+        if isinstance(pdu, AAbort) and not is_abort(pdu.source, pdu.reason):
+            self.deviations.append(Deviation("PS3.8 9.3.8", f"not in Table 9-26: {pdu}"))
+        self._step(_EVENT_OF_PDU[type(pdu)], pdu)
 
-    def _judge_answer(self, answer: AAssociateAC) -> None:
-        if not answer.protocol_version & 1:  # PS3.8 9.3.3: bit 0 is tested, and nothing else of the head
+    # --- the table
+
+    def _step(self, event: Event, given: object = None) -> None:
+        """Run one event, and what came with it, through Table 9-10: the only place that changes the state.
+
+        An action that raises, for what it was given cannot be sent or the peer may not say it, leaves the
+        state as it was. Raises LocalProtocolError for an event of ours in an empty cell; any other does
+        nothing there.
+        """
+        action = TRANSITIONS.get((event, self.state))
+        if action is None:
+            if event in _VERBS:
+                raise LocalProtocolError(f"{_VERBS[event]} is not possible {_WHEN[self.state]}")
+            return
+        chosen = _ACTIONS[action](self, given)
+        self.state = NEXT_STATE[action][0] if chosen is None else chosen
+
+    # --- actions: association establishment (PS3.8 Table 9-6)
+
+    def _ae_1(self, request: AAssociateRQ) -> None:
+        """Issue a transport connect request: whoever owns the connection is about to open it."""
+        if not self.requestor:
+            raise LocalProtocolError(f"{_VERBS[Event.EVT1]} is not possible: one association, in one role")
+        encoded = encode(request)  # what cannot be sent is refused now, not when the connection is open
+        self._begin(Event.EVT1)
+        self._request = encoded
+
+    def _ae_2(self, _: None) -> None:
+        """Send the A-ASSOCIATE-RQ."""
+        self._out.append(self._request)
+
+    def _ae_3(self, answer: AAssociateAC) -> None:
+        """A-ASSOCIATE confirmation, accepting; of its head only bit 0 of the version is tested (9.3.3)."""
+        if not answer.protocol_version & 1:
             raise RemoteProtocolError(
                 f"an A-ASSOCIATE-AC of protocol version {answer.protocol_version:04X}H",
                 reason=AbortReason.INVALID_PARAMETER,
             )
         if answer.application_context_name not in ("", APPLICATION_CONTEXT_NAME):  # absent: noted already
             self.deviations.append(Deviation("PS3.8 9.3.3.1", "an answer in another application context"))
+        self._told.append(AssociateConfirmation(answer))
 
-    def _aborted(self, pdu: AAbort, found: list[Indication]) -> None:
-        if not is_abort(pdu.source, pdu.reason):
-            self.deviations.append(Deviation("PS3.8 9.3.8", f"not in Table 9-26: {pdu}"))
-        told = TRANSITIONS[Event.EVT16, self.state] is Action.AA_3
+    def _ae_4(self, answer: AAssociateRJ) -> None:
+        """A-ASSOCIATE confirmation, rejecting; close."""
+        if not is_rejection(answer.result, answer.source, answer.reason):
+            self.deviations.append(Deviation("PS3.8 9.3.4", f"not in Table 9-21: {answer}"))
+        self._told.append(RejectConfirmation(answer))
         self._close()
-        if told:
-            found.append(AbortIndication(pdu.source, pdu.reason))
 
-    def _requested(self, pdu: AAssociateRQ, found: list[Indication]) -> None:
-        """AE-6: the provider's own checks, then the user's."""
+    def _ae_5(self, _: None) -> None:
+        """The transport connection is taken; start ARTIM."""
+        self._begin(Event.EVT5)
+        self._start_artim()
+
+    def _ae_6(self, request: AAssociateRQ) -> State:
+        """Stop ARTIM. A-ASSOCIATE indication; or a rejection and ARTIM where the request is not acceptable."""
         self._stop_artim()
-        refusal = None
-        if not pdu.protocol_version & 1:  # PS3.8 9.3.2: only bit 0 is tested
-            refusal = Rejection.PROTOCOL_VERSION_NOT_SUPPORTED
-        elif pdu.application_context_name != APPLICATION_CONTEXT_NAME:
-            refusal = Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED
-        elif self._check_request is not None:
-            refusal = self._check_request(pdu)
+        refusal = self._refusal(request)
         if refusal is None:
-            self.state = State.STA3
-            found.append(AssociateIndication(pdu))
-            return
-        self._out.append(encode(refusal))
-        self.state = State.STA13
-        self._start_artim()
-        found.append(RejectConfirmation(refusal))
+            self._told.append(AssociateIndication(request))
+            return State.STA3
+        self._ae_8(refusal)
+        self._told.append(RejectConfirmation(refusal))
+        return State.STA13
 
-    # --- actions
+    def _ae_7(self, answer: AAssociateAC) -> None:
+        """Send the A-ASSOCIATE-AC."""
+        self._out.append(encode(answer))
 
-    def _fault(self, error: RemoteProtocolError, found: list[Indication]) -> None:
-        """Evt19: AA-1, AA-7 or AA-8. Framing is lost from here on."""
-        self._broken = True
-        if self.state is State.STA13:  # AA-7: answered once, for nothing more can be read
-            self._abort_pdu(0, 0)
-        else:
-            found.append(self._abort_for(error))
-
-    def _abort_for(self, error: RemoteProtocolError) -> ProviderAbort:
-        """AA-1 or AA-8."""
-        if self.state is State.STA2:
-            self._abort(0, 0)
-        else:
-            self._abort(2, error.reason)
-        return ProviderAbort(error, error.reason, sent=True)
-
-    def _abort(self, source: int, reason: int) -> None:
-        self._abort_pdu(source, reason)
-        self.state = State.STA13
+    def _ae_8(self, answer: AAssociateRJ) -> None:
+        """Send the A-ASSOCIATE-RJ; start ARTIM."""
+        self._out.append(encode(answer))
         self._start_artim()
 
-    def _abort_pdu(self, source: int, reason: int) -> None:
-        self._out.append(encode(AAbort(source, reason)))
+    # --- actions: data transfer (Table 9-7)
+
+    def _dt_1(self, buffers: list[Buffer]) -> None:
+        """Send P-DATA-TF."""
+        self._out += buffers
+
+    def _dt_2(self, _: object) -> None:
+        """P-DATA indication: the fragments, which `indications` gives as they come."""
+
+    # --- actions: association release (Table 9-8)
+
+    def _ar_1(self, _: None) -> None:
+        """Send A-RELEASE-RQ."""
+        self._out.append(encode(AReleaseRQ()))
+
+    def _ar_2(self, _: AReleaseRQ) -> None:
+        """A-RELEASE indication."""
+        self._told.append(ReleaseIndication())
+
+    def _ar_3(self, _: AReleaseRP) -> None:
+        """A-RELEASE confirmation; close."""
+        self._told.append(ReleaseConfirmation())
+        self._close()
+
+    def _ar_4(self, _: None) -> None:
+        """Send A-RELEASE-RP; start ARTIM."""
+        self._out.append(encode(AReleaseRP()))
+        self._start_artim()
+
+    def _ar_5(self, _: None) -> None:
+        """Stop ARTIM."""
+        self._stop_artim()
+
+    def _ar_6(self, _: object) -> None:
+        """P-DATA indication, as in DT-2."""
+
+    def _ar_7(self, buffers: list[Buffer]) -> None:
+        """Send P-DATA-TF."""
+        self._out += buffers
+
+    def _ar_8(self, _: AReleaseRQ) -> State:
+        """A-RELEASE indication: a collision, in which the requestor answers first."""
+        self._told.append(ReleaseIndication(collision=True))
+        return State.STA9 if self.requestor else State.STA10
+
+    def _ar_9(self, _: None) -> None:
+        """Send A-RELEASE-RP."""
+        self._out.append(encode(AReleaseRP()))
+
+    def _ar_10(self, _: AReleaseRP) -> None:
+        """A-RELEASE confirmation."""
+        self._told.append(ReleaseConfirmation())
+
+    # --- actions: abort (Table 9-9)
+
+    def _aa_1(self, cause: AAbort | RemoteProtocolError) -> None:
+        """Send A-ABORT as the service user; start ARTIM. What a peer did is told, beyond the standard."""
+        if isinstance(cause, AAbort):
+            self._out.append(encode(cause))
+        else:
+            self._out.append(encode(AAbort(0, 0)))
+            self._told.append(ProviderAbort(cause, cause.reason, sent=True))
+        self._start_artim()
+
+    def _aa_2(self, _: object) -> None:
+        """Stop ARTIM; close."""
+        self._close()
+
+    def _aa_3(self, abort: AAbort) -> None:
+        """A-ABORT or A-P-ABORT indication; close."""
+        self._told.append(AbortIndication(abort.source, abort.reason))
+        self._close()
+
+    def _aa_4(self, _: None) -> None:
+        """A-P-ABORT indication: the connection has gone."""
+        error = ConnectionClosed(f"the connection closed {_WHEN[self.state]}")
+        self._told.append(ProviderAbort(error, AbortReason.NOT_SPECIFIED, sent=False))
+
+    def _aa_5(self, _: None) -> None:
+        """Stop ARTIM."""
+        self._stop_artim()
+
+    def _aa_6(self, _: object) -> None:
+        """Ignore the PDU."""
+
+    def _aa_7(self, _: RemoteProtocolError) -> None:
+        """Send A-ABORT; ARTIM runs on, so that a peer cannot keep us here."""
+        self._out.append(encode(AAbort(0, 0)))
+
+    def _aa_8(self, error: RemoteProtocolError) -> None:
+        """Send A-ABORT as the service provider, A-P-ABORT indication; start ARTIM."""
+        self._out.append(encode(AAbort(2, error.reason)))
+        self._told.append(ProviderAbort(error, error.reason, sent=True))
+        self._start_artim()
+
+    # --- what the actions are made of
+
+    def _begin(self, event: Event) -> None:
+        if self._used:
+            raise LocalProtocolError(f"{_VERBS[event]} is not possible: one association, in one role")
+        self._used = True
+
+    def _refusal(self, request: AAssociateRQ) -> AAssociateRJ | None:
+        """Whether the request is acceptable: the provider's own checks, then the user's."""
+        if not request.protocol_version & 1:  # PS3.8 9.3.2: only bit 0 is tested
+            return Rejection.PROTOCOL_VERSION_NOT_SUPPORTED
+        if request.application_context_name != APPLICATION_CONTEXT_NAME:
+            return Rejection.APPLICATION_CONTEXT_NOT_SUPPORTED
+        return None if self._check_request is None else self._check_request(request)
 
     def _close(self) -> None:
         self._stop_artim()
-        self.state = State.STA1
         self.close_requested = True
 
     def _start_artim(self) -> None:
@@ -352,41 +434,11 @@ class UpperLayer:
     def _stop_artim(self) -> None:
         self.artim_running = False
 
-    def _send_for(self, event: Event, pdu: bytes) -> None:
-        self._local(event)
-        self._out.append(pdu)
 
-    def _local(self, event: Event) -> None:
-        """Run one of our own side's events through the table; the caller sends what the action sends."""
-        action = TRANSITIONS.get((event, self.state))
-        if action is None:
-            raise LocalProtocolError(f"{_VERBS[event]} is not possible {_WHEN[self.state]}")
-        if action in (Action.AE_1, Action.AE_5):
-            if self._used or (action is Action.AE_1) is not self.requestor:
-                raise LocalProtocolError(f"{_VERBS[event]} is not possible: one association, in one role")
-            self._used = True
-        match action:
-            case Action.AE_1:
-                self.state = State.STA4
-            case Action.AE_2:
-                self.state = State.STA5
-                if self._request is not None:
-                    self._out.append(encode(self._request))
-            case Action.AE_5:
-                self.state = State.STA2
-                self._start_artim()
-            case Action.AE_7:
-                self.state = State.STA6
-            case Action.AE_8 | Action.AR_4:
-                self.state = State.STA13
-                self._start_artim()
-            case Action.AR_1:
-                self.state = State.STA7
-            case Action.AR_9:
-                self.state = State.STA11
-            case _:  # DT-1 and AR-7 leave the state as it is
-                pass
-
+_ACTIONS: dict[Action, Callable[[UpperLayer, Any], State | None]] = {
+    action: getattr(UpperLayer, f"_{action.name.lower()}") for action in Action
+}
+"""The method of each action, by its name; only AE-6 and AR-8 choose the state they lead to."""
 
 _WHEN = {
     State.STA1: "without a connection",
@@ -403,7 +455,7 @@ _WHEN = {
     State.STA12: "during a release collision",
     State.STA13: "after the association had ended",
 }
-_VERBS = {
+_VERBS = {  # the events of our own side
     Event.EVT1: "A-ASSOCIATE request",
     Event.EVT2: "a transport connect confirmation",
     Event.EVT5: "a transport connection indication",
@@ -412,6 +464,7 @@ _VERBS = {
     Event.EVT9: "P-DATA request",
     Event.EVT11: "A-RELEASE request",
     Event.EVT14: "A-RELEASE response",
+    Event.EVT15: "A-ABORT request",
 }
 
 
