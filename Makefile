@@ -4,6 +4,7 @@
 #   make test [ARGS="-k x"]    every test; DCMTK and Orthanc take part when they are installed
 #   make lint | make types     ruff | mypy --strict
 #   make cover                 branches of the pure core covered by its own tests; fails under 99 %
+#   make docs                  draw the pages that are drawn from the code
 #   make fuzz [SECONDS=60]     each fuzz target for that long
 #   make bench [ARGS="..."]    us beside DCMTK and pynetdicom
 #   make soak [ARGS="..."]     a thousand idle and a hundred active associations
@@ -18,7 +19,7 @@ SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types cover fuzz bench soak chaos clean
+.PHONY: help demo test lint types cover docs fuzz bench soak chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +41,9 @@ types: $(VENV)/.lint $(VENV)/.demo
 cover: $(VENV)/.test
 	$(BIN)/python -m coverage run -m pytest -q tests/pdu tests/dimse
 	$(BIN)/python -m coverage report --skip-covered --fail-under=99
+
+docs: $(VENV)/.test
+	$(BIN)/python docs/states.py
 
 fuzz: $(VENV)/.test $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)

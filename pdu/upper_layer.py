@@ -294,7 +294,7 @@ class UpperLayer:
         self._start_artim()
 
     def _ae_6(self, request: AAssociateRQ) -> State:
-        """Stop ARTIM. A-ASSOCIATE indication; or a rejection and ARTIM where the request is not acceptable."""
+        """Stop ARTIM. A-ASSOCIATE indication; or a rejection and ARTIM where it cannot be accepted."""
         self._stop_artim()
         refusal = self._refusal(request)
         if refusal is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -41,6 +42,8 @@ from aiodicom.pdu import (
     UpperLayer,
     encode,
 )
+from aiodicom.pdu.fsm import NEXT_STATE
+from aiodicom.pdu.upper_layer import _DATA_STATES
 from machines import (
     ANSWER,
     DATA,
@@ -756,3 +759,15 @@ def test_every_state_has_a_role() -> None:
     assert {(s, e) for s, _, e in CELLS} | {(s, Event.EVT2) for s in State} | {
         (s, Event.EVT1) for s in State
     } | {(s, Event.EVT5) for s in State} == set(product(State, Event))
+
+
+def test_the_short_way_of_data_is_the_tables() -> None:
+    """P-DATA takes no step through the table: that holds only while its actions leave the state as it is."""
+    for (event, state), action in TRANSITIONS.items():
+        if event is Event.EVT10:
+            assert (state in _DATA_STATES) == (NEXT_STATE[action] == (state,) and state is not State.STA13)
+
+
+def test_one_place_assigns_the_state() -> None:
+    source = inspect.getsource(UpperLayer)
+    assert source.count("self.state = ") == 2, "where it begins, and the step"
