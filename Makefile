@@ -2,7 +2,7 @@
 #
 #   make demo [DATA=folder]    store, query and retrieve over mutual TLS; a volume and a picture
 #   make test [ARGS="-k x"]    every test; DCMTK and Orthanc take part when they are installed
-#   make lint | make types     ruff | mypy --strict
+#   make lint | make types     ruff | mypy over product, tests and benchmarks, and pyright on public names
 #   make cover                 branches of the pure core covered by its own tests; fails under 99 %
 #   make docs                  draw the pages that are drawn from the code
 #   make fuzz [SECONDS=60]     each fuzz target for that long
@@ -35,8 +35,10 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.lint $(VENV)/.demo
+types: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/mypy
+	cd tests && ../$(BIN)/mypy --config-file mypy.ini . ../benchmarks
+	$(BIN)/pyright --verifytypes aiodicom --ignoreexternal
 
 cover: $(VENV)/.test
 	$(BIN)/python -m coverage run -m pytest -q tests/pdu tests/dimse

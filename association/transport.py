@@ -255,7 +255,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _quickack(self) -> None:
         """Acknowledge at once: peers with Nagle on (all of DCMTK, Orthanc, pynetdicom as shipped) wait
-        for it before they send the rest of a message. Linux forgets the option, so it is set again."""
+        for it before they send the rest of a message. Linux forgets the option, so it is set again.
+        """
         if _QUICKACK is not None and self._socket is not None:
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

@@ -214,7 +214,7 @@ class Worker:
             elif left or report.skipped:
                 ledger.trouble.append(f"{len(left)} objects are not in the report")
         finally:
-            for uid, version in left.values():
+            for uid, version in left.values():  # type: ignore[assignment]
                 ledger.answered(uid, version, None)
 
     async def _retrieve(self, pacs: aiodicom.Pacs) -> None:

@@ -188,8 +188,8 @@ async def drive(port: int, count: int, seconds: float, interval: float, storing:
     except (TimeoutError, aiodicom.AiodicomError) as error:
         given_up, errors = True, [error]
     errors = [error for error in errors if error is not None]
-    for error in errors:
-        print(f"failed: {error!r}", file=sys.stderr)
+    for error in errors:  # type: ignore[misc]
+        print(f"failed: {error!r}", file=sys.stderr)  # type: ignore[misc]
     return {
         "rate": len(times) / seconds,
         "p50": percentile(times, 0.5) * 1e3,

@@ -68,6 +68,7 @@ def each(
 
 
 def every(found: list[bool]) -> Answer:
+    """Whether all hold; no answer where there was nothing to look at."""
     return all(found) if found else None
 
 

@@ -140,7 +140,8 @@ def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings meanwhile. `warnings.catch_warnings` is not for threads, where a server decodes too: of
-    two that overlap the one may leave its filter behind. A filter put in and taken out is."""
+    two that overlap the one may leave its filter behind. A filter put in and taken out is.
+    """
     warnings.filters.insert(0, _SILENCE)  # type: ignore[attr-defined]
     try:
         yield

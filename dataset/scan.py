@@ -205,8 +205,7 @@ class _Walk:
         self.check_nested = check_nested
 
     def run(self, view: memoryview, end: int, syntax: _Syntax, problem: str | None) -> ScanResult:
-        """Walk the top level. `end` lies behind `view` when the rest of an inflated data set was dropped, or
-        has not come (`_NO_END`): the walk then ends behind the element that reaches out of `view`."""
+        """Walk the top level; where `end` lies behind `view`, to the element that reaches out of `view`."""
         values: dict[int, bytes] = {}
         oversized: list[int] = []
         pixels = None

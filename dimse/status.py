@@ -25,6 +25,7 @@ class Status(int):
     service: str
 
     def __new__(cls, code: int, service: str = "") -> Status:
+        """`code` is 0000H to FFFFH."""
         status = super().__new__(cls, code)
         status.service = service
         return status

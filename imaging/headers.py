@@ -97,6 +97,7 @@ class ScannedElements:
     big_endian: bool = False
 
     def texts(self, tag: int) -> list[str]:
+        """The values of an element as text, blanks off; none where it is absent or empty."""
         value = self.values.get(tag)
         if not value:
             return []
@@ -116,6 +117,7 @@ class DatasetElements:
         self.chain = chain
 
     def texts(self, tag: int) -> list[str]:
+        """The values of an element as text, from the first data set that has it."""
         for dataset in self.chain:
             try:
                 value: Any = dataset[tag].value if tag in dataset else None

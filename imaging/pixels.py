@@ -105,7 +105,9 @@ class PixelSource(Protocol):
     """Something frames of stored values can be read from."""
 
     @property
-    def format(self) -> PixelFormat: ...
+    def format(self) -> PixelFormat:
+        """How the frames are encoded."""
+        ...
 
     def stored(self, index: int) -> NDArray[Any]:
         """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
@@ -128,6 +130,7 @@ class FilePixels:
         return cls(path, offset, form, big_endian)
 
     def stored(self, index: int) -> NDArray[Any]:
+        """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
         form = self.format
         kind, count = _encoded(form, self.big_endian), form.rows * form.columns
         values = np.fromfile(self.path, kind, count, offset=self.offset + index * form.frame_bytes)
@@ -171,6 +174,7 @@ class DatasetPixels:
         return cls(dataset, None, form, name)
 
     def stored(self, index: int) -> NDArray[Any]:
+        """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
         form = self.format
         if self.value is not None:
             kind, count = _encoded(form, self.big_endian), form.rows * form.columns
@@ -259,13 +263,24 @@ class Rescaled(Protocol):
     """A frame of a source, and its rescale."""
 
     @property
-    def pixels(self) -> PixelSource: ...
+    def pixels(self) -> PixelSource:
+        """Where the frame is read from."""
+        ...
+
     @property
-    def index(self) -> int: ...
+    def index(self) -> int:
+        """The frame's zero-based number there."""
+        ...
+
     @property
-    def slope(self) -> float: ...
+    def slope(self) -> float:
+        """Of the modality rescale."""
+        ...
+
     @property
-    def intercept(self) -> float: ...
+    def intercept(self) -> float:
+        """Of the modality rescale."""
+        ...
 
 
 def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:

@@ -241,7 +241,7 @@ STARTING = {"create_task", "ensure_future", "add_done_callback", "run_in_executo
 def test_work_is_started_in_one_place(layer: str, path: Path) -> None:
     """`association/tasks.py` starts tasks and thread work, and says what follows them."""
     found = [
-        f"line {node.lineno}: {name}"
+        f"line {node.lineno}: {name}"  # type: ignore[attr-defined]
         for node in ast.walk(parse(path))
         for name in (getattr(node, "attr", None), getattr(node, "id", None), getattr(node, "name", None))
         if name in STARTING

@@ -25,7 +25,7 @@ def test_attributes_carry_tag_and_vr_of_the_dictionary():
 def test_computed_keys_are_not_read_from_objects():
     stored = {one.keyword for kept in levels.STORED_TEXT.values() for one in kept}
     assert stored.isdisjoint(levels.COMPUTED)
-    assert all(levels.ATTRIBUTES[tag_for_keyword(word)].computed for word in levels.COMPUTED)
+    assert all(levels.ATTRIBUTES[tag_for_keyword(word)].computed for word in levels.COMPUTED)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_a_port_that_speaks_something_else(said: bytes, spoken: str) -> None:
 
         await play(script, user)
 
-    for loop in each.pytestmark[0].args[1]:
+    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
 
 
@@ -341,7 +341,7 @@ def test_certificates_that_will_not_do(case: str, newest: ssl.TLSVersion, certif
             assert "Traceback" not in str(caught.value)
             assert "_ssl.c" not in str(caught.value)
 
-    for loop in each.pytestmark[0].args[1]:
+    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
 
 
@@ -498,7 +498,7 @@ def test_the_peer_ends_it_before_the_answer(how: str) -> None:
 
         await play(script, user)
 
-    for loop in each.pytestmark[0].args[1]:
+    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
 
 

@@ -135,7 +135,7 @@ def test_mutual_authentication(setup: Setup, profile: str, version: ssl.TLSVersi
     seen_by_client, seen_by_server = connection_info(a.tls), connection_info(b.tls)
     expected = "TLSv1.2" if version is ssl.TLSVersion.TLSv1_2 else "TLSv1.3"
     assert seen_by_client.version == seen_by_server.version == expected
-    assert seen_by_client.cipher == seen_by_server.cipher == a.tls.cipher()[0]
+    assert seen_by_client.cipher == seen_by_server.cipher == a.tls.cipher()[0]  # type: ignore[index]
     assert seen_by_client.cipher_bits == 256
     assert seen_by_client.verified
     assert seen_by_server.verified

@@ -418,7 +418,7 @@ async def test_two_queries_at_once() -> None:
     async def user(client: Pacs) -> None:
         async with client:
             found = await asyncio.gather(numbers(client.find("STUDY")), numbers(client.find("STUDY")))
-            assert found == [[0, 1, 2]] * 2
+            assert found == [[0, 1, 2]] * 2  # type: ignore[comparison-overlap]
 
     await play(script, user)
 

@@ -867,6 +867,7 @@ async def test_a_failed_list_that_cannot_be_read() -> None:
     assert result.failed == 2
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Path) -> None:
     """An object that names another move is refused; one that comes after the final response is awaited."""
     port: list[int] = []

@@ -10,7 +10,7 @@ import pytest
 from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp
 from aiodicom.conformance.link import Entry
 from aiodicom.conformance.runner import Result
-from children import YesMan, serving
+from peers.judged import YesMan, serving
 
 MARKER = b"MARKER^PATIENT"
 

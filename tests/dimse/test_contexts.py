@@ -41,7 +41,7 @@ def asked_and_given(
     return rq, answer(rq, roles=() if given is None else (RoleSelection(CT, *given),))
 
 
-CHOICES: list[tuple[bool, bool] | None] = [None, *itertools.product([False, True], repeat=2)]
+CHOICES: list[tuple[bool, bool] | None] = [None, *itertools.product([False, True], repeat=2)]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("asked", CHOICES)

@@ -90,7 +90,7 @@ def our_values(message: Message) -> dict[str, object]:
 def test_they_read_what_we_write(kind: type[Message], data: st.DataObject) -> None:
     message = replace(data.draw(messages_of(kind)), has_dataset=False)
     primitive = P_DATA()
-    primitive.presentation_data_value_list = [[1, b"\x03" + encode_message(message)]]
+    primitive.presentation_data_value_list = [[1, b"\x03" + encode_message(message)]]  # type: ignore[list-item]
     found = theirs.DIMSEMessage()
     assert found.decode_msg(primitive)
     assert type(found) is their_class(kind)

@@ -177,4 +177,4 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     import aiodicom.imaging
 
     with pytest.raises(AttributeError, match="Nothing"):
-        aiodicom.imaging.Nothing
+        aiodicom.imaging.Nothing  # type: ignore[attr-defined]

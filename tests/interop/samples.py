@@ -122,8 +122,8 @@ def make_object(
     """Write an image of noise: with private elements, nested sequences, and the values given."""
     dataset = Dataset()
     meta = dataset.file_meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = sop_class
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax
+    meta.MediaStorageSOPClassUID = sop_class  # type: ignore[assignment]
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax == RLELossless else syntax  # type: ignore[assignment]
     content: dict[str, object] = {
         "SOPClassUID": sop_class,
         "SOPInstanceUID": generate_uid(),
@@ -188,7 +188,7 @@ def make_samples(folder: Path) -> Samples:
     first = {"StudyInstanceUID": one, "StudyDate": "20200102", "AccessionNumber": "A1"}
     second = {"StudyInstanceUID": two, "StudyDate": "20210304", "AccessionNumber": "A2"}
     third = {"StudyInstanceUID": three, "StudyDate": "20220506", "AccessionNumber": "A3"}
-    found = []
+    found: list[Sample] = []
 
     def add(**values: object) -> None:
         found.append(make_object(folder / f"{len(found):02}.dcm", **values))  # type: ignore[arg-type]

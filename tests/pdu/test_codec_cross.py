@@ -97,9 +97,9 @@ def as_ours(pdu: theirs.PDU) -> Pdu:
                 tuple(
                     PDV(
                         item.context_id,
-                        bool(item.presentation_data_value[0] & 1),
-                        bool(item.presentation_data_value[0] & 2),
-                        item.presentation_data_value[1:],
+                        bool(item.presentation_data_value[0] & 1),  # type: ignore[index]
+                        bool(item.presentation_data_value[0] & 2),  # type: ignore[index]
+                        item.presentation_data_value[1:],  # type: ignore[index]
                     )
                     for item in pdu.presentation_data_value_items
                 )

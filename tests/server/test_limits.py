@@ -475,7 +475,7 @@ async def test_a_long_read_gives_others_their_turn(
     service.on_echo = lambda info: turn(info)
 
     async def turn(info: Request) -> None:
-        held.append(info.association.connection.reading.held)
+        held.append(info.association.connection.reading.held)  # type: ignore[attr-defined]
 
     tls = tls_pair.client if secure else None
     async with (
@@ -671,10 +671,11 @@ def test_inactivity_timeout_cuts_off_a_peer_that_does_not_read(secure: bool, tls
                     while len(server.associations) > 1:
                         await asyncio.sleep(0)
 
-    for loop in each.pytestmark[0].args[1]:
+    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 @on_each_loop
 async def test_a_flood_of_requests_whose_answers_are_not_read_is_cut_off() -> None:
     """Answers are small and held by nobody: a bound on the bytes that wait ends it."""

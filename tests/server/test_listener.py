@@ -479,6 +479,7 @@ async def test_a_client_is_told_why_its_certificate_will_not_do(
             await using(Pacs(Peer(host="localhost", port=server.port, tls=context)))
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
 async def test_old_tls_is_refused(tls_pair: TLSPair) -> None:
     authority = trustme.CA()
     context = server_context(None, authority.issue_cert("localhost").private_key_and_cert_chain_pem.bytes())
@@ -529,7 +530,7 @@ def test_every_kind_of_bad_peer_at_once(
                 await gone_but(server, 1)
         assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
-    for loop in each.pytestmark[0].args[1]:
+    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
 
 

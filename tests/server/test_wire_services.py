@@ -160,6 +160,7 @@ async def test_a_handler_that_is_cancelled_from_within() -> None:
         assert (await hear(peer, m.CEchoRSP)).message.status == 0x0110
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 async def test_generic_handlers_of_normalized_services() -> None:
     async with serving(Odd()) as server, calling(server) as peer:
 
@@ -226,7 +227,7 @@ async def test_what_a_service_does_not_offer_is_refused() -> None:
             request = kind(message_id=3, affected_sop_class_uid=ALL[context_id // 2], **fields)  # type: ignore[arg-type]
             await say(peer, context_id, request, identifier(StudyInstanceUID="1.2"))
             assert (await hear(peer)).message.status == 0x0122
-        request = m.NDeleteRQ(message_id=4, requested_sop_class_uid=CT, requested_sop_instance_uid="1")
+        request = m.NDeleteRQ(message_id=4, requested_sop_class_uid=CT, requested_sop_instance_uid="1")  # type: ignore[assignment]
         await say(peer, 3, request)
         assert (await hear(peer)).message.status == 0x0211
 
@@ -436,7 +437,7 @@ async def test_a_handler_that_will_not_be_cancelled() -> None:
         await say(peer, 5, FIND_RQ, identifier())
         await held.reached.wait()
         await say(peer, 5, CANCEL_1)
-        statuses = []
+        statuses: list[int] = []
         while not statuses or statuses[-1] == 0xFF00:
             statuses.append((await hear(peer, m.CFindRSP)).message.status)
         assert statuses[-1] in (0, 0xFE00)
@@ -615,7 +616,8 @@ async def test_a_query_and_stores_interleaved(tmp_path: Path) -> None:
         await say(peer, 5, FIND_RQ, identifier())
         for number in range(2, 12):
             await say(peer, 3, store_request(number, f"1.2.{number}"), bytes([number]) * 5000)
-        matches, stored = 0, set()
+        matches = 0
+        stored: set[int] = set()
         while matches < 200 or len(stored) < 10:
             heard = await hear(peer)
             if isinstance(heard.message, m.CStoreRSP):

@@ -1,4 +1,4 @@
-"""What a review found: holds that hung, data sets too large to send at once, answers lost to a cancel."""
+"""Operations of one `Pacs`: holds, data sets too large to send at once, answers and cancels that cross."""
 
 from __future__ import annotations
 
@@ -94,6 +94,7 @@ async def test_an_operation_inside_a_loop_over_more_matches_than_are_queued(
             assert found == 2000
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 async def test_a_large_data_set_in_memory_goes_out_in_parts() -> None:
     """One over the write limit was cut off as if the peer did not read."""
     large = Dataset()
