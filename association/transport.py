@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 import threading
 from typing import Protocol, cast
 
 from ..dimse.events import SessionEvent
 from ..dimse.session import Session
 from ..pdu.fsm import State
+from ..pdu.upper_layer import Buffer
 from .reading import TURN as NEXT_TURN
 from .reading import Reading
 
@@ -42,6 +44,14 @@ def _scratch() -> memoryview:
     if view is None:
         view = _local.view = memoryview(bytearray(READ_BUFFER))
     return view
+
+
+_WRITELINES_FORGETS_TO_PAUSE = (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (
+    3,
+    13,
+    2,
+)
+"""CVE-2024-12254: there asyncio's `writelines` buffers without bound for a peer that does not read."""
 
 
 class Owner(Protocol):
@@ -199,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
         buffers = upper.data_to_send()
         if buffers and not transport.is_closing():
             self.touch()
-            transport.writelines(buffers)
+            _write_all(transport, buffers)
             if self._writable is not None and transport.get_write_buffer_size() > WRITE_LIMIT:
                 log.warning("cut off a peer that does not read: %d bytes wait", WRITE_LIMIT)
                 transport.abort()
@@ -279,3 +289,12 @@ class Connection(asyncio.BufferedProtocol):
         self.opening_missed = self.session.upper.state is State.STA2
         self.session.upper.artim_expired()
         self.drop()  # its time is up: nothing of TLS is waited for either
+
+
+def _write_all(transport: asyncio.Transport, buffers: list[Buffer]) -> None:
+    """Write the buffers; more than the high-water mark pauses the sender, whatever Python this is."""
+    if not _WRITELINES_FORGETS_TO_PAUSE:
+        transport.writelines(buffers)
+        return
+    for buffer in buffers:
+        transport.write(buffer)

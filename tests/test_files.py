@@ -60,7 +60,6 @@ ON_THE_WIRE = {
     "association/sending": "client/test_storing",
     "association/stores": "client/test_storing",
     "association/tls_alert": "association/test_tls",
-    "association/transport": "association/test_table",
     "association/watchdog": "association/test_connecting",
     "client/associations": "client/test_pacs",
     "client/moving": "client/test_retrieving",
