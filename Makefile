@@ -38,7 +38,7 @@ lint: $(VENV)/.lint
 types: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/mypy
 	cd tests && ../$(BIN)/mypy --config-file mypy.ini . ../benchmarks
-	$(BIN)/pyright --verifytypes aiodicom --ignoreexternal
+	$(BIN)/python .ci/public_types.py
 
 cover: $(VENV)/.test
 	$(BIN)/python -m coverage run -m pytest -q tests/pdu tests/dimse

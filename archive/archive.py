@@ -39,7 +39,7 @@ from .query import compile_query, select
 from .record import MAX_DEPTH, Record, read_record, stored_options
 from .sink import ArchiveSink, outcome_of
 
-log = logging.getLogger("aiodicom.archive")
+log: logging.Logger = logging.getLogger("aiodicom.archive")
 _CHUNK = 1 << 20
 
 
@@ -75,7 +75,7 @@ class Archive:
         max_object_size: int | None = None,
         max_sequence_depth: int = MAX_DEPTH,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self.max_object_size = max_object_size
         self._look = stored_options(max_sequence_depth)
         self._durable = durability == "fsync"

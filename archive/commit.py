@@ -33,7 +33,7 @@ from .sink import ArchiveSink, outcome_of
 _MAX_GROUP = 256
 _PARALLEL = 4
 
-log = logging.getLogger("aiodicom.archive")
+log: logging.Logger = logging.getLogger("aiodicom.archive")
 _T = TypeVar("_T")
 
 

@@ -34,8 +34,8 @@ class IdentifierError(ArchiveError, ValueError):
         self, comment: str, offending_elements: Sequence[int] = (), status: int = UNABLE_TO_PROCESS
     ) -> None:
         super().__init__(comment)
-        self.comment = comment[:MAX_COMMENT]
-        self.offending_elements = tuple(offending_elements)
+        self.comment: str = comment[:MAX_COMMENT]
+        self.offending_elements: tuple[int, ...] = tuple(offending_elements)
         self.status = status
 
 
@@ -45,4 +45,4 @@ class ObjectRefused(ArchiveError):
     def __init__(self, status: int, comment: str) -> None:
         super().__init__(comment)
         self.status = status
-        self.comment = comment[:MAX_COMMENT]
+        self.comment: str = comment[:MAX_COMMENT]

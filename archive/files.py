@@ -43,8 +43,8 @@ class ObjectFiles:
     def __init__(self, root: Path, durability: Durability) -> None:
         self.root = root
         self._root = os.fspath(root)
-        self.incoming = root / "incoming"
-        self.syncs = durability == "fsync"
+        self.incoming: Path = root / "incoming"
+        self.syncs: bool = durability == "fsync"
         self._known: set[str] = set()
         for folder in (root, self.incoming, root / "objects", root / "conflicts"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from typing import cast
 from pydicom.dataset import Dataset
 
 from ..dimse.levels import Level
-from ..dimse.status import PENDING, PENDING_WARNING
+from ..dimse.status import PENDING, PENDING_WARNING, Status
 from .attributes import Attribute
 from .index import Index
 from .query import CompiledQuery
@@ -37,8 +37,8 @@ class Matches(Iterator[Dataset]):
     """
 
     def __init__(self, index: Index, query: CompiledQuery, retrieve_ae: str | None) -> None:
-        self.unsupported = query.unsupported
-        self.pending_status = PENDING_WARNING if query.unsupported else PENDING
+        self.unsupported: tuple[int, ...] = query.unsupported
+        self.pending_status: Status = PENDING_WARNING if query.unsupported else PENDING
         self._lock = threading.Lock()
         self._given_up = threading.Event()
         self._answers = _answers(index, query, retrieve_ae, self._given_up)

@@ -42,9 +42,9 @@ class ArchiveSink:
         outcome: StoreOutcome | None = None,
         max_object_size: int | None = None,
     ) -> None:
-        self.sop_class_uid = sop_class_uid
-        self.sop_instance_uid = sop_instance_uid
-        self.transfer_syntax_uid = transfer_syntax_uid
+        self.sop_class_uid: str = sop_class_uid
+        self.sop_instance_uid: str = sop_instance_uid
+        self.transfer_syntax_uid: str = transfer_syntax_uid
         self.writer = writer
         self._submit = submit
         self._outcome = outcome

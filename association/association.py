@@ -41,7 +41,7 @@ from .timeouts import Timeouts
 from .transport import Connection
 from .watchdog import Watch, Watchdog
 
-log = logging.getLogger("aiodicom.association")
+log: logging.Logger = logging.getLogger("aiodicom.association")
 
 
 class Acceptor(Protocol):
@@ -81,7 +81,7 @@ class Association:
         self.session = session
         self.address = address
         self.timeouts = timeouts
-        self.connection = Connection(session, self, artim=timeouts.artim, opening=opening)
+        self.connection: Connection = Connection(session, self, artim=timeouts.artim, opening=opening)
         self.error: AiodicomError | None = None  # how it ended, unless by release
         self._loop = asyncio.get_running_loop()
         self._identifier_length = identifier_length

@@ -15,7 +15,7 @@ from .errors import AssociationAborted
 from .operations import Operation
 from .sending import Line, Parts, Sender
 
-log = logging.getLogger("aiodicom.association")
+log: logging.Logger = logging.getLogger("aiodicom.association")
 
 UNCANCELLABLE = 0.5
 """Seconds an echo or a store that was given up may still be answered in: nothing ends one early."""

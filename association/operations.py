@@ -41,13 +41,13 @@ class Operation:
     )
 
     def __init__(self, message_id: int, context_id: int, reading: Reading) -> None:
-        self.message_id = message_id
-        self.context_id = context_id
-        self.finished = False  # the final response, or the end of the association, has come
-        self.abandoned = False  # nobody waits any more: what comes is dropped
-        self.cancellable = False  # a find, get or move: C-CANCEL ends it
-        self.cancel_sent = False
-        self.ended = asyncio.Event()
+        self.message_id: int = message_id
+        self.context_id: int = context_id
+        self.finished: bool = False  # the final response, or the end of the association, has come
+        self.abandoned: bool = False  # nobody waits any more: what comes is dropped
+        self.cancellable: bool = False  # a find, get or move: C-CANCEL ends it
+        self.cancel_sent: bool = False
+        self.ended: asyncio.Event = asyncio.Event()
         self.on_finished: Callable[[], None] | None = None
         self._queue: deque[tuple[Response, bytes | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None

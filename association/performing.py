@@ -31,7 +31,7 @@ from .operations import Operation
 from .sending import Parts
 from .tasks import Tasks
 
-log = logging.getLogger("aiodicom.provider")
+log: logging.Logger = logging.getLogger("aiodicom.provider")
 
 
 class Refused(AiodicomError):
@@ -85,7 +85,7 @@ class Request:
         self.association = association
         self.context = context
         self.message = message
-        self.cancelled = False
+        self.cancelled: bool = False
         self.on_cancel: Callable[[], object] | None = None
         self._answered = False
         self._outcome: Refused | None = None  # what the work ended with, unless it was cancelled

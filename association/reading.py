@@ -21,7 +21,7 @@ class Reading:
         self._resume = resume
         self._full: set[Hashable] = set()
         self._waiting: set[Hashable] = set()
-        self.held = False
+        self.held: bool = False
 
     @property
     def holders(self) -> tuple[str, ...]:

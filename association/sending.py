@@ -43,7 +43,7 @@ class Sender:
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self.lock = asyncio.Lock()
+        self.lock: asyncio.Lock = asyncio.Lock()
 
     async def send(self, context_id: int, message: m.Message, data: Buffer | Parts | None = None) -> None:
         """Send one message whole.

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import Any, Generic, TypeVar
 
-log = logging.getLogger("aiodicom.tasks")
+log: logging.Logger = logging.getLogger("aiodicom.tasks")
 
 T = TypeVar("T")
 

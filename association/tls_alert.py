@@ -12,7 +12,7 @@ import socket
 import ssl
 from contextvars import ContextVar
 
-log = logging.getLogger("aiodicom.tls")
+log: logging.Logger = logging.getLogger("aiodicom.tls")
 
 HANDSHAKING: ContextVar[socket.socket | None] = ContextVar("HANDSHAKING", default=None)
 """The socket whose handshake is about to begin; set by the listener, read when the handshake begins."""
@@ -43,7 +43,7 @@ class _Alerting(ssl.SSLObject):
 class AlertingContext(ssl.SSLContext):
     """An `ssl.SSLContext` that sends the alert of a handshake that failed, where `HANDSHAKING` is set."""
 
-    sslobject_class = _Alerting
+    sslobject_class: type[ssl.SSLObject] = _Alerting
 
     def wrap_bio(
         self,

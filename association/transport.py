@@ -22,7 +22,7 @@ from ..pdu.upper_layer import Buffer
 from .reading import TURN as NEXT_TURN
 from .reading import Reading
 
-log = logging.getLogger("aiodicom.transport")
+log: logging.Logger = logging.getLogger("aiodicom.transport")
 
 READ_BUFFER = 256 * 1024
 # A read is filled, handled and done with in one go, so one scratch buffer a thread serves every
@@ -83,9 +83,9 @@ class Connection(asyncio.BufferedProtocol):
         self.pdu_since: float | None = None
         self._pdu_number = 0
         self._opening = opening
-        self.opening_missed = False
-        self.last_activity = 0.0
-        self.bytes_received = 0
+        self.opening_missed: bool = False
+        self.last_activity: float = 0.0
+        self.bytes_received: int = 0
         self.lost_error: Exception | None = None
         self._loop = asyncio.get_running_loop()
         self._owner = owner
@@ -97,7 +97,7 @@ class Connection(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._closed = False
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
-        self.reading = Reading(self._pause_reading, self._resume_reading)
+        self.reading: Reading = Reading(self._pause_reading, self._resume_reading)
         self._scratch = _scratch()
 
     # --- asyncio's side

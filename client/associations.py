@@ -19,7 +19,7 @@ from ..dimse.contexts import Context, Proposal, outcomes
 from ..pdu.errors import AiodicomError
 from .results import ConnectionInfo
 
-log = logging.getLogger("aiodicom.client")
+log: logging.Logger = logging.getLogger("aiodicom.client")
 
 REMEMBERED = 100
 """Errors by which associations ended that are kept: a client may live for weeks."""

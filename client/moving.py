@@ -65,7 +65,7 @@ class Move:
         self._title = title
         self._parents = parents
         self._progress = progress
-        self.result = RetrieveResult(service="C-MOVE")
+        self.result: RetrieveResult = RetrieveResult(service="C-MOVE")
 
     async def elsewhere(self) -> RetrieveResult:
         """To an application entity the peer knows: the result holds what the peer reported."""

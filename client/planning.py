@@ -29,7 +29,7 @@ from .identifier import PLAN_KEYS, build_plan, build_query
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-log = logging.getLogger("aiodicom.retrieving")
+log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_QUERIES = 50
 """Queries level by level by which it may be found out what lies below one unique key."""

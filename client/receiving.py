@@ -34,7 +34,7 @@ from .results import ReceivedItem
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-log = logging.getLogger("aiodicom.receiving")
+log: logging.Logger = logging.getLogger("aiodicom.receiving")
 
 Durability = Literal["fsync", "rename"]
 

@@ -392,8 +392,8 @@ class Arrived:
 
     def __init__(self, result: RetrieveResult, progress: ProgressCallback | None) -> None:
         self.result = result
-        self.good = 0
-        self.event = asyncio.Event()
+        self.good: int = 0
+        self.event: asyncio.Event = asyncio.Event()
         """Set by each arrival."""
         self._bytes = 0
         self._progress = progress

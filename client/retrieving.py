@@ -38,7 +38,7 @@ from .streams import Stream
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-log = logging.getLogger("aiodicom.retrieving")
+log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Retrieve(Stream[T]):
         progress: ProgressCallback | None,
     ) -> None:
         super().__init__()
-        self.result = RetrieveResult()
+        self.result: RetrieveResult = RetrieveResult()
         self._associations = associations
         self._level = level
         self._root = root

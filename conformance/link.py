@@ -53,7 +53,7 @@ class Link(asyncio.Protocol):
     def __init__(self, trace: Trace, patience: float) -> None:
         self.trace = trace
         self.patience = patience
-        self.number = trace.connections
+        self.number: int = trace.connections
         trace.connections += 1
         self.ending: str | None = None
         self.came: list[bytes] = []
@@ -63,7 +63,7 @@ class Link(asyncio.Protocol):
         self._taken = 0
         self._news = asyncio.Event()
         self._transport: asyncio.Transport | None = None
-        self.finished = False
+        self.finished: bool = False
 
     # --- the transport's side
 
@@ -205,8 +205,8 @@ class Listener:
 
     def __init__(self, patience: float, context: ssl.SSLContext | None = None) -> None:
         self.patience = patience
-        self.trace = Trace()
-        self.port = 0
+        self.trace: Trace = Trace()
+        self.port: int = 0
         self._context = context
         self._server: asyncio.Server | None = None
         self._waiting: asyncio.Queue[Link] = asyncio.Queue()

@@ -121,9 +121,9 @@ class Runner:
     ) -> None:
         self.profile = profile
         self.options = options
-        self.patience = PATIENCE[0]
-        self.book = RuleBook("scp")
-        self.run = Run(
+        self.patience: float = PATIENCE[0]
+        self.book: RuleBook = RuleBook("scp")
+        self.run: Run = Run(
             role="scp",
             sut={
                 "name": profile.name,

@@ -153,12 +153,12 @@ class Part10Writer:
             implementation_version_name=implementation_version_name,
             source_ae=source_ae,
         )
-        self.path = Path(path)
-        self.transfer_syntax_uid = transfer_syntax_uid
-        self.dir_fd = dir_fd
-        self.overwrite = overwrite
-        self.bytes_written = 0
-        self.data_offset = len(head)
+        self.path: Path = Path(path)
+        self.transfer_syntax_uid: str = transfer_syntax_uid
+        self.dir_fd: int | None = dir_fd
+        self.overwrite: bool = overwrite
+        self.bytes_written: int = 0
+        self.data_offset: int = len(head)
         self._options = options
         self._first_scan: ScanResult | None = None
         directory = os.fspath(path)
@@ -168,7 +168,7 @@ class Part10Writer:
                 raise UnsafeName(f"{str(path)[:200]!r} names no file")
             if not overwrite and _exists(self.path, dir_fd):
                 raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
-        self.temporary = os.path.join(directory, f".{secrets.token_hex(8)}.part")
+        self.temporary: str = os.path.join(directory, f".{secrets.token_hex(8)}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.temporary, flags, 0o644, dir_fd=dir_fd)
         self._state = "open"  # then "committing", perhaps "unwanted", and "done"

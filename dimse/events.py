@@ -37,8 +37,8 @@ class DataReceived:
     __slots__ = ("data", "last")
 
     def __init__(self, data: memoryview, last: bool) -> None:
-        self.data = data
-        self.last = last
+        self.data: memoryview[int] = data
+        self.last: bool = last
 
     def __repr__(self) -> str:
         return f"DataReceived({len(self.data)} bytes, last={self.last})"

@@ -83,14 +83,18 @@ class Session:
         check_request: Callable[[AAssociateRQ], AAssociateRJ | None] | None = None,
         lenient_roles: bool = True,
     ) -> None:
-        self.limits = limits if limits is not None else SessionLimits()
-        self.upper = UpperLayer(requestor=requestor, limits=self.limits.pdu, check_request=check_request)
+        self.limits: SessionLimits = limits if limits is not None else SessionLimits()
+        self.upper: UpperLayer = UpperLayer(
+            requestor=requestor, limits=self.limits.pdu, check_request=check_request
+        )
         self.requestor = requestor
         self.contexts: dict[int, Context] = {}
         self.request: AAssociateRQ | None = None
         self.answer: AAssociateAC | None = None
-        self.peer_maximum_length = 0
-        self.window = AsyncOperationsWindow(1, 1)  # what we may invoke, what we may be asked
+        self.peer_maximum_length: int = 0
+        self.window: AsyncOperationsWindow = AsyncOperationsWindow(
+            1, 1
+        )  # what we may invoke, what we may be asked
         self._lenient_roles = lenient_roles
         self._incoming: _Incoming | None = None
         self._outgoing: int | None = None  # context id whose data set is being sent

@@ -11,11 +11,11 @@ class SubOperations:
     __slots__ = ("completed", "failed", "failed_uids", "remaining", "total", "warning")
 
     def __init__(self, total: int) -> None:
-        self.total = total
-        self.remaining = total
-        self.completed = 0
-        self.failed = 0
-        self.warning = 0
+        self.total: int = total
+        self.remaining: int = total
+        self.completed: int = 0
+        self.failed: int = 0
+        self.warning: int = 0
         self.failed_uids: list[str] = []
 
     def record(self, sop_instance_uid: str, status: int | None) -> None:

@@ -114,7 +114,7 @@ class DatasetElements:
     __slots__ = ("chain",)
 
     def __init__(self, *chain: Dataset) -> None:
-        self.chain = chain
+        self.chain: tuple[Dataset, ...] = chain
 
     def texts(self, tag: int) -> list[str]:
         """The values of an element as text, from the first data set that has it."""

@@ -29,10 +29,10 @@ class Fragment:
     __slots__ = ("command", "context_id", "data", "last")
 
     def __init__(self, context_id: int, command: bool, last: bool, data: memoryview) -> None:
-        self.context_id = context_id
-        self.command = command
-        self.last = last
-        self.data = data
+        self.context_id: int = context_id
+        self.command: bool = command
+        self.last: bool = last
+        self.data: memoryview[int] = data
 
     def __repr__(self) -> str:
         kind = "command" if self.command else "data"
@@ -78,7 +78,7 @@ class PDUReader:
         self._context_id = 0
         self._command = False
         self._last = False
-        self.started = 0  # PDU headers seen
+        self.started: int = 0  # PDU headers seen
 
     @property
     def mid_pdu(self) -> bool:

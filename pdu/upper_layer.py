@@ -93,12 +93,12 @@ class UpperLayer:
         check_request: Callable[[AAssociateRQ], AAssociateRJ | None] | None = None,
     ) -> None:
         self.requestor = requestor
-        self.limits = limits if limits is not None else PduLimits()
-        self.state = State.STA1
-        self.deviations = DeviationLog()
-        self.artim_running = False
-        self.artim_generation = 0
-        self.close_requested = False
+        self.limits: PduLimits = limits if limits is not None else PduLimits()
+        self.state: State = State.STA1
+        self.deviations: DeviationLog = DeviationLog()
+        self.artim_running: bool = False
+        self.artim_generation: int = 0
+        self.close_requested: bool = False
         self._check_request = check_request
         self._reader = PDUReader(self._judge, self.deviations)
         self._used = False  # Sta1 is left once: no association starts on a used connection

@@ -24,7 +24,7 @@ from .limits import ServerLimits
 from .logbook import Logbook
 from .service import Service
 
-log = logging.getLogger("aiodicom.server")
+log: logging.Logger = logging.getLogger("aiodicom.server")
 
 
 class Admission:

@@ -53,7 +53,7 @@ class ArchiveService(Service):
     ) -> None:
         self.archive = archive
         self.ae_title = ae_title
-        self.destinations = dict(destinations or {})
+        self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
 
     def supported(self) -> Supported:
@@ -142,7 +142,7 @@ class ArchiveServer:
         promiscuous: bool = True,
         async_operations: AsyncOperationsWindow | None = None,
     ) -> None:
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self.ae_title = ae_title
         self._host = host
         self._port = port

@@ -30,7 +30,7 @@ from .logbook import Logbook
 from .performer import Performer
 from .service import Service
 
-log = logging.getLogger("aiodicom.server")
+log: logging.Logger = logging.getLogger("aiodicom.server")
 
 # What OpenSSL's server says to bytes that are no TLS: a fatal alert, "unexpected message" (RFC 8446 6.2).
 _TLS_ALERT = b"\x15\x03\x03\x00\x02\x02\x0a"

@@ -30,7 +30,7 @@ from .limits import ServerLimits
 from .logbook import Logbook
 from .service import Service
 
-log = logging.getLogger("aiodicom.server")
+log: logging.Logger = logging.getLogger("aiodicom.server")
 
 BACKLOG = 1024
 ACCEPT_PAUSE = 0.5
@@ -62,9 +62,9 @@ class Server:
         async_operations: AsyncOperationsWindow | None = None,
     ) -> None:
         self.service = service
-        self.limits = limits if limits is not None else ServerLimits()
-        self.access = access if access is not None else Access()
-        self.connections = Connections()
+        self.limits: ServerLimits = limits if limits is not None else ServerLimits()
+        self.access: Access = access if access is not None else Access()
+        self.connections: Connections = Connections()
         self._where = (host, port)
         self._loop = asyncio.get_running_loop()
         self._logbook = Logbook(log, self._loop.time)

@@ -24,7 +24,7 @@ from ..pdu.errors import AiodicomError
 from .limits import ServerLimits
 from .service import Destination
 
-log = logging.getLogger("aiodicom.server")
+log: logging.Logger = logging.getLogger("aiodicom.server")
 
 PENDING_INTERVAL = 0.25
 """Seconds between pending responses: they tell a user, and each costs the peer a message."""
