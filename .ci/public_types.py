@@ -1,4 +1,4 @@
-"""Every public name of aiodicom has a type that pyright knows. Runs pyright --verifytypes; for `make types`."""
+"""Every public name of aiodicom has a type that pyright knows: `make types` runs pyright --verifytypes."""
 
 from __future__ import annotations
 
