@@ -89,6 +89,7 @@ from .client.finding import Finding
 from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, ReceivedItem, RetrieveResult, StoredItem, StoreReport
 from .client.retrieving import Retrieve
+from .client.values import Between
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
     ImagingError,
@@ -165,6 +166,7 @@ __all__ = [
     "AssociationRejected",
     "AssociationTimeout",
     "AsyncOperationsWindow",
+    "Between",
     "CEchoRQ",
     "CFindRQ",
     "CGetRQ",

@@ -150,7 +150,7 @@ class Pacs:
     def find(
         self,
         level: Level | str,
-        match: Mapping[str, object] | None = None,
+        match: Mapping[str, object] | Dataset | None = None,
         return_keys: Iterable[str] = (),
         *,
         root: Root | str = Root.PATIENT,
@@ -158,11 +158,18 @@ class Pacs:
     ) -> Finding:
         """C-FIND: a data set for each match, iterated over, or awaited as a list.
 
-        `match` maps keywords to values (text, lists, `datetime.date`, ...), `return_keys` names what else
-        to return. Leaving the loop early, or after `limit` matches, sends a C-CANCEL. Raises QueryError
-        before anything is sent, OperationFailed for a final status that is no success.
+        `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``) or
+        a path into a sequence (``"A.B"``); a value is text, a list of UIDs, a date or time of `datetime`, a
+        range (a pair, `Between`, ``"2024-01-01..2024-03-31"``), for a sequence a mapping: each is checked by
+        its VR. `return_keys` names what else to return. Leaving the loop early, or after `limit` matches,
+        sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final status that
+        is no success.
         """
-        return Finding(self._associations, build_query(level, root, match or {}, return_keys), limit)
+        return Finding(
+            self._associations,
+            build_query(level, root, match if match is not None else {}, return_keys),
+            limit,
+        )
 
     @overload
     def get(

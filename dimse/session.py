@@ -9,8 +9,7 @@ in here waits, so a fuzzer, a tester and the asyncio transport drive it alike:
     transport.writelines(session.data_to_send())
 
 A data set is handed on as it comes and goes out as it is given; only command sets are held, bounded.
-What the peer does wrong becomes an A-ABORT and one `ProviderAbort` event, or, where PS3.7 has a status
-for it, a failure response and one `RequestRefused`.
+What the peer does wrong becomes an A-ABORT and one `ProviderAbort`, or a failure and one `RequestRefused`.
 """
 
 from __future__ import annotations
@@ -84,17 +83,14 @@ class Session:
         lenient_roles: bool = True,
     ) -> None:
         self.limits: SessionLimits = limits if limits is not None else SessionLimits()
-        self.upper: UpperLayer = UpperLayer(
-            requestor=requestor, limits=self.limits.pdu, check_request=check_request
-        )
+        pdu = self.limits.pdu
+        self.upper: UpperLayer = UpperLayer(requestor=requestor, limits=pdu, check_request=check_request)
         self.requestor = requestor
         self.contexts: dict[int, Context] = {}
         self.request: AAssociateRQ | None = None
         self.answer: AAssociateAC | None = None
         self.peer_maximum_length: int = 0
-        self.window: AsyncOperationsWindow = AsyncOperationsWindow(
-            1, 1
-        )  # what we may invoke, what we may be asked
+        self.window: AsyncOperationsWindow = AsyncOperationsWindow(1, 1)  # invoked, performed
         self._lenient_roles = lenient_roles
         self._incoming: _Incoming | None = None
         self._outgoing: int | None = None  # context id whose data set is being sent

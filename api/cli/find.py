@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..client.identifier import build_query
+from ..client.keys import named
 from ..dimse.levels import Level, QueryError
 from . import output
 from .options import PeerOptions, peer_command
@@ -51,7 +52,8 @@ def find(
 ) -> None:
     """Query HOST PORT: C-FIND for what matches every KEYWORD=VALUE.
 
-    Values may hold * and ?, date ranges (20240101-20241231) and lists of UIDs (with backslashes).
+    A keyword may be a tag (0008,0050), or a path into a sequence (A.B). Values may hold * and ?, dates and
+    ranges of them (2024-01-01..2024-12-31, 20240101-, ..2024-12-31) and lists of UIDs (with backslashes).
     On a terminal matches come as a table, in a pipe as tab-separated lines, with --json as one object a line.
     """
     match = parse_pairs(matches)
@@ -59,9 +61,8 @@ def find(
     wanted = Level.parse(level)
     keys = keys or [key for key in SHOWN[wanted] if key not in match]
     build_query(wanted, root, match, keys)  # refuses a wrong one before anything is sent
-    columns = list(dict.fromkeys([*match, *keys]))
-    table = not target.json and sys.stdout.isatty()
-    rows: list[list[str]] = []
+    columns = list(dict.fromkeys(named(key) for key in [*match, *keys]))
+    table, rows = not target.json and sys.stdout.isatty(), list[list[str]]()
 
     async def work() -> int:
         count = 0

@@ -111,13 +111,18 @@ def _is_list(value: Any) -> bool:
 
 
 def cell(found: Dataset, keyword: str) -> str:
-    """One element's value as text for a table."""
-    if keyword not in found:
+    """One element's value as text for a table; ``A.B`` is B in the first item of A."""
+    first, dot, rest = keyword.partition(".")
+    if dot:
+        items = found.get(first)
+        return cell(items[0], rest) if items else ""
+    place = int(keyword.replace(",", ""), 16) if "," in keyword else keyword
+    if place not in found:
         return ""
-    value = found[keyword].value
+    value = found[place].value
     if value is None:
         return ""
-    if found[keyword].VR == "SQ":
+    if found[place].VR == "SQ":
         return f"{len(value)} items"
     if _is_list(value):
         return "\\".join("" if one is None else str(one) for one in value)

@@ -1,0 +1,148 @@
+"""Which element a key of a query names: a keyword, a tag, or a path into sequences (PS3.4 C.2.2.2.6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..dimse.levels import Level, QueryError, Root, check_query
+from .values import match_value
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?")
+_TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
+"""The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
+Keys = Mapping[str, object]
+
+
+def named(key: str) -> str:
+    """A key with the keywords of its tags, as far as they have one; ``A.B`` part by part."""
+    return ".".join(_name(part.strip()) for part in key.split("."))
+
+
+def _name(part: str) -> str:
+    from pydicom.datadict import keyword_for_tag
+
+    found = _TAG.fullmatch(part)
+    if found is None:
+        return part
+    group, element = (text.upper() for text in found.groups())
+    return keyword_for_tag(int(group + element, 16)) or f"{group},{element}"
+
+
+def check_keys(level: Level, root: Root, keys: Iterable[str]) -> None:
+    """Raise QueryError for a keyword that does not exist, naming near ones, or lies below the level."""
+    for key in keys:
+        top, *nested = named(key).split(".")
+        check_query(level, root, [] if _TAG.fullmatch(top) else [top])
+        check_query(Level.IMAGE, Root.PATIENT, [part for part in nested if not _TAG.fullmatch(part)])
+
+
+def put(identifier: Dataset, key: str, value: object) -> None:
+    """Set the element a key names, checked and spelled by its VR. A mapping is the item of a sequence."""
+    first, _, rest = named(key).partition(".")
+    tag, vr = _element(first)
+    if rest:
+        if vr != "SQ":
+            raise QueryError(f"{key}: {first} is no sequence")
+        put(_item(identifier, tag), rest, value)
+    elif vr == "SQ":
+        _put_item(identifier, tag, first, value)
+    else:
+        checked = match_value(first, vr, value)
+        try:
+            identifier.add_new(tag, vr, checked)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise QueryError(f"{first} ({vr}) cannot be matched with {value!r:.80}: {error}") from None
+
+
+def _element(name: str) -> tuple[int, str]:
+    """Tag and VR. A private element, and one that no dictionary has, is text (LO)."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    found = _TAG.fullmatch(name)
+    tag = int("".join(found.groups()), 16) if found else tag_for_keyword(name)
+    if tag is None:
+        raise QueryError(f"unknown keyword {name[:64]!r}")
+    if tag >> 16 <= 0x0007 or tag & 0xFFFF == 0:
+        raise QueryError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) is no element of an identifier")
+    try:
+        vr = dictionary_VR(tag)
+    except KeyError:
+        vr = "LO"
+    return tag, vr.split(" or ")[0]
+
+
+def _item(identifier: Dataset, tag: int) -> Dataset:
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    if tag not in identifier or not identifier[tag].value:
+        identifier.add_new(tag, "SQ", Sequence([Dataset()]))
+    item: Dataset = identifier[tag].value[0]
+    return item
+
+
+def _put_item(identifier: Dataset, tag: int, name: str, value: object) -> None:
+    """A sequence is matched by one item (PS3.4 C.2.2.2.6); an empty one asks for the whole sequence."""
+    from pydicom.dataset import Dataset
+    from pydicom.sequence import Sequence
+
+    if isinstance(value, Sequence | list | tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            put(_item(identifier, tag), str(key), one)
+    elif isinstance(value, Dataset):
+        identifier.add_new(tag, "SQ", Sequence([value]))
+    elif value is None or value == "" or value == []:
+        identifier.add_new(tag, "SQ", Sequence([Dataset()]))
+    else:
+        raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
+
+
+def settle_character_set(identifier: Dataset) -> None:
+    """The set the user chose, else UTF-8 when a key is not ASCII (PS3.4 C.4.1.1.3).
+
+    Raises QueryError for text that the chosen set cannot hold: sent as `?` it would match something else.
+    """
+    from pydicom.charset import convert_encodings, python_encoding
+
+    texts = list(_texts(identifier))
+    chosen = identifier.get("SpecificCharacterSet")
+    if not chosen:
+        if not all(text.isascii() for _, text in texts):
+            identifier.SpecificCharacterSet = "ISO_IR 192"
+        return
+    terms = [chosen] if isinstance(chosen, str) else list(chosen)
+    for term in terms:
+        if term not in python_encoding:
+            raise QueryError(f"SpecificCharacterSet: {term!r:.40} is no defined term (PS3.3 C.12.1.1.2)")
+    encodings = convert_encodings(terms)
+    for keyword, text in texts:
+        for sign in text:
+            if not any(_holds(encoding, sign) for encoding in encodings):
+                raise QueryError(f"{keyword}: {sign!r} is not in the character set {chosen}")
+
+
+def _texts(dataset: Dataset) -> Iterable[tuple[str, str]]:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from _texts(item)
+        elif element.VR in _TEXT:
+            values: Any = element.value
+            many = element.VM > 1
+            for one in values if many else [values]:
+                yield element.keyword or str(element.tag), str(one)
+
+
+def _holds(encoding: str, sign: str) -> bool:
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

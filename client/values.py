@@ -1,0 +1,233 @@
+"""What a matching key may hold, by its VR, checked before anything is sent (PS3.4 C.2.2.2, PS3.5 6.2).
+
+A value that is wrong in form is answered by archives with nothing or with everything, so it is refused here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from ..dimse.levels import QueryError
+
+TEMPORAL = frozenset({"DA", "TM", "DT"})
+_BINARY = {
+    "US": (0, 0xFFFF),
+    "SS": (-0x8000, 0x7FFF),
+    "UL": (0, 0xFFFFFFFF),
+    "SL": (-(1 << 31), (1 << 31) - 1),
+}
+_LENGTHS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "UI": 64, "DS": 16, "IS": 12, "AS": 4}
+_FORMS = {
+    "DA": "YYYYMMDD or YYYY-MM-DD",
+    "TM": "HHMMSS or HH:MM:SS",
+    "DT": "YYYYMMDDHHMMSS or YYYY-MM-DDTHH:MM:SS",
+}
+_DATE = re.compile(r"(\d{4})(-?)(\d\d)\2(\d\d)")
+_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(\.\d{1,6})?)?)?")
+_MOMENT = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?")
+_ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?")
+_INTEGER = re.compile(r"[+-]?\d{1,12}")
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_AGE = re.compile(r"\d{3}[DWMY]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PARAGRAPHS = re.compile(
+    r"[\x00-\x08\x0b\x0e-\x1f\x7f]"
+)  # ST, LT, UT: tab, line feed, form feed, return pass
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A range of dates, times or moments, both ends included; None leaves an end open (PS3.4 C.2.2.2.5)."""
+
+    first: datetime.date | datetime.time | str | None
+    last: datetime.date | datetime.time | str | None
+
+
+def match_value(keyword: str, vr: str, value: object) -> Any:
+    """A Python value as what the key holds, spelled as PS3.5 6.2 wants it. Raises QueryError.
+
+    None and "" ask for the attribute without matching. Dates, times and moments may be ISO text, ranges
+    (`"2024-01-01..2024-03-31"`, `"20240101-"`, a pair, a `Between`) or the types of `datetime`. A list is a
+    list of UIDs, or several values of a key that has several.
+    """
+    if value is None or value == "":
+        return ""
+    if vr in TEMPORAL:
+        return _temporal(keyword, vr, value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return [match_value(keyword, vr, part) for part in value]
+    if vr in _BINARY or vr in ("FD", "FL"):
+        return _number(keyword, vr, value)
+    if isinstance(value, str) and "\\" in value and vr not in ("ST", "LT", "UT", "UR"):
+        return [match_value(keyword, vr, part) for part in value.split("\\")]
+    return _checked_text(keyword, vr, value)
+
+
+def _refused(keyword: str, vr: str, value: object, why: str) -> QueryError:
+    return QueryError(f"{keyword} ({vr}) cannot be matched with {value!r:.80}: {why}")
+
+
+def _number(keyword: str, vr: str, value: object) -> int | float:
+    try:
+        if vr in ("FD", "FL"):
+            return float(str(value))
+        number = int(str(value))
+    except ValueError as error:
+        raise _refused(keyword, vr, value, str(error)) from None
+    low, high = _BINARY[vr]
+    if not low <= number <= high:
+        raise _refused(keyword, vr, value, f"{low} to {high}")
+    return number
+
+
+def _checked_text(keyword: str, vr: str, value: object) -> str:
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        text = str(value)  # a UID, a person's name, a decimal of pydicom
+        if isinstance(value, bool | bytes | dict | datetime.date | datetime.time | Between):
+            raise _refused(keyword, vr, value, "text is wanted")
+    else:
+        text = str(value)
+    control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
+    if control.search(text):
+        raise _refused(keyword, vr, value, "it holds a control character")
+    if text == "*":
+        return "" if vr in ("UI", "IS", "DS", "AS") else text  # universal, where no wildcard is allowed
+    why = _form_of_text(vr, text.strip(" "))
+    if why:
+        raise _refused(keyword, vr, value, why)
+    return text
+
+
+def _form_of_text(vr: str, text: str) -> str | None:
+    """What is wrong with a single value as text; None where nothing is."""
+    if vr in ("UI", "IS", "DS", "AS") and re.search(r"[*?]", text):
+        return "wildcards match text alone (PS3.4 C.2.2.2.4)"
+    if vr == "UI" and re.search(r"\s", text):
+        return "a UID holds no blank"
+    if vr == "IS" and not (_INTEGER.fullmatch(text) and -(1 << 31) <= int(text) < 1 << 31):
+        return "a whole number of 32 bits is wanted"
+    if vr == "DS" and not _DECIMAL.fullmatch(text):
+        return "a number is wanted"
+    if vr == "AS" and not _AGE.fullmatch(text):
+        return "an age is three digits and D, W, M or Y, as 045Y"
+    # what a UID of an archive is, that archive knows: one beyond 64 characters is asked for as it is
+    longest = None if vr == "UI" else _LENGTHS.get(vr)
+    if longest is not None and len(re.sub(r"\*", "", text)) > longest:
+        return f"more than {longest} characters"
+    if vr == "PN" and any(len(re.sub(r"\*", "", group)) > 64 for group in text.split("=")):
+        return "more than 64 characters in a component group"
+    return None
+
+
+# --- dates, times, moments
+
+
+def _temporal(keyword: str, vr: str, value: object) -> str:
+    if isinstance(value, tuple) and len(value) == 2:
+        value = Between(*value)
+    if isinstance(value, Between):
+        return _range(keyword, vr, value, value.first, value.last)
+    if isinstance(value, list | tuple | set | frozenset):
+        raise _refused(keyword, vr, value, "a list matches UIDs alone; a range is a pair, (first, last)")
+    if isinstance(value, str):
+        text = value.strip()
+        if text == "*":
+            return ""
+        first, dots, last = text.partition("..")
+        if dots:
+            return _range(keyword, vr, value, first.strip() or None, last.strip() or None)
+        pair = _hyphened(vr, text)
+        if pair is not None:
+            return _range(keyword, vr, value, *pair)
+    return _single(keyword, vr, value)
+
+
+def _hyphened(vr: str, text: str) -> tuple[str | None, str | None] | None:
+    """The ends of a range with a hyphen, if it is one: in an ISO date and in an offset it is none."""
+    for place, sign in enumerate(text):
+        if sign != "-":
+            continue
+        ends = text[:place].strip(), text[place + 1 :].strip()
+        if any(ends) and all(not end or _spelled(vr, end) for end in ends):
+            whole = _spelled(vr, text)
+            if whole is None or (vr == "DT" and not all(ends)):
+                return ends[0] or None, ends[1] or None
+    return None
+
+
+def _range(keyword: str, vr: str, value: object, first: object, last: object) -> str:
+    ends = [_single(keyword, vr, end) if end not in (None, "") else "" for end in (first, last)]
+    if not any(ends):
+        raise _refused(keyword, vr, value, "a range has one end at least")
+    known = min(len(ends[0]), len(ends[1]), 8 if vr == "DT" else 99)
+    if all(ends) and ends[0][:known] > ends[1][:known]:
+        raise _refused(keyword, vr, value, "the range ends before it begins")
+    return "-".join(ends)
+
+
+def _single(keyword: str, vr: str, value: object) -> str:
+    if isinstance(value, datetime.datetime):
+        text = value.strftime({"DA": "%Y%m%d", "TM": "%H%M%S"}.get(vr, "%Y%m%d%H%M%S"))
+        if value.microsecond and vr != "DA":
+            text += f".{value.microsecond:06}"
+        return text + (value.strftime("%z")[:5] if vr == "DT" and value.tzinfo else "")
+    if isinstance(value, datetime.date) and vr != "TM":
+        return value.strftime("%Y%m%d")
+    if isinstance(value, datetime.time) and vr == "TM":
+        return value.strftime("%H%M%S") + (f".{value.microsecond:06}" if value.microsecond else "")
+    spelled = _spelled(vr, str(value).strip()) if isinstance(value, str | int) else None
+    if spelled is None:
+        raise _refused(keyword, vr, value, f"{_FORMS[vr]} is wanted, or a range, first..last")
+    return spelled
+
+
+def _spelled(vr: str, text: str) -> str | None:
+    """One date, time or moment as PS3.5 6.2 spells it; None where it is none."""
+    if vr == "DA":
+        return _date(text)
+    if vr == "TM":
+        return _time(text)
+    return _moment(text)
+
+
+def _date(text: str) -> str | None:
+    found = _DATE.fullmatch(text)
+    if found is None:
+        return None
+    year, _, month, day = found.groups()
+    try:
+        datetime.date(int(year), int(month), int(day))
+    except ValueError:
+        return None
+    return f"{year}{month}{day}"
+
+
+def _time(text: str) -> str | None:
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    hour, _, minute, second, fraction = found.groups()
+    if int(hour) > 23 or int(minute or 0) > 59 or int(second or 0) > 60:  # 60: a leap second
+        return None
+    return "".join(part or "" for part in (hour, minute, second, fraction))
+
+
+def _moment(text: str) -> str | None:
+    if _ISO_MOMENT.fullmatch(text):
+        text = re.sub(r"Z$", "+0000", text)
+        day, rest = text[:10].replace("-", ""), text[11:].replace(":", "")
+        text = day + rest
+    found = _MOMENT.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, _ = found.groups()
+    if fraction and not second:
+        return None
+    if _date(f"{year}{month or '01'}{day or '01'}") is None:
+        return None
+    if hour and _time("".join(part or "" for part in (hour, minute, second))) is None:
+        return None
+    return text

@@ -1,0 +1,111 @@
+"""Which element a key names, and the character set of an identifier (PS3.4 C.2.2.2.6, C.4.1.1.3)."""
+
+from __future__ import annotations
+
+import pytest
+from aiodicom.client.identifier import build_query
+from aiodicom.client.keys import named
+from aiodicom.dimse.levels import QueryError
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+
+def asked(match: dict[str, object] | Dataset, keys: tuple[str, ...] = (), level: str = "STUDY") -> Dataset:
+    identifier = build_query(level, "STUDY", match, keys).identifier
+    assert isinstance(identifier, Dataset)
+    return identifier
+
+
+@pytest.mark.parametrize("key", ["0008,0050", "(0008,0050)", "00080050", "(0008, 0050)", "AccessionNumber"])
+def test_a_tag_is_as_good_as_its_keyword(key: str) -> None:
+    assert named(key) == "AccessionNumber"
+    assert asked({key: "A1"}).AccessionNumber == "A1"
+    assert asked({}, (key,)).AccessionNumber == ""
+
+
+def test_a_private_element_can_be_asked_for_and_matched() -> None:
+    found = asked({"0009,1001": "x"}, ("0009,0010",))
+    assert found[0x00091001].value == "x"
+    assert found[0x00090010].value == ""
+
+
+@pytest.mark.parametrize("key", ["0000,0002", "0002,0010", "0008,0000"])
+def test_an_element_of_no_identifier_is_refused(key: str) -> None:
+    with pytest.raises(QueryError, match="no element of an identifier"):
+        asked({key: "1"})
+
+
+def test_a_path_leads_into_a_sequence_and_two_meet_in_one_item() -> None:
+    path = "RequestAttributesSequence"
+    found = asked({f"{path}.RequestedProcedureID": "R1"}, (f"{path}.0040,0009",), level="SERIES")
+    [item] = found.RequestAttributesSequence
+    assert (item.RequestedProcedureID, item.ScheduledProcedureStepID) == ("R1", "")
+
+
+@pytest.mark.parametrize("item", [{"CodeValue": "1"}, [{"CodeValue": "1"}]])
+def test_a_mapping_is_the_item_of_a_sequence(item: object) -> None:
+    assert asked({"ProcedureCodeSequence": item}).ProcedureCodeSequence[0].CodeValue == "1"
+
+
+@pytest.mark.parametrize("value", ["x", 5, [{"CodeValue": "1"}, {"CodeValue": "2"}]])
+def test_a_sequence_is_matched_by_one_item(value: object) -> None:
+    with pytest.raises(QueryError, match="one item"):
+        asked({"ProcedureCodeSequence": value})
+
+
+@pytest.mark.parametrize(
+    ("match", "why"),
+    [
+        ({"PatientNmae": "x"}, "did you mean PatientName"),
+        ({"ProcedureCodeSequence.CodeValeu": "x"}, "did you mean CodeValue"),
+        ({"PatientName.CodeValue": "x"}, "PatientName is no sequence"),
+        ({"Modality": "CT"}, "below the query's STUDY level"),
+        ({"0008,0060": "CT"}, "below the query's STUDY level"),
+        ({"ProcedureCodeSequence": {"CodeValeu": "x"}}, "unknown keyword"),
+        ({"StudyDate": "last week"}, "StudyDate"),
+    ],
+)
+def test_a_key_that_is_none_is_refused(match: dict[str, object], why: str) -> None:
+    with pytest.raises(QueryError, match=why):
+        asked(match)
+
+
+def test_a_data_set_is_a_query() -> None:
+    query = Dataset()
+    query.QueryRetrieveLevel = "PATIENT"
+    query.PatientName = "Doe*"
+    query.StudyDate = "20240101-20240331"
+    item = Dataset()
+    item.CodeValue = "1"
+    query.ProcedureCodeSequence = [item]
+    found = asked(query)
+    assert (found.QueryRetrieveLevel, found.PatientName, found.StudyDate) == (
+        "STUDY",
+        "Doe*",
+        "20240101-20240331",
+    )
+    assert found.ProcedureCodeSequence[0].CodeValue == "1"
+    assert found.StudyInstanceUID == ""
+
+
+def test_what_is_not_ascii_is_utf_8_also_inside_a_sequence() -> None:
+    assert "SpecificCharacterSet" not in asked({"PatientName": "Doe*"})
+    assert asked({"PatientName": "Müller"}).SpecificCharacterSet == "ISO_IR 192"
+    nested = asked({"ProcedureCodeSequence": {"CodeMeaning": "Schädel"}})
+    assert nested.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_the_users_own_character_set_is_kept() -> None:
+    query = build_query("STUDY", "STUDY", {"SpecificCharacterSet": "ISO_IR 100", "PatientName": "Müller"}, ())
+    assert b"M\xfcller" in query.encode(ExplicitVRLittleEndian)
+
+
+@pytest.mark.parametrize("key", ["PatientName", "ProcedureCodeSequence.CodeMeaning"])
+def test_what_the_users_set_cannot_hold_is_never_sent_as_a_question_mark(key: str) -> None:
+    with pytest.raises(QueryError, match="'山' is not in the character set ISO_IR 100"):
+        asked({"SpecificCharacterSet": "ISO_IR 100", key: "山田"})
+
+
+def test_a_character_set_that_is_none_is_refused() -> None:
+    with pytest.raises(QueryError, match="SpecificCharacterSet"):
+        asked({"SpecificCharacterSet": "KLINGON", "PatientName": "Müller"})

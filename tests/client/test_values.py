@@ -1,0 +1,123 @@
+"""What a matching key may hold, VR by VR (PS3.4 C.2.2.2, PS3.5 6.2)."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+
+import pytest
+from aiodicom.client.values import Between, match_value
+from aiodicom.dimse.levels import QueryError
+
+TAKEN: list[tuple[str, object, object]] = [
+    ("DA", None, ""),
+    ("DA", "", ""),
+    ("DA", "*", ""),
+    ("DA", "20190101", "20190101"),
+    ("DA", "2019-01-01", "20190101"),
+    ("DA", " 2019-01-01 ", "20190101"),
+    ("DA", 20190101, "20190101"),
+    ("DA", date(2019, 1, 1), "20190101"),
+    ("DA", datetime(2019, 1, 1, 10, 30), "20190101"),
+    ("DA", "20190101-20190201", "20190101-20190201"),
+    ("DA", "2019-01-01-2019-02-01", "20190101-20190201"),
+    ("DA", "20190101-", "20190101-"),
+    ("DA", "-20190101", "-20190101"),
+    ("DA", "-2019-01-01", "-20190101"),
+    ("DA", "2019-01-01-", "20190101-"),
+    ("DA", "2024-01-01..2024-03-31", "20240101-20240331"),
+    ("DA", "2024-01-01..", "20240101-"),
+    ("DA", "..20240331", "-20240331"),
+    ("DA", (date(2019, 1, 1), "2019-02-01"), "20190101-20190201"),
+    ("DA", (None, date(2019, 1, 1)), "-20190101"),
+    ("DA", Between("2019-01-01", None), "20190101-"),
+    ("TM", "10", "10"),
+    ("TM", "1030", "1030"),
+    ("TM", "10:30", "1030"),
+    ("TM", "10:30:15.25", "103015.25"),
+    ("TM", "10:30-11:00", "1030-1100"),
+    ("TM", "1030..", "1030-"),
+    ("TM", time(10, 30), "103000"),
+    ("TM", time(10, 30, 0, 5), "103000.000005"),
+    ("TM", (time(10), None), "100000-"),
+    ("DT", "2019", "2019"),
+    ("DT", "20190101103000.5-0500", "20190101103000.5-0500"),
+    ("DT", "2019-01-01T10:30:00+02:00", "20190101103000+0200"),
+    ("DT", "2019-01-01T10:30Z", "201901011030+0000"),
+    ("DT", "201901-201902", "201901-201902"),
+    ("DT", "20190101-0500-20190102-0500", "20190101-0500-20190102-0500"),
+    ("DT", "20190101-", "20190101-"),
+    ("DT", datetime(2019, 1, 1, tzinfo=UTC), "20190101000000+0000"),
+    ("UI", "1.2.3", "1.2.3"),
+    ("UI", ["1.2", "LOCALIZER2.16.124.1"], ["1.2", "LOCALIZER2.16.124.1"]),
+    ("UI", "1.2\\1.3", ["1.2", "1.3"]),
+    ("UI", "*", ""),
+    ("IS", 5, "5"),
+    ("IS", "-12", "-12"),
+    ("DS", "1.5e3", "1.5e3"),
+    ("DS", 2.5, "2.5"),
+    ("AS", "045Y", "045Y"),
+    ("US", "512", 512),
+    ("FD", "0.5", 0.5),
+    ("CS", "CT", "CT"),
+    ("CS", "C*", "C*"),
+    ("PN", "Müller*", "Müller*"),
+    ("LO", "*" * 70 + "a", "*" * 70 + "a"),
+    ("LT", "one\ntwo", "one\ntwo"),
+]
+
+REFUSED: list[tuple[str, object, str]] = [
+    ("DA", "last week", "YYYY-MM-DD is wanted"),
+    ("DA", "1960", "YYYY-MM-DD is wanted"),
+    ("DA", "20190231", "wanted"),
+    ("DA", "2019-0101", "wanted"),
+    ("DA", "20190101*", "wanted"),
+    ("DA", "20190201-20190101", "ends before it begins"),
+    ("DA", "2019-02-01..2019-01-01", "ends before it begins"),
+    ("DA", "-", "wanted"),
+    ("DA", "..", "one end at least"),
+    ("DA", (None, None), "one end at least"),
+    ("DA", ["20190101", "20190102"], "a list matches UIDs alone"),
+    ("DA", time(10), "wanted"),
+    ("DA", b"20190101", "wanted"),
+    ("TM", "25", "wanted"),
+    ("TM", "10:3", "wanted"),
+    ("TM", date(2019, 1, 1), "wanted"),
+    ("DT", "2019-1", "wanted"),
+    ("DT", "2019.5", "wanted"),
+    ("UI", "1.2.*", "wildcards match text alone"),
+    ("UI", "1.2 .3", "no blank"),
+    ("UI", "1.2\n", "control character"),
+    ("IS", "x", "whole number"),
+    ("IS", "4294967296", "whole number"),
+    ("DS", "1,5", "number"),
+    ("AS", "45", "age"),
+    ("US", 70000, "0 to 65535"),
+    ("US", "x", "invalid literal"),
+    ("CS", "C" * 17, "more than 16"),
+    ("LO", "a" * 65, "more than 64"),
+    ("PN", "a" * 65, "more than 64"),
+    ("LO", "a\nb", "control character"),
+    ("LO", "a\0", "control character"),
+    ("LO", b"x", "text is wanted"),
+    ("LO", True, "text is wanted"),
+    ("LO", Between("a", "b"), "text is wanted"),
+    ("LO", date(2019, 1, 1), "text is wanted"),
+]
+
+
+@pytest.mark.parametrize(("vr", "value", "held"), TAKEN)
+def test_a_value_is_spelled_as_its_vr_wants(vr: str, value: object, held: object) -> None:
+    assert match_value("Key", vr, value) == held
+
+
+@pytest.mark.parametrize(("vr", "value", "why"), REFUSED)
+def test_a_value_that_is_none_is_refused_by_name(vr: str, value: object, why: str) -> None:
+    with pytest.raises(QueryError, match=rf"Key \({vr}\) cannot be matched .*{why}"):
+        match_value("Key", vr, value)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"), [(vr, held) for vr, _, held in TAKEN if vr in ("DA", "TM", "DT") and held]
+)
+def test_what_is_spelled_is_spelled_the_same_again(vr: str, value: object) -> None:
+    assert match_value("Key", vr, value) == value
