@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
+
+from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from . import messages as m
+from .command import value_of_group
 from .contexts import VERIFICATION, Context
 from .status import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Category, categorize
 
+FAILED_SOP_INSTANCE_UID_LIST = 0x00080058
 # services whose responses may be pending (PS3.7 9.1.2.1, 9.1.3.1, 9.1.4.1)
 MULTIPLE_RESPONSES = frozenset(t.command_field for t in (m.CFindRQ, m.CGetRQ, m.CMoveRQ))
 
@@ -59,3 +65,29 @@ def response_fault(request_field: int, response: m.Response) -> str | None:
     if categorize(response.status) is Category.PENDING and request_field not in MULTIPLE_RESPONSES:
         return f"{type(response).__name__} with a pending status"
     return None
+
+
+def cancellable(performed: Mapping[int, tuple[int, int]], context_id: int, cancel: m.CCancelRQ) -> bool:
+    """Whether there is something to cancel; PS3.7 has no answer to a late or foreign C-CANCEL.
+
+    performed: context id and command field of each request that is being performed, by message id.
+    """
+    found = performed.get(cancel.message_id_being_responded_to)
+    return found is not None and found[0] == context_id and found[1] in MULTIPLE_RESPONSES
+
+
+def failed_list(message: m.Message, command: bytearray, transfer_syntax: str) -> bytes | None:
+    """The data set of a retrieve's response that was sent inside its command set instead.
+
+    Orthanc puts the list of failed instances (0008,0058) there (PS3.7 6.3.1 has group 0000 alone); None
+    unless it is there and no data set follows.
+    """
+    if message.has_dataset or not isinstance(message, m.CGetRSP | m.CMoveRSP):
+        return None
+    value = value_of_group(command, FAILED_SOP_INSTANCE_UID_LIST)
+    if value is None or transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or len(value) > 0xFFFF:
+        return None
+    if transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN:
+        return struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
+    order = ">" if transfer_syntax == EXPLICIT_VR_BIG_ENDIAN else "<"
+    return struct.pack(f"{order}HH2sH", 0x0008, 0x0058, b"UI", len(value)) + value

@@ -102,16 +102,20 @@ def encode_command(elements: Mapping[int, Value]) -> bytes:
     return _ELEMENT.pack(0, 0, 4) + struct.pack("<L", len(body)) + body
 
 
+def _decode_number(vr: str, size: int, raw: bytes, noted: list[Deviation]) -> Value:
+    """A number of another size is taken if it fits; else it is as if it had not come."""
+    if len(raw) != size:
+        noted.append(Deviation("PS3.7 6.3.1", f"a {vr} element of {len(raw)} bytes in a command set"))
+    value = int.from_bytes(raw, "little")
+    return value if value < 1 << 8 * size else ""
+
+
 def _decode_us(raw: bytes, noted: list[Deviation]) -> Value:
-    if len(raw) != 2:
-        raise _malformed(f"a US element of {len(raw)} bytes")
-    return int.from_bytes(raw, "little")
+    return _decode_number("US", 2, raw, noted)
 
 
 def _decode_ul(raw: bytes, noted: list[Deviation]) -> Value:
-    if len(raw) != 4:
-        raise _malformed(f"a UL element of {len(raw)} bytes")
-    return int.from_bytes(raw, "little")
+    return _decode_number("UL", 4, raw, noted)
 
 
 def _decode_ui(raw: bytes, noted: list[Deviation]) -> Value:
@@ -130,9 +134,10 @@ def _decode_text(raw: bytes, noted: list[Deviation]) -> Value:
 
 
 def _decode_at(raw: bytes, noted: list[Deviation]) -> Value:
-    if len(raw) % 4:
-        raise _malformed(f"an AT element of {len(raw)} bytes")
-    words = struct.unpack(f"<{len(raw) // 2}H", raw)
+    whole = len(raw) // 4 * 4
+    if whole != len(raw):
+        noted.append(Deviation("PS3.7 6.3.1", f"an AT element of {len(raw)} bytes in a command set"))
+    words = struct.unpack(f"<{whole // 2}H", raw[:whole])
     return tuple(words[i] << 16 | words[i + 1] for i in range(0, len(words), 2))
 
 
@@ -156,8 +161,9 @@ def _malformed(message: str) -> RemoteProtocolError:
 def decode_command(data: bytes | bytearray | memoryview, noted: list[Deviation]) -> dict[int, Value]:
     """The elements of a command set by element number; empty ones are left out.
 
-    Raises RemoteProtocolError when it is no sequence of whole group 0000 elements. A wrong group
-    length is noted only: each element has its own.
+    Each element has its own length: a wrong group length, an element of another group, out of order or of
+    the wrong size is noted, and what follows is read. Raises RemoteProtocolError where the next element
+    cannot be found: a header is cut, or a length leads beyond the end.
     """
     raw = bytes(data)
     found: dict[int, Value] = {}
@@ -167,17 +173,19 @@ def decode_command(data: bytes | bytearray | memoryview, noted: list[Deviation])
             raise _malformed("an element header is cut")
         group, element, length = _ELEMENT.unpack_from(raw, offset)
         offset += 8
-        if group != 0:
-            raise _malformed(f"an element of group {group:04X}")
         if length > end - offset:
-            raise _malformed(f"(0000,{element:04X}) of {length} bytes where {end - offset} are left")
+            raise _malformed(f"({group:04X},{element:04X}) of {length} bytes where {end - offset} are left")
+        if group != 0:
+            noted.append(Deviation("PS3.7 6.3.1", f"({group:04X},{element:04X}) in a command set"))
+            offset += length
+            continue
         if element <= previous:
             noted.append(Deviation("PS3.7 6.3.1", "command elements out of order or doubled"))
         previous = element
         decode = _DECODER_OF.get(element)
         if decode is not None and length and element not in found:
             value = decode(raw[offset : offset + length], noted)
-            if value != "":  # padding alone is an empty value
+            if value not in ("", ()):  # padding alone is an empty value
                 found[element] = value
         offset += length
     _check_group_length(found, end, noted)
@@ -190,3 +198,17 @@ def _check_group_length(found: dict[int, Value], total: int, noted: list[Deviati
         noted.append(Deviation("PS3.7 E.1", "command set without a group length"))
     elif told != total - 12:
         noted.append(Deviation("PS3.7 E.1", "command group length is wrong"))
+
+
+def value_of_group(data: bytes | bytearray, tag: int) -> bytes | None:
+    """The value of an element of another group that strayed into a readable command set; None without one."""
+    start = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    if start not in data:
+        return None
+    offset = 0
+    while offset + 8 <= len(data):
+        length = int.from_bytes(data[offset + 4 : offset + 8], "little")
+        if data[offset : offset + 4] == start:
+            return bytes(data[offset + 8 : offset + 8 + length])
+        offset += 8 + length
+    return None

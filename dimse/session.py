@@ -403,7 +403,7 @@ class Session:
             self._refuse(incoming, refused, events)
             return
         if isinstance(message, m.CCancelRQ):
-            incoming.dropped = not self._cancellable(context, message)
+            incoming.dropped = not checks.cancellable(self._performed, context.context_id, message)
         elif isinstance(message, m.Response):
             self._check_response(context, message)
         else:
@@ -413,19 +413,15 @@ class Session:
                 self._refuse(incoming, m.CommandRefused(*refusal, elements), events)
                 return
             self._performed[message.message_id] = (context.context_id, message.command_field)
+        strayed = checks.failed_list(message, incoming.command, context.transfer_syntax)
         incoming.command = bytearray()
         if not message.has_dataset:
             self._incoming = None
-        if not incoming.dropped:
+        if strayed is not None:
+            events.append(MessageReceived(context, replace(message, has_dataset=True)))
+            events.append(DataReceived(memoryview(strayed), last=True))
+        elif not incoming.dropped:
             events.append(MessageReceived(context, message))
-
-    def _cancellable(self, context: Context, cancel: m.CCancelRQ) -> bool:
-        """Whether there is something to cancel; PS3.7 has no answer to a late or foreign C-CANCEL."""
-        performed = self._performed.get(cancel.message_id_being_responded_to)
-        if performed is None:
-            return False
-        context_id, command_field = performed
-        return context_id == context.context_id and command_field in checks.MULTIPLE_RESPONSES
 
     def _check_request(self, context: Context, request: m.Request) -> tuple[int, str] | None:
         refusal = checks.refusal(context, request)

@@ -848,6 +848,27 @@ async def test_a_move_reports_what_the_peer_reported() -> None:
     assert (told[0].objects, told[0].objects_total) == (1, 3)
 
 
+def with_strayed_list(message: m.Message, uids: list[str]) -> bytes:
+    """The command set of a response as Orthanc sends it: (0008,0058) inside, no data set behind."""
+    value = "\\".join(uids).encode()
+    value += b"\0" * (len(value) % 2)
+    return m.encode_message(message) + struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
+
+
+async def test_a_failed_list_inside_the_command_set_is_taken_and_what_follows_is_read() -> None:
+    async def finish(peer: ScriptedPeer, heard: Said) -> None:
+        for status, counters in ((0xFF00, {"remaining": 1}), (0xB000, {})):
+            fields = {"completed": 1, "failed": 2, "warning": 0, **counters}
+            response = m.make_response(heard.message, status, **fields)
+            raw = with_strayed_list(response, ["1.2.3.8", "1.2.3.9"])
+            await peer.send_message(heard.context_id, raw, None)
+
+    result = await play(lambda listener: moving_script(listener, finish), moving_user())
+    assert (result.status, result.completed, result.failed) == (0xB000, 1, 2)
+    assert result.failed_uids == ["1.2.3.8", "1.2.3.9"]
+    assert result.error is None
+
+
 @pytest.mark.parametrize("status", [0xA801, 0xA702, 0xA900, 0xFE00, 0x0000])
 async def test_the_final_status_of_a_move(status: int) -> None:
     async def finish(peer: ScriptedPeer, heard: Said) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from aiodicom.dimse.command import VR, decode_command, encode_command
+from aiodicom.dimse.command import VR, decode_command, encode_command, value_of_group
 from aiodicom.pdu import Deviation, LocalProtocolError, RemoteProtocolError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -225,32 +225,69 @@ def test_the_padding_of_an_ae_title(value: bytes) -> None:
     assert read(with_length(element(0x0600, value))) == ({0x0600: "MOVER"}, [])
 
 
-# --- what is refused
+# --- what harms nothing: each element carries its length, so the next is found
 
 
-@pytest.mark.parametrize("number", [n for n, vr in VR.items() if vr == "US"])
-@pytest.mark.parametrize("length", [1, 3, 4, 6])
-def test_a_us_of_another_length(number: int, length: int) -> None:
-    with pytest.raises(RemoteProtocolError, match="US element"):
-        decode_command(with_length(element(number, bytes(length))), [])
+US_ELEMENTS = [n for n, vr in VR.items() if vr == "US"]
+BEHIND = element(0x0902, b"behind")
+
+
+def read_noting(raw: bytes) -> tuple[dict[int, object], list[Deviation]]:
+    noted: list[Deviation] = []
+    return dict(decode_command(raw, noted)), noted
+
+
+def noted_once(deviations: list[Deviation], text: str) -> None:
+    assert [d.message for d in deviations if text in d.message] != []
+    assert all(d.clause == "PS3.7 6.3.1" for d in deviations if text in d.message)
+
+
+@pytest.mark.parametrize("number", US_ELEMENTS)
+@pytest.mark.parametrize(
+    ("raw", "value"), [(b"\7", 7), (b"\7\0\0", 7), (b"\7\1\0\0", 0x0107), (b"\7" + bytes(5), 7)]
+)
+def test_a_us_of_another_length_that_fits_is_taken(number: int, raw: bytes, value: int) -> None:
+    found, deviations = read_noting(with_length(element(number, raw) + BEHIND))
+    assert found == {number: value, 0x0902: "behind"}
+    noted_once(deviations, f"a US element of {len(raw)} bytes")
+
+
+@pytest.mark.parametrize("number", US_ELEMENTS)
+def test_a_us_that_does_not_fit_is_as_if_it_had_not_come(number: int) -> None:
+    found, deviations = read_noting(with_length(element(number, b"\0\0\1\0") + BEHIND))
+    assert found == {0x0902: "behind"}
+    noted_once(deviations, "a US element of 4 bytes")
 
 
 @pytest.mark.parametrize("length", [1, 2, 6, 8])
 def test_a_group_length_of_another_length(length: int) -> None:
-    with pytest.raises(RemoteProtocolError, match="UL element"):
-        decode_command(element(0, bytes(length)), [])
+    found, deviations = read_noting(element(0, bytes(length)) + BEHIND)
+    assert found == {0x0902: "behind"}
+    noted_once(deviations, f"a UL element of {length} bytes")
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 5, 6, 10])
-def test_an_at_of_another_length(length: int) -> None:
-    with pytest.raises(RemoteProtocolError, match="AT element"):
-        decode_command(with_length(element(0x1005, bytes(length))), [])
+@pytest.mark.parametrize(("length", "tags"), [(1, 0), (3, 0), (5, 1), (6, 1), (10, 2)])
+def test_an_at_of_another_length_keeps_its_whole_tags(length: int, tags: int) -> None:
+    found, deviations = read_noting(with_length(element(0x1005, bytes(length)) + BEHIND))
+    assert found == {0x0902: "behind"} | ({0x1005: (0,) * tags} if tags else {})
+    noted_once(deviations, f"an AT element of {length} bytes")
 
 
 @pytest.mark.parametrize("group", [0x0001, 0x0002, 0x0008, 0xFFFE])
-def test_an_element_of_another_group(group: int) -> None:
-    with pytest.raises(RemoteProtocolError, match=f"group {group:04X}"):
-        decode_command(with_length(element(0x0110, b"\0\0", group)), [])
+def test_an_element_of_another_group_is_skipped(group: int) -> None:
+    found, deviations = read_noting(with_length(element(0x0110, b"\7\0", group) + BEHIND))
+    assert found == {0x0902: "behind"}
+    noted_once(deviations, f"({group:04X},0110) in a command set")
+
+
+def test_the_value_of_a_strayed_element() -> None:
+    strayed = with_length(element(0x0902, b"\x08\0\x58\0") + element(0x0058, b"1.2\\1.3\0", 0x0008))
+    assert value_of_group(strayed, 0x00080058) == b"1.2\\1.3\0"
+    assert value_of_group(strayed, 0x00080018) is None
+    assert value_of_group(with_length(element(0x0902, b"\x08\0\x58\0")), 0x00080058) is None
+
+
+# --- what is refused
 
 
 @pytest.mark.parametrize("length", [3, 0x10000, 0x7FFFFFFF, 0xFFFFFFFF])

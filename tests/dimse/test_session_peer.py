@@ -298,7 +298,8 @@ def test_release_where_a_data_set_was_awaited() -> None:
     [
         (b"", "no Command Field"),
         (b"\0\0\0", "cut"),
-        (bytes.fromhex("08001800 02000000 3100"), "group 0008"),
+        (bytes.fromhex("08001800 02000000 3100"), "no Command Field"),
+        (bytes.fromhex("08001800 04000000 3100"), "(0008,0018) of 4 bytes where 2 are left"),
         (encode_command({0x0100: 0x0030, 0x0800: 0x0101}), "(0000,0110)"),
         (encode_command({0x0110: 1, 0x0800: 0x0101}), "no Command Field"),
         (encode_command({0x0100: 0x0030, 0x0110: 1}), "no Command Data Set Type"),
