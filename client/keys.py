@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..dataset.charset import terms_of, texts, unheld, unknown_term
 from ..dimse.levels import Level, QueryError, Root, check_query
 from .values import match_value
 
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?")
-_TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
-"""The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
-Keys = Mapping[str, object]
 
 
 def named(key: str) -> str:
@@ -109,40 +107,14 @@ def settle_character_set(identifier: Dataset) -> None:
 
     Raises QueryError for text that the chosen set cannot hold: sent as `?` it would match something else.
     """
-    from pydicom.charset import convert_encodings, python_encoding
-
-    texts = list(_texts(identifier))
-    chosen = identifier.get("SpecificCharacterSet")
-    if not chosen:
-        if not all(text.isascii() for _, text in texts):
+    terms = terms_of(identifier)
+    if terms is None:
+        if not all(text.isascii() for _, text in texts(identifier)):
             identifier.SpecificCharacterSet = "ISO_IR 192"
         return
-    terms = [chosen] if isinstance(chosen, str) else list(chosen)
-    for term in terms:
-        if term not in python_encoding:
-            raise QueryError(f"SpecificCharacterSet: {term!r:.40} is no defined term (PS3.3 C.12.1.1.2)")
-    encodings = convert_encodings(terms)
-    for keyword, text in texts:
-        for sign in text:
-            if not any(_holds(encoding, sign) for encoding in encodings):
-                raise QueryError(f"{keyword}: {sign!r} is not in the character set {chosen}")
-
-
-def _texts(dataset: Dataset) -> Iterable[tuple[str, str]]:
-    for element in dataset:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from _texts(item)
-        elif element.VR in _TEXT:
-            values: Any = element.value
-            many = element.VM > 1
-            for one in values if many else [values]:
-                yield element.keyword or str(element.tag), str(one)
-
-
-def _holds(encoding: str, sign: str) -> bool:
-    try:
-        sign.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
+    unknown = unknown_term(terms)
+    wrong = unheld(identifier)
+    if unknown is not None:
+        raise QueryError(f"SpecificCharacterSet: {unknown!r:.40} is no defined term (PS3.3 C.12.1.1.2)")
+    if wrong is not None:
+        raise QueryError(wrong)

@@ -17,6 +17,7 @@ from ..pdu.uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNCOMPRESSED,
 )
+from .charset import unheld
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -43,7 +44,7 @@ def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
 def encode_dataset(dataset: Dataset, transfer_syntax: str) -> bytes:
     """A data set as bytes.
 
-    Raises LocalProtocolError when a value does not fit its element.
+    Raises LocalProtocolError when a value does not fit its element, or text its character set.
     """
     implicit, little = _encoding(transfer_syntax)
     flat = _encode_flat(dataset, implicit) if little and transfer_syntax in UNCOMPRESSED else None
@@ -52,6 +53,9 @@ def encode_dataset(dataset: Dataset, transfer_syntax: str) -> bytes:
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
 
+    wrong = unheld(dataset)
+    if wrong is not None:
+        raise LocalProtocolError(f"the data set cannot be encoded: {wrong}")
     buffer = DicomBytesIO()
     buffer.is_implicit_VR = implicit
     buffer.is_little_endian = little

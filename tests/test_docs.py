@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -27,3 +28,20 @@ def test_the_page_of_states_explains_every_state_event_and_action() -> None:
     drawn = drawer("states")
     for kind in (drawn.State, drawn.Event, drawn.Action):
         assert drawn.meanings(kind).keys() == {member.name for member in kind}
+
+
+def test_every_clause_that_is_noted_stands_in_the_page_of_deviations() -> None:
+    told: set[str] = set()
+    for line in (DOCS / "deviations.md").read_text(encoding="utf-8").split("## Answered")[0].splitlines():
+        part = ""
+        for clause in re.findall(r"PS3\.\d+|\b[0-9A-F](?:\.\d+)+", line.split("|")[2] if "|" in line else ""):
+            part = clause if clause.startswith("PS3") else part
+            told.add(f"{part} {clause}")
+    noted = {
+        clause
+        for room in ("pdu", "dimse")
+        for path in (DOCS.parent / room).glob("*.py")
+        for clause in re.findall(r'Deviation\(\s*"([^"]+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(noted) > 10
+    assert {one for one in noted if not any(one == t or one.startswith(t + ".") for t in told)} == set()

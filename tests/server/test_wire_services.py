@@ -300,7 +300,8 @@ def elements(**changes: Any) -> dict[int, int | str | bytes]:
         (elements(x0110=None), None),  # no message id: nothing to answer to
         (elements(x0100=None), None),
         (elements(x0100=0x8030, x0120=1, x0900=0), None),  # a response to nothing
-        (elements(x0110=b"\1\0\0\0"), None),  # a US of four bytes
+        (elements(x0110=b"\1\0\0\0"), 0),  # a US of four bytes: what it says is plain
+        (elements(x0110=b"\1\0\1\0"), None),  # what it says is no message id
         (elements(x0002=None), 0),  # the SOP class of an echo goes without saying
         (elements(x0100=0x0001, x0800=1), 0x0212),  # a C-STORE without its UIDs
         (elements(x0100=0x0020), 0x0211),  # a C-FIND on Verification

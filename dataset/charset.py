@@ -1,0 +1,82 @@
+"""Whether text fits the character set a data set names: what does not is never sent as `?` (PS3.5 6.1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+_TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
+"""The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
+
+
+def terms_of(dataset: Dataset) -> list[str] | None:
+    """The values of Specific Character Set; None where it is absent or empty."""
+    chosen = dataset.get("SpecificCharacterSet")
+    if not chosen:
+        return None
+    return [chosen] if isinstance(chosen, str) else [str(term) for term in chosen]
+
+
+def unknown_term(terms: Iterable[str]) -> str | None:
+    """The first term that is none of PS3.3 C.12.1.1.2; None where all are."""
+    from pydicom.charset import python_encoding
+
+    return next((term for term in terms if term not in python_encoding), None)
+
+
+def texts(dataset: Dataset) -> Iterator[tuple[str, str]]:
+    """Keyword and text of every text element, in sequences too. What is not decoded yet is left so."""
+    for _, keyword, text in _decoded(dataset, None):
+        yield keyword, text
+
+
+def unheld(dataset: Dataset) -> str | None:
+    """What is wrong with the first text that its character set cannot hold; None where all fit.
+
+    An item without a set of its own has that of the data set around it (PS3.5 7.5.3). Without any, text is
+    taken as Latin-1, as files hold it that forgot to say so: it goes out as it was read.
+    """
+    for terms, keyword, text in _decoded(dataset, None):
+        if text.isascii():
+            continue
+        encodings = _encodings(terms)
+        wrong = next((sign for sign in text if not any(_holds(one, sign) for one in encodings)), None)
+        if wrong is not None:
+            named = "\\".join(terms) if terms else "the default repertoire"
+            return f"{keyword}: {wrong!r} is not in the character set {named}"
+    return None
+
+
+def _encodings(terms: list[str] | None) -> list[str]:
+    from pydicom.charset import convert_encodings, python_encoding
+
+    known = [term for term in terms or [] if term in python_encoding]
+    return list(convert_encodings(known)) if known else ["iso8859"]
+
+
+def _decoded(dataset: Dataset, outer: list[str] | None) -> Iterator[tuple[list[str] | None, str, str]]:
+    from pydicom.dataelem import DataElement
+
+    terms = terms_of(dataset) or outer
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if not isinstance(element, DataElement):
+            continue  # bytes as they were read
+        if element.VR == "SQ":
+            for item in element.value or ():
+                yield from _decoded(item, terms)
+        elif element.VR in _TEXT and element.value is not None:
+            values = element.value if element.VM > 1 else [element.value]
+            for value in values:
+                yield terms, element.keyword or str(element.tag), str(value)
+
+
+def _holds(encoding: str, sign: str) -> bool:
+    try:
+        sign.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
