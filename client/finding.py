@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..association.errors import OperationCancelled, OperationFailed
-from ..dataset.coding import decode_dataset
+from ..dataset.coding import decode_answer
 from ..dimse import messages as m
 from ..dimse.contexts import Proposal
 from ..dimse.status import CANCEL, PENDING_WARNING, SUCCESS, Category, Status
@@ -28,6 +28,7 @@ class _Told:
 
     asked: tuple[str, ...]
     missed: set[str] = field(default_factory=set)
+    undecoded: set[str] = field(default_factory=set)
     status: Status | None = None
 
 
@@ -56,6 +57,11 @@ class Finding(Stream["Dataset"]):
         """Keys that were asked for and are missing in answers with the status FF01H (PS3.4 C.4.1.1.4)."""
         return tuple(key for key in self._told.asked if key in self._told.missed)
 
+    @property
+    def undecoded(self) -> tuple[str, ...]:
+        """Elements of answers that cannot be decoded, by keyword or tag: they are left out of them."""
+        return tuple(sorted(self._told.undecoded))
+
     def __repr__(self) -> str:
         said = "no final status" if self.status is None else str(self.status)
         return f"<Finding {self._query.level.value} at {self._associations.peer.name}: {said}>"
@@ -80,7 +86,8 @@ async def _matches(
     try:
         async with aclosing(answers(associations, query)) as found:
             async for status, data, transfer_syntax in found:
-                match = decode_dataset(data, transfer_syntax)
+                match, undecoded = decode_answer(data, transfer_syntax)
+                told.undecoded.update(undecoded)
                 if status == PENDING_WARNING:
                     told.missed.update(key for key in told.asked if key not in match)
                 yield match

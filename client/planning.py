@@ -257,9 +257,12 @@ def _values(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[
     """The non-empty values of an answer's keys, without the cost of a data set: a study has thousands."""
     tags = {PLAN_KEYS[keyword][0]: keyword for keyword in keywords}
     try:
-        values = scan_dataset(data, transfer_syntax, tags).values
+        found = scan_dataset(data, transfer_syntax, tags)
+        problem = found.problem
     except ImagingError as error:
-        log.warning("an answer to a query cannot be read: %s", error)
+        problem = str(error)
+    if problem is not None:  # its last value may be half a UID
+        log.warning("an answer to a query cannot be read: %s", problem)
         return {}
-    texts = {tags[tag]: raw.decode("latin-1").strip(" \0") for tag, raw in values.items()}
+    texts = {tags[tag]: raw.decode("latin-1").strip(" \0") for tag, raw in found.values.items()}
     return {keyword: text for keyword, text in texts.items() if text}

@@ -14,10 +14,13 @@ from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.uids import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNCOMPRESSED,
 )
 from .charset import unheld
+from .errors import NestingTooDeep
+from .scan import scan_dataset
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -120,25 +123,77 @@ def encode_text_elements(elements: Iterable[tuple[int, str, str]], *, implicit: 
 def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -> Dataset:
     """The data set in bytes, every element decoded now, so that a bad one is found here.
 
-    Raises DatasetDecodeError. Deflated data is inflated to `MAXIMUM_INFLATED_IDENTIFIER` at most.
-    pydicom's warnings about values are silenced: they hold the value, and Python keeps each for ever.
+    Raises DatasetDecodeError, also where the bytes end inside an element (PS3.5 7.1): pydicom would give what
+    is there as if it were all. Deflated data is inflated to `MAXIMUM_INFLATED_IDENTIFIER` at most.
     """
+    dataset, undecoded = _decoded(data, transfer_syntax)
+    if undecoded:
+        raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {', '.join(undecoded)}")
+    return dataset
+
+
+def decode_answer(
+    data: bytes | bytearray | memoryview, transfer_syntax: str
+) -> tuple[Dataset, tuple[str, ...]]:
+    """A data set without its elements that cannot be decoded, and what those are: a keyword or tag each.
+
+    Of a sequence with one inside, that one is left out. Raises DatasetDecodeError where the bytes are no
+    whole data set.
+    """
+    return _decoded(data, transfer_syntax)
+
+
+def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
+    """Warnings about values are silenced: they hold the value, and Python keeps each for ever."""
     from pydicom.filereader import read_dataset
 
     raw = bytes(data)
     if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         raw = _inflate(raw)
     implicit, little = _encoding(transfer_syntax)
+    _check_whole(raw, transfer_syntax)
+    undecoded: list[str] = []
     try:
         with _quiet():
             dataset = read_dataset(BytesIO(raw), implicit, little)
-            for element in dataset.iterall():
-                _ = element.value
+            _decode_elements(dataset, undecoded)
     except RecursionError:
         raise DatasetDecodeError("sequences are nested too deeply") from None
     except Exception as error:
         raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {type(error).__name__}") from error
-    return dataset
+    return dataset, tuple(undecoded)
+
+
+def _check_whole(raw: bytes, transfer_syntax: str) -> None:
+    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        transfer_syntax = EXPLICIT_VR_LITTLE_ENDIAN
+    if not raw:
+        return
+    try:
+        problem = scan_dataset(raw, transfer_syntax).problem
+    except NestingTooDeep:
+        raise DatasetDecodeError("sequences are nested too deeply") from None
+    if problem is not None:
+        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {problem}")
+
+
+def _decode_elements(dataset: Dataset, undecoded: list[str]) -> None:
+    """Decode each element now; one that cannot be is taken out and named."""
+    from pydicom.datadict import keyword_for_tag
+
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+            value = element.value
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever pydicom makes of a value of the wrong size or form
+            del dataset[tag]
+            undecoded.append(keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})")
+            continue
+        if element.VR == "SQ":
+            for item in value:
+                _decode_elements(item, undecoded)
 
 
 @contextmanager

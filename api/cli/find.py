@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..client.finding import Finding
 from ..client.identifier import build_query
 from ..client.keys import named
 from ..dimse.levels import Level, QueryError
@@ -73,8 +74,7 @@ def find(
                 async for answer in answers:
                     count += 1
                     _take(answer)
-            if answers.unsupported:
-                complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
+            _complain_of(answers)
         return count
 
     def _take(answer: Dataset) -> None:
@@ -92,6 +92,13 @@ def find(
             show_table(columns, rows)
     if table:
         say(f"{count} match" if count == 1 else f"{count} matches")
+
+
+def _complain_of(answers: Finding) -> None:
+    if answers.unsupported:
+        complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
+    if answers.undecoded:
+        complain(f"left out of answers, for they cannot be decoded: {', '.join(answers.undecoded)}")
 
 
 def parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -181,6 +182,47 @@ async def test_an_answer_that_cannot_be_decoded_ends_the_query_only() -> None:
             with pytest.raises(DatasetDecodeError):
                 await numbers(client.find("STUDY"))
             assert await numbers(client.find("STUDY")) == [0]
+
+    await play(script, user)
+
+
+async def test_an_element_that_cannot_be_decoded_costs_itself() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        good = implicit(identifier("STUDY", StudyInstanceUID="1.2.3"))
+        bent = struct.pack("<HHL", 0x0028, 0x0010, 3) + b"\1\2\3"  # Rows, a US of three bytes
+        await reply(peer, heard, 0xFF00, good + bent)
+        await reply(peer, heard, 0xFF00, good)
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY")
+            found = await finding
+            assert [one.StudyInstanceUID for one in found] == ["1.2.3", "1.2.3"]
+            assert "Rows" not in found[0]
+            assert finding.undecoded == ("Rows",)
+            assert finding.status == 0
+
+    await play(script, user)
+
+
+@pytest.mark.parametrize("cut", range(1, 5))
+async def test_an_answer_that_is_cut_is_never_a_shorter_one(cut: int) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        whole = implicit(identifier("STUDY", StudyInstanceUID="1.2.840.113619.2.5"))
+        await reply(peer, heard, 0xFF00, whole[:-cut])
+        await cancelled(peer, heard)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            with pytest.raises(DatasetDecodeError, match="not a whole data set"):
+                await client.find("STUDY")
 
     await play(script, user)
 

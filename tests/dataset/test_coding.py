@@ -13,6 +13,7 @@ import pytest
 from aiodicom.dataset.coding import (
     MAXIMUM_INFLATED_IDENTIFIER,
     DatasetDecodeError,
+    decode_answer,
     decode_dataset,
     encode_dataset,
 )
@@ -300,3 +301,44 @@ def test_we_read_what_pydicom_writes() -> None:
     for implicit, little, syntax in ((True, True, IMPLICIT), (False, True, EXPLICIT), (False, False, BIG)):
         raw = pydicom_bytes(dataset, implicit, little)
         assert decode_dataset(raw, syntax) == read_dataset(BytesIO(raw), implicit, little) == dataset
+
+
+# --- answers of peers: an element that cannot be decoded costs itself
+
+
+BAD = {
+    "Rows": struct.pack("<HHL", 0x0028, 0x0010, 3) + b"\1\2\3",
+    "RecommendedDisplayFrameRateInFloat": struct.pack("<HHL", 0x0008, 0x9459, 3) + bytes(3),  # FL
+    "DopplerSampleVolumeXPosition": struct.pack("<HHL", 0x0018, 0x6039, 5) + bytes(5),
+}
+
+
+@pytest.mark.parametrize("keyword", BAD)
+def test_an_element_that_cannot_be_decoded_is_left_out_and_named(keyword: str) -> None:
+    good = struct.pack("<HHL", 0x0008, 0x0050, 2) + b"A1"
+    raw = good + BAD[keyword]
+    found, undecoded = decode_answer(raw, IMPLICIT)
+    assert found.AccessionNumber == "A1"
+    assert undecoded == (keyword,)
+    assert keyword not in found
+    with pytest.raises(DatasetDecodeError, match=keyword):
+        decode_dataset(raw, IMPLICIT)
+
+
+def test_an_element_inside_a_sequence_costs_itself() -> None:
+    inner = struct.pack("<HHL", 0x0008, 0x0100, 2) + b"C1" + BAD["Rows"]
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    raw = struct.pack("<HHL", 0x0008, 0x1032, len(item)) + item
+    found, undecoded = decode_answer(raw, IMPLICIT)
+    assert found.ProcedureCodeSequence[0].CodeValue == "C1"
+    assert undecoded == ("Rows",)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG])
+def test_a_data_set_that_ends_inside_an_element_is_none(syntax: str) -> None:
+    dataset = Dataset()
+    dataset.StudyInstanceUID = "1.2.840.113619.2.5"
+    raw = encode_dataset(dataset, syntax)
+    for cut in range(1, len(raw)):
+        with pytest.raises(DatasetDecodeError):
+            decode_dataset(raw[:-cut], syntax)
