@@ -94,10 +94,17 @@ class Associations:
             raise
 
     async def close(self) -> None:
-        """Release every one, cancelling what still runs on it. Raises what the first failed with."""
+        """Release every one, cancelling what still runs on it. Raises what the first release failed with.
+
+        One that had ended before is none of that: who ran on it was told, and where nothing ran (a peer may
+        drop what is idle) nothing was lost. `ended` has it.
+        """
         self._closed = True
         leaving, self._holders = self._holders, []
-        releases = (holder.association.release() for holder in leaving)
+        for holder in leaving:
+            if holder.association.error is not None:
+                log.info("an association had ended before it was left: %s", holder.association.error)
+        releases = (one.association.release() for one in leaving if one.association.error is None)
         done = await asyncio.gather(*releases, return_exceptions=True)
         self._remember(leaving)
         for error in done:

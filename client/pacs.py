@@ -86,8 +86,8 @@ class Pacs:
     async def close(self) -> None:
         """Release every association, cancelling what still runs on it: that ends by AssociationEnded.
 
-        Nothing can be asked afterwards, unless the client is entered again. Raises what the first
-        failed with.
+        Nothing can be asked afterwards, unless the client is entered again. Raises what the first release
+        failed with. An association that the peer ended before stands in `ended`.
         """
         await self._associations.close()
 
