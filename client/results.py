@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,7 +49,7 @@ class ConnectionInfo:
         """What a notebook shows."""
         rows = self.to_dict() | {"contexts": len(self.contexts), "deviations": len(self.deviations)}
         cells = "".join(
-            f"<tr><th>{escape(key)}</th><td>{escape(str(value))}</td></tr>" for key, value in rows.items()
+            f"<tr><th>{_escaped(key)}</th><td>{_escaped(str(value))}</td></tr>" for key, value in rows.items()
         )
         return f"<table>{cells}</table>"
 
@@ -196,19 +195,25 @@ class StoreReport:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return f"<p>{escape(repr(self)[1:-1])}</p>{_html(self.rows())}"
+        return f"<p>{_escaped(repr(self)[1:-1])}</p>{_html(self.rows())}"
 
 
 _SHOWN_ROWS = 20
+
+
+def _escaped(text: str) -> str:
+    from html import escape  # a table of entities that only a notebook needs
+
+    return escape(text)
 
 
 def _html(rows: list[dict[str, Any]]) -> str:
     """The rows of a table, the first of many."""
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    head = "".join(f"<th>{_escaped(name)}</th>" for name in rows[0])
     lines = [
-        "".join(f"<td>{escape('' if value is None else str(value))}</td>" for value in row.values())
+        "".join(f"<td>{_escaped('' if value is None else str(value))}</td>" for value in row.values())
         for row in rows[:_SHOWN_ROWS]
     ]
     if len(rows) > _SHOWN_ROWS:
@@ -384,7 +389,7 @@ class RetrieveResult:
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        return f"<p>{escape(repr(self)[1:-1])}</p>{_html(self.rows())}"
+        return f"<p>{_escaped(repr(self)[1:-1])}</p>{_html(self.rows())}"
 
 
 class Arrived:
