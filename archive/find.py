@@ -27,6 +27,8 @@ _CHARSET = 0x00080005
 _RETRIEVE_AE = 0x00080054
 _AVAILABILITY = 0x00080056
 _FETCH = 256
+_COUNTS_KEPT = 10_000
+"""Computed values kept during a query: one for each patient, study or series, not one for each row."""
 
 
 class Matches(Iterator[Dataset]):
@@ -41,36 +43,62 @@ class Matches(Iterator[Dataset]):
         self.pending_status: Status = PENDING_WARNING if query.unsupported else PENDING
         self._lock = threading.Lock()
         self._given_up = threading.Event()
-        self._answers = _answers(index, query, retrieve_ae, self._given_up)
+        self._connection: sqlite3.Connection | None = None
+        self._between = threading.Lock()  # the end of the connection and its interruption
+        self._answers = self._find(index, query, retrieve_ae)
 
     def __next__(self) -> Dataset:
         with self._lock:
             return next(self._answers)
 
+    def give_up(self) -> None:
+        """Stop a search that is running on another thread, even inside one statement. Waits for nothing."""
+        self._given_up.set()
+        with self._between:
+            if self._connection is not None:
+                self._connection.interrupt()
+
     def close(self) -> None:
         """Let go of the database: no further answers. Stops a search that is running on another thread."""
-        self._given_up.set()
+        self.give_up()
         with self._lock:
             self._answers.close()
 
+    def _find(
+        self, index: Index, query: CompiledQuery, retrieve_ae: str | None
+    ) -> Generator[Dataset, None, None]:
+        if self._given_up.is_set():
+            return
+        with index.reader() as connection:
+            with self._between:
+                self._connection = connection
+            try:
+                yield from _answers(connection, query, retrieve_ae, self._given_up)
+            except sqlite3.OperationalError:
+                if not self._given_up.is_set():  # else it was interrupted
+                    raise
+            finally:
+                with self._between:
+                    self._connection = None
+
 
 def _answers(
-    index: Index, query: CompiledQuery, retrieve_ae: str | None, given_up: threading.Event
+    connection: sqlite3.Connection, query: CompiledQuery, retrieve_ae: str | None, given_up: threading.Event
 ) -> Generator[Dataset, None, None]:
     """Yield the matches as answer data sets: the keys asked for, the level and the character set.
 
     The answers are those of the moment the first is taken. An iterator given up early must be closed.
     """
     answered = ""
-    with index.reader() as connection:
-        for entity in _entities(connection, query):
-            if given_up.is_set():
-                return
-            if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
-                continue  # another study of the patient just answered
-            if all(test.passes(entity.value(test.attribute)) for test in query.tests):
-                answered = entity.patient_id
-                yield _answer(query, entity, retrieve_ae)
+    counts: dict[tuple[str, object], str] = {}
+    for entity in _entities(connection, query, counts):
+        if given_up.is_set():
+            return
+        if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
+            continue  # another study of the patient just answered
+        if all(test.passes(entity.value(test.attribute)) for test in query.tests):
+            answered = entity.patient_id
+            yield _answer(query, entity, retrieve_ae)
 
 
 def _answer(query: CompiledQuery, entity: _Entity, retrieve_ae: str | None) -> Dataset:
@@ -98,10 +126,13 @@ def _parsed(attributes: str) -> dict[str, Value]:
 class _Entity:
     """One patient, study, series or instance; its attributes are parsed and counted when asked for."""
 
-    __slots__ = ("_connection", "_raw", "charsets", "patient_id", "row")
+    __slots__ = ("_connection", "_counts", "_raw", "charsets", "patient_id", "row")
 
-    def __init__(self, connection: sqlite3.Connection, row: Sequence[object]) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, row: Sequence[object], counts: dict[tuple[str, object], str]
+    ) -> None:
         self._connection = connection
+        self._counts = counts
         self.row = row
         self.patient_id = str(row[_PATIENT_AT])
         self._raw = {
@@ -132,8 +163,14 @@ class _Entity:
             scope, parameter = "series.id = ?", self.row[_SERIES_AT]
         else:
             scope, parameter = "studies.id = ?", self.row[_STUDY_AT]
-        rows = self._connection.execute(_COMPUTED_SQL[keyword].format(scope), (parameter,))
-        return "\\".join(str(row[0]) for row in rows)
+        known = self._counts.get((keyword, parameter))
+        if known is None:
+            rows = self._connection.execute(_COMPUTED_SQL[keyword].format(scope), (parameter,))
+            known = "\\".join(str(row[0]) for row in rows)
+            if len(self._counts) >= _COUNTS_KEPT:
+                self._counts.clear()
+            self._counts[keyword, parameter] = known
+        return known
 
 
 _STUDY_AT = 0
@@ -184,8 +221,10 @@ _SELECTS = {
 }
 
 
-def _entities(connection: sqlite3.Connection, query: CompiledQuery) -> Iterator[_Entity]:
+def _entities(
+    connection: sqlite3.Connection, query: CompiledQuery, counts: dict[tuple[str, object], str]
+) -> Iterator[_Entity]:
     cursor = connection.execute(_SELECTS[query.level].format(query.condition), query.parameters)
     while rows := cursor.fetchmany(_FETCH):
         for row in rows:
-            yield _Entity(connection, row)
+            yield _Entity(connection, row, counts)

@@ -97,15 +97,19 @@ class Job(Generic[T]):
             self._given_up = not self._begun
             return self._given_up
 
-    async def result(self, unwanted: Callable[[T], object] | None = None) -> T:
+    async def result(
+        self, unwanted: Callable[[T], object] | None = None, hurry: Callable[[], object] | None = None
+    ) -> T:
         """What came of it.
 
         Cancelled before a thread had it, it never runs. Cancelled later, it is waited for all the same, and
-        `unwanted` gets what came of it.
+        `unwanted` gets what came of it; `hurry` is called at once, to tell it that nobody wants it any more.
         """
         try:
             return await asyncio.shield(self._future)
         except asyncio.CancelledError:
+            if hurry is not None:
+                hurry()
             if self._give_up():
                 self.drop()
                 raise
@@ -142,10 +146,11 @@ async def on_thread(
     work: Callable[[], T],
     *,
     unwanted: Callable[[T], object] | None = None,
+    hurry: Callable[[], object] | None = None,
     executor: Executor | None = None,
 ) -> T:
     """Run work on a thread; see `Job.result` for what becomes of it when the caller is cancelled."""
-    return await Job(work, executor).result(unwanted)
+    return await Job(work, executor).result(unwanted, hurry)
 
 
 async def to_its_end(work: Awaitable[T]) -> T:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +37,18 @@ _MODELS = frozenset(
 )
 FETCH = 64
 """Matches taken from the index in one go on a thread."""
+QUERY_THREADS = 6
+"""Threads that search the index."""
+QUERIES_AT_ONCE = 2
+"""How many of them one address has at a time; its other queries wait for their turn."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """The turns of one address, and how many of its queries use or await them."""
+
+    turns: asyncio.Semaphore
+    users: int = 0
 
 
 class ArchiveService(Service):
@@ -55,6 +70,9 @@ class ArchiveService(Service):
         self.ae_title = ae_title
         self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
+        self._shares: dict[str, _Share] = {}
+        # apart from the threads that files are read and written on: a search may take long
+        self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
 
     def supported(self) -> Supported:
         """Verification, query/retrieve of both roots, and storage in any transfer syntax but deflated."""
@@ -97,15 +115,31 @@ class ArchiveService(Service):
             matches = await begun
             try:
                 while True:
-                    batch = await on_thread(lambda: list(islice(matches, FETCH)))
+                    batch = await self._fetched(request, matches)
                     for dataset in batch:
                         yield Match(dataset, matches.pending_status)
                     if len(batch) < FETCH:
                         return
             finally:
+                matches.give_up()
                 await to_its_end(on_thread(matches.close))
         except IdentifierError as error:
             raise refused(error) from None
+
+    async def _fetched(self, request: Request, matches: Matches) -> list[Dataset]:
+        """The next matches, searched for on threads of the queries' own, of which an address has a share."""
+        address = request.address
+        share = self._shares.setdefault(address, _Share(asyncio.Semaphore(QUERIES_AT_ONCE)))
+        share.users += 1
+        try:
+            async with share.turns:
+                return await on_thread(
+                    lambda: list(islice(matches, FETCH)), hurry=matches.give_up, executor=self._searching
+                )
+        finally:
+            share.users -= 1
+            if not share.users:
+                self._shares.pop(address, None)
 
     def _begin_find(self, root: Root, level: Level, identifier: Dataset) -> Matches:
         return self.archive.find(root, level, identifier, retrieve_ae=self.ae_title)

@@ -65,7 +65,6 @@ ON_THE_WIRE = {
     "client/moving": "client/test_retrieving",
     "client/receiving": "client/test_retrieving",
     "server/admission": "server/test_listener",
-    "server/archive_service": "server/test_wire_services",
     "server/connections": "server/test_listener",
     "server/incoming": "server/test_wire_services",
     "server/performer": "server/test_wire_services",

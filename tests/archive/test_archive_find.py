@@ -6,6 +6,7 @@ import threading
 import tracemalloc
 
 import pytest
+from aiodicom.archive import find as find_module
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.errors import IdentifierError
 from aiodicom.dimse.levels import Level, Root
@@ -381,6 +382,56 @@ def test_closing_stops_a_search_on_another_thread(empty, monkeypatch):
     search.join(10)
     closer.join(10)
     assert (found, seen) == ([], ["ContentLabel"])
+
+
+def test_giving_up_ends_a_statement_that_is_running_and_waits_for_nothing(empty, monkeypatch):
+    store(empty, image(1))
+    begun = threading.Event()
+
+    def endless(connection, query, counts):
+        connection.create_function("begin", 0, begun.set)
+        numbers = "WITH RECURSIVE c(x) AS (SELECT begin() UNION ALL SELECT 1 FROM c) SELECT count(*) FROM c"
+        connection.execute(numbers).fetchone()
+        yield from ()
+
+    monkeypatch.setattr("aiodicom.archive.find._entities", endless)
+    matches = empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID=""))
+    found = []
+    search = threading.Thread(target=lambda: found.extend(matches), daemon=True)
+    search.start()
+    assert begun.wait(10)
+    matches.give_up()
+    search.join(10)
+    assert not search.is_alive()
+    assert found == []
+    matches.close()
+
+
+def test_a_search_given_up_before_it_began_finds_nothing(empty):
+    store(empty, image(1))
+    matches = empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID=""))
+    matches.give_up()
+    assert list(matches) == []
+
+
+@pytest.mark.parametrize(
+    "keyword", ["NumberOfPatientRelatedInstances", "NumberOfStudyRelatedSeries", "SOPClassesInStudy"]
+)
+@pytest.mark.parametrize("value", ["", "77"])
+def test_a_computed_key_is_computed_once_for_an_entity_not_for_a_row(empty, monkeypatch, keyword, value):
+    for number in range(20):
+        store(empty, image(number))
+    computed = []
+
+    class Counted(dict[str, str]):
+        def __getitem__(self, key):
+            computed.append(key)
+            return super().__getitem__(key)
+
+    monkeypatch.setattr("aiodicom.archive.find._COMPUTED_SQL", Counted(find_module._COMPUTED_SQL))
+    found = list(empty.find(Root.STUDY, None, query("IMAGE", SOPInstanceUID="", **{keyword: value})))
+    assert len(found) == (0 if value else 20)
+    assert computed == [keyword]
 
 
 def test_an_abandoned_query_lets_go_of_the_database(empty):

@@ -120,3 +120,18 @@ async def test_to_its_end_ends_before_the_cancellation_is_raised() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended == [True]
+
+
+async def test_work_that_nobody_wants_any_more_is_told_at_once() -> None:
+    begun, hurried = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return hurried.wait(10)
+
+    task = asyncio.create_task(on_thread(work, hurry=hurried.set))
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert hurried.is_set()

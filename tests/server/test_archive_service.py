@@ -1,0 +1,87 @@
+"""Who searches when: an address has a share of the threads; a search that nobody wants is told at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiodicom.archive.archive import Archive
+from aiodicom.server.archive_service import QUERIES_AT_ONCE, QUERY_THREADS, ArchiveService
+
+
+class Slow:
+    """A search that goes on until it is let go of, or given up."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.end = threading.Event()
+
+    def __iter__(self) -> Slow:
+        return self
+
+    def __next__(self) -> None:
+        self.begun.set()
+        assert self.end.wait(10)
+        raise StopIteration
+
+    def give_up(self) -> None:
+        self.end.set()
+
+
+def from_address(address: str) -> Any:
+    return SimpleNamespace(address=address)
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[ArchiveService]:
+    with Archive(tmp_path) as archive:
+        yield ArchiveService(archive)
+
+
+async def test_one_address_never_has_all_the_threads(service: ArchiveService) -> None:
+    assert QUERIES_AT_ONCE < QUERY_THREADS
+    many = [Slow() for _ in range(QUERY_THREADS + 2)]
+    tasks = [asyncio.create_task(service._fetched(from_address("a"), one)) for one in many]  # type: ignore[arg-type]
+    wait = asyncio.get_running_loop().run_in_executor
+    for one in many[:QUERIES_AT_ONCE]:
+        assert await wait(None, one.begun.wait, 10)
+    other = Slow()
+    other.end.set()
+    assert await service._fetched(from_address("b"), other) == []  # type: ignore[arg-type]
+    assert sum(one.begun.is_set() for one in many) == QUERIES_AT_ONCE
+    for one in many:
+        one.end.set()
+    assert await asyncio.gather(*tasks) == [[]] * len(many)
+    assert service._shares == {}
+
+
+async def test_a_search_that_is_cancelled_is_given_up_at_once(service: ArchiveService) -> None:
+    slow = Slow()
+    task = asyncio.create_task(service._fetched(from_address("a"), slow))  # type: ignore[arg-type]
+    assert await asyncio.get_running_loop().run_in_executor(None, slow.begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert slow.end.is_set()
+    assert service._shares == {}
+
+
+async def test_one_that_waits_for_its_turn_is_cancelled_without_having_searched(
+    service: ArchiveService,
+) -> None:
+    many = [Slow() for _ in range(QUERIES_AT_ONCE + 1)]
+    tasks = [asyncio.create_task(service._fetched(from_address("a"), one)) for one in many]  # type: ignore[arg-type]
+    for one in many[:-1]:
+        assert await asyncio.get_running_loop().run_in_executor(None, one.begun.wait, 10)
+    tasks[-1].cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await tasks[-1]
+    assert not many[-1].begun.is_set()
+    for one in many:
+        one.end.set()
+    await asyncio.gather(*tasks[:-1])
