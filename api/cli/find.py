@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def find(
     On a terminal matches come as a table, in a pipe as tab-separated lines, with --json as one object a line.
     """
     match = parse_pairs(matches)
-    keys = [key.strip() for text in returned for key in text.split(",") if key.strip()]
+    keys = [key for text in returned for key in split_keys(text)]
     wanted = Level.parse(level)
     keys = keys or [key for key in SHOWN[wanted] if key not in match]
     build_query(wanted, root, match, keys)  # refuses a wrong one before anything is sent
@@ -99,6 +100,14 @@ def _complain_of(answers: Finding) -> None:
         complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
     if answers.undecoded:
         complain(f"left out of answers, for they cannot be decoded: {', '.join(answers.undecoded)}")
+
+
+_KEY = re.compile(r"(?:(?<!\w)\(?[0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\b\)?|[^,])+")
+
+
+def split_keys(text: str) -> list[str]:
+    """Keys with commas between; the comma inside a tag (0008,0050) is none of them."""
+    return [key.strip() for key in _KEY.findall(text) if key.strip()]
 
 
 def parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from aiodicom.association.timeouts import Timeouts
 from aiodicom.cli.app import cli
 from aiodicom.cli.exits import MEANINGS, Code
 from aiodicom.cli.fields import Amount, field_options, flags_of, take_fields
+from aiodicom.cli.find import split_keys
 from aiodicom.cli.output import dataset as dataset_json
 from aiodicom.cli.terminal import clean, size
 from aiodicom.pdu.types import UserInformation
@@ -238,3 +239,18 @@ def test_no_command_and_an_unknown_one(invoke: Invoke) -> None:
     result = invoke("ecco")
     assert result.code == 2
     assert "No such command 'ecco'" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("StudyDate,StudyTime", ["StudyDate", "StudyTime"]),
+        ("0008,0050", ["0008,0050"]),
+        ("StudyDate, 0008,0050,0010,0010 ,PatientID", ["StudyDate", "0008,0050", "0010,0010", "PatientID"]),
+        ("(0008,0050),A.0040,0009,B.C", ["(0008,0050)", "A.0040,0009", "B.C"]),
+        ("xface,0008,0050", ["xface", "0008,0050"]),
+        (",, ", []),
+    ],
+)
+def test_keys_with_commas_between_and_inside(text: str, keys: list[str]) -> None:
+    assert split_keys(text) == keys
