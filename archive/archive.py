@@ -13,18 +13,15 @@ syntax, in another series or with corrected demographics. The patient policies a
 from __future__ import annotations
 
 import logging
-import mmap
-import os
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from pydicom.dataset import Dataset
 
-from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
-from ..dataset.part10 import FileHeader, Part10Writer, read_header
+from ..dataset.part10 import Part10Writer
 from ..dataset.sinks import StoreOutcome
 from ..dimse import status
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -34,10 +31,12 @@ from .commit import Committer
 from .errors import ObjectRefused
 from .files import Durability, ObjectFiles
 from .find import Matches
-from .index import Counts, Entry, Index
+from .index import Counts, Index
+from .logbook import Logbook
 from .query import compile_query, select
-from .record import MAX_DEPTH, Record, read_record, stored_options
+from .record import MAX_DEPTH, stored_options
 from .sink import ArchiveSink, outcome_of
+from .upkeep import Progress, Upkeep, read_object
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 _CHUNK = 1 << 20
@@ -55,13 +54,16 @@ class Archive:
     """An archive in a folder, open for this process alone until `close`.
 
     Opening finishes what a killed process left half-done: objects still arriving are removed, a group that
-    was being committed is indexed. After a power failure index and files are compared, which takes time in
-    proportion to their number; without an index file it is rebuilt, which takes longer still.
+    was being committed is indexed. Files are counted; where index and files differ in number, or after a
+    power failure, they are compared by name. Without an index, or with one whose making was cut off, it is
+    made from the files, which takes longest. An object that cannot be read is left out and said, never
+    removed.
 
     durability: "fsync": success is answered once a power failure cannot undo it. "rename": a killed
         process loses nothing, a power failure may take the objects of the last half minute.
     max_object_size: bytes a data set may have; larger ones are refused with A700H.
     max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
+    progress: told, on a thread, how many of how many objects were read where opening reads them.
 
     Raises ArchiveInUse (the folder is open already), IndexVersionError (the index was made by another
     version. OSError, sqlite3.Error: the folder or index cannot be used).
@@ -74,23 +76,24 @@ class Archive:
         durability: Durability = "fsync",
         max_object_size: int | None = None,
         max_sequence_depth: int = MAX_DEPTH,
+        progress: Progress | None = None,
     ) -> None:
         self.directory: Path = Path(directory)
         self.max_object_size = max_object_size
+        self._logbook = Logbook(log, time.monotonic)
         self._look = stored_options(max_sequence_depth)
         self._durable = durability == "fsync"
         self._files = ObjectFiles(self.directory, durability)
-        path = self.directory / "index.sqlite"
-        rebuild = not path.exists() and self._files.has_objects()
         try:
-            self._index = Index(path)
+            self._index = Index(self.directory / "index.sqlite")
         except BaseException:
             self._files.close(clean=False)
             raise
-        self._committer = Committer(self._files, self._index)
+        self._upkeep = Upkeep(self._files, self._index, max_depth=max_sequence_depth, progress=progress)
+        self._committer = Committer(self._files, self._index, self._logbook)
         self._ready = False
         try:
-            self._committer.run(self._rebuild if rebuild else self._recover)
+            self._committer.run(self._upkeep.settle)
             self._files.clean_incoming()
             self._files.begin()
             self._ready = True
@@ -152,7 +155,7 @@ class Archive:
                     options=self._look,
                 )
             except OSError as error:
-                log.error("an object cannot be received: %s", error)
+                self._logbook.note("receive", "archive", f"an object cannot be received: {error}")
                 outcome = outcome_of(error)
         return ArchiveSink(
             self._committer.submit,
@@ -172,7 +175,7 @@ class Archive:
         Raises OSError, ImagingError (the file cannot be read).
         """
         try:
-            header, record, _ = _read(Path(path))
+            header, record, _ = read_object(Path(path))
         except ObjectRefused as refusal:
             return StoreOutcome(refusal.status, refusal.comment)
         sink = self.sink(
@@ -235,71 +238,8 @@ class Archive:
 
         Raises OSError or sqlite3.Error; the old index stays then.
         """
-        return self._committer.run(self._rebuild)
-
-    def _rebuild(self) -> ReindexReport:
-        skipped: list[tuple[Path, str]] = []
-        self._index.add(self._entries(self._files.objects(), skipped), replace_all=True)
-        self._files.clear_announced()
-        for path, reason in skipped:
-            log.warning("not indexed: %s: %s", path, reason)
-        return ReindexReport(self._index.counts().instances, tuple(skipped))
-
-    def _recover(self) -> None:
-        """Index the group a killed process had announced; a file of it torn by a power failure is removed."""
-        announced = self._files.announced()
-        if announced:
-            torn: list[tuple[Path, str]] = []
-            here = (name for name in announced if (self.directory / name).exists())
-            self._index.add(self._entries(here, torn))
-            for path, reason in torn:
-                log.warning("removed, it was never answered: %s: %s", path, reason)
-                path.unlink()
-            self._index.remove(path.stem for path, _ in torn)
-        self._files.clear_announced()
-        if self._files.last_end == "power":
-            self._compare()
-
-    def _compare(self) -> None:
-        """Bring the index in line with the files: what a power failure took from either is found by name."""
-        gone = [one.sop_instance_uid for one in self._index.stored() if not _is_there(one)]
-        unreadable: list[tuple[Path, str]] = []
-        missing = (name for name in self._files.objects() if self._index.locate(Path(name).stem) is None)
-        self._index.add(self._entries(missing, unreadable), forget=gone)
-        for path, reason in unreadable:
-            log.warning("not indexed: %s: %s", path, reason)
-
-    def _entries(self, names: Iterator[str], skipped: list[tuple[Path, str]]) -> Iterator[Entry]:
-        for name in names:
-            path = self.directory / name
-            try:
-                header, record, stat = _read(path)
-                if record.sop_instance_uid != path.stem:
-                    raise ObjectRefused(
-                        status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID"
-                    )
-            except (ObjectRefused, ImagingError, OSError, ValueError) as error:
-                skipped.append((path, str(error)))
-                continue
-            yield Entry(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
-
-
-def _is_there(stored: Instance) -> bool:
-    try:
-        return stored.path.stat().st_size == stored.data_offset + stored.data_size
-    except FileNotFoundError:
-        return False
-
-
-def _read(path: Path) -> tuple[FileHeader, Record, os.stat_result]:
-    header = read_header(path)
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-        memoryview(mapping) as whole,
-        whole[header.data_offset :] as data,
-    ):
-        return header, read_record(data, header.transfer_syntax_uid), os.fstat(file.fileno())
+        left = self._committer.run(self._upkeep.rebuild)
+        return ReindexReport(self._index.counts().instances, tuple((one.path, one.reason) for one in left))
 
 
 def _refusal(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> StoreOutcome | None:

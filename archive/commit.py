@@ -9,7 +9,6 @@ raises throughput.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -19,21 +18,21 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, TypeVar
 
-from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..dataset.part10 import Part10Writer
 from ..dataset.sinks import StoreOutcome
 from ..dimse import status
+from .entry import Entry, entry_of
 from .errors import ObjectRefused
 from .files import ObjectFiles, same_data
-from .index import Entry, Index
+from .index import Index
+from .logbook import Logbook
 from .record import Record, read_written
 from .sink import ArchiveSink, outcome_of
 
 _MAX_GROUP = 256
 _PARALLEL = 4
 
-log: logging.Logger = logging.getLogger("aiodicom.archive")
 _T = TypeVar("_T")
 
 
@@ -61,8 +60,9 @@ class _Ready:
 class Committer:
     """Runs commits and other writing work on a thread of its own, from construction to `close`."""
 
-    def __init__(self, files: ObjectFiles, index: Index) -> None:
+    def __init__(self, files: ObjectFiles, index: Index, logbook: Logbook) -> None:
         self._files = files
+        self._logbook = logbook
         self._index = index
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._guard = threading.Lock()
@@ -144,21 +144,14 @@ class Committer:
                 started.append(job)
             else:
                 job.writer.discard()
-        try:
-            if len(started) > 1 and self._files.syncs:
-                # waiting for the disk is what the pool shares; checking alone would only fight for the GIL
-                prepared = list(self._pool.map(self._prepare, started))
-            else:
-                prepared = [self._prepare(job) for job in started]
-            ready = [one for one in prepared if one is not None]
-            while ready:
-                ready = self._publish_first_of_each(ready)
-        except Exception as error:
-            log.exception("a group of %d objects could not be committed", len(started))
-            for job in started:
-                job.writer.discard()
-                if not job.future.done():
-                    job.future.set_exception(error)
+        if len(started) > 1 and self._files.syncs:
+            # waiting for the disk is what the pool shares; checking alone would only fight for the GIL
+            prepared = list(self._pool.map(self._prepare, started))
+        else:
+            prepared = [self._prepare(job) for job in started]
+        ready = [one for one in prepared if one is not None]
+        while ready:
+            ready = self._publish_first_of_each(ready)
 
     def _prepare(self, job: _Commit) -> _Ready | None:
         """Check a data set and force it to the disk; a refusal is answered here."""
@@ -177,23 +170,23 @@ class Committer:
         except OSError as error:
             _answer(job, outcome_of(error))
             return None
-        except Exception:
-            log.exception("an object could not be examined")
-            _answer(job, StoreOutcome(status.PROCESSING_FAILURE, "the object could not be examined"))
+        except Exception as error:  # noqa: BLE001 - whatever an object leads its reader to is its own fault
+            self._say("an object could not be examined", error)
+            _answer(job, _UNREADABLE)
             return None
         return _Ready(job.future, writer, entry)
 
     def _entry(self, record: Record, writer: Part10Writer) -> Entry:
         stat = os.fstat(writer.fileno())
         name = self._files.object_name(record.series_uid, record.sop_instance_uid)
-        return Entry(record, name, writer.data_offset, stat.st_size, stat.st_mtime_ns)
+        return entry_of(record, name, writer.data_offset, stat.st_size, stat.st_mtime_ns)
 
     def _publish_first_of_each(self, ready: Sequence[_Ready]) -> list[_Ready]:
         """Commit the objects of different UIDs; gives those that must be compared with one of them first."""
         first: dict[str, _Ready] = {}
         later: list[_Ready] = []
         for one in ready:
-            uid = one.entry.record.sop_instance_uid
+            uid = one.entry.sop_instance_uid
             if uid in first:
                 later.append(one)
             else:
@@ -201,9 +194,14 @@ class Committer:
         new: list[_Ready] = []
         vanished: list[str] = []
         for uid, one in first.items():
-            stored = self._index.locate(uid)
-            if stored is not None and stored.path.is_file():
-                _answer(one, self._again(one, stored))
+            try:
+                stored = self._index.locate(uid)
+                if stored is not None and stored.path.is_file():
+                    _answer(one, self._again(one, stored))
+                    continue
+            except Exception as error:  # noqa: BLE001 - the index or the disk fails: each asker hears of it
+                self._say("the index could not be asked", error)
+                _answer(one, _INDEX_FAILED)
                 continue
             if stored is not None:
                 vanished.append(uid)
@@ -214,7 +212,7 @@ class Committer:
 
     def _again(self, one: _Ready, stored: Instance) -> StoreOutcome:
         """An object whose UID is stored already: the same, or a contradiction that is set aside."""
-        uid, syntax = stored.sop_instance_uid, one.entry.record.transfer_syntax_uid
+        uid, syntax = stored.sop_instance_uid, one.entry.transfer_syntax_uid
         try:
             with stored.path.open("rb") as file:
                 same = syntax == stored.transfer_syntax_uid and same_data(
@@ -225,7 +223,11 @@ class Committer:
             self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
         except OSError as error:
             return outcome_of(error)
-        log.warning("SOP instance %s came with other content; the first stays, see conflicts", uid)
+        self._logbook.note(
+            "conflict",
+            "archive",
+            f"SOP instance {uid} came with other content; the first stays, see conflicts",
+        )
         return StoreOutcome(
             status.DUPLICATE_SOP_INSTANCE, "another object with this SOP Instance UID is stored"
         )
@@ -241,18 +243,35 @@ class Committer:
                 published.append(one)
             self._files.sync_folders(folders)
             self._index.add([one.entry for one in published], forget=vanished, new=True)
-        except (OSError, sqlite3.Error, ImagingError) as error:
-            log.error("%d objects could not be stored: %s", len(new), error)
-            for one in published:
-                self._files.withdraw(one.entry.path)
-            failure = outcome_of(error) if isinstance(error, OSError) else _INDEX_FAILED
-            for one in new:
-                _answer(one, failure)
+        except Exception as error:  # noqa: BLE001 - nothing may stay of a group that was not answered
+            self._take_back(new, published, error)
             return
-        finally:
-            self._files.clear_announced()
+        self._clear_announced()
         for one in published:
             _answer(one, StoreOutcome(status.SUCCESS, path=self._files.root / one.entry.path))
+
+    def _take_back(self, new: Sequence[_Ready], published: Sequence[_Ready], error: Exception) -> None:
+        self._say(f"{len(new)} objects could not be stored", error)
+        failure = outcome_of(error) if isinstance(error, OSError) else _INDEX_FAILED
+        for one in published:
+            try:
+                self._files.withdraw(one.entry.path)
+            except OSError as stuck:
+                self._say("an object that was refused could not be removed", stuck)
+        self._clear_announced()
+        for one in new:
+            _answer(one, failure)
+
+    def _clear_announced(self) -> None:
+        try:
+            self._files.clear_announced()
+        except OSError as error:  # a start that reads an old note finds its objects indexed
+            self._say("the journal could not be cleared", error)
+
+    def _say(self, what: str, error: Exception) -> None:
+        """What went wrong, without the words of an exception that may quote a data set."""
+        known = isinstance(error, OSError | sqlite3.Error)
+        self._logbook.note(what, "archive", f"{what}: {error if known else type(error).__name__}")
 
 
 def _answer(job: _Commit | _Ready, outcome: StoreOutcome) -> None:
@@ -261,4 +280,5 @@ def _answer(job: _Commit | _Ready, outcome: StoreOutcome) -> None:
     job.future.set_result(outcome)
 
 
+_UNREADABLE = StoreOutcome(status.PROCESSING_FAILURE, "the object could not be examined")
 _INDEX_FAILED = StoreOutcome(status.OUT_OF_RESOURCES, "the index could not be written")

@@ -46,3 +46,7 @@ class ObjectRefused(ArchiveError):
         super().__init__(comment)
         self.status = status
         self.comment: str = comment[:MAX_COMMENT]
+
+
+class TornObject(ObjectRefused):
+    """An object whose data set is not whole."""

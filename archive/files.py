@@ -6,6 +6,8 @@
     incoming/journal                  names of the group being committed
     objects/<2 hex>/<2 hex>/<SOP Instance UID>.dcm
     conflicts/<SOP Instance UID>.<16 hex>.dcm
+    quarantine/<SOP Instance UID>.<16 hex>.dcm
+                                      what a start found torn; nothing here is ever removed
 
 The two folders of an object come from a hash of its series UID, so that what arrives together is synced
 together.
@@ -14,6 +16,7 @@ together.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -27,6 +30,8 @@ from .errors import ArchiveInUse
 Durability = Literal["fsync", "rename"]
 LastEnd = Literal["clean", "killed", "power"]
 """Closed; killed while the machine went on, so that every write it made is there; or anything else."""
+
+log: logging.Logger = logging.getLogger("aiodicom.archive")
 
 _CLEAN = "clean"
 
@@ -46,8 +51,8 @@ class ObjectFiles:
         self.incoming: Path = root / "incoming"
         self.syncs: bool = durability == "fsync"
         self._known: set[str] = set()
-        for folder in (root, self.incoming, root / "objects", root / "conflicts"):
-            folder.mkdir(parents=True, exist_ok=True)
+        for folder in ("", "incoming", "objects", "conflicts", "quarantine"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
         self._lock = _lock(root / "lock")
         self.last_end = _last_end(self._lock)
         self._journal = os.open(self.incoming / "journal", os.O_RDWR | os.O_CREAT, 0o644)
@@ -106,10 +111,11 @@ class ObjectFiles:
         return [name for name in lines[:-1] if _OBJECT_NAME.fullmatch(name)]
 
     def clean_incoming(self) -> None:
-        """Remove what a process that was killed left half-written."""
-        for path in self.incoming.iterdir():
-            if path.name != "journal":
-                path.unlink()
+        """Remove what a process that was killed left half-written; what is none of ours stays."""
+        with os.scandir(self.incoming) as found:
+            left = [one.path for one in found if one.name != "journal" and _is_plain(one)]
+        for path in left:
+            os.unlink(path)
 
     def publish(self, temporary: str, name: str) -> set[str]:
         """Move a whole file to its place; gives the folders `sync_folders` has to see."""
@@ -146,24 +152,38 @@ class ObjectFiles:
         os.replace(temporary, path)
         return path
 
-    def has_objects(self) -> bool:
-        """True when any object is on disk."""
-        return next(self.objects(), None) is not None
+    def quarantine(self, path: Path) -> Path:
+        """Move a file that is no whole object out of `objects/`; gives its new place."""
+        aside = self.root / "quarantine" / f"{path.stem}.{secrets.token_hex(8)}.dcm"
+        os.rename(path, aside)
+        self.sync_folders([os.path.relpath(path.parent, self.root), "quarantine"])
+        return aside
 
     def objects(self) -> Iterator[str]:
-        """Paths of all objects within the archive, sorted, one folder in memory at a time."""
+        """Paths of all objects within the archive, sorted, one folder in memory at a time.
+
+        What does not have the name of an object is none, whatever it holds.
+        """
         for first in _entries(self.root / "objects"):
             for second in _entries(self.root / "objects" / first):
                 folder = f"objects/{first}/{second}"
                 for name in _entries(self.root / folder):
-                    if name.endswith(".dcm"):
-                        yield f"{folder}/{name}"
+                    path = f"{folder}/{name}"
+                    if _OBJECT_NAME.fullmatch(path):
+                        yield path
+
+
+def _is_plain(found: os.DirEntry[str]) -> bool:
+    return found.is_file(follow_symlinks=False) or found.is_symlink()
 
 
 def _entries(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except NotADirectoryError:
+        return []
+    except OSError as error:
+        log.warning("cannot be listed, what is in it is left out: %s: %s", folder, error.strerror)
         return []
 
 

@@ -12,7 +12,6 @@ One thread writes (the archive's); any number read, each with a connection and a
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -21,13 +20,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..dataset.instance import Instance
-from ..dimse.levels import Level
+from .entry import Entry
 from .errors import IndexVersionError
-from .record import Record
-from .text import Value
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x41444358
+_UNFINISHED = 0
+"""The version of an index that was made and not yet filled: what is in it says nothing of the files."""
 
 _SCHEMA = """
 CREATE TABLE studies (
@@ -91,24 +90,11 @@ class Counts:
     instances: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An object to index: its path within the archive, and when it was stored (ns since the epoch)."""
-
-    record: Record
-    path: str
-    data_offset: int
-    size: int
-    stored_ns: int
-
-    @property
-    def source(self) -> str:
-        """Sorts entries by the time of storing, then by UID."""
-        return f"{self.stored_ns:020d} {self.record.sop_instance_uid}"
-
-
 class Index:
     """The index in one SQLite file; paths in it are relative to `base`.
+
+    whole: false of one that is new, or whose first filling did not come to its end: it must be filled by
+        `add(replace_all=True)` before it is believed.
 
     Raises IndexVersionError (the file is of another schema version or not an index. sqlite3.Error: the file
     cannot be opened).
@@ -127,6 +113,7 @@ class Index:
         self._writer = self._connect()
         try:
             empty = self._check()
+            self.whole: bool = self._version() == SCHEMA_VERSION
             self._writer.execute("PRAGMA journal_mode = WAL")
             # A killed process loses nothing. After a power failure the last transactions may be missing,
             # never half there; the archive then compares index and files. This saves a sync per object.
@@ -146,7 +133,7 @@ class Index:
     def _check(self) -> bool:
         """True when the file is new; `IndexVersionError` when it is not ours."""
         try:
-            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
+            version = self._version()
             application = self._writer.execute("PRAGMA application_id").fetchone()[0]
             empty = self._writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         except sqlite3.OperationalError:
@@ -155,7 +142,7 @@ class Index:
             raise IndexVersionError(
                 f"{self._path.name} is no index ({error}); remove it to have it rebuilt from the files"
             ) from error
-        if not empty and (application, version) != (_APPLICATION_ID, SCHEMA_VERSION):
+        if not empty and (application != _APPLICATION_ID or version not in (_UNFINISHED, SCHEMA_VERSION)):
             raise IndexVersionError(
                 f"{self._path.name} has version {version}, this program reads {SCHEMA_VERSION};"
                 " remove it to have it rebuilt from the files"
@@ -167,7 +154,12 @@ class Index:
             for statement in _SCHEMA.split(";"):
                 self._writer.execute(statement)
             self._writer.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
+
+    def _mark_whole(self) -> None:
+        self._writer.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -204,7 +196,7 @@ class Index:
 
         new: `locate` has said of every one that it is not indexed.
         forget: SOP Instance UIDs to take out first, their files having vanished.
-        replace_all: empty the index first, in the same transaction.
+        replace_all: empty the index first, in the same transaction; it counts as whole from then on.
 
         Raises sqlite3.Error; nothing was changed then.
         """
@@ -218,13 +210,16 @@ class Index:
             for uid in forget:
                 self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,))
             for entry in entries:
-                if new or self.locate(entry.record.sop_instance_uid) is None:
+                if new or self.locate(entry.sop_instance_uid) is None:
                     self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
             if forget:
                 self._drop_empty()
+            if replace_all:
+                self._mark_whole()
+        self.whole = self.whole or replace_all
 
     def _study_of(self, entry: Entry) -> int:
-        uid = entry.record.study_uid
+        uid = entry.study_uid
         row = self._studies.get(uid)
         if row is None:
             found = self._writer.execute("SELECT id, source FROM studies WHERE study_uid = ?", (uid,))
@@ -236,17 +231,15 @@ class Index:
 
     def _write_study(self, entry: Entry, row: _Row | None) -> _Row:
         """A new study, or one whose earliest object is now this."""
-        record = entry.record
-        patient, study = record.attributes(Level.PATIENT), record.attributes(Level.STUDY)
         values = (
-            record.patient_id,
-            _day(study.get("StudyDate")),
-            _plain(study.get("AccessionNumber")),
-            _json(patient),
-            _json(study),
-            record.charset,
+            entry.patient_id,
+            entry.study_date,
+            entry.accession,
+            entry.patient,
+            entry.study,
+            entry.charset,
             entry.source,
-            record.study_uid,
+            entry.study_uid,
         )
         if row is not None:
             self._writer.execute(
@@ -263,7 +256,7 @@ class Index:
         return int(cursor.lastrowid or 0), entry.source
 
     def _series_of(self, entry: Entry, study_id: int) -> int:
-        key = study_id, entry.record.series_uid
+        key = study_id, entry.series_uid
         row = self._series.get(key)
         if row is None:
             found = self._writer.execute(
@@ -277,9 +270,7 @@ class Index:
 
     def _write_series(self, entry: Entry, study_id: int, row: _Row | None) -> _Row:
         """A new series, or one whose earliest object is now this."""
-        record = entry.record
-        series = record.attributes(Level.SERIES)
-        values = (_plain(series.get("Modality")), _json(series), record.charset, entry.source)
+        values = (entry.modality, entry.series, entry.charset, entry.source)
         if row is not None:
             self._writer.execute(
                 "UPDATE series SET modality = ?, attributes = ?, charset = ?, source = ? WHERE id = ?",
@@ -289,22 +280,21 @@ class Index:
         cursor = self._writer.execute(
             "INSERT INTO series (modality, attributes, charset, source, study_id, series_uid)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (*values, study_id, record.series_uid),
+            (*values, study_id, entry.series_uid),
         )
         return int(cursor.lastrowid or 0), entry.source
 
     def _add_instance(self, entry: Entry, series_id: int) -> None:
-        record = entry.record
         self._writer.execute(
             "INSERT INTO instances (series_id, sop_uid, sop_class, transfer_syntax, attributes, charset,"
             " path, data_offset, size) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 series_id,
-                record.sop_instance_uid,
-                record.sop_class_uid,
-                record.transfer_syntax_uid,
-                _json(record.attributes(Level.IMAGE)),
-                record.charset,
+                entry.sop_instance_uid,
+                entry.sop_class_uid,
+                entry.transfer_syntax_uid,
+                entry.image,
+                entry.charset,
                 entry.path,
                 entry.data_offset,
                 entry.size,
@@ -373,17 +363,3 @@ class Index:
     def close(self) -> None:
         """Close the writing connection, folding the log into the file."""
         self._writer.close()
-
-
-def _json(attributes: dict[str, Value]) -> str:
-    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
-
-
-def _plain(value: Value | None) -> str:
-    return value.strip(" ") if isinstance(value, str) else ""
-
-
-def _day(value: Value | None) -> str:
-    """A study date as YYYYMMDD, so that ranges of days are ranges of text; as it came when it is no date."""
-    text = _plain(value)
-    return text.replace(".", "") if len(text) == 10 else text

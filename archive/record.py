@@ -12,7 +12,7 @@ from ..dimse import status
 from ..dimse.levels import Level
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_uid
 from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT
-from .errors import ObjectRefused
+from .errors import ObjectRefused, TornObject
 from .text import Value, decode_items, decode_text, decode_value, encodings_of
 
 MAX_DEPTH = 64
@@ -66,16 +66,18 @@ def read_record(
     *,
     sop_class_uid: str | None = None,
     sop_instance_uid: str | None = None,
+    max_depth: int = MAX_DEPTH,
 ) -> Record:
     """Scan an encoded data set and check that it is whole and is what the command said.
 
     Tolerates missing attributes of type 2, unknown and private elements, elements out of order and trailing
     zeros; needs SOP class, SOP instance, study and series UIDs, for without them it could not be found again.
 
-    Raises ObjectRefused (C000H-range when the data set is broken, A900H when it is not the object announced).
+    Raises ObjectRefused (C000H-range when the data set is broken, TornObject when it is not whole; A900H when
+    it is not the object announced).
     """
     return _record(
-        lambda: scan_dataset(data, transfer_syntax_uid, STORED_TAGS, max_depth=MAX_DEPTH, check_nested=True),
+        lambda: scan_dataset(data, transfer_syntax_uid, STORED_TAGS, max_depth=max_depth, check_nested=True),
         transfer_syntax_uid,
         sop_class_uid,
         sop_instance_uid,
@@ -108,7 +110,7 @@ def _record(
     except NestingTooDeep:
         raise ObjectRefused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
     if not scan.complete:
-        raise ObjectRefused(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
+        raise TornObject(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
     values = scan.values
     sop_class, sop_instance = _uid(values, _SOP_CLASS), _uid(values, _SOP_INSTANCE)
     for name, found, wanted in (

@@ -85,7 +85,7 @@ def decode_items(raw: bytes, encodings: Sequence[str], implicit: bool, big_endia
     try:
         sequence = read_sequence(BytesIO(raw), implicit, not big_endian, len(raw), list(encodings))
         return items_of(sequence, encodings)
-    except (EOFError, OSError, ValueError, KeyError, NotImplementedError, struct.error, RecursionError):
+    except Exception:  # noqa: BLE001 - pydicom raises whatever a value leads it to: TypeError, OverflowError, ...
         return []
 
 

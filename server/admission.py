@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from ..archive.logbook import Logbook
 from ..dimse.contexts import Supported, least_window
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..pdu.errors import describe_rejection
@@ -21,7 +22,6 @@ from ..pdu.types import (
 )
 from .access import Access, Caller, blank_title
 from .limits import ServerLimits
-from .logbook import Logbook
 from .service import Service
 
 log: logging.Logger = logging.getLogger("aiodicom.server")

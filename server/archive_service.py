@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from ..archive.archive import Archive
 from ..archive.errors import IdentifierError
 from ..archive.find import Matches
+from ..archive.upkeep import Progress
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
 from ..dataset.instance import Instance
@@ -175,6 +176,7 @@ class ArchiveServer:
         durability: str = "fsync",
         promiscuous: bool = True,
         async_operations: AsyncOperationsWindow | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self.directory: Path = Path(directory)
         self.ae_title = ae_title
@@ -190,6 +192,7 @@ class ArchiveServer:
         self._durability = durability
         self._promiscuous = promiscuous
         self._async_operations = async_operations
+        self._progress = progress
         self._archive: Archive | None = None
         self._server: Server | None = None
 
@@ -226,6 +229,7 @@ class ArchiveServer:
             durability="rename" if self._durability == "rename" else "fsync",
             max_object_size=self._limits.max_object_size,
             max_sequence_depth=self._limits.max_sequence_depth,
+            progress=self._progress,
         )
 
     @property

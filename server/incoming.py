@@ -9,6 +9,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
+from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
 from ..association.errors import AssociationRejected, InactivityTimeout
@@ -26,7 +27,6 @@ from .access import Caller
 from .admission import Admission, keys
 from .connections import Connections, Phase
 from .limits import ServerLimits
-from .logbook import Logbook
 from .performer import Performer
 from .service import Service
 

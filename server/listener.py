@@ -18,6 +18,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any, Self
 
+from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.errors import AssociationAborted
 from ..association.tasks import Tasks
@@ -27,7 +28,6 @@ from .admission import Admission
 from .connections import Connections
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
-from .logbook import Logbook
 from .service import Service
 
 log: logging.Logger = logging.getLogger("aiodicom.server")

@@ -23,6 +23,7 @@ from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
 from ..server.service import Destination
 from .fields import field_options, take_fields
 from .options import Common, ae_title, local_command, server_tls_options, take_server_tls
+from .systemd import notify, still_starting
 from .terminal import say
 
 DESCRIPTORS = 65536
@@ -132,7 +133,9 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
                 protection = "with TLS" if options["tls"] else "without TLS"
                 say(f"{title} listens on port {server.port}, {protection}: {directory}")
                 sys.stdout.flush()
+                notify("READY=1")
                 await stop.wait()
+                notify("STOPPING=1")
 
     common.run(work())
 
@@ -163,6 +166,7 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         ),
         "durability": values["durability"],
         "promiscuous": values["private_classes"],
+        "progress": still_starting,
     }
 
 

@@ -56,13 +56,15 @@ def test_a_group_cut_off_before_the_index_is_indexed_at_the_start(tmp_path):
         assert journal.read_bytes() == b""
 
 
-def test_a_torn_file_of_that_group_is_removed(tmp_path):
+def test_a_torn_file_of_that_group_is_moved_aside(tmp_path):
     second = as_left_by_a_crash(tmp_path, boot_id())
-    second.write_bytes(second.read_bytes()[:-1])
+    torn = second.read_bytes()[:-1]
+    second.write_bytes(torn)
     (tmp_path / "incoming" / "journal").write_text(f"{second.relative_to(tmp_path)}\n")
     with Archive(tmp_path) as archive:
         assert archive.counts().instances == 1
         assert not second.exists()
+        assert [path.read_bytes() for path in (tmp_path / "quarantine").iterdir()] == [torn]
         assert store(archive, image(2)).status == 0
 
 

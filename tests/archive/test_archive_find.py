@@ -327,13 +327,13 @@ def empty(tmp_path):
 
 
 def test_many_answers_take_no_memory(empty):
-    from aiodicom.archive.index import Entry
+    from aiodicom.archive.entry import entry_of
     from aiodicom.archive.record import read_record
 
     def entries():
         for number in range(5000):
             record = read_record(encode(image(number)), EXPLICIT)
-            yield Entry(record, f"objects/00/00/{number}.dcm", 300, 1000, number)
+            yield entry_of(record, f"objects/00/00/{number}.dcm", 300, 1000, number)
 
     empty._index.add(entries())
     identifier = query("IMAGE", SOPInstanceUID="", PatientName="", InstanceNumber=None)

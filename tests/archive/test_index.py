@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
+from aiodicom.archive.entry import entry_of
 from aiodicom.archive.errors import IndexVersionError
-from aiodicom.archive.index import SCHEMA_VERSION, Counts, Entry, Index
+from aiodicom.archive.index import SCHEMA_VERSION, Counts, Index
 from aiodicom.archive.record import read_record
 from archive_objects import CT, EXPLICIT, MR, encode, image
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 def entry(dataset, at=1_000, path=None):
     record = read_record(encode(dataset), EXPLICIT)
-    return Entry(record, path or f"objects/00/00/{record.sop_instance_uid}.dcm", 300, 1000, at)
+    return entry_of(record, path or f"objects/00/00/{record.sop_instance_uid}.dcm", 300, 1000, at)
 
 
 def dump(index):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,15 +24,28 @@ class _Said:
 
 
 class Logbook:
-    """Says what a peer did once a window, with how often more of its kind came in the window before."""
+    """Says what a peer did once a window, with how often more of its kind came in the window before.
+
+    May be used from any thread.
+    """
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
         self._logger = logger
         self._clock = clock
         self._seen: OrderedDict[tuple[str, str], _Said] = OrderedDict()
+        self._guard = threading.Lock()
 
     def note(self, kind: str, peer: str, message: str, *, level: int = logging.WARNING) -> None:
         """Log an event of this kind from this peer (an address; never patient data)."""
+        with self._guard:
+            held = self._held(kind, peer, message)
+        if held is None:
+            return
+        more = f" ({held} more like it were not logged)" if held else ""
+        self._logger.log(level, "%s: %s%s", peer, message, more)
+
+    def _held(self, kind: str, peer: str, message: str) -> int | None:
+        """How many were held back before this one is said; `None` when this one is held back too."""
         now = self._clock()
         said = self._seen.get((kind, peer))
         held = 0
@@ -41,9 +55,8 @@ class Logbook:
         self._seen.move_to_end((kind, peer))
         if message in said.texts or len(said.texts) >= DIFFERENT:
             said.held += 1
-            return
+            return None
         said.texts.add(message)
         while len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)
-        more = f" ({held} more like it were not logged)" if held else ""
-        self._logger.log(level, "%s: %s%s", peer, message, more)
+        return held

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 import pytest
-from aiodicom.server import logbook
-from aiodicom.server.logbook import Logbook
+from aiodicom.archive import logbook
+from aiodicom.archive.logbook import Logbook
 
 
 class Clock:

@@ -1,0 +1,91 @@
+"""One object as the rows of the index hold it.
+
+Everything that can go wrong with an object's values goes wrong here, object by object, before any of a group
+is published: the index itself only writes texts and numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ..dimse.levels import Level
+from .record import Record
+from .text import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An object to index; `path` is within the archive, `stored_ns` when it was stored (ns since the epoch).
+
+    `patient`, `study`, `series` and `image` are the attributes of those levels as JSON.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    study_uid: str
+    series_uid: str
+    patient_id: str
+    study_date: str
+    accession: str
+    modality: str
+    charset: str
+    patient: str
+    study: str
+    series: str
+    image: str
+    path: str
+    data_offset: int
+    size: int
+    stored_ns: int
+
+    @property
+    def source(self) -> str:
+        """Sorts entries by the time of storing, then by UID."""
+        return f"{self.stored_ns:020d} {self.sop_instance_uid}"
+
+
+def entry_of(record: Record, path: str, data_offset: int, size: int, stored_ns: int) -> Entry:
+    """Read the values of a checked object.
+
+    Raises ValueError or what else a value that is no text leads to: the object cannot be indexed.
+    """
+    study, series = record.attributes(Level.STUDY), record.attributes(Level.SERIES)
+    entry = Entry(
+        sop_class_uid=record.sop_class_uid,
+        sop_instance_uid=record.sop_instance_uid,
+        transfer_syntax_uid=record.transfer_syntax_uid,
+        study_uid=record.study_uid,
+        series_uid=record.series_uid,
+        patient_id=record.patient_id,
+        study_date=_day(study.get("StudyDate")),
+        accession=_plain(study.get("AccessionNumber")),
+        modality=_plain(series.get("Modality")),
+        charset=record.charset,
+        patient=_json(record.attributes(Level.PATIENT)),
+        study=_json(study),
+        series=_json(series),
+        image=_json(record.attributes(Level.IMAGE)),
+        path=path,
+        data_offset=data_offset,
+        size=size,
+        stored_ns=stored_ns,
+    )
+    # a lone surrogate would be found by SQLite only, in the middle of a group
+    "".join((entry.patient, entry.study, entry.series, entry.image, entry.patient_id, entry.path)).encode()
+    return entry
+
+
+def _json(attributes: dict[str, Value]) -> str:
+    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: Value | None) -> str:
+    return value.strip(" ") if isinstance(value, str) else ""
+
+
+def _day(value: Value | None) -> str:
+    """A study date as YYYYMMDD, so that ranges of days are ranges of text; as it came when it is no date."""
+    text = _plain(value)
+    return text.replace(".", "") if len(text) == 10 else text

@@ -1,0 +1,162 @@
+"""Keeping index and files in agreement: after a kill, after a power failure, without an index, or on request.
+
+Nothing here removes a file. An object that cannot be read is left out and said, and looked for again at the
+next start; one of the announced group that is proven torn is moved to `quarantine/`.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..dataset.errors import NotDicom, TruncatedFile
+from ..dataset.instance import Instance
+from ..dataset.part10 import FileHeader, read_header
+from ..dimse import status
+from .entry import Entry, entry_of
+from .errors import ObjectRefused, TornObject
+from .files import ObjectFiles
+from .index import Index
+from .record import MAX_DEPTH, Record, read_record
+
+log: logging.Logger = logging.getLogger("aiodicom.archive")
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many objects were read."""
+PROGRESS_EVERY = 1000
+"""Objects between two calls of a `Progress`."""
+SAID = 20
+"""Objects left out that are named in the log one by one; more are counted."""
+_LOGGED_EVERY = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that is not in the index, and why. torn: it is no whole object, as far as it can be read."""
+
+    path: Path
+    reason: str
+    torn: bool = False
+
+
+class Upkeep:
+    """Works on one archive's files and index, on the thread that writes them."""
+
+    def __init__(
+        self,
+        files: ObjectFiles,
+        index: Index,
+        *,
+        max_depth: int = MAX_DEPTH,
+        progress: Progress | None = None,
+    ) -> None:
+        self._files = files
+        self._index = index
+        self._max_depth = max_depth
+        self._progress = progress
+
+    def settle(self) -> None:
+        """What a start has to do: fill an index that is not whole, or find what its files have more."""
+        if not self._index.whole:
+            self.rebuild()
+            return
+        self._recover()
+        if self._files.last_end == "power" or self._count() != self._index.counts().instances:
+            self.compare()
+
+    def rebuild(self) -> list[LeftOut]:
+        """Fill the index anew from the files alone, in one transaction."""
+        left: list[LeftOut] = []
+        self._index.add(self._entries(self._files.objects(), left, self._count()), replace_all=True)
+        self._files.clear_announced()
+        _say(left)
+        return left
+
+    def _recover(self) -> None:
+        """Index the group a killed process had announced."""
+        announced = self._files.announced()
+        if announced:
+            left: list[LeftOut] = []
+            here = [name for name in announced if os.path.lexists(self._files.root / name)]
+            self._index.add(self._entries(here, left, len(here)))
+            torn = [one for one in left if one.torn]
+            for one in torn:
+                # it may have been answered, by a process before: the note of a group is not forced away
+                kept = self._files.quarantine(one.path)
+                log.warning("%s is no whole object, moved to %s: %s", one.path.name, kept, one.reason)
+            self._index.remove(one.path.stem for one in torn)
+            _say([one for one in left if not one.torn])
+        self._files.clear_announced()
+
+    def compare(self) -> list[LeftOut]:
+        """Bring the index in line with the files: what either lacks is found by name."""
+        gone = [one.sop_instance_uid for one in self._index.stored() if not _is_there(one)]
+        missing = [name for name in self._files.objects() if self._index.locate(Path(name).stem) is None]
+        left: list[LeftOut] = []
+        self._index.add(self._entries(missing, left, len(missing)), forget=gone)
+        added = len(missing) - len(left)
+        if gone or added:
+            log.warning("index and files differed: %d objects added, %d taken out", added, len(gone))
+        _say(left)
+        return left
+
+    def _count(self) -> int:
+        return sum(1 for _ in self._files.objects())
+
+    def _entries(self, names: Iterable[str], left: list[LeftOut], expected: int) -> Iterator[Entry]:
+        for number, name in enumerate(names):
+            if number and number % PROGRESS_EVERY == 0 and self._progress is not None:
+                self._progress(number, expected)
+            if number and number % _LOGGED_EVERY == 0:
+                log.info("indexing: %d of %d objects read", number, expected)
+            path = self._files.root / name
+            try:
+                yield self._entry(path, name)
+            except (TornObject, TruncatedFile, NotDicom) as error:
+                left.append(LeftOut(path, str(error), torn=True))
+            except (ObjectRefused, OSError) as error:
+                left.append(LeftOut(path, str(error)))
+            except Exception as error:  # noqa: BLE001 - one object must never stop a start; it is listed
+                left.append(LeftOut(path, f"it cannot be read ({type(error).__name__})"))
+
+    def _entry(self, path: Path, name: str) -> Entry:
+        header, record, stat = read_object(path, self._max_depth)
+        if record.sop_instance_uid != path.stem:
+            raise ObjectRefused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
+        return entry_of(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
+
+
+def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Record, os.stat_result]:
+    """Read a file as the archive reads what it keeps.
+
+    Raises OSError, ImagingError, ObjectRefused (it is no whole object the archive can keep).
+    """
+    if path.stat().st_size == 0:
+        raise TruncatedFile("the file is empty")
+    header = read_header(path)
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
+        memoryview(mapping) as whole,
+        whole[header.data_offset :] as data,
+    ):
+        record = read_record(data, header.transfer_syntax_uid, max_depth=max_depth)
+        return header, record, os.fstat(file.fileno())
+
+
+def _is_there(stored: Instance) -> bool:
+    try:
+        return stored.path.stat().st_size == stored.data_offset + stored.data_size
+    except FileNotFoundError:
+        return False
+
+
+def _say(left: list[LeftOut]) -> None:
+    for one in left[:SAID]:
+        log.warning("not indexed: %s: %s", one.path, one.reason)
+    if len(left) > SAID:
+        log.warning("not indexed: %d more objects", len(left) - SAID)
