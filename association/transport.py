@@ -75,13 +75,21 @@ class Connection(asyncio.BufferedProtocol):
 
     `artim` is the ARTIM time; `opening` is the loop's time until which the A-ASSOCIATE-RQ is awaited
     instead, for a listener counts from the TCP accept; `opening_missed` tells that it did not come.
-    `pdu_since` is when the PDU arriving now began, None between PDUs.
+    `pdu_since` is when the PDU arriving now began, None between PDUs; `message_since` and `message_bytes`
+    are the same of the message, with what has come of it.
     """
 
     def __init__(self, session: Session, owner: Owner, *, artim: float, opening: float | None = None) -> None:
         self.session = session
         self.pdu_since: float | None = None
         self._pdu_number = 0
+        self.message_since: float | None = None
+        self.message_bytes: int = 0
+        self._message_number = 0
+        self._handed = 0  # bytes given to the transport, and how many of them it had sent at the last look
+        self._taken = 0
+        self._taken_at = 0.0
+        self._paused_at = 0.0
         self._opening = opening
         self.opening_missed: bool = False
         self.last_activity: float = 0.0
@@ -137,6 +145,13 @@ class Connection(asyncio.BufferedProtocol):
         elif self.pdu_since is None or upper.pdus_started != self._pdu_number:
             self._pdu_number = upper.pdus_started
             self.pdu_since = now
+        if not self.session.receiving:
+            self.message_since = None
+        elif self.message_since is None or self.session.messages_begun != self._message_number:
+            self._message_number = self.session.messages_begun
+            self.message_since, self.message_bytes = now, 0
+        else:
+            self.message_bytes += nbytes
         owner.on_read()
         if self._loop.time() - now > TURN:
             self.reading.full(NEXT_TURN)
@@ -150,6 +165,7 @@ class Connection(asyncio.BufferedProtocol):
         """The write buffer is over its high mark."""
         if self._writable is None:
             self._writable = self._loop.create_future()
+            self._taken_at = self._loop.time()
             self._owner.on_held()
 
     def resume_writing(self) -> None:
@@ -209,6 +225,7 @@ class Connection(asyncio.BufferedProtocol):
         buffers = upper.data_to_send()
         if buffers and not transport.is_closing():
             self.touch()
+            self._handed += sum(map(len, buffers))
             _write_all(transport, buffers)
             if self._writable is not None and transport.get_write_buffer_size() > WRITE_LIMIT:
                 log.warning("cut off a peer that does not read: %d bytes wait", WRITE_LIMIT)
@@ -252,15 +269,30 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the peer keeps us from sending."""
         return self._writable is not None
 
+    def taken_at(self) -> float:
+        """When the peer was last seen to take some of what waits to be sent, as far as anyone looked."""
+        if self._transport is not None:
+            taken = self._handed - self._transport.get_write_buffer_size()
+            if taken > self._taken:
+                self._taken, self._taken_at = taken, self._loop.time()
+        return self._taken_at
+
     # --- inside
 
     def _pause_reading(self) -> None:
+        self._paused_at = self._loop.time()
         if self._transport is not None and not self._closed:
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
+        now = self.last_activity = self._loop.time()
+        # the peer's times do not run while it is we who keep it waiting
+        waited = now - self._paused_at
+        if self.pdu_since is not None:
+            self.pdu_since += waited
+        if self.message_since is not None:
+            self.message_since += waited
         if self._transport is not None and not self._closed:
-            self.last_activity = self._loop.time()
             self._transport.resume_reading()
 
     def _quickack(self) -> None:

@@ -14,13 +14,19 @@ from .transport import Connection
 class Watch:
     """The time limits an association watches, in seconds; None is off.
 
-    inactivity: nothing moves while an operation of ours runs. idle: nothing arrives while nothing runs.
-    pdu: one PDU takes longer than this to arrive.
+    inactivity: nothing moves while an operation of ours runs, or the peer takes nothing of what is sent to
+    it, whatever it says meanwhile. idle: nothing arrives while nothing runs. pdu: one PDU takes longer than
+    this to arrive. message: a whole message does, each begun MESSAGE_PART of it counting anew.
     """
 
     inactivity: float | None = None
     idle: float | None = None
     pdu: float | None = None
+    message: float | None = None
+
+
+MESSAGE_PART = 1 << 20
+"""Bytes of a message that have its time anew: an object may be of any size, its peer not of any slowness."""
 
 
 class Watchdog:
@@ -63,8 +69,11 @@ class Watchdog:
         self._timer = self._loop.call_at(when, self._woken)
 
     def arm_for_pdu(self) -> None:
-        """`arm`, if a PDU has begun to arrive and that is watched."""
-        if self.watch.pdu is not None and self._connection.pdu_since is not None:
+        """`arm`, if a PDU or a message has begun to arrive and that is watched."""
+        watch, connection = self.watch, self._connection
+        if (watch.pdu is not None and connection.pdu_since is not None) or (
+            watch.message is not None and connection.message_since is not None
+        ):
             self.arm()
 
     def stop(self) -> None:
@@ -78,20 +87,39 @@ class Watchdog:
         """The moments at which the association has waited too long as things stand, and what to say."""
         found: list[tuple[float, str]] = []
         connection, watch = self._connection, self.watch
+        quiet = watch.inactivity if watch.inactivity is not None else watch.idle
+        if connection.writing_held and quiet is not None:
+            text = f"the peer read nothing of what is sent to it for {quiet} s"
+            found.append((connection.taken_at() + quiet, text))
         if connection.reading.held:  # it is we who keep the peer waiting: look again later
-            waits = [w for w in (watch.pdu, watch.inactivity, watch.idle) if w is not None]
-            return [(self._loop.time() + min(waits), "")] if waits else found
+            waits = [w for w in (watch.pdu, watch.message, watch.inactivity, watch.idle) if w is not None]
+            return [*found, (self._loop.time() + min(waits), "")] if waits else found
+        found += self._arriving()
+        if self._invoking():
+            if quiet is not None:
+                found.append(
+                    (connection.last_activity + quiet, f"nothing moved for {quiet} s while an operation ran")
+                )
+        elif watch.idle is not None and not self._performing():
+            found.append((connection.last_activity + watch.idle, f"the peer was idle for {watch.idle} s"))
+        return found
+
+    def _arriving(self) -> list[tuple[float, str]]:
+        """The limits of the PDU and the message that are arriving."""
+        found: list[tuple[float, str]] = []
+        connection, watch = self._connection, self.watch
         if watch.pdu is not None and connection.pdu_since is not None:
             found.append(
                 (connection.pdu_since + watch.pdu, f"one PDU took longer than {watch.pdu} s to arrive")
             )
-        if self._invoking() or connection.writing_held:
-            limit = watch.inactivity if watch.inactivity is not None else watch.idle
-            if limit is not None:
-                moment = connection.last_activity + limit
-                found.append((moment, f"nothing moved for {limit} s while an operation ran"))
-        elif watch.idle is not None and not self._performing():
-            found.append((connection.last_activity + watch.idle, f"the peer was idle for {watch.idle} s"))
+        if watch.message is not None and connection.message_since is not None:
+            allowed = watch.message * (1 + connection.message_bytes // MESSAGE_PART)
+            found.append(
+                (
+                    connection.message_since + allowed,
+                    f"a message took longer than {watch.message} s for each MiB to arrive",
+                )
+            )
         return found
 
     def _woken(self) -> None:

@@ -46,8 +46,9 @@ from .events import (
     RequestRefused,
     SessionEvent,
 )
-from .limits import OVER_LIMIT, SessionLimits
-from .status import DUPLICATE_INVOCATION, RESOURCE_LIMITATION, Category, categorize
+from .limits import SessionLimits
+from .outstanding import Outstanding
+from .status import Category, categorize
 
 _PDV_OVERHEAD = 6  # PDV length, context id, control header: inside what a maximum length counts
 _HEADERS = struct.Struct(">BBLLBB")  # P-DATA-TF header and the header of its one PDV
@@ -96,8 +97,8 @@ class Session:
         self._outgoing: int | None = None  # context id whose data set is being sent
         self._largest = 0  # data bytes of one PDV we send
         self._invoked: dict[int, tuple[int, int]] = {}  # message id: context id, command field
-        self._performed: dict[int, tuple[int, int]] = {}
-        self._over_limit = 0  # requests refused in a row for their number
+        self._performed = Outstanding(self.limits.outstanding_requests)
+        self.messages_begun: int = 0
         self._refusals: list[tuple[int, bytes]] = []  # waiting for the end of a data set of ours
 
     # --- state
@@ -256,7 +257,7 @@ class Session:
             return
         if isinstance(message, m.Response):
             request_id = message.message_id_being_responded_to
-            performed = self._performed.get(request_id)
+            performed = self._performed.requests.get(request_id)
             if performed is None:
                 raise LocalProtocolError(f"a response to message {request_id}, which is not outstanding")
             context_id, command_field = performed
@@ -283,7 +284,7 @@ class Session:
             return
         if isinstance(message, m.Response):
             if categorize(message.status) is not Category.PENDING:
-                del self._performed[message.message_id_being_responded_to]
+                del self._performed.requests[message.message_id_being_responded_to]
         else:
             self._invoked[message.message_id] = (context.context_id, message.command_field)
 
@@ -383,6 +384,7 @@ class Session:
                     f"a fragment on presentation context {fragment.context_id}, which is not open"
                 )
             self._incoming = incoming = _Incoming(context, bytearray())
+            self.messages_begun += 1
         elif incoming.complete:
             raise _protocol("a command fragment where a data set was awaited")
         elif fragment.context_id != incoming.context.context_id:
@@ -403,7 +405,7 @@ class Session:
             self._refuse(incoming, refused, events)
             return
         if isinstance(message, m.CCancelRQ):
-            incoming.dropped = not checks.cancellable(self._performed, context.context_id, message)
+            incoming.dropped = not checks.cancellable(self._performed.requests, context.context_id, message)
         elif isinstance(message, m.Response):
             self._check_response(context, message)
         else:
@@ -412,7 +414,7 @@ class Session:
                 elements = c.decode_command(incoming.command, [])
                 self._refuse(incoming, m.CommandRefused(*refusal, elements), events)
                 return
-            self._performed[message.message_id] = (context.context_id, message.command_field)
+            self._performed.requests[message.message_id] = (context.context_id, message.command_field)
         strayed = checks.failed_list(message, incoming.command, context.transfer_syntax)
         incoming.command = bytearray()
         if not message.has_dataset:
@@ -427,16 +429,9 @@ class Session:
         refusal = checks.refusal(context, request)
         if refusal is not None:
             return refusal
-        if request.message_id in self._performed:
-            return DUPLICATE_INVOCATION, "message id in use"
-        if len(self._performed) >= self.limits.outstanding_requests:
-            self._over_limit += 1
-            if self._over_limit > OVER_LIMIT * self.limits.outstanding_requests:
-                raise _protocol(f"{self._over_limit} requests in a row over the limit of outstanding ones")
-            return RESOURCE_LIMITATION, "too many outstanding requests"
-        self._over_limit = 0
-        if self.window.performed and len(self._performed) >= self.window.performed:
-            self.deviations.append(Deviation("PS3.7 D.3.3.3", "more requests outstanding than negotiated"))
+        refusal = self._performed.refusal(request, self.window.performed, self.deviations)
+        if refusal is not None:
+            return refusal
         if context.roles_assumed:
             self.deviations.append(Deviation("PS3.7 D.3.3.4", "a request in a role the answer did not grant"))
         return None

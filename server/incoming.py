@@ -165,7 +165,10 @@ class Incoming:
             address=self.address,
             timeouts=Timeouts(artim=limits.artim_timeout, inactivity=limits.inactivity_timeout),
             watch=Watch(
-                inactivity=limits.inactivity_timeout, idle=limits.idle_timeout, pdu=limits.pdu_timeout
+                inactivity=limits.inactivity_timeout,
+                idle=limits.idle_timeout,
+                pdu=limits.pdu_timeout,
+                message=limits.message_timeout,
             ),
             provider=Performer(self._reception.service, limits),
             identifier_length=limits.max_identifier_length,

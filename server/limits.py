@@ -29,9 +29,15 @@ class ServerLimits:
         300.0, "how long an association may stay open with nothing arriving and nothing running"
     )
     inactivity_timeout: float | None = _limit(
-        60.0, "how long nothing may move while a peer is to answer a sub-operation or to read what is sent"
+        60.0,
+        "how long a peer may take to answer a C-GET sub-operation, to take 1 MiB of its object, or to read"
+        " anything of what is sent, whatever else it sends",
     )
     pdu_timeout: float | None = _limit(60.0, "how long one PDU may take from its first byte to its last")
+    message_timeout: float | None = _limit(
+        300.0,
+        "how long a message may take from its first byte to its last; a data set has that for each MiB",
+    )
     drain_timeout: float = _limit(10.0, "how long running requests may go on when the server is told to stop")
     suboperation_timeout: float | None = _limit(
         60.0,

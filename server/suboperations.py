@@ -60,6 +60,7 @@ class SubOperationsSender:
             after=self._tell,
             wanted=self._wanted,
             priority=self._message.priority,
+            limit=self._limits.inactivity_timeout,
         )
         await run.run(self._instances)
         await self._finish()

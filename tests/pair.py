@@ -128,6 +128,13 @@ def answer(
     )
 
 
+def unlimited(requestor: bool = False) -> Session:
+    """A session in Sta6 with any number of requests outstanding, either way."""
+    asked = request(window=AsyncOperationsWindow(0, 0))
+    given = answer(asked, window=AsyncOperationsWindow(0, 0))
+    return open_session(requestor, asked=asked, given=given)
+
+
 def open_session(
     requestor: bool,
     *,

@@ -186,7 +186,7 @@ def frozen(session: Session) -> tuple[object, ...]:
     return (
         session.state,
         dict(session._invoked),
-        dict(session._performed),
+        dict(session._performed.requests),
         session._outgoing,
         session.window,
         dict(session.contexts),

@@ -83,6 +83,7 @@ from pair import (
     request,
     sent_bytes,
     tell,
+    unlimited,
     wire,
 )
 from strategies import bent, cut, sizes, streams
@@ -170,7 +171,7 @@ class SessionPair(RuleBasedStateMachine):
                 continue
             if any(event.message is message for message in whole):
                 found[event.message.message_id] = (event.context.context_id, event.message)
-        open_ids = side.session._performed
+        open_ids = side.session._performed.requests
         return [found[n] for n in open_ids if n in found]
 
     # --- the beginning
@@ -452,7 +453,7 @@ class SessionPair(RuleBasedStateMachine):
         if states == {State.STA6}:
             for side in pair.sides:
                 assert side.session._invoked == {}
-                assert side.session._performed == {}
+                assert side.session._performed.requests == {}
                 assert not side.session.receiving
                 assert held(side.session) == 0
                 assert side.ends == []
@@ -493,7 +494,7 @@ def _state_of(session: Session) -> tuple[object, ...]:
     return (
         session.state,
         session._invoked,
-        session._performed,
+        session._performed.requests,
         list(session.deviations),
         session.upper.close_requested,
         session.upper.artim_running,
@@ -558,7 +559,7 @@ def test_any_messages(
 
 
 def test_the_conversation_itself() -> None:
-    session = open_session(requestor=False)
+    session = unlimited()
     told = tell(session, [CONVERSATION])
     assert told[-1] == ReleaseRequested()
     refused = [e.status for e in told if isinstance(e, RequestRefused)]

@@ -85,6 +85,7 @@ from pair import (
     sent_pdus,
     sent_pdvs,
     tell,
+    unlimited,
     wire,
 )
 from strategies import cut, sizes
@@ -136,7 +137,7 @@ def test_command_and_data_in_one_pdu() -> None:
 
 
 def test_several_messages_in_one_pdu() -> None:
-    session = open_session(requestor=False, given=None)
+    session = unlimited()
     told = tell(
         session,
         [

@@ -734,7 +734,8 @@ def test_every_limit_is_described_and_tested_here() -> None:
     assert described.keys() == {one.name for one in fields(ServerLimits)}
     assert all(len(text) > 10 for text in described.values())
     here = Path(__file__).read_text("utf-8") + (Path(__file__).parent / "test_listener.py").read_text("utf-8")
-    here += (Path(__file__).parent / "test_wire_services.py").read_text("utf-8")
+    for name in ("test_wire_services.py", "test_one_peer.py"):
+        here += (Path(__file__).parent / name).read_text("utf-8")
     for name in described:
         assert f"{name}=" in here, f"no test sets {name}"
 
