@@ -49,6 +49,7 @@ AiodicomError                      the root of all
 │       └── UnsupportedPixels      absent, too short, or not decodable
 └── ArchiveError                   an archive that cannot do what it was asked
     ├── ArchiveInUse               the folder is open elsewhere; also an OSError
+    ├── NoArchive                  the folder holds none; also an OSError
     ├── IndexVersionError          the index is of another version; also an OSError
     ├── IdentifierError            a query it cannot answer; also a ValueError
     └── ObjectRefused              an object it does not keep
@@ -59,7 +60,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .archive.errors import ArchiveError, ArchiveInUse, IdentifierError, IndexVersionError, ObjectRefused
+from .archive.errors import (
+    ArchiveError,
+    ArchiveInUse,
+    IdentifierError,
+    IndexVersionError,
+    NoArchive,
+    ObjectRefused,
+)
 from .association.association import Association
 from .association.connect import Peer
 from .association.errors import (
@@ -209,6 +217,7 @@ __all__ = [
     "NGetRQ",
     "NSetRQ",
     "NestingTooDeep",
+    "NoArchive",
     "NotDicom",
     "NotDicomPeer",
     "ObjectRefused",

@@ -29,14 +29,14 @@ from ..dimse.levels import Level, Root
 from ..pdu.uids import is_uid
 from .commit import Committer
 from .errors import ObjectRefused
-from .files import Durability, ObjectFiles
+from .files import FILE_MODE, Durability, ObjectFiles
 from .find import Matches
 from .index import Counts, Index
 from .logbook import Logbook
 from .query import compile_query, select
 from .record import MAX_DEPTH, stored_options
 from .sink import ArchiveSink, outcome_of
-from .upkeep import Progress, Upkeep, read_object
+from .upkeep import Progress, Upkeep, VerifyReport, read_object
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 _CHUNK = 1 << 20
@@ -64,9 +64,11 @@ class Archive:
     max_object_size: bytes a data set may have; larger ones are refused with A700H.
     max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
     progress: told, on a thread, how many of how many objects were read where opening reads them.
+    create: make an archive where there is none.
 
-    Raises ArchiveInUse (the folder is open already), IndexVersionError (the index was made by another
-    version. OSError, sqlite3.Error: the folder or index cannot be used).
+    Raises NoArchive (there is none, and `create` is false), ArchiveInUse (the folder is open already),
+    IndexVersionError (the index was made by another version. OSError, sqlite3.Error: the folder or index
+    cannot be used).
     """
 
     def __init__(
@@ -77,13 +79,14 @@ class Archive:
         max_object_size: int | None = None,
         max_sequence_depth: int = MAX_DEPTH,
         progress: Progress | None = None,
+        create: bool = True,
     ) -> None:
         self.directory: Path = Path(directory)
         self.max_object_size = max_object_size
         self._logbook = Logbook(log, time.monotonic)
         self._look = stored_options(max_sequence_depth)
         self._durable = durability == "fsync"
-        self._files = ObjectFiles(self.directory, durability)
+        self._files = ObjectFiles(self.directory, durability, create=create)
         try:
             self._index = Index(self.directory / "index.sqlite")
         except BaseException:
@@ -152,6 +155,7 @@ class Archive:
                     implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                     source_ae=_title(calling_ae),
                     named=False,
+                    mode=FILE_MODE,
                     options=self._look,
                 )
             except OSError as error:
@@ -230,6 +234,13 @@ class Archive:
         return self._index.counts()
 
     # The index and the files
+
+    def verify(self) -> VerifyReport:
+        """Read every object and compare it with the index; changes nothing. Commits go on meanwhile.
+
+        Raises OSError or sqlite3.Error (the archive cannot be read).
+        """
+        return self._upkeep.verify()
 
     def reindex(self) -> ReindexReport:
         """Rebuild the index from the objects alone; queries see the old one until the new one is whole.

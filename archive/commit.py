@@ -220,14 +220,12 @@ class Committer:
                 )
             if same:
                 return StoreOutcome(status.SUCCESS, path=stored.path)
-            self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
+            kept = self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
         except OSError as error:
             return outcome_of(error)
-        self._logbook.note(
-            "conflict",
-            "archive",
-            f"SOP instance {uid} came with other content; the first stays, see conflicts",
-        )
+        where = "see conflicts" if kept else "conflicts holds enough of it: this one is not kept"
+        what = f"SOP instance {uid} came with other content; the first stays, {where}"
+        self._logbook.note("conflict", "archive", what)
         return StoreOutcome(
             status.DUPLICATE_SOP_INSTANCE, "another object with this SOP Instance UID is stored"
         )

@@ -19,6 +19,10 @@ class ArchiveInUse(ArchiveError, OSError):
     """Another process, or another archive object of this one, has the folder open."""
 
 
+class NoArchive(ArchiveError, OSError):
+    """The folder holds no archive, and none was to be made."""
+
+
 class IndexVersionError(ArchiveError, OSError):
     """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
 

@@ -6,6 +6,7 @@
     incoming/journal                  names of the group being committed
     objects/<2 hex>/<2 hex>/<SOP Instance UID>.dcm
     conflicts/<SOP Instance UID>.<16 hex>.dcm
+                                      objects of a stored UID with other content, so many for each
     quarantine/<SOP Instance UID>.<16 hex>.dcm
                                       what a start found torn; nothing here is ever removed
 
@@ -20,12 +21,13 @@ import logging
 import os
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 from ..dataset.names import safe_uid
-from .errors import ArchiveInUse
+from .errors import ArchiveInUse, NoArchive
 
 Durability = Literal["fsync", "rename"]
 LastEnd = Literal["clean", "killed", "power"]
@@ -33,29 +35,40 @@ LastEnd = Literal["clean", "killed", "power"]
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 
+FOLDER_MODE = 0o750
+FILE_MODE = 0o640
+"""What is new is for its owner, who may let a group read it: images are nobody else's."""
+MAX_CONFLICTS = 16
+"""Contradicting objects kept for one SOP Instance UID: a device that stamps each retry anew has no end."""
+
 _CLEAN = "clean"
 
 _OBJECT_NAME = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[0-9.]{1,64}\.dcm")
+_ASIDE_NAME = re.compile(r"[0-9.]{1,64}\.[0-9a-f]{16}\.dcm")
 _CHUNK = 1 << 20
 
 
 class ObjectFiles:
     """The folder of an archive; made if it is missing, and locked.
 
-    Raises ArchiveInUse (the folder is open elsewhere), OSError (it cannot be made or read).
+    Raises NoArchive (there is none and none is to be made), ArchiveInUse (the folder is open elsewhere),
+    OSError (it cannot be made or read).
     """
 
-    def __init__(self, root: Path, durability: Durability) -> None:
+    def __init__(self, root: Path, durability: Durability, *, create: bool = True) -> None:
+        if not create and not (root / "objects").is_dir():
+            raise NoArchive(f"{root} holds no archive")
         self.root = root
         self._root = os.fspath(root)
         self.incoming: Path = root / "incoming"
         self.syncs: bool = durability == "fsync"
         self._known: set[str] = set()
+        self._aside: Counter[str] | None = None  # conflicts kept, by UID
         for folder in ("", "incoming", "objects", "conflicts", "quarantine"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / folder).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         self._lock = _lock(root / "lock")
         self.last_end = _last_end(self._lock)
-        self._journal = os.open(self.incoming / "journal", os.O_RDWR | os.O_CREAT, 0o644)
+        self._journal = os.open(self.incoming / "journal", os.O_RDWR | os.O_CREAT, FILE_MODE)
 
     def begin(self) -> None:
         """What the last use left undone is done: from now on this one counts as not ended."""
@@ -124,7 +137,8 @@ class ObjectFiles:
         if folder not in self._known:
             path = self.root / folder
             if not path.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
+                path.parent.mkdir(FOLDER_MODE, exist_ok=True)
+                path.mkdir(FOLDER_MODE, exist_ok=True)
                 touched |= {os.path.dirname(folder), "objects"}
             self._known.add(folder)
         os.replace(temporary, f"{self._root}/{name}")
@@ -143,12 +157,22 @@ class ObjectFiles:
         """Take back a published file that the index did not take."""
         (self.root / name).unlink(missing_ok=True)
 
-    def set_aside(self, temporary: str, data_offset: int, sop_instance_uid: str) -> Path:
-        """Keep an object that contradicts a stored one; the same content twice is kept once."""
+    def set_aside(self, temporary: str, data_offset: int, sop_instance_uid: str) -> Path | None:
+        """Keep an object that contradicts a stored one; the same content twice is kept once.
+
+        None when MAX_CONFLICTS of that UID are kept already: this one is not.
+        """
+        uid = safe_uid(sop_instance_uid)
         with open(temporary, "rb") as file:
             file.seek(data_offset)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        path = self.root / "conflicts" / f"{safe_uid(sop_instance_uid)}.{digest[:16]}.dcm"
+        path = self.root / "conflicts" / f"{uid}.{digest[:16]}.dcm"
+        if self._aside is None:
+            self._aside = Counter(one.rpartition(".")[0] for one in aside(self.root, "conflicts"))
+        if not path.exists():
+            if self._aside[uid] >= MAX_CONFLICTS:
+                return None
+            self._aside[uid] += 1
         os.replace(temporary, path)
         return path
 
@@ -171,6 +195,11 @@ class ObjectFiles:
                     path = f"{folder}/{name}"
                     if _OBJECT_NAME.fullmatch(path):
                         yield path
+
+
+def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
+    """What is set aside in an archive's folder, open or not: names without ``.dcm``, sorted."""
+    return [name[:-4] for name in _entries(root / folder) if _ASIDE_NAME.fullmatch(name)]
 
 
 def _is_plain(found: os.DirEntry[str]) -> bool:
@@ -207,7 +236,7 @@ def _lock(path: Path) -> int:
     # imported here: the one thing that needs POSIX, and only when an archive is opened
     import fcntl
 
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

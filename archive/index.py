@@ -12,6 +12,7 @@ One thread writes (the archive's); any number read, each with a connection and a
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -22,6 +23,7 @@ from typing import TypeAlias
 from ..dataset.instance import Instance
 from .entry import Entry
 from .errors import IndexVersionError
+from .files import FILE_MODE
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x41444358
@@ -107,6 +109,7 @@ class Index:
             # the log of an index that was removed must not be played into the new one
             for suffix in ("-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))  # SQLite's own would be for everyone
         # rows just written, by their UIDs: what arrives together belongs to few of them
         self._studies: dict[str, _Row] = {}
         self._series: dict[tuple[int, str], _Row] = {}
@@ -325,6 +328,12 @@ class Index:
             (sop_instance_uid,),
         ).fetchone()
         return None if row is None else self._stored(row)
+
+    def holds(self, sop_instance_uid: str) -> bool:
+        """Whether the object of that UID is indexed, for any thread."""
+        with self.reader() as connection:
+            found = connection.execute("SELECT 1 FROM instances WHERE sop_uid = ?", (sop_instance_uid,))
+            return found.fetchone() is not None
 
     def stored(self) -> Iterator[Instance]:
         """Every indexed object."""

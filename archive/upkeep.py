@@ -43,6 +43,27 @@ class LeftOut:
     torn: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a look at every object found; `ok` when nothing is wrong.
+
+    objects: files read. damaged: no whole object, or not the one its name says. not_indexed: whole, and
+    missing in the index. missing: SOP Instance UIDs in the index whose file is not there. differing: whose
+    file has another size than the index says.
+    """
+
+    objects: int
+    damaged: tuple[LeftOut, ...]
+    not_indexed: tuple[Path, ...]
+    missing: tuple[str, ...]
+    differing: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Index and files agree, and every file is a whole object."""
+        return not (self.damaged or self.not_indexed or self.missing or self.differing)
+
+
 class Upkeep:
     """Works on one archive's files and index, on the thread that writes them."""
 
@@ -104,6 +125,28 @@ class Upkeep:
         _say(left)
         return left
 
+    def verify(self) -> VerifyReport:
+        """Read every object and compare it with the index, on any thread; changes nothing."""
+        indexed = {one.sop_instance_uid: one for one in self._index.stored()}
+        damaged: list[LeftOut] = []
+        found: set[str] = set()
+        new: list[Path] = []
+        count = 0
+        # what is committed after `indexed` was read is in neither list of faults: it is looked up again
+        for entry in self._entries(self._files.objects(), damaged, self._count()):
+            count += 1
+            uid = entry.sop_instance_uid
+            found.add(uid)
+            if uid not in indexed and not self._index.holds(uid):
+                new.append(self._files.root / entry.path)
+        return VerifyReport(
+            count + len(damaged),
+            tuple(damaged),
+            tuple(new),
+            tuple(uid for uid, one in indexed.items() if uid not in found and not one.path.exists()),
+            tuple(uid for uid, one in indexed.items() if uid in found and not _is_there(one)),
+        )
+
     def _count(self) -> int:
         return sum(1 for _ in self._files.objects())
 
@@ -153,6 +196,8 @@ def _is_there(stored: Instance) -> bool:
         return stored.path.stat().st_size == stored.data_offset + stored.data_size
     except FileNotFoundError:
         return False
+    except OSError:  # it may be there: what cannot be looked at is not taken out of the index
+        return True
 
 
 def _say(left: list[LeftOut]) -> None:

@@ -143,6 +143,7 @@ class Part10Writer:
         overwrite: bool = False,
         dir_fd: int | None = None,
         named: bool = True,
+        mode: int = 0o644,
         options: ScanOptions = _NO_OPTIONS,
     ) -> None:
         head = encode_file_meta(
@@ -170,7 +171,7 @@ class Part10Writer:
                 raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
         self.temporary: str = os.path.join(directory, f".{secrets.token_hex(8)}.part")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self.temporary, flags, 0o644, dir_fd=dir_fd)
+        self._fd = os.open(self.temporary, flags, mode, dir_fd=dir_fd)
         self._state = "open"  # then "committing", perhaps "unwanted", and "done"
         self._lock = threading.Lock()
         try:

@@ -177,6 +177,7 @@ class ArchiveServer:
         promiscuous: bool = True,
         async_operations: AsyncOperationsWindow | None = None,
         progress: Progress | None = None,
+        create: bool = True,
     ) -> None:
         self.directory: Path = Path(directory)
         self.ae_title = ae_title
@@ -193,6 +194,7 @@ class ArchiveServer:
         self._promiscuous = promiscuous
         self._async_operations = async_operations
         self._progress = progress
+        self._create = create
         self._archive: Archive | None = None
         self._server: Server | None = None
 
@@ -230,6 +232,7 @@ class ArchiveServer:
             max_object_size=self._limits.max_object_size,
             max_sequence_depth=self._limits.max_sequence_depth,
             progress=self._progress,
+            create=self._create,
         )
 
     @property

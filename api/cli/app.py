@@ -26,6 +26,7 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "move": "retrieve",
     "diagnose": "diagnose",
     "serve": "serve",
+    "archive": "archive",
     "volume": "volume",
     "conformance": "conform",
     "demo": "demo",

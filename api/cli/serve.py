@@ -114,6 +114,12 @@ def network(value: str) -> str:
     show_default=True,
     help="Store objects of SOP classes that the standard does not know; what is no UID is never accepted.",
 )
+@click.option(
+    "--create/--no-create",
+    default=None,
+    help="Whether to make an archive where DIR holds none. Not given: made, unless DIR lies on a disk that"
+    " /etc/fstab names and that is not mounted.",
+)
 @server_tls_options
 @field_options(ServerLimits)
 @local_command(json=False, log_level=logging.INFO)
@@ -126,6 +132,7 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
     title = values["ae_title"]
     descriptors(raise_to=DESCRIPTORS)
     options = _options(values)
+    options["create"] = unmounted(directory) is None if values["create"] is None else values["create"]
 
     async def work() -> None:
         with _stop_signal() as stop:
@@ -138,6 +145,18 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
                 notify("STOPPING=1")
 
     common.run(work())
+
+
+def unmounted(directory: Path, table: Path = Path("/etc/fstab")) -> Path | None:
+    """The mount point that `directory` is or lies in, when `table` names it and nothing is mounted there."""
+    try:
+        lines = table.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return None
+    fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
+    points = {Path(one[1].replace("\\040", " ")) for one in fields if len(one) > 1 and one[1] != "/"}
+    place = directory.absolute()
+    return next((one for one in (place, *place.parents) if one in points and not one.is_mount()), None)
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:

@@ -257,3 +257,24 @@ def test_many_left_out_are_counted(tmp_path, monkeypatch, caplog):
         assert archive.counts().instances == 0
     assert sum("the file is empty" in record.message for record in caplog.records) == upkeep.SAID
     assert "10 more objects" in caplog.text
+
+
+def test_verify_says_what_is_wrong_and_changes_nothing(tmp_path):
+    paths = stored(tmp_path, range(6))
+    with Archive(tmp_path) as archive:
+        assert archive.verify().ok
+        whole = paths[0].read_bytes()
+        paths[0].write_bytes(whole[:-5])
+        paths[1].unlink()
+        archive._committer.run(lambda: archive._index.remove([paths[2].stem]))
+        paths[3].write_bytes(paths[3].read_bytes() + bytes(8))
+        before = sorted(tmp_path.rglob("*"))
+        found = archive.verify()
+        assert not found.ok
+        assert found.objects == 5
+        assert [one.path for one in found.damaged] == [paths[0]]
+        assert found.not_indexed == (paths[2],)
+        assert found.missing == (paths[1].stem,)
+        assert found.differing == (paths[3].stem,)
+        assert sorted(tmp_path.rglob("*")) == before
+        assert archive.counts().instances == 5
