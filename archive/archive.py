@@ -34,7 +34,7 @@ from .find import Matches
 from .index import Counts, Index
 from .logbook import Logbook
 from .query import compile_query, select
-from .record import MAX_DEPTH, stored_options
+from .record import MAX_DEPTH, MAX_ELEMENTS, stored_options
 from .sink import ArchiveSink, outcome_of
 from .upkeep import Progress, Upkeep, VerifyReport, read_object
 
@@ -63,6 +63,8 @@ class Archive:
         process loses nothing, a power failure may take the objects of the last half minute.
     max_object_size: bytes a data set may have; larger ones are refused with A700H.
     max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
+    max_elements: elements, items and delimiters of all levels an object may have; more are refused with
+        C000H.
     progress: told, on a thread, how many of how many objects were read where opening reads them.
     create: make an archive where there is none.
 
@@ -78,13 +80,14 @@ class Archive:
         durability: Durability = "fsync",
         max_object_size: int | None = None,
         max_sequence_depth: int = MAX_DEPTH,
+        max_elements: int | None = MAX_ELEMENTS,
         progress: Progress | None = None,
         create: bool = True,
     ) -> None:
         self.directory: Path = Path(directory)
         self.max_object_size = max_object_size
         self._logbook = Logbook(log, time.monotonic)
-        self._look = stored_options(max_sequence_depth)
+        self._look = stored_options(max_sequence_depth, max_elements)
         self._durable = durability == "fsync"
         self._files = ObjectFiles(self.directory, durability, create=create)
         try:

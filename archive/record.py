@@ -18,6 +18,9 @@ from .text import Value, decode_items, decode_text, decode_value, encodings_of
 MAX_DEPTH = 64
 """Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
 
+MAX_ELEMENTS = 2_000_000
+"""Elements, items and delimiters an object may have: about 5 s of scanning."""
+
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _STUDY = 0x0020000D
@@ -84,9 +87,9 @@ def read_record(
     )
 
 
-def stored_options(max_depth: int = MAX_DEPTH) -> ScanOptions:
+def stored_options(max_depth: int = MAX_DEPTH, max_elements: int | None = MAX_ELEMENTS) -> ScanOptions:
     """What a writer must look for whose object is to be kept."""
-    return ScanOptions(frozenset(STORED_TAGS), max_depth, check_nested=True)
+    return ScanOptions(frozenset(STORED_TAGS), max_depth, check_nested=True, max_elements=max_elements)
 
 
 def read_written(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Record:

@@ -59,6 +59,7 @@ class ScanOptions:
     tags: frozenset[int] = frozenset()
     max_depth: int = 64
     check_nested: bool = False
+    max_elements: int | None = None
 
 
 _NO_OPTIONS = ScanOptions()
@@ -240,7 +241,12 @@ class Part10Writer:
     def _scan(self, data: bytes | memoryview) -> ScanResult:
         options, syntax = self._options, self.transfer_syntax_uid
         return scan_dataset(
-            data, syntax, options.tags, max_depth=options.max_depth, check_nested=options.check_nested
+            data,
+            syntax,
+            options.tags,
+            max_depth=options.max_depth,
+            check_nested=options.check_nested,
+            max_elements=options.max_elements,
         )
 
     def commit(

@@ -115,16 +115,18 @@ def scan_dataset(
     max_value: int = 65536,
     check_nested: bool = False,
     max_inflated: int = MAX_INFLATED,
+    max_elements: int | None = None,
 ) -> ScanResult:
     """Walk the top level of an encoded data set and return the raw values of `tags`.
 
     Sequences of defined length are stepped over unless `check_nested`; those of undefined length are walked.
     An unknown transfer syntax is read as explicit VR little endian, as all encapsulated ones are (PS3.5 A.4).
+    `max_elements`: elements, items and delimiters of all levels that are looked at; None for any number.
     `buffer` may be an mmap; no view of it is kept. Raises NestingTooDeep when sequences nest deeper than
     `max_depth`, and nothing else for what the bytes say: that is in `ScanResult.problem`.
     """
     with memoryview(buffer) as whole, whole.cast("B") as view:
-        walk = _Walk(frozenset(tags), max_depth, max_value, check_nested)
+        walk = _Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements)
         if transfer_syntax_uid in DEFLATED_SYNTAXES:
             window, total, problem = _inflate(view, max_inflated)
             with memoryview(window) as inflated:
@@ -196,9 +198,18 @@ def _inflate(view: memoryview, limit: int) -> tuple[bytearray, int, str | None]:
 class _Walk:
     """One scan: its limits, and what it found so far."""
 
-    __slots__ = ("check_nested", "max_depth", "max_value", "tags")
+    __slots__ = ("allowed", "check_nested", "left", "max_depth", "max_value", "tags")
 
-    def __init__(self, tags: frozenset[int], max_depth: int, max_value: int, check_nested: bool) -> None:
+    def __init__(
+        self,
+        tags: frozenset[int],
+        max_depth: int,
+        max_value: int,
+        check_nested: bool,
+        max_elements: int | None = None,
+    ) -> None:
+        self.allowed = max_elements if max_elements is not None else _NO_END
+        self.left = self.allowed
         self.tags = tags
         self.max_depth = max_depth
         self.max_value = max_value
@@ -213,7 +224,7 @@ class _Walk:
         implicit, header, wide, short_vrs = syntax.implicit, syntax.header, syntax.wide, _SHORT_VRS
         elements, last, ordered, pos, held, vr = 0, 0, True, 0, len(view), b""
         try:
-            while pos < end:
+            while pos < end and elements <= self.left:
                 start = pos + 8
                 try:
                     if implicit:
@@ -251,8 +262,14 @@ class _Walk:
                     break
         except _Cut as cut:
             problem = problem or str(cut)
-        problem = problem or (None if elements else "the data set is empty")
+        problem = problem or self._remark(elements)
         return ScanResult(values, problem is None, pos, problem, pixels, elements, ordered, tuple(oversized))
+
+    def _remark(self, elements: int) -> str | None:
+        """What is wrong with the number of elements that were walked over."""
+        if elements > self.left:
+            return f"over {self.allowed} elements and items"
+        return None if elements else "the data set is empty"
 
     def _keep(self, values: dict[int, bytes], tag: int, view: memoryview, start: int, stop: int) -> bool:
         """Keep a value that was asked for, if it is not too large and all there."""
@@ -277,6 +294,9 @@ class _Walk:
         self._open(stack, container, pos)
         stop = pos
         while stack:
+            self.left -= 1
+            if self.left < 0:
+                raise _Cut(f"over {self.allowed} elements and items")
             try:
                 stop, pos = self._step(view, pos, stack)
             except _Cut:

@@ -220,6 +220,8 @@ _PREFERENCE = {
     IMPLICIT_VR_LITTLE_ENDIAN: 1,
     EXPLICIT_VR_BIG_ENDIAN: 3,
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: 4,
+    "1.2.840.10008.1.2.4.95": 4,  # JPIP referenced, deflated
+    "1.2.840.10008.1.2.4.205": 4,  # JPIP HTJ2K referenced, deflated
 }
 
 

@@ -76,7 +76,10 @@ class ArchiveService(Service):
         self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
 
     def supported(self) -> Supported:
-        """Verification, query/retrieve of both roots, and storage in any transfer syntax but deflated."""
+        """Verification, query/retrieve of both roots, and storage in any transfer syntax.
+
+        What is deflated is kept as it comes; it is inflated once, in a bounded stream beside the commits.
+        """
         syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
         syntaxes.update(dict.fromkeys(_MODELS, UNCOMPRESSED))
         syntaxes.update((uid, ()) for uid in storage_sop_classes())
@@ -84,6 +87,7 @@ class ArchiveService(Service):
             syntaxes,
             any_scp_role=True,
             accept_unknown=maybe_storage if self._promiscuous else None,
+            excluded_transfer_syntaxes=frozenset(),
         )
 
     def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
@@ -231,6 +235,7 @@ class ArchiveServer:
             durability="rename" if self._durability == "rename" else "fsync",
             max_object_size=self._limits.max_object_size,
             max_sequence_depth=self._limits.max_sequence_depth,
+            max_elements=self._limits.max_object_elements,
             progress=self._progress,
             create=self._create,
         )

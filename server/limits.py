@@ -67,6 +67,9 @@ class ServerLimits:
     max_identifier_length: int = _limit(262144, "bytes of an identifier or another data set kept in memory")
     max_identifier_elements: int = _limit(4096, "elements at the top level of such a data set")
     max_object_size: int | None = _limit(None, "bytes of a stored object's data set")
+    max_object_elements: int | None = _limit(
+        2_000_000, "elements, items and delimiters of all levels of a stored object"
+    )
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
 

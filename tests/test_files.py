@@ -37,7 +37,6 @@ PARTS = {
     "imaging/pixels": "imaging/test_image",
     "imaging/render": "imaging/test_image",
     "imaging/stack": "imaging/test_volume",
-    "archive/commit": "archive/test_archive",
     "archive/sink": "archive/test_archive",
     "archive/files": "archive/test_archive_crash",
     "archive/find": "archive/test_archive_find",

@@ -426,6 +426,15 @@ async def test_max_sequence_depth_of_an_object(tmp_path: Path, levels: int) -> N
         assert len(files_below(tmp_path / "objects")) == (1 if levels == 5 else 0)
 
 
+@pytest.mark.parametrize("elements", [9, 1000])
+async def test_max_object_elements(tmp_path: Path, elements: int) -> None:
+    limits = replace(LONG, max_object_elements=elements)
+    many = ct(ReferencedImageSequence=[identifier(StudyComments="x") for _ in range(10)])
+    async with serve_archive(tmp_path, port=0, limits=limits) as server, calling(server) as peer:
+        await say(peer, 3, store_request(), many)
+        assert (await hear(peer, m.CStoreRSP)).message.status == (0 if elements == 1000 else 0xC000)
+
+
 @on_each_loop
 async def test_max_outstanding_requests() -> None:
     held = Held()

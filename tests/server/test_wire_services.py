@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from aiodicom.association.outgoing import Loaded
 from aiodicom.association.performing import Refused, Request
 from aiodicom.association.stores import StoreRun
 from aiodicom.client.pacs import Pacs
+from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.command import decode_command
@@ -1137,16 +1139,29 @@ async def test_sigterm_drains_then_aborts(work: float, drain: float) -> None:
 # --- what an archive does not take
 
 
-async def test_deflated_objects_are_not_accepted(tmp_path: Path) -> None:
-    """300 KB of deflate can be 300 MB; its context is refused, and another is taken beside it."""
+async def test_deflated_objects_are_taken_and_given_as_they_are(tmp_path: Path) -> None:
+    """Inflated once, in a bounded stream; the last choice where others are proposed; no identifier is so."""
     deflated = "1.2.840.10008.1.2.1.99"
-    async with (
-        serve_archive(tmp_path, port=0, limits=LONG) as server,
-        calling(server, [(CT, [deflated]), (CT, [deflated, IMPLICIT]), (FIND, [deflated])]) as peer,
-    ):
-        answers = peer.answer.presentation_contexts  # type: ignore[attr-defined]
-        assert [one.result for one in answers] == [4, 0, 4]
-        assert answers[1].transfer_syntax == IMPLICIT
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = squeezed.compress(encode_dataset(ct(), "1.2.840.10008.1.2.1")) + squeezed.flush()
+    data += b"\0" * (len(data) % 2)
+    async with serve_archive(tmp_path, port=0, limits=LONG) as server:
+        async with calling(
+            server, [(CT, [deflated]), (CT, [deflated, IMPLICIT]), (FIND, [deflated])]
+        ) as peer:
+            answers = peer.answer.presentation_contexts  # type: ignore[attr-defined]
+            assert [one.result for one in answers] == [0, 0, 4]
+            assert answers[1].transfer_syntax == IMPLICIT
+            await say(peer, 1, store_request(), data)
+            assert (await hear(peer, m.CStoreRSP)).message.status == 0
+            await peer.release()
+        async with calling(server, [GET, (CT, [deflated])], user_information=scp_roles(CT)) as peer:
+            request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
+            await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
+            came = await hear(peer, m.CStoreRQ)
+            assert came.data == data
+            await reply(peer, came, 0)
+            assert (await hear(peer, m.CGetRSP)).message.status == 0
 
 
 async def test_an_object_of_another_class_than_its_context(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""The committing thread: nobody waits for another's object."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+
+import pytest
+from aiodicom.archive import commit as archive_commit
+from aiodicom.archive.archive import Archive
+from archive_objects import DEFLATED, EXPLICIT, encode, image, sink_for, store
+
+EMPTY_ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+
+
+def of_items(number, items):
+    """An object with a private sequence of empty items."""
+    head = struct.pack("<HH2sHL", 0x0041, 0x1010, b"SQ", 0, len(EMPTY_ITEM) * items)
+    return encode(image(number)) + head + EMPTY_ITEM * items
+
+
+def deflated(data):
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    whole = squeezed.compress(data) + squeezed.flush()
+    return whole + b"\0" * (len(whole) % 2)
+
+
+@pytest.mark.parametrize("durability", ["rename", "fsync"])
+def test_nobody_waits_for_an_object_that_takes_long(tmp_path, monkeypatch, durability):
+    """The large one is held in the middle of its scan until all others are answered."""
+    go, begun = threading.Event(), threading.Event()
+    real = archive_commit.read_written
+
+    def read(writer, **expected):
+        if writer.bytes_written > archive_commit.SCANNED_IN_TURN:
+            begun.set()
+            assert go.wait(30)
+        return real(writer, **expected)
+
+    monkeypatch.setattr(archive_commit, "read_written", read)
+    with Archive(tmp_path, durability=durability) as archive:
+        slow = sink_for(archive, image(0))
+        slow.write(memoryview(of_items(0, 20_000)))
+        waiting = slow._committed()
+        assert begun.wait(30)
+        for number in range(1, 6):
+            assert store(archive, image(number)).status == 0
+        assert not waiting.done()
+        go.set()
+        assert waiting.result(30).status == 0
+        assert archive.counts().instances == 6
+
+
+def test_closing_waits_for_what_is_scanned_beside(tmp_path):
+    archive = Archive(tmp_path)
+    sinks = [sink_for(archive, image(number)) for number in range(4)]
+    for number, sink in enumerate(sinks):
+        sink.write(memoryview(of_items(number, 10_000)))
+    waiting = [sink._committed() for sink in sinks]
+    archive.close()
+    assert [one.result(0).status for one in waiting] == [0] * 4
+    with pytest.raises(RuntimeError, match="closed"):
+        archive.sink(sop_class_uid="1.2", sop_instance_uid="1.3", transfer_syntax_uid=EXPLICIT)
+    with Archive(tmp_path) as again:
+        assert again.counts().instances == 4
+
+
+def test_one_taken_back_while_it_waits_leaves_nothing(tmp_path, monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr(archive_commit, "read_written", lambda *_, **__: go.wait(30))
+    with Archive(tmp_path) as archive:
+        sinks = [sink_for(archive, image(number)) for number in range(4)]
+        for number, sink in enumerate(sinks):
+            sink.write(memoryview(of_items(number, 10_000)))
+        for sink in sinks:
+            sink._committed()
+        sinks[3].discard()  # two are begun, the others wait
+        go.set()
+    assert not list((tmp_path / "incoming").glob("*.part"))
+    assert not list((tmp_path / "incoming").glob(".*.part"))
+
+
+@pytest.mark.parametrize("items", [99, 101, 20_000])
+def test_the_elements_of_an_object_are_bounded(tmp_path, items):
+    top = len(image()) + 1
+    with Archive(tmp_path, max_elements=top + 2 * 100 + 1) as archive:  # an item's beginning and end
+        outcome = store(archive, image(), data=of_items(1, items))
+    assert outcome.status == (0 if items < 100 else 0xC000)
+    if items > 100:
+        assert "elements and items" in outcome.comment
+
+
+def test_what_is_deflated_is_kept_as_it_came(tmp_path):
+    squeezed = deflated(encode(image(ImageComments="x" * 9000)))
+    with Archive(tmp_path) as archive:
+        outcome = store(archive, image(), DEFLATED, data=squeezed)
+        assert outcome.status == 0
+        assert outcome.path.read_bytes().endswith(squeezed)
+        assert archive.reindex().indexed == 1
+        bomb = deflated(encode(image(2)) + bytes(1 << 20) * 300)
+        assert store(archive, image(2), DEFLATED, data=bomb).status == 0xC000
