@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
+from .limits import RELATED_CLASSES
 from .types import (
     AsyncOperationsWindow,
     RoleSelection,
@@ -214,8 +215,10 @@ def _common(view: memoryview, version: int, got: _Gathered) -> None:
     sop_class = decode_uid(fields.prefixed(), "common extended SOP class", got.noted)
     service_class = decode_uid(fields.prefixed(), "common extended service class", got.noted)
     inner = _Fields(fields.prefixed(), "related general SOP classes")
-    related = []
+    related: list[str] = []
     while inner:
+        if len(related) >= RELATED_CLASSES:
+            raise _invalid(f"more than {RELATED_CLASSES} related general SOP classes")
         related.append(decode_uid(inner.prefixed(), "related general SOP class", got.noted))
     got.common.append(SOPClassCommonExtendedNegotiation(sop_class, service_class, tuple(related), version))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .errors import AbortReason, Deviation, LocalProtocolError, RemoteProtocolError
 from .uids import is_uid
@@ -51,6 +51,26 @@ class ItemReader:
                 )
             yield item_type, view[offset : offset + length]
             offset += length
+
+
+def count_items(view: memoryview, containers: Mapping[int, int], limit: int) -> int:
+    """How many items lie in `view` and one level below, counted no further than just over `limit`.
+
+    containers: item types that hold items, with the bytes in front of these. A frame that does not fit ends
+    its container: what is wrong with it is for `ItemReader` to say.
+    """
+    count = 0
+    todo = [(0, len(view), True)]
+    while todo:
+        offset, end, outer = todo.pop()
+        while offset + 4 <= end and count <= limit:
+            item_type, _, length = _ITEM.unpack_from(view, offset)
+            count += 1
+            offset += 4
+            if outer and item_type in containers:
+                todo.append((offset + containers[item_type], min(end, offset + length), False))
+            offset += length
+    return count
 
 
 def note_reserved(noted: list[Deviation], where: str) -> None:

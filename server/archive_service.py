@@ -20,6 +20,7 @@ from ..archive.find import Matches
 from ..archive.upkeep import Progress
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
+from ..dataset.coding import encode_dataset
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
@@ -116,13 +117,17 @@ class ArchiveService(Service):
     ) -> AsyncIterator[Match]:
         """The archive's matches, fetched in batches on a thread."""
         try:
-            begun = on_thread(lambda: self._begin_find(root, level, identifier), unwanted=Matches.close)
+            begun = on_thread(
+                lambda: self._begin_find(root, level, identifier),
+                unwanted=Matches.close,
+                executor=self._searching,
+            )
             matches = await begun
             try:
                 while True:
                     batch = await self._fetched(request, matches)
-                    for dataset in batch:
-                        yield Match(dataset, matches.pending_status)
+                    for dataset, encoded in batch:
+                        yield Match(dataset, matches.pending_status, encoded)
                     if len(batch) < FETCH:
                         return
             finally:
@@ -131,16 +136,18 @@ class ArchiveService(Service):
         except IdentifierError as error:
             raise refused(error) from None
 
-    async def _fetched(self, request: Request, matches: Matches) -> list[Dataset]:
-        """The next matches, searched for on threads of the queries' own, of which an address has a share."""
-        address = request.address
+    async def _fetched(self, request: Request, matches: Matches) -> list[tuple[Dataset, bytes]]:
+        """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
+        address, syntax = request.address, request.context.transfer_syntax
+
+        def fetch() -> list[tuple[Dataset, bytes]]:
+            return [(dataset, encode_dataset(dataset, syntax)) for dataset in islice(matches, FETCH)]
+
         share = self._shares.setdefault(address, _Share(asyncio.Semaphore(QUERIES_AT_ONCE)))
         share.users += 1
         try:
             async with share.turns:
-                return await on_thread(
-                    lambda: list(islice(matches, FETCH)), hurry=matches.give_up, executor=self._searching
-                )
+                return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
         finally:
             share.users -= 1
             if not share.users:
@@ -154,7 +161,9 @@ class ArchiveService(Service):
     ) -> Sequence[Instance]:
         """The stored objects that an identifier names."""
         try:
-            return await on_thread(lambda: self.archive.select(root, level, identifier))
+            return await on_thread(
+                lambda: self.archive.select(root, level, identifier), executor=self._searching
+            )
         except IdentifierError as error:
             raise refused(error) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 DECODED_IN_LOOP = 4096
 """Bytes of an identifier that are decoded in the loop: 1 MB of empty elements was measured to take 6 s."""
+
+
+_DECODING = ThreadPoolExecutor(2, thread_name_prefix="aiodicom-decode")
+"""Apart from the threads of files and queries: neither waits for the other."""
 
 
 class Performer:
@@ -58,7 +63,7 @@ class Performer:
         raw = data or b""
         if len(raw) <= DECODED_IN_LOOP:
             return self._decoded(context, raw)
-        return await on_thread(lambda: self._decoded(context, raw))
+        return await on_thread(lambda: self._decoded(context, raw), executor=_DECODING)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
@@ -95,7 +100,9 @@ class Performer:
                 yield match
 
     async def _pending(self, request: Request, match: Match) -> None:
-        data = encode_dataset(match.dataset, request.context.transfer_syntax)
+        data = match.encoded
+        if data is None:
+            data = encode_dataset(match.dataset, request.context.transfer_syntax)
         await request.respond(m.make_response(request.message, match.status, has_dataset=True), data)
 
     # --- C-GET, C-MOVE

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Match:
-    """One answer to a query; FF01H says that some optional key is not supported."""
+    """One answer to a query; FF01H says that some optional key is not supported.
+
+    encoded: the data set in its context's transfer syntax, where a thread has encoded it already.
+    """
 
     dataset: Dataset
     status: int = PENDING
+    encoded: bytes | None = None
 
     def __repr__(self) -> str:
         keys = ", ".join(element.keyword or str(element.tag) for element in self.dataset)

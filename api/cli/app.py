@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .exits import MEANINGS, Code, exit_code, first_cause, sentence
+from .logs import flush_logs
 from .terminal import complain
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."
@@ -75,7 +76,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        result: Any = cli.main(args=arguments, prog_name="aiodicom", standalone_mode=False)
+        try:
+            result: Any = cli.main(args=arguments, prog_name="aiodicom", standalone_mode=False)
+        finally:
+            flush_logs()
     except click.UsageError as error:
         error.show()
         return error.exit_code

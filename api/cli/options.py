@@ -22,7 +22,7 @@ from ..pdu.types import UserIdentityRQ
 from . import output
 from .exits import exit_code, first_cause
 from .fields import field_options, take_fields
-from .terminal import start_logging
+from .logs import start_logging
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import unicodedata
@@ -183,24 +182,3 @@ def _counted(now: Progress) -> str:
     total = "" if now.objects_total is None else f"/{now.objects_total}"
     failed = f", {now.failed} failed" if now.failed else ""
     return f"{now.objects}{total} objects{failed}"
-
-
-# --- Logging -------------------------------------------------------------------------------------
-
-
-class _CleanFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(clean(line) for line in super().format(record).split("\n"))
-
-
-def start_logging(verbosity: int, default: int = logging.WARNING) -> None:
-    """Log to stderr: `default` and up, one ``-v`` everything of note, two everything."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("aiodicom")
-    for old in list(logger.handlers):
-        logger.removeHandler(old)
-    logger.addHandler(handler)
-    logger.propagate = False
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building its font cache
-    logger.setLevel({0: default, 1: logging.INFO}.get(verbosity, logging.DEBUG))

@@ -790,3 +790,42 @@ def _with(info: UserInformation) -> AAssociateRQ:
 def test_what_the_wire_cannot_carry_is_our_error(pdu: Pdu) -> None:
     with pytest.raises(LocalProtocolError):
         encode(pdu)
+
+
+def _crowd(kind: str, number: int) -> bytes:
+    """The items that come after a request's own: `number` of them."""
+    if kind == "unknown":
+        return item(0x77, b"") * number
+    if kind == "transfer syntaxes":
+        return b"".join(
+            item(
+                0x20, bytes((2 * n + 101, 0, 0, 0)) + item(0x30, b"1.2") + item(0x40, b"1.3") * (number // 50)
+            )
+            for n in range(50)
+        )
+    return item(0x50, item(0x66, b"") * number)
+
+
+@pytest.mark.parametrize("kind", ["unknown", "transfer syntaxes", "user information"])
+def test_the_items_of_an_association_request_are_bounded(kind: str) -> None:
+    """Counted before anything is made of them: 64,000 small ones fit into the length allowed."""
+    head = struct.pack(">HH16s16s32s", 1, 0, b"A".ljust(16), b"B".ljust(16), bytes(32))
+    context = item(0x20, bytes((1, 0, 0, 0)) + item(0x30, b"1.2") + item(0x40, b"1.3"))
+    few = decode(1, head + context + _crowd(kind, 1000))
+    assert isinstance(few, AAssociateRQ)
+    with pytest.raises(RemoteProtocolError, match="more than 5120 items"):
+        decode(1, head + context + _crowd(kind, 6000))
+
+
+def test_related_classes_are_bounded() -> None:
+    head = struct.pack(">HH16s16s32s", 1, 0, b"A".ljust(16), b"B".ljust(16), bytes(32))
+    context = item(0x20, bytes((1, 0, 0, 0)) + item(0x30, b"1.2") + item(0x40, b"1.3"))
+    for number in (1024, 1025):
+        related = b"\0\0031.2" * number
+        common = b"\0\0031.2\0\0031.2" + struct.pack(">H", len(related)) + related
+        body = head + context + item(0x50, item(0x57, common))
+        if number == 1024:
+            assert isinstance(decode(1, body), AAssociateRQ)
+        else:
+            with pytest.raises(RemoteProtocolError, match="more than 1024 related"):
+                decode(1, body)

@@ -34,7 +34,7 @@ class Slow:
 
 
 def from_address(address: str) -> Any:
-    return SimpleNamespace(address=address)
+    return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"))
 
 
 @pytest.fixture
