@@ -5,6 +5,7 @@
 #   make lint | make types     ruff | mypy over product, tests and benchmarks, and pyright on public names
 #   make cover                 branches covered by a room's own tests; fails under 99 % (core), 94 % (files)
 #   make docs                  draw the pages that are drawn from the code
+#   make mutants [ARGS=...]    one-line changes of the product, each of which a test must notice
 #   make fuzz [SECONDS=60]     each fuzz target for that long
 #   make bench [ARGS="..."]    us beside DCMTK and pynetdicom
 #   make soak [ARGS="..."]     a thousand idle and a hundred active associations
@@ -19,7 +20,7 @@ SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types cover docs fuzz bench soak chaos clean
+.PHONY: help demo test lint types cover docs mutants fuzz bench soak chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,6 +50,9 @@ cover: $(VENV)/.test
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/states.py
+
+mutants: $(VENV)/.test
+	$(BIN)/python tests/mutants/run.py $(ARGS)
 
 fuzz: $(VENV)/.test $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS) $(ARGS)

@@ -9,13 +9,13 @@ import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.index import Index
 from archive_objects import encode, image, sink_for
-from syscalls import noted
+from syscalls import Calls, noted
 
 
 @pytest.fixture
 def indexed(monkeypatch):
     """Makes the writing of the index one of the calls."""
-    calls: list = []
+    calls: list[Calls] = []
     real = Index.add
 
     def add(self, entries, **more):

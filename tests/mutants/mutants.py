@@ -1,0 +1,102 @@
+"""One-line changes of the product, each of which the tests named beside it must notice.
+
+A change that no test would miss is a promise nobody keeps. `SURVIVE` holds those that may pass, with the
+reason; more than two of them are a defect.
+"""
+
+# ruff: noqa: E501 - a mutant a line is a table
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old` stands once in `file` and becomes `new`; `tests` are paths below ``tests/``."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+_ARCHIVE = "archive/test_durability.py archive/test_archive_crash.py"
+_FILES = "dataset/test_durable_files.py dataset/test_part10.py"
+
+MUTANTS = (
+    # --- durability
+    Mutant("archive/files.py", "            os.fsync(fd)\n\n    def announce", "            pass\n\n    def announce", _ARCHIVE),
+    Mutant("archive/files.py", 'for folder in folders if self.syncs else ():', "for folder in ():", _ARCHIVE),
+    Mutant("archive/files.py", 'touched |= {os.path.dirname(folder), "objects"}', "pass", _ARCHIVE),
+    Mutant("archive/commit.py", "            self._files.sync_folders(folders)\n", "", _ARCHIVE),
+    Mutant("archive/commit.py", "            self._files.sync_file(writer.fileno())\n", "", _ARCHIVE),
+    Mutant("archive/commit.py", "self._files.announce([one.entry.path for one in new])", "pass", _ARCHIVE),
+    Mutant("archive/index.py", "PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF", _ARCHIVE),
+    Mutant("archive/index.py", "PRAGMA journal_mode = WAL", "PRAGMA journal_mode = MEMORY", _ARCHIVE),
+    Mutant("archive/files.py", "        os.fsync(self._lock)\n", "", _ARCHIVE),
+    Mutant("dataset/part10.py", "                os.fsync(self._fd)\n", "                pass\n", _FILES),
+    Mutant("dataset/part10.py", "os.O_RDWR | os.O_CREAT | os.O_EXCL |", "os.O_RDWR | os.O_CREAT |", _FILES),
+    Mutant("dataset/part10.py", 'getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)\n        self._fd', '0\n        self._fd', _FILES),
+    Mutant("dataset/part10.py", "        fd, self._fd = self._fd, -1\n", "        fd, self._fd = -1, -1\n", _FILES),
+    # --- the archive
+    Mutant("archive/commit.py", "                self._files.withdraw(one.entry.path)\n", "                pass\n", "archive/test_upkeep.py"),
+    Mutant("archive/index.py", "            if replace_all:\n                self._mark_whole()", "            if False:\n                self._mark_whole()", "archive/test_upkeep.py"),
+    Mutant("archive/upkeep.py", "self._count() != self._index.counts().instances", "False", "archive/test_upkeep.py"),
+    Mutant("archive/upkeep.py", "kept = self._files.quarantine(one.path)", "kept = one.path.unlink()", "archive/test_archive_crash.py"),
+    Mutant("archive/upkeep.py", "max_depth=max_depth)\n        return header", "max_depth=64)\n        return header", "archive/test_upkeep.py"),
+    Mutant("archive/upkeep.py", "except (ObjectRefused, OSError) as error:", "except ObjectRefused as error:", "archive/test_upkeep.py"),
+    Mutant("archive/files.py", "if self._aside[uid] >= MAX_CONFLICTS:", "if False:", "archive/test_aside.py"),
+    Mutant("archive/files.py", "FILE_MODE = 0o640", "FILE_MODE = 0o644", "archive/test_aside.py"),
+    Mutant("archive/files.py", "FOLDER_MODE = 0o750", "FOLDER_MODE = 0o755", "archive/test_aside.py"),
+    Mutant("archive/files.py", "if sizes[0] != sizes[1]:", "if False:", "archive/test_archive.py"),
+    Mutant("archive/commit.py", "<= SCANNED_IN_TURN or writer.scanned", ">= 0", "archive/test_commit.py"),
+    Mutant("archive/commit.py", "        self._scanners.shutdown()\n", "", "archive/test_commit.py"),
+    Mutant("archive/text.py", "    except Exception:  # noqa", "    except ValueError:  # noqa", "archive/test_upkeep.py"),
+    # --- reading and scanning
+    Mutant("dataset/scan.py", "                    if stop > end:\n", "                    if False:\n", "dataset/test_scan.py"),
+    Mutant("dataset/scan.py", "            if self.left < 0:", "            if False:", "archive/test_commit.py"),
+    Mutant("dataset/scan.py", "if total > limit:", "if False:", "dataset/test_scan.py archive/test_commit.py"),
+    Mutant("dataset/scan.py", "        if length > end - start:\n            raise", "        if False:\n            raise", "dataset/test_scan.py"),
+    Mutant("dataset/scan.py", "if (len(stack) + 1) // 2 > self.max_depth", "if len(stack) // 4 > self.max_depth", "dataset/test_scan.py"),
+    # --- PDUs
+    Mutant("pdu/codec.py", "    if length < 2:\n", "    if length < 1:\n", "pdu"),
+    Mutant("pdu/codec.py", "    if length > left:\n", "    if length > left + 1:\n", "pdu"),
+    Mutant("pdu/codec.py", "if context_id % 2 == 0:", "if False:", "pdu"),
+    Mutant("pdu/codec.py", "if len(set(ids)) != len(ids):", "if False:", "pdu"),
+    Mutant("pdu/codec.py", "> ASSOCIATE_ITEMS:", "> 10 * ASSOCIATE_ITEMS:", "pdu/test_codec.py"),
+    Mutant("pdu/wire.py", "            if length > len(view) - offset:\n", "            if False:\n", "pdu"),
+    Mutant("pdu/reader.py", "self._last = bool(control & 2)", "self._last = bool(control & 1)", "pdu"),
+    Mutant("pdu/reader.py", "self._pdv_left = length - 2", "self._pdv_left = length - 1", "pdu"),
+    Mutant("pdu/reader.py", "        self.started += 1\n", "        self.started = 1\n", "pdu server/test_limits.py"),
+    # --- DIMSE
+    Mutant("dimse/outstanding.py", "if len(self.requests) >= self._limit:", "if len(self.requests) > self._limit:", "dimse/test_outstanding.py"),
+    Mutant("dimse/outstanding.py", "        self._refused = 0\n", "", "dimse/test_outstanding.py"),
+    Mutant("dimse/outstanding.py", "if request.command_field in MULTIPLE_RESPONSES:", "if False:", "dimse/test_outstanding.py"),
+    Mutant("dimse/session.py", "if len(incoming.command) + len(fragment.data) > self.limits.command_length:", "if False:", "dimse"),
+    Mutant("dimse/session.py", "        if context_id != context.context_id:\n", "        if False:\n", "dimse"),
+    Mutant("dimse/checks.py", "return found is not None and found[0] == context_id and", "return found is not None and", "dimse"),
+    Mutant("dimse/checks.py", "if composite and sop_class(request) != context.abstract_syntax:", "if False:", "dimse"),
+    Mutant("dimse/suboperations.py", "if cancelled and self.remaining:", "if cancelled:", "dimse/test_suboperations.py"),
+    Mutant("dimse/suboperations.py", "min(value, 0xFFFF)", "value", "dimse/test_suboperations.py"),
+    Mutant("dimse/contexts.py", "return min(a, b) if a and b else a or b", "return min(a, b)", "dimse"),
+    # --- times and limits of a server
+    Mutant("association/watchdog.py", "if connection.writing_held and quiet is not None:", "if False:", "server/test_one_peer.py"),
+    Mutant("association/watchdog.py", "watch.message * (1 + connection.message_bytes // MESSAGE_PART)", "watch.message", "server/test_one_peer.py"),
+    Mutant("association/watchdog.py", "if watch.message is not None and connection.message_since is not None:", "if False:", "server/test_one_peer.py"),
+    Mutant("association/transport.py", "            if taken > self._taken:", "            if True:", "server/test_one_peer.py"),
+    Mutant("association/transport.py", "upper.pdus_started != self._pdu_number", "False", "server/test_limits.py"),
+    Mutant("server/suboperations.py", "            limit=self._limits.inactivity_timeout,\n", "", "server/test_one_peer.py"),
+    Mutant("server/incoming.py", "            opening=self._deadline,\n", "", "server"),
+    Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
+    Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),
+    Mutant("server/access.py", "return any((mapped or found) in network", "return any(found in network", "server/test_access.py"),
+    Mutant("association/outgoing.py", "coming.drop(lambda: os.close(descriptor))", "coming.drop(lambda: None)", "association client server/test_leaks.py"),
+    Mutant("association/outgoing.py", "if len(data) % 2 and position < end:", "if False:", "association client"),
+    # --- the command line
+    Mutant("api/cli/logs.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=60)", "api/test_logs.py"),
+    Mutant("archive/logbook.py", "if message in said.texts or", "if", "archive/test_logbook.py"),
+)  # fmt: skip
+
+SURVIVE: dict[tuple[str, str], str] = {}
+"""File and old text of a mutant that no test notices, and why it may."""
