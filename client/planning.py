@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_QUERIES = 50
+MAX_PLANNED = 1_000_000
+"""Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
 """Queries level by level by which it may be found out what lies below one unique key."""
 
 
@@ -172,12 +175,15 @@ class _Planner:
                 return found
         except OperationFailed as error:
             log.info("no plan by one query: %s", error)
+        except _NoMoreQueries:
+            log.warning("no plan: a query has more than %d answers", MAX_PLANNED)
+            return None
         try:
             return await self._level_by_level(uid)
         except OperationFailed as error:
             log.info("no plan level by level: %s", error)
         except _NoMoreQueries:
-            log.info("no plan: it would take more than %d queries", MAX_QUERIES)
+            log.info("no plan: it would take more than %d queries or answers", MAX_QUERIES)
         return None
 
     async def _at_image_level(self, uid: str) -> Target | None:
@@ -186,10 +192,12 @@ class _Planner:
         match = {**self.parents, unique_key(self.level): uid}
         keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID"]
         query = build_plan(self.root, match, keys)
-        values = [
-            _values(data, syntax, [*keys, *match, "SOPInstanceUID"])
-            async for _, data, syntax in answers(self.associations, query)
-        ]
+        values: list[dict[str, str]] = []
+        async with aclosing(answers(self.associations, query)) as found_here:
+            async for _, data, syntax in found_here:
+                if len(values) >= MAX_PLANNED:
+                    raise _NoMoreQueries
+                values.append(_values(data, syntax, [*keys, *match, "SOPInstanceUID"]))
         # some archives ignore a key they do not know
         found = [one for one in values if all(one.get(key, value) == value for key, value in match.items())]
         if not found:
@@ -234,7 +242,11 @@ class _Planner:
         if not self.queries:
             raise _NoMoreQueries
         self.queries -= 1
-        return await Finding(self.associations, build_query(level, root or self.root, match, keys))
+        query = build_query(level, root or self.root, match, keys)
+        found = await Finding(self.associations, query, MAX_PLANNED)
+        if len(found) >= MAX_PLANNED:
+            raise _NoMoreQueries
+        return found
 
 
 def _target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:

@@ -28,7 +28,6 @@ from ..dimse.status import (
     OUT_OF_RESOURCES,
     Status,
 )
-from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
 from .results import ReceivedItem
 
 if TYPE_CHECKING:
@@ -162,8 +161,7 @@ class FileSink:
     def _scan(self) -> dict[str, str] | StoreOutcome:
         """The values the layout wants, or why the object cannot be kept."""
         found = self._writer.scan()
-        deflated = self._context.transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-        if not found.complete and not deflated:  # of a deflated one only the beginning is looked at
+        if not found.complete and not found.unseen:
             return StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is not whole")
         instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
         if instance and instance != self._request.affected_sop_instance_uid:

@@ -27,6 +27,7 @@ INFLATED_WINDOW = 4 * 1024 * 1024
 """Bytes of an inflated data set kept for the walk; what lies behind is counted and dropped."""
 _INFLATE_STEP = 64 * 1024
 
+_UNSEEN = "elements are not examined"
 _UNDEFINED = 0xFFFFFFFF
 _NO_END = 1 << 62
 """Where a data set ends of which only the beginning is here."""
@@ -78,6 +79,11 @@ class ScanResult:
     elements: int
     ordered: bool
     oversized: tuple[int, ...] = ()
+
+    @property
+    def unseen(self) -> bool:
+        """Not complete for one reason only: a deflated data set goes on behind what is kept of it."""
+        return self.problem is not None and self.problem.endswith(_UNSEEN)
 
 
 class _Cut(Exception):
@@ -453,5 +459,5 @@ def _overrun(tag: int, pos: int, length: int, left: int) -> str:
 
 def _cut_header(held: int, pos: int, end: int) -> str:
     if held < end:
-        return f"offset {pos}: behind the first {held} inflated bytes, elements are not examined"
+        return f"offset {pos}: behind the first {held} inflated bytes, {_UNSEEN}"
     return f"offset {pos}: the data set ends inside an element's header"

@@ -62,7 +62,6 @@ ON_THE_WIRE = {
     "association/watchdog": "association/test_connecting",
     "client/associations": "client/test_pacs",
     "client/moving": "client/test_retrieving",
-    "client/receiving": "client/test_retrieving",
     "server/admission": "server/test_listener",
     "server/connections": "server/test_listener",
     "server/incoming": "server/test_wire_services",

@@ -215,3 +215,33 @@ async def fetched_twice(listener: ScriptedListener) -> None:
         heard = await hear(peer, m.CGetRQ)
         await reply(peer, heard, 0, completed=0, failed=0, warning=0)
     await peer.answer_release()
+
+
+@pytest.mark.parametrize("level", ["IMAGE", "SERIES"])
+async def test_answers_without_end_make_no_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    """At whichever level they come: the query is cancelled, the retrieve tried all the same."""
+    monkeypatch.setattr("aiodicom.client.planning.MAX_PLANNED", 20)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        while not await releasing(peer):
+            heard = await hear(peer)
+            if isinstance(heard.message, m.CCancelRQ):
+                continue
+            asked = heard.dataset.QueryRetrieveLevel
+            if asked != level:
+                await reply(peer, heard, 0xA900)
+                continue
+            for number in range(60):
+                uids = {"SeriesInstanceUID": f"1.2.3.{number}", "SOPInstanceUID": f"1.2.4.{number}"}
+                keys = {key: uid for key, uid in uids.items() if key in heard.dataset}
+                await reply(peer, heard, 0xFF00, identifier(asked, StudyInstanceUID="1.2.3", **keys))
+            await reply(peer, heard, 0xFE00)
+        await peer.answer_release()
+        await fetched(listener)
+
+    result = await retrieved(tmp_path, "STUDY", script, root="STUDY")
+    assert result.expected is None
+    assert result.status == 0

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
-from mutants import MUTANTS, SURVIVE, Mutant
+from changes import MUTANTS, SURVIVE, Mutant
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240
