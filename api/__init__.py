@@ -53,6 +53,7 @@ AiodicomError                      the root of all
     ├── IndexVersionError          the index is of another version; also an OSError
     ├── IdentifierError            a query it cannot answer; also a ValueError
     └── ObjectRefused              an object it does not keep
+        └── TornObject             whose data set is not whole
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ from .archive.errors import (
     IndexVersionError,
     NoArchive,
     ObjectRefused,
+    TornObject,
 )
 from .association.association import Association
 from .association.connect import Peer
@@ -256,6 +258,7 @@ __all__ = [
     "TLSInfo",
     "TimeoutExpired",
     "Timeouts",
+    "TornObject",
     "TotalTimeout",
     "TruncatedFile",
     "UnsafeName",

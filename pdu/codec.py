@@ -235,6 +235,7 @@ class _Associate:
         self.contexts: list[memoryview] = []
         self.unknown: list[UnknownItem] = []
         user_information: UserInformation | None = None
+        unknown: set[int] = set()
         for item_type, data in ItemReader(view[_ASSOCIATE_HEAD.size :], name, noted):
             if item_type == context_item:
                 self.contexts.append(data)
@@ -247,7 +248,9 @@ class _Associate:
                     raise _invalid(f"{name} with two user information items")
                 user_information = decode_user_information(data, noted)
             else:  # PS3.8 9.3.1: unrecognized items are ignored
-                noted.append(Deviation("PS3.8 9.3.1", f"{name} with an unknown item {item_type:02X}H"))
+                if item_type not in unknown:  # said once: there may be thousands
+                    noted.append(Deviation("PS3.8 9.3.1", f"{name} with an unknown item {item_type:02X}H"))
+                unknown.add(item_type)
                 self.unknown.append(UnknownItem(item_type, bytes(data)))
         if not self.application_context_name:
             noted.append(Deviation("PS3.8 9.3.2", f"{name} without an application context item"))

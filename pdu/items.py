@@ -239,13 +239,17 @@ def decode_user_information(view: memoryview, noted: list[Deviation]) -> UserInf
     """The user information in an item's data; unknown sub-items are kept (PS3.7 D.3.3)."""
     got = _Gathered(noted)
     offset = 0
+    unknown: set[int] = set()
     for item_type, data in ItemReader(view, "user information", noted, versioned=_COMMON_EXTENDED):
         if item_type == _COMMON_EXTENDED:
             _common(data, view[offset + 1], got)
         elif item_type in _SUBITEMS:
             _SUBITEMS[item_type](data, got)
         else:
-            noted.append(Deviation("PS3.8 9.3.1", f"user information with an unknown item {item_type:02X}H"))
+            if item_type not in unknown:  # said once: there may be thousands
+                text = f"user information with an unknown item {item_type:02X}H"
+                noted.append(Deviation("PS3.8 9.3.1", text))
+            unknown.add(item_type)
             got.unknown.append(UnknownItem(item_type, bytes(data)))
         offset += 4 + len(data)
     if "maximum_length" not in got.single:

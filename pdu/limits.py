@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ASSOCIATE_ITEMS = 5120
-"""Items of an A-ASSOCIATE-RQ or -AC on both levels: 128 contexts of 25 transfer syntaxes are 3,456."""
+ASSOCIATE_ITEMS = 8192
+"""Items of an A-ASSOCIATE-RQ or -AC on both levels: 128 contexts of 55 transfer syntaxes are 7,296."""
 RELATED_CLASSES = 1024
 """Related general SOP classes of one common extended negotiation (PS3.7 D.3.3.6)."""
 

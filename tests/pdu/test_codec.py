@@ -813,8 +813,8 @@ def test_the_items_of_an_association_request_are_bounded(kind: str) -> None:
     context = item(0x20, bytes((1, 0, 0, 0)) + item(0x30, b"1.2") + item(0x40, b"1.3"))
     few = decode(1, head + context + _crowd(kind, 1000))
     assert isinstance(few, AAssociateRQ)
-    with pytest.raises(RemoteProtocolError, match="more than 5120 items"):
-        decode(1, head + context + _crowd(kind, 6000))
+    with pytest.raises(RemoteProtocolError, match="more than 8192 items"):
+        decode(1, head + context + _crowd(kind, 9000))
 
 
 def test_related_classes_are_bounded() -> None:

@@ -188,8 +188,6 @@ def reason_not_stored(path: Path) -> str | None:
     dataset = dcmread(path, stop_before_pixels=True, force=True)
     if not dataset.file_meta.get("MediaStorageSOPInstanceUID"):
         return "no SOP Class UID or SOP Instance UID"
-    if dataset.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1.99":
-        return "transfer syntaxes not supported"  # deflated: an archive that inflates is open to bombs
     if not dataset.get("StudyInstanceUID") or not dataset.get("SeriesInstanceUID"):
         return "A900H"  # it could not be found again
     return None
