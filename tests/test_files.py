@@ -54,7 +54,6 @@ ON_THE_WIRE = {
     "association/association": "association/test_operations",
     "association/endings": "association/test_connecting",
     "association/invoking": "association/test_operations",
-    "association/outgoing": "client/test_storing",
     "association/performing": "server/test_wire_services",
     "association/sending": "client/test_storing",
     "association/stores": "client/test_storing",

@@ -294,6 +294,14 @@ def test_a_surprise_in_one_object_is_not_its_groups(archive, monkeypatch):
 # The same UID twice
 
 
+@pytest.mark.parametrize("first_longer", [False, True])
+def test_the_same_object_and_more_is_another(archive, first_longer):
+    """Trailing zeros are tolerated, and are no less a difference."""
+    short = encode(image())
+    ways = [short + bytes(8), short] if first_longer else [short, short + bytes(8)]
+    assert [store(archive, image(), data=data).status for data in ways] == [0, 0x0111]
+
+
 def test_the_same_object_again_is_success(archive):
     first = store(archive, image())
     again = store(archive, image(), calling_ae="ANOTHER")

@@ -114,6 +114,18 @@ def test_failures_are_said_once_and_counted(tmp_path, monkeypatch, caplog):
     assert len([record for record in caplog.records if "could not be stored" in record.message]) == 1
 
 
+def test_an_index_is_whole_once_it_was_filled(tmp_path):
+    """Else every start would fill it anew."""
+    Archive(tmp_path).close()
+    for _ in range(2):
+        index = Index(tmp_path / "index.sqlite")
+        assert index.whole
+        index.close()
+        stored(tmp_path, range(2))
+        (tmp_path / "index.sqlite").unlink()
+        Archive(tmp_path).close()
+
+
 def stored(folder, numbers):
     with Archive(folder, durability="rename") as archive:
         return {number: store(archive, image(number)).path for number in numbers}
@@ -186,6 +198,7 @@ def test_an_object_that_cannot_be_read_now_is_there_later(tmp_path, monkeypatch,
             assert archive.counts().instances == 2
     assert paths[1].exists()
     assert paths[1].stem in caplog.text
+    assert ("Input/output error" in caplog.text) is isinstance(error, OSError)
     with Archive(tmp_path) as archive:
         assert archive.counts().instances == 3
 

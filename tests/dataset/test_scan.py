@@ -286,3 +286,31 @@ def test_an_invented_vr_is_read_in_the_short_or_the_long_form() -> None:
 
 def test_pydicom_reads_what_the_tests_encode() -> None:
     assert dcmread(BytesIO(encode(sample(True), IMPLICIT)), force=True).Rows == 2
+
+
+def _items(count: int) -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, 0) * count
+
+
+def test_elements_of_all_levels_are_counted_and_the_walk_ends_at_once() -> None:
+    """The sequence that has too many is not walked to its end, nor told as whole."""
+    items = _items(1000)
+    first = struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
+    sequence = struct.pack("<HH2sHL", 0x0041, 0x1010, b"SQ", 0, len(items)) + items
+    for allowed, whole in ((2002, True), (1500, False)):
+        found = scan_dataset(first + sequence, EXPLICIT, check_nested=True, max_elements=allowed + 2)
+        assert found.complete is whole
+        assert found.elements == (2 if whole else 1)
+        assert found.end == (len(first + sequence) if whole else len(first))
+    found = scan_dataset(first * 10, EXPLICIT, max_elements=5)
+    assert (found.complete, found.problem) == (False, "over 5 elements and items")
+    assert scan_dataset(first * 10, EXPLICIT, max_elements=10).problem is None
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_item_longer_than_its_place_is_told_by_its_length(nested: bool) -> None:
+    """In words that say what is wrong, not that something is missing."""
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 200) + bytes(20)
+    sequence = struct.pack("<HH2sHL", 0x0041, 0x1010, b"SQ", 0, 0xFFFFFFFF) + item
+    problem = scan_dataset(sequence, EXPLICIT, check_nested=nested).problem
+    assert problem == "offset 12: (FFFE,E000) claims 200 bytes where 20 are left"

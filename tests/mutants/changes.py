@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant("archive/text.py", "    except Exception:  # noqa", "    except ValueError:  # noqa", "archive/test_upkeep.py"),
     # --- reading and scanning
     Mutant("dataset/scan.py", "                    if stop > end:\n", "                    if False:\n", "dataset/test_scan.py"),
-    Mutant("dataset/scan.py", "            if self.left < 0:", "            if False:", "archive/test_commit.py"),
+    Mutant("dataset/scan.py", "            if self.left < 0:", "            if False:", "dataset/test_scan.py"),
     Mutant("dataset/scan.py", "if total > limit:", "if False:", "dataset/test_scan.py archive/test_commit.py"),
     Mutant("dataset/scan.py", "        if length > end - start:\n            raise", "        if False:\n            raise", "dataset/test_scan.py"),
     Mutant("dataset/scan.py", "if (len(stack) + 1) // 2 > self.max_depth", "if len(stack) // 4 > self.max_depth", "dataset/test_scan.py"),
@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
     Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),
     Mutant("server/access.py", "return any((mapped or found) in network", "return any(found in network", "server/test_access.py"),
-    Mutant("association/outgoing.py", "coming.drop(lambda: os.close(descriptor))", "coming.drop(lambda: None)", "association client server/test_leaks.py"),
-    Mutant("association/outgoing.py", "if len(data) % 2 and position < end:", "if False:", "association client"),
+    Mutant("association/outgoing.py", "coming.drop(lambda: os.close(descriptor))", "coming.drop(lambda: None)", "association/test_outgoing.py"),
+    Mutant("association/outgoing.py", "if len(data) % 2 and position < end:", "if False:", "association/test_outgoing.py"),
     # --- the command line
     Mutant("api/cli/logs.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=60)", "api/test_logs.py"),
     Mutant("archive/logbook.py", "if message in said.texts or", "if", "archive/test_logbook.py"),

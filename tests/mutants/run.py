@@ -90,7 +90,19 @@ def main() -> int:
             print(f"{'SURVIVED' if alive else 'noticed '}  {mutant.file:28} {line}", flush=True)
             return alive
 
+        def whole(tests: str) -> bool:
+            project = copies.get()
+            try:
+                return tested(project, tests)
+            finally:
+                copies.put(project)
+
         with ThreadPoolExecutor(options.jobs) as pool:
+            sets = sorted({mutant.tests for mutant in chosen})
+            broken = [tests for tests, passes in zip(sets, pool.map(whole, sets), strict=True) if not passes]
+            if broken:  # what fails without a change notices nothing
+                print("these tests fail as they are: " + ", ".join(broken))
+                return 1
             alive = [mutant for mutant, lives in zip(chosen, pool.map(one, chosen), strict=True) if lives]
     unexplained = [mutant for mutant in alive if (mutant.file, mutant.old) not in SURVIVE]
     print(f"{len(chosen)} mutants, {len(alive)} survived, in {time.monotonic() - began:.0f} s")

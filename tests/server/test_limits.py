@@ -649,6 +649,28 @@ async def test_pdu_timeout_does_not_meet_a_slow_sequence_of_pdus() -> None:
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
 
 
+async def test_pdus_that_overlap_in_what_is_read_have_the_time_each() -> None:
+    """A read that ends one PDU and begins the next begins its time anew."""
+    async with serving(limits=replace(LONG, pdu_timeout=5)) as server, calling(server) as peer:
+        pdvs = message_pdvs(3, m.encode_message(store_request()), bytes(1000), fragment=100)
+        raw = b"".join(encode(PDataTF((pdv,))) for pdv in pdvs)
+        size = len(encode(PDataTF((pdvs[1],))))
+        [connection] = [one.connection for one in server.associations]
+        received = connection.bytes_received
+        for start in range(0, len(raw), size):
+            await peer.send(raw[start : start + size])
+            received += len(raw[start : start + size])
+            async with asyncio.timeout(PATIENCE):
+                while connection.bytes_received < received:
+                    assert not connection.closed
+                    await asyncio.sleep(0)
+            if connection.pdu_since is not None:
+                connection.pdu_since -= 2
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert (await hear(peer, m.CStoreRSP)).message.status == 0
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_inactivity_timeout_cuts_off_a_peer_that_does_not_read(secure: bool, tls_pair: TLSPair) -> None:
     @on_each_loop

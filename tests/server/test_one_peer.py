@@ -139,13 +139,17 @@ async def test_a_large_object_has_the_time_of_a_message_for_each_mebibyte() -> N
     limits = replace(LONG, message_timeout=5)
     async with serving(Plain(), limits=limits) as server, calling(server) as peer:
         pdvs = message_pdvs(3, m.encode_message(store_request()), implicit(ct(size=3 << 20)), fragment=65536)
+        [connection] = [one.connection for one in server.associations]
         for number, pdv in enumerate(pdvs):
+            received = connection.bytes_received
             await peer.send(PDataTF((pdv,)))
-            if number % 17 == 16:  # once a MiB, and each time it is asked for
-                assert not server.associations[0].connection.closed
-                since = server.associations[0].connection.message_since
-                if since is not None:
-                    server.associations[0].connection.message_since = since - 4
+            async with asyncio.timeout(PATIENCE):
+                while connection.bytes_received - received < len(pdv.data):
+                    assert not connection.closed
+                    await asyncio.sleep(0)
+            if number % 17 == 16:  # once a MiB, and each time nearly all of it is over
+                assert connection.message_since is not None
+                connection.message_since -= 4
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
 
 
