@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.errors import ArchiveInUse
+from aiodicom.archive.files import same_data
 from aiodicom.archive.index import Counts, Index
 from aiodicom.dimse.levels import Root
 from archive_objects import (
@@ -300,6 +301,15 @@ def test_the_same_object_and_more_is_another(archive, first_longer):
     short = encode(image())
     ways = [short + bytes(8), short] if first_longer else [short, short + bytes(8)]
     assert [store(archive, image(), data=data).status for data in ways] == [0, 0x0111]
+
+
+@pytest.mark.parametrize("sizes", [(1 << 20, 1 << 20), (1 << 20, 2 << 20), (2 << 20, 1 << 20), (0, 1)])
+def test_data_are_compared_to_their_end(tmp_path, sizes):
+    """Where a difference begins just behind a part that is read at once, too."""
+    for name, size in zip("ab", sizes, strict=True):
+        (tmp_path / name).write_bytes(bytes(16) + b"x" * size)
+    with (tmp_path / "a").open("rb") as first, (tmp_path / "b").open("rb") as second:
+        assert same_data(first.fileno(), 16, second.fileno(), 16) is (sizes[0] == sizes[1])
 
 
 def test_the_same_object_again_is_success(archive):

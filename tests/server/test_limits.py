@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 from contextlib import AsyncExitStack
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -653,19 +654,20 @@ async def test_pdus_that_overlap_in_what_is_read_have_the_time_each() -> None:
     """A read that ends one PDU and begins the next begins its time anew."""
     async with serving(limits=replace(LONG, pdu_timeout=5)) as server, calling(server) as peer:
         pdvs = message_pdvs(3, m.encode_message(store_request()), bytes(1000), fragment=100)
-        raw = b"".join(encode(PDataTF((pdv,))) for pdv in pdvs)
-        size = len(encode(PDataTF((pdvs[1],))))
+        whole = [encode(PDataTF((pdv,))) for pdv in pdvs]
+        pieces = [before[50:] + after[:50] for before, after in pairwise([bytes(50), *whole, bytes(50)])]
+        pieces[-1] = pieces[-1][:-50]
         [connection] = [one.connection for one in server.associations]
         received = connection.bytes_received
-        for start in range(0, len(raw), size):
-            await peer.send(raw[start : start + size])
-            received += len(raw[start : start + size])
+        for piece in pieces:
+            await peer.send(piece)
+            received += len(piece)
             async with asyncio.timeout(PATIENCE):
                 while connection.bytes_received < received:
                     assert not connection.closed
                     await asyncio.sleep(0)
             if connection.pdu_since is not None:
-                connection.pdu_since -= 2
+                connection.pdu_since -= 3
             for _ in range(5):
                 await asyncio.sleep(0)
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
