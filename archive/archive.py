@@ -20,7 +20,6 @@ from types import TracebackType
 
 from pydicom.dataset import Dataset
 
-from ..dataset.instance import Instance
 from ..dataset.part10 import Part10Writer
 from ..dataset.sinks import StoreOutcome
 from ..dimse import status
@@ -35,6 +34,7 @@ from .index import Counts, Index
 from .logbook import Logbook
 from .query import compile_query, select
 from .record import MAX_DEPTH, MAX_ELEMENTS, stored_options
+from .selection import Selection
 from .sink import ArchiveSink, outcome_of
 from .upkeep import Progress, Upkeep, VerifyReport, read_object
 
@@ -225,8 +225,8 @@ class Archive:
             self._index, compile_query(identifier, root, level, relational=relational), retrieve_ae
         )
 
-    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> list[Instance]:
-        """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3).
+    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:
+        """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3), read as they are taken.
 
         Raises IdentifierError (the identifier has no usable level or unique key).
         """

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from ..dataset.instance import Instance
 from .entry import Entry
 from .errors import IndexVersionError
 from .files import FILE_MODE
+from .selection import Selection
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x41444358
@@ -90,6 +92,10 @@ class Counts:
     studies: int
     series: int
     instances: int
+
+
+_GONE = Instance(Path("removed"), "", "", "")
+"""Stands for an object that was taken out of the index after it was selected: it cannot be sent."""
 
 
 class Index:
@@ -345,18 +351,35 @@ class Index:
         path, sop_class, instance, syntax, offset, size = row
         return Instance(self._base / path, sop_class, instance, syntax, offset, size - offset)
 
-    def select(self, condition: str, parameters: tuple[str, ...]) -> list[Instance]:
+    def select(self, condition: str, parameters: tuple[str, ...]) -> Selection:
         """The objects a condition on the three tables holds for, series by series in the order of storing.
 
         `condition` is SQL text of this package, never of a peer; what a peer sent is in `parameters`.
         """
-        query = (
-            f"SELECT {_INSTANCE_COLUMNS} FROM studies JOIN series ON series.study_id = studies.id"  # noqa: S608
+        tables = (
+            "FROM studies JOIN series ON series.study_id = studies.id"
             f" JOIN instances ON instances.series_id = series.id WHERE {condition}"
-            " ORDER BY series.study_id, series.id, instances.id"
         )
         with self.reader() as connection:
-            return [self._stored(row) for row in connection.execute(query, parameters)]
+            connection.execute("BEGIN")  # both are of one snapshot
+            pairs = connection.execute(
+                f"SELECT DISTINCT instances.sop_class, instances.transfer_syntax {tables} ORDER BY 1, 2",
+                parameters,
+            ).fetchall()
+            order = "ORDER BY series.study_id, series.id, instances.id"
+            rows = connection.execute(f"SELECT instances.id {tables} {order}", parameters)
+            return Selection(array("q", (row[0] for row in rows)), pairs, self._rows)
+
+    def _rows(self, ids: Sequence[int]) -> list[Instance]:
+        """The objects of these rows, in their order; one that is gone is named and has no file."""
+        marks = ",".join("?" * len(ids))
+        with self.reader() as connection:
+            found = connection.execute(
+                f"SELECT instances.id, {_INSTANCE_COLUMNS} FROM instances WHERE id IN ({marks})",  # noqa: S608
+                tuple(ids),
+            )
+            rows = {row[0]: self._stored(row[1:]) for row in found}
+        return [rows.get(one, _GONE) for one in ids]
 
     def counts(self) -> Counts:
         """How many patients, studies, series and instances are indexed."""

@@ -14,12 +14,12 @@ from typing import cast
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from ..dataset.instance import Instance
 from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, unique_key
 from .attributes import ATTRIBUTES, Attribute, attribute
 from .errors import IdentifierError
 from .index import Index
 from .matching import NOT_OF_MODEL, ItemValues, Matcher, compile_key, compile_sequence
+from .selection import Selection
 from .text import Items, Value, encodings_of, key_value
 
 _LEVEL = 0x00080052
@@ -225,7 +225,7 @@ def _item_values(items: Items) -> list[ItemValues]:
     ]
 
 
-def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> list[Instance]:
+def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:
     """The objects a C-GET or C-MOVE identifier stands for (PS3.4 C.4.2.2.1, C.4.3.2.1).
 
     The level's unique key must have a value or, being a UID, a list of them; unique keys of levels above

@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from functools import partial
 
+from ..archive.selection import PAGE, Selection
 from ..association.association import Association
 from ..association.connect import Peer, associate
 from ..association.outgoing import groups
 from ..association.performing import Request
 from ..association.stores import Outcome, StoreRun
-from ..association.tasks import Tasks
+from ..association.tasks import Tasks, on_thread
 from ..association.timeouts import Timeouts
 from ..dataset.coding import encode_dataset
 from ..dataset.instance import Instance
 from ..dimse import messages as m
-from ..dimse.contexts import Proposal
+from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import SubOperations
 from ..pdu.errors import AiodicomError
@@ -28,6 +30,8 @@ log: logging.Logger = logging.getLogger("aiodicom.server")
 
 PENDING_INTERVAL = 0.25
 """Seconds between pending responses: they tell a user, and each costs the peer a message."""
+SAID = 5
+"""Objects of one request that cannot be read, each said in the log; more are counted."""
 
 
 class SubOperationsSender:
@@ -48,6 +52,7 @@ class SubOperationsSender:
         self._limits = limits
         self._done = SubOperations(len(instances))
         self._told = time.monotonic()
+        self._unsent = 0
         self._dialling: asyncio.Task[Association] | None = None
         self._tasks = Tasks()
         request.on_cancel = self._stop_dialling
@@ -71,7 +76,7 @@ class SubOperationsSender:
             await self._request.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
             return
         peer = self._peer(destination, ae_title)
-        for proposals, items in groups(self._instances):
+        for proposals, items in await on_thread(lambda: _groups(self._instances)):
             if not self._wanted() or not items:
                 break
             await self._move(peer, proposals, items)
@@ -94,9 +99,7 @@ class SubOperationsSender:
             association = await self._dial(peer, proposals)
         except AiodicomError as error:
             log.warning("move destination: %s", error)
-            for item in items:
-                self._record(Outcome(item))
-                await self._tell()
+            await self._lost(items)
             return
         if association is None:
             return
@@ -129,10 +132,11 @@ class SubOperationsSender:
 
     async def _send(self, association: Association, items: Sequence[Instance]) -> None:
         """Send a group's objects to the destination; an association that ends fails what is left."""
-        told: set[int] = set()
+        told = 0  # they are begun in order, and each that was begun is told
 
         def done(outcome: Outcome) -> None:
-            told.add(id(outcome.item))
+            nonlocal told
+            told += 1
             self._record(outcome)
 
         run = StoreRun(
@@ -150,9 +154,14 @@ class SubOperationsSender:
             if not self._request.association.usable:
                 raise
             log.warning("a move's association ended: %s", error)
-            for item in items:
-                if id(item) not in told:
-                    self._record(Outcome(item))
+            await self._lost(items, told)
+
+    async def _lost(self, items: Sequence[Instance], begin: int = 0) -> None:
+        """What of these was not begun cannot be sent."""
+        for start in range(begin, len(items), PAGE):
+            part = slice(start, start + PAGE)
+            for item in await on_thread(partial(_taken, items, part)):
+                self._record(Outcome(item))
             await self._tell()
 
     # --- responses
@@ -162,7 +171,9 @@ class SubOperationsSender:
 
     def _record(self, outcome: Outcome) -> None:
         if outcome.error is not None and not outcome.refused:
-            log.warning("a stored object could not be sent: %s", outcome.error)
+            self._unsent += 1
+            if self._unsent <= SAID:
+                log.warning("a stored object could not be sent: %s", outcome.error)
         self._done.record(outcome.item.sop_instance_uid, outcome.status)
 
     async def _tell(self) -> None:
@@ -175,6 +186,8 @@ class SubOperationsSender:
 
     async def _finish(self) -> None:
         done = self._done
+        if self._unsent > SAID:
+            log.warning("%d more stored objects could not be sent", self._unsent - SAID)
         status = done.final_status(cancelled=self._request.cancelled)
         data = None
         if done.failed_uids:
@@ -186,3 +199,14 @@ class SubOperationsSender:
         counters = done.counters(final=True)
         response = m.make_response(self._message, status, has_dataset=data is not None, **counters)
         await self._request.respond(response, data)
+
+
+def _taken(items: Sequence[Instance], part: slice) -> Sequence[Instance]:
+    return items[part]
+
+
+def _groups(instances: Sequence[Instance]) -> list[tuple[list[Proposal], Sequence[Instance]]]:
+    """What goes over one association each: what it proposes, and the objects. May block."""
+    if isinstance(instances, Selection) and len(instances.pairs) <= MAX_CONTEXTS:
+        return [([Proposal(sop_class, (syntax,)) for sop_class, syntax in instances.pairs], instances)]
+    return list(groups(instances))

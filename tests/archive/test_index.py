@@ -186,7 +186,7 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
 def test_values_with_sql_in_them_are_only_values(index):
     name = "Robert'); DROP TABLE studies;--"
     index.add([entry(image(1, PatientID=name, AccessionNumber="' OR 1=1"))])
-    assert index.select("studies.patient_id = ?", ("x' OR '1'='1",)) == []
+    assert list(index.select("studies.patient_id = ?", ("x' OR '1'='1",))) == []
     assert len(index.select("studies.patient_id = ?", (name,))) == 1
 
 

@@ -28,6 +28,7 @@ from wire import (
     identifier,
     implicit,
     on_each_loop,
+    reply,
     say,
     scp_roles,
     serving,
@@ -178,3 +179,32 @@ async def test_one_query_more_than_the_window_is_refused() -> None:
         await say(peer, 5, m.CFindRQ(message_id=3, affected_sop_class_uid=FIND), identifier())
         assert (await hear(peer, m.CFindRSP)).message.status == 0xFF00
         assert (await hear(peer, m.CFindRSP)).message.status == 0
+
+
+@pytest.mark.parametrize("page", [1, 3, 512])
+async def test_objects_that_are_gone_are_counted_and_said_a_few_times(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("aiodicom.archive.selection.PAGE", page)
+    async with serve_archive(tmp_path, port=0, limits=LONG) as server:
+        async with calling(server) as peer:
+            for number in range(1, 13):
+                uid = f"1.2.3.1.{number}"
+                await say(peer, 3, store_request(number, uid), implicit(ct(uid)))
+                assert (await hear(peer, m.CStoreRSP)).message.status == 0
+            await peer.release()
+        for path in tmp_path.rglob("*.dcm"):
+            if path.stem != "1.2.3.1.7":
+                path.unlink()
+        async with calling(server, [GET, (CT, [IMPLICIT])], user_information=scp_roles(CT)) as peer:
+            request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
+            await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
+            came = await hear(peer, m.CStoreRQ)
+            assert came.message.affected_sop_instance_uid == "1.2.3.1.7"
+            await reply(peer, came, 0)
+            final = await hear(peer, m.CGetRSP)
+            assert (final.message.completed, final.message.failed) == (1, 11)
+            assert len(final.dataset.FailedSOPInstanceUIDList) == 11
+    said = [one.message for one in caplog.records if "could not be sent" in one.message]
+    assert len(said) == 6
+    assert said[-1] == "6 more stored objects could not be sent"
