@@ -1,6 +1,7 @@
 """Answers to compiled C-FIND identifiers out of the index (PS3.4 C.4.1.3).
 
-Answers are built one by one from a cursor, so their number costs no memory.
+Answers are built one by one from pages of rows, so that their number costs eight bytes each, and no snapshot
+is held between pages: a peer that reads slowly must not keep the index's log from being folded into its file.
 """
 # ruff: noqa: S608 - every fragment of SQL here is a constant of this package; values are bound
 
@@ -10,6 +11,7 @@ import functools
 import json
 import sqlite3
 import threading
+from array import array
 from collections.abc import Generator, Iterator, Sequence
 from typing import cast
 
@@ -87,7 +89,8 @@ def _answers(
 ) -> Generator[Dataset, None, None]:
     """Yield the matches as answer data sets: the keys asked for, the level and the character set.
 
-    The answers are those of the moment the first is taken. An iterator given up early must be closed.
+    What is answered is what matched when the first was taken, as it is when it is looked at; what was taken
+    out since is left out. An iterator given up early must be closed.
     """
     answered = ""
     counts: dict[tuple[str, object], str] = {}
@@ -191,7 +194,7 @@ _STUDY_COLUMNS = (
 _SERIES_COLUMNS = ", series.id, series.series_uid, series.attributes, series.charset"
 _IMAGE_COLUMNS = (
     ", instances.sop_uid, instances.sop_class, instances.transfer_syntax, instances.attributes,"
-    " instances.charset"
+    " instances.charset, instances.id"
 )
 _JOIN_SERIES = " JOIN series ON series.study_id = studies.id"
 _JOIN_IMAGES = " JOIN instances ON instances.series_id = series.id"
@@ -211,20 +214,32 @@ _COMPUTED_SQL = {
     "SOPClassesInStudy": f"SELECT DISTINCT instances.sop_class{_ALL} ORDER BY 1",
 }
 
-_SELECTS = {
-    Level.PATIENT: (
-        f"SELECT {_STUDY_COLUMNS} FROM studies WHERE {{}} ORDER BY studies.patient_id, studies.source"
+_TABLES = {
+    Level.PATIENT: (f"{_STUDY_COLUMNS} FROM studies", "studies.id", 0),
+    Level.STUDY: (f"{_STUDY_COLUMNS} FROM studies", "studies.id", 0),
+    Level.SERIES: (f"{_STUDY_COLUMNS}{_SERIES_COLUMNS} FROM studies{_JOIN_SERIES}", "series.id", 6),
+    Level.IMAGE: (
+        f"{_STUDY_COLUMNS}{_SERIES_COLUMNS}{_IMAGE_COLUMNS} FROM studies{_JOIN_SERIES}{_JOIN_IMAGES}",
+        "instances.id",
+        15,
     ),
-    Level.STUDY: f"SELECT {_STUDY_COLUMNS} FROM studies WHERE {{}}",
-    Level.SERIES: f"SELECT {_STUDY_COLUMNS}{_SERIES_COLUMNS} FROM studies{_JOIN_SERIES} WHERE {{}}",
-    Level.IMAGE: f"SELECT {_STUDY_COLUMNS}{_SERIES_COLUMNS}{_IMAGE_COLUMNS}{_ALL}",
 }
+"""By level: columns and tables, the key of a row, and where that stands among the columns."""
 
 
 def _entities(
     connection: sqlite3.Connection, query: CompiledQuery, counts: dict[tuple[str, object], str]
 ) -> Iterator[_Entity]:
-    cursor = connection.execute(_SELECTS[query.level].format(query.condition), query.parameters)
-    while rows := cursor.fetchmany(_FETCH):
-        for row in rows:
-            yield _Entity(connection, row, counts)
+    columns, key, at = _TABLES[query.level]
+    tables = columns[columns.index(" FROM ") :]
+    order = " ORDER BY studies.patient_id, studies.source" if query.level is Level.PATIENT else ""
+    found = connection.execute(f"SELECT {key}{tables} WHERE {query.condition}{order}", query.parameters)
+    keys = array("q", (row[0] for row in found))
+    for start in range(0, len(keys), _FETCH):
+        page = keys[start : start + _FETCH]
+        marks = ",".join("?" * len(page))
+        rows = connection.execute(f"SELECT {columns} WHERE {key} IN ({marks})", tuple(page)).fetchall()
+        by_key = {row[at]: row for row in rows}
+        for one in page:
+            if one in by_key:
+                yield _Entity(connection, by_key[one], counts)

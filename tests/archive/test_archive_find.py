@@ -443,3 +443,19 @@ def test_an_abandoned_query_lets_go_of_the_database(empty):
     matches.close()
     with pytest.raises(StopIteration):
         next(matches)
+
+
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+def test_a_query_that_is_not_taken_holds_no_snapshot(empty, level):
+    """A peer that reads slowly keeps nothing of the index from being folded into its file."""
+    for number in range(600):
+        store(empty, image(number, study=f"1.2.{number}"))
+    matches = empty.find(Root.STUDY, level, query(level, StudyInstanceUID=""))
+    taken = [str(next(matches).StudyInstanceUID) for _ in range(300)]
+    store(empty, image(1, study="1.9", SpecificCharacterSet=None))
+    checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
+    [busy, *_] = empty._committer.run(lambda: empty._index._writer.execute(checkpoint).fetchone())
+    assert busy == 0
+    assert (empty.directory / "index.sqlite-wal").stat().st_size == 0
+    taken += [str(one.StudyInstanceUID) for one in matches]
+    assert sorted(taken) == sorted(f"1.2.{number}" for number in range(600))
