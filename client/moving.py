@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from ..dimse.levels import Level, Root
 from ..dimse.sop_classes import maybe_storage, storage_sop_classes
 from ..dimse.status import NOT_AUTHORIZED, Category, categorize
 from ..pdu.errors import AiodicomError
+from ..server.access import Access
 from ..server.limits import ServerLimits
 from ..server.listener import Server
 from ..server.service import Service
@@ -27,6 +29,8 @@ from .planning import Target, make_plan
 from .receiving import Durability, open_file_sink
 from .results import Arrived, Progress, ProgressCallback, RetrieveResult
 from .retrieving import add_final, nothing_found
+
+log: logging.Logger = logging.getLogger("aiodicom.moving")
 
 LISTEN_PORT = 11112
 """Where a move to this process is listened for, unless told otherwise."""
@@ -43,6 +47,12 @@ class Listening:
     tls: ssl.SSLContext | None = None
     limits: ServerLimits | None = None
     quiet: float = QUIET_PERIOD
+    accept_from: Sequence[str] = ()
+
+
+_THIS_MACHINE = ("127.0.0.0/8", "::1")
+MAX_TURNED_AWAY = 1000
+"""Objects turned away that a result names; more are refused without being named."""
 
 
 class Move:
@@ -87,7 +97,12 @@ class Move:
         async with self._associations.limited():
             await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
             server = Server(
-                arrivals, host=listening.host, port=listening.port, tls=listening.tls, limits=listening.limits
+                arrivals,
+                host=listening.host,
+                port=listening.port,
+                tls=listening.tls,
+                limits=listening.limits,
+                access=Access(addresses=[*await self._senders(), *listening.accept_from]),
             )
             try:
                 await server.start()
@@ -99,9 +114,21 @@ class Move:
         self.result.seconds = time.perf_counter() - started
         return self.result
 
+    async def _senders(self) -> list[str]:
+        """Addresses a peer may send from unless more are allowed: its own, and those of this machine."""
+        peer = self._associations.peer
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port)
+        except OSError:  # connecting to it will say so
+            found = []
+        return [*_THIS_MACHINE, *dict.fromkeys(str(one[4][0]).split("%")[0] for one in found)]
+
     async def _receive(self, arrivals: _Arrivals, server: Server, quiet: float) -> None:
         try:
-            for target in await self._plan():
+            targets = await self._plan()
+            if self.result.expected is not None:
+                arrivals.planned = frozenset(self.result.expected)
+            for target in targets:
                 await self._ask(target, arrivals)
         except AiodicomError as error:
             self.result.ended_by(error)
@@ -153,9 +180,10 @@ class Move:
 
 @dataclass(slots=True)
 class _Arrivals(Service):
-    """Takes the objects of the C-MOVEs of one call, told by move originator and message id.
+    """Takes the objects of the C-MOVEs of one call: those of its plan, whoever they say they were moved for.
 
-    Every message id of the call counts until its end: an archive may answer a C-MOVE before it sends.
+    Where there is no plan they are told by move originator and message id. Every message id of the call
+    counts until its end: an archive may answer a C-MOVE before it sends.
     """
 
     directory: Path
@@ -163,6 +191,7 @@ class _Arrivals(Service):
     durability: Durability
     arrived: Arrived
     message_ids: set[int] = field(default_factory=set)
+    planned: frozenset[str] | None = None
 
     def supported(self) -> Supported:
         """Verification and storage of every class."""
@@ -173,12 +202,8 @@ class _Arrivals(Service):
         """A file, if the object belongs to the move under way."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
-        # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
-        # wants us); one that names another move is not ours to take.
-        foreign = (
-            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
-        ) or message.move_originator_message_id not in (None, *self.message_ids)
-        if foreign or not self.message_ids:
+        if not self.message_ids or self._foreign(message):
+            self._turn_away(request, message)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         return open_file_sink(
             self.directory,
@@ -188,6 +213,23 @@ class _Arrivals(Service):
             durability=self.durability,
             done=self.arrived.add,
         )
+
+    def _foreign(self, message: m.CStoreRQ) -> bool:
+        if self.planned is not None:
+            return message.affected_sop_instance_uid not in self.planned
+        # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
+        # wants us); one that names another move is not ours to take.
+        return (
+            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
+        ) or message.move_originator_message_id not in (None, *self.message_ids)
+
+    def _turn_away(self, request: Request, message: m.CStoreRQ) -> None:
+        turned_away = self.arrived.result.turned_away
+        uid = message.affected_sop_instance_uid
+        if len(turned_away) < MAX_TURNED_AWAY and uid not in turned_away:
+            turned_away.append(uid)
+            if len(turned_away) == 1:
+                log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
 
     def awaited(self) -> bool:
         """Whether something is still to come, by what the query promised or the final response counted."""

@@ -241,6 +241,7 @@ class Pacs:
         listen_tls: ssl.SSLContext | None = None,
         limits: ServerLimits | None = None,
         quiet: float = QUIET_PERIOD,
+        accept_from: Iterable[str] = (),
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
     ) -> RetrieveResult:
@@ -250,7 +251,10 @@ class Pacs:
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
         must have registered under our calling AE title (or under `destination`), and the objects lie in
         the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
-        seconds without one. Raises OSError when the port cannot be had.
+        seconds without one. Only the peer's own address and this machine may connect, and those of
+        `accept_from` (networks, "10.0.0.0/8"), for a peer that sends from elsewhere. Where the plan knows
+        what is to come nothing else is taken: `RetrieveResult.turned_away` names it. Raises OSError when
+        the port cannot be had, ValueError for what is no network.
         """
         wanted, model = Level.parse(level), parse_root(root)
         uids = check_uids(wanted, model, uid)
@@ -261,7 +265,14 @@ class Pacs:
         move = Move(self._associations, wanted, model, uids, title, dict(parents or {}), progress)
         if directory is None:
             return await move.elsewhere()
-        listening = Listening(host=listen_host, port=listen_port, tls=listen_tls, limits=limits, quiet=quiet)
+        listening = Listening(
+            host=listen_host,
+            port=listen_port,
+            tls=listen_tls,
+            limits=limits,
+            quiet=quiet,
+            accept_from=tuple(accept_from),
+        )
         return await move.here(Path(directory), durability, listening)
 
 

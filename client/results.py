@@ -266,7 +266,9 @@ class RetrieveResult:
     `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
     promised, None where it was not asked. The counters are those of the final responses; None where the peer
     sent none. `parents_unknown` are unique keys above that were neither given nor found out: a peer that
-    refuses may want them. `not_found` are unique keys that the peer has nothing of. `datasets` are what
+    refuses may want them. `not_found` are unique keys that the peer has nothing of.
+    `turned_away` are SOP Instance UIDs that came and were not asked for; nothing was kept of them, and they
+    say nothing about `ok`. `datasets` are what
     came where neither a directory nor a loop took it.
     """
 
@@ -281,6 +283,7 @@ class RetrieveResult:
     parents_unknown: list[str] = field(default_factory=list)
     expected: list[str] | None = None
     items: list[ReceivedItem] = field(default_factory=list)
+    turned_away: list[str] = field(default_factory=list)
     datasets: list[Dataset] = field(default_factory=list, repr=False)
     received_here: bool = True  # False when a C-MOVE went to another application entity
     seconds: float = 0.0
@@ -368,6 +371,7 @@ class RetrieveResult:
             "warning": self.warning,
             "failed_uids": list(self.failed_uids),
             "not_found": list(self.not_found),
+            "turned_away": list(self.turned_away),
             "parents_unknown": list(self.parents_unknown),
             "expected": None if self.expected is None else len(self.expected),
             "missing": missing,

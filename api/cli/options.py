@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -161,6 +162,15 @@ def local_command(
         return _chain(command, _common_options(json=json, progress=progress))
 
     return decorate
+
+
+def network(value: str) -> str:
+    """An address or a network. Raises click.BadParameter."""
+    try:
+        ip_network(value, strict=False)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return value
 
 
 # --- A peer --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ..dimse.levels import Level, Root
 from . import output
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
-from .options import PORT, PeerOptions, ae_title, peer_command
+from .options import PORT, PeerOptions, ae_title, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -113,6 +113,14 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
     f" [default: {LISTEN_PORT}]",
 )
 @click.option(
+    "--accept-from",
+    type=network,
+    multiple=True,
+    metavar="NETWORK",
+    help="With --out: addresses that may send to us beside HOST's own, for a peer that sends from elsewhere."
+    " May be repeated.",
+)
+@click.option(
     "--listen-tls",
     is_flag=True,
     help="Listen with TLS: --cert is ours, and with --trusted the peer must show one that it vouches for.",
@@ -123,6 +131,7 @@ def move(
     destination: str | None,
     out: Path | None,
     listen_port: int | None,
+    accept_from: tuple[str, ...],
     listen_tls: bool,
 ) -> int:
     """Have HOST PORT send patients, studies, series or instances to another AE title, or to us: C-MOVE."""
@@ -134,10 +143,13 @@ def move(
         raise click.UsageError("--durability goes with --out: what a destination does is its own")
     if listen_tls and out is None:
         raise click.UsageError("--listen-tls goes with --out")
+    if accept_from and out is None:
+        raise click.UsageError("--accept-from goes with --out")
     where: dict[str, Any] = {"destination": destination}
     if out is not None:
         accepting = target.listen_tls() if listen_tls else None
         where = {"directory": out, "listen_port": listen_port or LISTEN_PORT, "listen_tls": accepting}
+        where["accept_from"] = accept_from
 
     async def work() -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
@@ -183,6 +195,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         ("refused here", failed),
         ("failed at the peer", result.failed_uids),
         ("missing", result.missing or []),
+        ("not asked for and turned away", result.turned_away),
         ("nothing found of", result.not_found if result.found else []),
     ):
         if lines:

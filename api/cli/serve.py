@@ -9,7 +9,6 @@ import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from ..server.limits import ServerLimits
 from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
 from ..server.service import Destination
 from .fields import field_options, take_fields
-from .options import Common, ae_title, local_command, server_tls_options, take_server_tls
+from .options import Common, ae_title, local_command, network, server_tls_options, take_server_tls
 from .systemd import notify, still_starting
 from .terminal import say
 
@@ -38,15 +37,6 @@ def destination(value: str) -> tuple[str, tuple[str, int]]:
     if not (host and port.isdecimal() and 0 < int(port) < 65536):
         raise click.BadParameter(f"{value!r} is not of the form NAME=HOST:PORT")
     return ae_title(title), (host, int(port))
-
-
-def network(value: str) -> str:
-    """An address or a network. Raises click.BadParameter."""
-    try:
-        ip_network(value, strict=False)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    return value
 
 
 @click.command()

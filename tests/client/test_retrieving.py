@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiodicom.association.connect import Peer
 from aiodicom.association.errors import (
     AssociationAborted,
     ContextNotAccepted,
@@ -24,15 +26,17 @@ from aiodicom.association.errors import (
     TotalTimeout,
 )
 from aiodicom.association.tasks import Job
+from aiodicom.client.moving import Move
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.results import RetrieveResult
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.levels import QueryError
+from aiodicom.dimse.levels import Level, QueryError, Root
 from aiodicom.pdu import (
     PDV,
     AAbort,
+    AAssociateAC,
     AReleaseRP,
     AReleaseRQ,
     ConnectionClosed,
@@ -42,7 +46,7 @@ from aiodicom.pdu import (
 )
 from archive_objects import files_below
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
+from peers.scripted import ScriptedListener, ScriptedPeer, associate_request, message_pdvs
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from wire import (
@@ -890,7 +894,7 @@ async def test_a_failed_list_that_cannot_be_read() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Path) -> None:
-    """An object that names another move is refused; one that comes after the final response is awaited."""
+    """What is not of the plan is refused and named; what comes after the final response is awaited."""
     port: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:
@@ -909,10 +913,10 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
                 return int((await hear(sender, m.CStoreRSP)).message.status)
 
             mine = heard.message.message_id
-            assert await store(1, "1.2.3.9", "SOMEBODY", mine) == 0x0124
-            assert await store(2, "1.2.3.9", "AIODICOM", mine + 1) == 0x0124
-            assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0117
-            assert await store(4, "1.2.3.1", "AIODICOM", mine) == 0
+            assert await store(1, "1.2.3.9", "AIODICOM", mine) == 0x0124  # forged, or a mistake
+            assert await store(2, "1.2.3.9", None, None) == 0x0124
+            assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0124
+            assert await store(4, "1.2.3.1", "SOMEBODY", mine + 7) == 0  # it is of the plan, whatever it says
             await reply(peer, heard, 0, completed=2, failed=0, warning=0)
             assert await store(5, "1.2.3.2", None, None) == 0
             await sender.release()
@@ -930,10 +934,102 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
             )
 
     result = await play(script, user)
-    assert [item.status for item in result.items if not item.ok] == [0x0117]
+    assert all(item.ok for item in result.items)
+    assert result.turned_away == ["1.2.3.9", "../../1.2.3"]
+    assert result.to_dict()["turned_away"] == result.turned_away
+    assert result.ok
     assert not result.missing
     assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
     assert len(files_below(tmp_path)) == 2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
+async def test_a_move_without_a_plan_is_told_by_its_originator(tmp_path: Path) -> None:
+    port: list[int] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        query = await hear(peer, m.CFindRQ)
+        await reply(peer, query, 0xA900)
+        heard = await hear(peer, m.CMoveRQ)
+        async with await ScriptedPeer.connect("127.0.0.1", port[0]) as sender:
+            await sender.associate([CT], called_ae="AIODICOM", calling_ae="THEM")
+
+            async def store(number: int, uid: str, ae: str | None, message_id: int | None) -> int:
+                request = store_request(
+                    number, uid, move_originator_ae=ae, move_originator_message_id=message_id
+                )
+                await say(sender, 1, request, implicit(ct(uid)))
+                return int((await hear(sender, m.CStoreRSP)).message.status)
+
+            mine = heard.message.message_id
+            assert await store(1, "1.2.3.9", "SOMEBODY", mine) == 0x0124
+            assert await store(2, "1.2.3.9", "AIODICOM", mine + 1) == 0x0124
+            assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0117
+            assert await store(4, "1.2.3.1", "AIODICOM", mine) == 0
+            await sender.release()
+        await reply(peer, heard, 0, completed=1, failed=0, warning=0)
+        await peer.answer_release()
+
+    result = await play(script, moving_here(tmp_path, port, level="SERIES"))
+    assert [item.status for item in result.items if not item.ok] == [0x0117]
+    assert result.turned_away == ["1.2.3.9"]
+    assert [path.name for path in result.files] == ["1.2.3.1.dcm"]
+
+
+@pytest.mark.parametrize("allowed", [(), ("127.0.0.1",), ("0.0.0.0/0",)])
+async def test_who_may_send_to_a_move_to_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...]
+) -> None:
+    """The peer's own address, this machine, and what is allowed beside them."""
+    monkeypatch.setattr("aiodicom.client.moving._THIS_MACHINE", ())
+    monkeypatch.setattr("aiodicom.client.moving.Move._senders", nobodys)
+    port: list[int] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await planning(peer, ["1.2.3.1"])
+        heard = await hear(peer, m.CMoveRQ)
+        async with await ScriptedPeer.connect("127.0.0.1", port[0]) as sender:
+            await sender.send(associate_request(called_ae="AIODICOM"))
+            answer = await sender.receive()
+            assert isinstance(answer, AAssociateAC) is bool(allowed)
+        await reply(peer, heard, 0xA702, completed=0, failed=1, warning=0)
+        await peer.answer_release()
+
+    result = await play(script, moving_here(tmp_path, port, accept_from=allowed))
+    assert not result.ok
+
+
+async def nobodys(_: object) -> list[str]:
+    return ["192.0.2.1"]
+
+
+async def test_a_peer_by_name_may_send_from_its_addresses() -> None:
+    peer = Peer(host="localhost", port=104, called_ae="X")
+    move = Move(SimpleNamespace(peer=peer), Level.STUDY, Root.STUDY, ["1.2"], "US", {}, None)  # type: ignore[arg-type]
+    assert "127.0.0.1" in await move._senders()
+    nowhere = SimpleNamespace(peer=Peer(host="no.such.host.invalid", port=104, called_ae="X"))
+    move = Move(nowhere, Level.STUDY, Root.STUDY, ["1.2"], "US", {}, None)  # type: ignore[arg-type]
+    assert await move._senders() == ["127.0.0.0/8", "::1"]
+
+
+def moving_here(
+    tmp_path: Path, port: list[int], level: str = "STUDY", **how: Any
+) -> Callable[[Pacs], Awaitable[RetrieveResult]]:
+    """A user who moves to this process, on a free port that is told in `port`."""
+
+    async def user(client: Pacs) -> RetrieveResult:
+        import socket
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port.append(free.getsockname()[1])
+        async with Pacs(client.peer) as pacs:
+            where = {"listen_host": "127.0.0.1", "listen_port": port[0], "quiet": 0.2}
+            return await pacs.move(level, "1.2.3", directory=tmp_path, **where, **how)
+
+    return user
 
 
 # --- before anything is sent
