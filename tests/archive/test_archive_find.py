@@ -326,6 +326,7 @@ def empty(tmp_path):
         yield opened
 
 
+@pytest.mark.slow
 def test_many_answers_take_no_memory(empty):
     from aiodicom.archive.entry import entry_of
     from aiodicom.archive.record import read_record

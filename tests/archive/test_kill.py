@@ -116,6 +116,7 @@ def check(folder: Path, ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("durability", ["fsync", "rename"])
+@pytest.mark.slow
 async def test_kill_9_loses_nothing_that_was_answered(tmp_path: Path, durability: str) -> None:
     ledger = Ledger(durability)
     for number in range(ROUNDS):
