@@ -42,10 +42,13 @@ types: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/python .ci/public_types.py
 
 cover: $(VENV)/.test
-	$(BIN)/python -m coverage run -m pytest -q tests/pdu tests/dimse
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -q -n auto tests/pdu tests/dimse
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=99
 	$(BIN)/python -m coverage run --source aiodicom.dataset,aiodicom.imaging,aiodicom.archive \
-	    -m pytest -q tests/dataset tests/imaging tests/archive
+	    -m pytest -q -n auto tests/dataset tests/imaging tests/archive
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=94
 
 docs: $(VENV)/.test

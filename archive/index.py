@@ -27,7 +27,10 @@ from .errors import IndexVersionError
 from .files import FILE_MODE
 from .selection import Selection
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Raised also where what is in an index was read wrongly: 2 knows ISO 2022 IR 58 and ISO_IR 203."""
+_REFILLED = frozenset({1})
+"""Versions of the same tables, to be filled anew from the files."""
 _APPLICATION_ID = 0x41444358
 _UNFINISHED = 0
 """The version of an index that was made and not yet filled: what is in it says nothing of the files."""
@@ -151,7 +154,9 @@ class Index:
             raise IndexVersionError(
                 f"{self._path.name} is no index ({error}); remove it to have it rebuilt from the files"
             ) from error
-        if not empty and (application != _APPLICATION_ID or version not in (_UNFINISHED, SCHEMA_VERSION)):
+        if not empty and (
+            application != _APPLICATION_ID or version not in {_UNFINISHED, SCHEMA_VERSION} | _REFILLED
+        ):
             raise IndexVersionError(
                 f"{self._path.name} has version {version}, this program reads {SCHEMA_VERSION};"
                 " remove it to have it rebuilt from the files"

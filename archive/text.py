@@ -20,6 +20,10 @@ from pydicom.filereader import read_sequence
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
+from ..dataset.charset import mend_tables
+
+mend_tables()
+
 Items: TypeAlias = "list[dict[str, list[Any]]]"
 """A sequence in the index: an item maps a tag (eight hex digits) to VR and value."""
 Value: TypeAlias = "str | Items"

@@ -12,6 +12,29 @@ _TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
 """The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
 
 
+_LATIN_9 = "iso8859_15"
+_mended = False
+
+
+def mend_tables() -> None:
+    """Teach pydicom's tables what they lack, once; they are asked wherever a data set is decoded lazily.
+
+    ISO_IR 203 (Latin alphabet 9) is missing there, and the escape of ISO 2022 IR 58 is handed to a codec that
+    does not know it and leaves it in the text (PS3.3 C.12.1.1.2, PS3.5 K.2). Nothing pydicom knows changes.
+    """
+    global _mended
+    if _mended:
+        return
+    from pydicom import charset as tables
+
+    for term in ("ISO_IR 203", "ISO 2022 IR 203"):
+        tables.python_encoding.setdefault(term, _LATIN_9)
+    tables.CODES_TO_ENCODINGS.setdefault(b"\x1b-b", _LATIN_9)
+    tables.ENCODINGS_TO_CODES.setdefault(_LATIN_9, b"\x1b-b")
+    tables.handled_encodings = tuple(one for one in tables.handled_encodings if one != "iso_ir_58")  # type: ignore[assignment]
+    _mended = True
+
+
 def terms_of(dataset: Dataset) -> list[str] | None:
     """The values of Specific Character Set; None where it is absent or empty."""
     chosen = dataset.get("SpecificCharacterSet")
@@ -24,6 +47,7 @@ def unknown_term(terms: Iterable[str]) -> str | None:
     """The first term that is none of PS3.3 C.12.1.1.2; None where all are."""
     from pydicom.charset import python_encoding
 
+    mend_tables()
     return next((term for term in terms if term not in python_encoding), None)
 
 
@@ -53,8 +77,11 @@ def unheld(dataset: Dataset) -> str | None:
 def _encodings(terms: list[str] | None) -> list[str]:
     from pydicom.charset import convert_encodings, python_encoding
 
+    mend_tables()
     known = [term for term in terms or [] if term in python_encoding]
-    return list(convert_encodings(known)) if known else ["iso8859"]
+    encodings = list(convert_encodings(known)) if known else ["iso8859"]
+    # beside others the default repertoire has no upper half: an escape says what that is (PS3.5 6.1.2.5.1)
+    return ["ascii" if one == "iso8859" else one for one in encodings] if len(encodings) > 1 else encodings
 
 
 def _decoded(dataset: Dataset, outer: list[str] | None) -> Iterator[tuple[list[str] | None, str, str]]:
@@ -75,8 +102,13 @@ def _decoded(dataset: Dataset, outer: list[str] | None) -> Iterator[tuple[list[s
 
 
 def _holds(encoding: str, sign: str) -> bool:
+    from pydicom.charset import custom_encoders
+
     try:
-        sign.encode(encoding)
-    except UnicodeEncodeError:
+        if encoding in custom_encoders:  # Python's codecs of these names hold more than the set has
+            custom_encoders[encoding](sign)
+        else:
+            sign.encode(encoding)
+    except UnicodeError:
         return False
     return True

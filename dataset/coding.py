@@ -18,7 +18,7 @@ from ..pdu.uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNCOMPRESSED,
 )
-from .charset import unheld
+from .charset import mend_tables, unheld
 from .errors import NestingTooDeep
 from .scan import scan_dataset
 
@@ -147,6 +147,7 @@ def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tupl
     """Warnings about values are silenced: they hold the value, and Python keeps each for ever."""
     from pydicom.filereader import read_dataset
 
+    mend_tables()
     raw = bytes(data)
     if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         raw = _inflate(raw)

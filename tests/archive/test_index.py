@@ -171,8 +171,23 @@ def test_another_version_is_refused_in_words(index, tmp_path):
     with sqlite3.connect(tmp_path / "index.sqlite") as connection:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
-    with pytest.raises(IndexVersionError, match=r"version 2.*remove it"):
+    with pytest.raises(IndexVersionError, match=rf"version {SCHEMA_VERSION + 1}.*remove it"):
         Index(tmp_path / "index.sqlite")
+
+
+def test_an_index_that_was_read_by_older_rules_is_filled_again(index, tmp_path):
+    index.add([], replace_all=True)
+    index.close()
+    with sqlite3.connect(tmp_path / "index.sqlite") as connection:
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    older = Index(tmp_path / "index.sqlite")
+    assert not older.whole
+    older.add([], replace_all=True)
+    older.close()
+    again = Index(tmp_path / "index.sqlite")
+    assert again.whole
+    again.close()
 
 
 def test_a_file_that_is_no_index_is_refused(tmp_path):
