@@ -272,7 +272,15 @@ class Committer:
             return
         self._clear_announced()
         for one in published:
-            _answer(one, StoreOutcome(status.SUCCESS, path=self._files.root / one.entry.path))
+            _answer(one, self._kept(one.entry))
+
+    def _kept(self, entry: Entry) -> StoreOutcome:
+        """A warning for an object whose encoding is in doubt: kept as it came, and listed by `verify`."""
+        path, doubt = self._files.root / entry.path, entry.doubt
+        if not doubt:
+            return StoreOutcome(status.SUCCESS, path=path)
+        self._logbook.note("in doubt", "archive", f"an object is kept whose encoding is in doubt: {doubt}")
+        return StoreOutcome(status.ENCODING_IN_DOUBT, f"kept as it came: {doubt}"[:64], path)
 
     def _take_back(self, new: Sequence[_Ready], published: Sequence[_Ready], error: Exception) -> None:
         self._say(f"{len(new)} objects could not be stored", error)

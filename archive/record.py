@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..dataset.errors import NestingTooDeep
+from ..dataset.found import ScanResult
 from ..dataset.part10 import Part10Writer, ScanOptions
-from ..dataset.scan import ScanResult, scan_dataset
+from ..dataset.scan import scan_dataset
 from ..dimse import status
 from ..dimse.levels import Level
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_uid
@@ -32,7 +33,10 @@ _CANNOT_UNDERSTAND = status.UNABLE_TO_PROCESS
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Identity of a whole, checked object, and the raw values its attributes are decoded from when needed."""
+    """Identity of a whole, checked object, and the raw values its attributes are decoded from when needed.
+
+    doubt: what of its encoding is against PS3.5, though it could be walked to its end.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -42,6 +46,7 @@ class Record:
     patient_id: str
     charset: str
     values: Mapping[int, bytes]
+    doubt: str | None = None
 
     def attributes(self, level: Level) -> dict[str, Value]:
         """The indexed attributes of that level by keyword, those without a value left out."""
@@ -113,7 +118,8 @@ def _record(
     except NestingTooDeep:
         raise ObjectRefused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
     if not scan.complete:
-        raise TornObject(_CANNOT_UNDERSTAND, f"data set malformed: {scan.problem}")
+        kind = "not whole" if scan.truncated else "malformed"
+        raise TornObject(_CANNOT_UNDERSTAND, f"data set is {kind}: {scan.problem}")
     values = scan.values
     sop_class, sop_instance = _uid(values, _SOP_CLASS), _uid(values, _SOP_INSTANCE)
     for name, found, wanted in (
@@ -129,7 +135,9 @@ def _record(
         raise ObjectRefused(_MISMATCH, f"data set has no valid {'Series' if study else 'Study'} Instance UID")
     charset = decode_text(values.get(SPECIFIC_CHARACTER_SET, b""), ["ascii"], "CS")
     patient = decode_text(values.get(_PATIENT_ID, b""), encodings_of(charset)).strip(" ")
-    return Record(sop_class, sop_instance, transfer_syntax_uid, study, series, patient, charset, values)
+    return Record(
+        sop_class, sop_instance, transfer_syntax_uid, study, series, patient, charset, values, scan.doubt
+    )
 
 
 def _uid(values: Mapping[int, bytes], tag: int) -> str:

@@ -49,7 +49,8 @@ class VerifyReport:
 
     objects: files read. damaged: no whole object, or not the one its name says. not_indexed: whole, and
     missing in the index. missing: SOP Instance UIDs in the index whose file is not there. differing: whose
-    file has another size than the index says.
+    file has another size than the index says. doubtful: kept as they came, with what of their encoding is
+    against PS3.5; no fault of the archive.
     """
 
     objects: int
@@ -57,6 +58,7 @@ class VerifyReport:
     not_indexed: tuple[Path, ...]
     missing: tuple[str, ...]
     differing: tuple[str, ...]
+    doubtful: tuple[LeftOut, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -131,12 +133,15 @@ class Upkeep:
         damaged: list[LeftOut] = []
         found: set[str] = set()
         new: list[Path] = []
+        doubtful: list[LeftOut] = []
         count = 0
         # what is committed after `indexed` was read is in neither list of faults: it is looked up again
         for entry in self._entries(self._files.objects(), damaged, self._count()):
             count += 1
             uid = entry.sop_instance_uid
             found.add(uid)
+            if entry.doubt:
+                doubtful.append(LeftOut(self._files.root / entry.path, entry.doubt))
             if uid not in indexed and not self._index.holds(uid):
                 new.append(self._files.root / entry.path)
         return VerifyReport(
@@ -145,6 +150,7 @@ class Upkeep:
             tuple(new),
             tuple(uid for uid, one in indexed.items() if uid not in found and not one.path.exists()),
             tuple(uid for uid, one in indexed.items() if uid in found and not _is_there(one)),
+            tuple(doubtful),
         )
 
     def _count(self) -> int:

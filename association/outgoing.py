@@ -215,7 +215,8 @@ def _check(view: bytes | memoryview, item: Instance, data: bytes | None) -> Load
         return Loaded(item, data=data)
     found = scan_dataset(view, item.transfer_syntax_uid, (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
     if not found.complete:
-        return Loaded(item, error=f"the file is truncated or broken: {found.problem}")
+        kind = "is truncated" if found.truncated else "contradicts its own encoding"
+        return Loaded(item, error=f"the file {kind}: {found.problem}")
     sop_class = found.values.get(_SOP_CLASS_UID, b"").decode("latin-1").strip(" \0")
     if sop_class and sop_class != item.sop_class_uid:
         return Loaded(item, error=f"its header says SOP class {item.sop_class_uid}, its data set {sop_class}")

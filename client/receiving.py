@@ -7,6 +7,7 @@ import filecmp
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -73,6 +74,7 @@ class FileSink:
         self._context = context
         self._durability = durability
         self._done = done
+        self._doubt: str | None = None
         safe_uid(request.affected_sop_instance_uid)
         self._writer = Part10Writer(
             directory,
@@ -156,13 +158,20 @@ class FileSink:
         if isinstance(values, StoreOutcome):
             self._writer.discard()
             return values
-        return self._publish(self._path(values))
+        outcome = self._publish(self._path(values))
+        if self._doubt and outcome.status == 0:
+            log.warning("an object is kept whose encoding is in doubt: %s", self._doubt)
+            return replace(outcome, comment=f"encoding in doubt: {self._doubt}")
+        return outcome
 
     def _scan(self) -> dict[str, str] | StoreOutcome:
         """The values the layout wants, or why the object cannot be kept."""
         found = self._writer.scan()
         if not found.complete and not found.unseen:
-            return StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is not whole")
+            log.warning("refused an object: %s", found.problem)
+            fault = "not whole" if found.truncated else "not encoded as PS3.5 has it"
+            return StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: data set is {fault}")
+        self._doubt = found.doubt
         instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
         if instance and instance != self._request.affected_sop_instance_uid:
             return StoreOutcome(DATASET_MISMATCH, "SOP Instance UID differs from the command's")

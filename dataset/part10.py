@@ -18,7 +18,8 @@ from typing import Literal
 
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
-from .scan import ScanResult, scan_beginning, scan_dataset
+from .found import ScanResult
+from .scan import scan_beginning, scan_dataset
 
 MAX_FILE_META = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""

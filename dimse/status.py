@@ -96,6 +96,8 @@ DATASET_MISMATCH = Status(0xA900)
 UNABLE_TO_PROCESS = Status(0xC000)
 """C-FIND, C-GET, C-MOVE; of a C-STORE it is CANNOT_UNDERSTAND."""
 CANNOT_UNDERSTAND = Status(0xC000)
+ENCODING_IN_DOUBT = Status(0xB007)
+"""A C-STORE's warning nearest to an object that is kept though its encoding is against PS3.5."""
 SUBOPERATIONS_WARNING = Status(0xB000)
 
 

@@ -70,7 +70,8 @@ class Performer:
         limits, syntax = self._limits, context.transfer_syntax
         try:
             found = scan_dataset(raw, syntax, (), max_depth=limits.max_sequence_depth, check_nested=True)
-            if not found.complete:  # half a query could ask for more than the whole one
+            # half a query could ask for more than the whole one; one in doubt could ask for something else
+            if not found.complete or found.doubt:
                 raise Refused(UNABLE_TO_PROCESS, "identifier is not whole")
             if found.elements > limits.max_identifier_elements:
                 raise Refused(UNABLE_TO_PROCESS, f"over {limits.max_identifier_elements} elements")

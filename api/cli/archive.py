@@ -50,7 +50,9 @@ def verify(common: Common, directory: Path) -> int:
     faults += [(uid, "it is in the index, its file is not there") for uid in found.missing]
     faults += [(uid, "its file has another size than the index says") for uid in found.differing]
     _faults(faults)
-    say(f"{found.objects} objects, {len(faults)} with a fault")
+    _faults([(str(one.path), f"kept, its encoding is in doubt: {one.reason}") for one in found.doubtful])
+    doubt = f", {len(found.doubtful)} in doubt" if found.doubtful else ""
+    say(f"{found.objects} objects, {len(faults)} with a fault{doubt}")
     return code
 
 

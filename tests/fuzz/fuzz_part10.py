@@ -10,8 +10,9 @@ and from a view of them, and what the beginning of a data set tells is what all 
 from __future__ import annotations
 
 from aiodicom.dataset.errors import ImagingError, NestingTooDeep
+from aiodicom.dataset.found import ScanResult
 from aiodicom.dataset.part10 import read_header
-from aiodicom.dataset.scan import ScanResult, scan_beginning, scan_dataset
+from aiodicom.dataset.scan import scan_beginning, scan_dataset
 
 _SYNTAXES = (
     "1.2.840.10008.1.2",

@@ -1,0 +1,58 @@
+"""How an element's header is encoded in each syntax (PS3.5 7.1), and the tags that stand for structure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+
+UNDEFINED = 0xFFFFFFFF
+ITEM = 0xFFFEE000
+ITEM_END = 0xFFFEE00D
+SEQUENCE_END = 0xFFFEE0DD
+PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+
+SHORT_VRS = frozenset(
+    b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split()  # PS3.5 Table 7.1-2
+)
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5 Table 7.1-1
+KNOWN_VRS = SHORT_VRS | LONG_VRS
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """Readers of a header at an offset; each raises struct.error where the bytes end."""
+
+    implicit: bool
+    header: Callable[[memoryview, int], tuple[Any, ...]]  # explicit: group, element, VR, length as 16 bits
+    wide: Callable[[memoryview, int], tuple[Any, ...]]  # group, element, length as 32 bits
+    length: Callable[[memoryview, int], tuple[Any, ...]]  # 32 bits
+
+
+def _syntax(order: Literal["<", ">"], implicit: bool) -> Syntax:
+    return Syntax(
+        implicit,
+        struct.Struct(order + "HH2sH").unpack_from,
+        struct.Struct(order + "HHL").unpack_from,
+        struct.Struct(order + "L").unpack_from,
+    )
+
+
+IMPLICIT = _syntax("<", True)
+EXPLICIT = _syntax("<", False)
+BIG = _syntax(">", False)
+
+
+def syntax_of(transfer_syntax_uid: str) -> Syntax:
+    """An unknown one is read as explicit VR little endian, as all encapsulated ones are (PS3.5 A.4)."""
+    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
+        return IMPLICIT
+    return BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
+
+
+def name(tag: int) -> str:
+    """A tag as the standard writes it."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

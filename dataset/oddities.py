@@ -1,0 +1,127 @@
+"""What real writers encode against PS3.5, and how it can be read all the same.
+
+Each function looks at the bytes only, and decides by what comes next: a reading is right when it leads to a
+header that can be one.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, UNCOMPRESSED
+from .encoding import EXPLICIT, IMPLICIT, ITEM, ITEM_END, KNOWN_VRS, SEQUENCE_END, UNDEFINED, Syntax
+
+_ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.")
+_NATIVE = {*UNCOMPRESSED, EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN}
+_REFERENCED = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
+"""JPIP: the pixels are elsewhere."""
+_DELIMITERS = (ITEM_END, SEQUENCE_END)
+
+
+def contradiction(transfer_syntax_uid: str, tag: int, length: int | None) -> str | None:
+    """How pixel data contradict their transfer syntax (PS3.5 A.4); None where they do not.
+
+    length: None when they are encapsulated. Of a private syntax nothing is known.
+    """
+    if length is None:
+        if transfer_syntax_uid in _NATIVE:
+            return "the pixel data are encapsulated, which its transfer syntax does not allow (PS3.5 A.4)"
+        return None
+    if tag != 0x7FE00010 or not length or transfer_syntax_uid in _REFERENCED:
+        return None
+    if transfer_syntax_uid.startswith(_ENCAPSULATED):
+        return "the pixel data are not encapsulated, which its transfer syntax demands (PS3.5 A.4)"
+    return None
+
+
+def length_of_unknown_vr(
+    view: memoryview, pos: int, vr: bytes, short: int, syntax: Syntax, end: int
+) -> tuple[int, int] | None:
+    """Length and start of the value of an element whose VR is none of PS3.5 6.2; None where nothing fits.
+
+    PS3.5 7.1.2 gives new VRs the 32-bit form; writers that invent one use the 16-bit form, and some write
+    an element of implicit VR in between. The first form whose end is that of the container, or a header
+    of a known VR, is it; where none is, the first that ends at any higher tag.
+    """
+    tag = _tag(view, pos, syntax)
+    forms = [(short, pos + 8)]
+    for at, start in ((pos + 8, pos + 12), (pos + 4, pos + 8)):
+        try:
+            forms.append((syntax.length(view, at)[0], start))
+        except struct.error:
+            continue
+    if not (vr.isalpha() and vr.isupper()):
+        forms.reverse()  # not even spelled as one: an implicit length is the likeliest
+    for sure in (True, False):
+        for length, start in forms:
+            if length == UNDEFINED:
+                if _starts(view, start, syntax, (ITEM, SEQUENCE_END)):
+                    return length, start
+            elif _leads_on(view, start + length, tag, syntax, end, sure=sure):
+                return length, start
+    return None
+
+
+def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Syntax) -> tuple[Syntax, bool]:
+    """What the items of a sequence are encoded in, and whether that is against the standard.
+
+    Inside UN it is implicit VR (PS3.5 6.2.2 note 2), else that of the data set. Where the first element of
+    the first item can only be read the other way, it is the other.
+    """
+    right = IMPLICIT if vr == b"UN" else syntax
+    other = EXPLICIT if right.implicit else IMPLICIT
+    if syntax.implicit or not _starts(view, start, right, (ITEM,)):
+        return right, False
+    at = start + 8
+    length = syntax.length(view, start + 4)[0]
+    inside = end if length == UNDEFINED else min(start + 8 + length, end)
+    if _reads(view, at, right, inside) or not _reads(view, at, other, inside):
+        return right, False
+    return other, True
+
+
+def _reads(view: memoryview, pos: int, syntax: Syntax, end: int) -> bool:
+    """Whether an element at `pos` can be of that encoding: its value ends within, before another header."""
+    try:
+        group, element, length = syntax.wide(view, pos)
+        tag, start = group << 16 | element, pos + 8
+        if pos == end or tag in _DELIMITERS:
+            return True
+        if not syntax.implicit:
+            _, _, vr, length = syntax.header(view, pos)
+            if vr not in KNOWN_VRS:
+                return False
+            if (vr[:1] in b"OU" and vr not in (b"UI", b"UL", b"US")) or vr in (b"SQ", b"SV"):
+                length, start = syntax.length(view, pos + 8)[0], pos + 12
+    except struct.error:
+        return pos == end
+    if length == UNDEFINED:
+        return _starts(view, start, syntax, (ITEM, SEQUENCE_END))
+    return _leads_on(view, start + length, tag, syntax, end, sure=not syntax.implicit)
+
+
+def _tag(view: memoryview, pos: int, syntax: Syntax) -> int:
+    group, element, _ = syntax.wide(view, pos)
+    return int(group << 16 | element)
+
+
+def _starts(view: memoryview, pos: int, syntax: Syntax, tags: tuple[int, ...]) -> bool:
+    try:
+        return _tag(view, pos, syntax) in tags
+    except struct.error:
+        return False
+
+
+def _leads_on(view: memoryview, pos: int, tag: int, syntax: Syntax, end: int, *, sure: bool) -> bool:
+    """Whether the container ends at `pos`, or an element that may follow `tag` begins there."""
+    if pos >= end or pos > len(view):
+        return pos == end
+    try:
+        following = _tag(view, pos, syntax)
+    except struct.error:
+        return False
+    if following in _DELIMITERS:
+        return True
+    if following <= tag or following >> 16 == 0xFFFE:
+        return False
+    return not sure or syntax.implicit or bytes(view[pos + 4 : pos + 6]) in KNOWN_VRS
