@@ -134,8 +134,11 @@ class _Walk:
         "max_depth",
         "max_value",
         "open_ended",
+        "oversized",
+        "pixels",
         "tags",
         "truncated",
+        "values",
     )
 
     def __init__(
@@ -152,6 +155,9 @@ class _Walk:
         self.max_depth = max_depth
         self.max_value = max_value
         self.check_nested = check_nested
+        self.values: dict[int, bytes] = {}
+        self.oversized: list[int] = []
+        self.pixels: PixelLocation | None = None
         self.doubt: str | None = None
         self.truncated = False
         self.fragments = 0  # items of the encapsulated pixel data last begun
@@ -164,10 +170,7 @@ class _Walk:
 
     def run(self, view: memoryview, end: int, syntax: Syntax, problem: str | None) -> ScanResult:
         """Walk the top level; where `end` lies behind `view`, to the element that reaches out of `view`."""
-        values: dict[int, bytes] = {}
-        oversized: list[int] = []
-        pixels = None
-        tags, check = self.tags, self.check_nested
+        tags, values, check = self.tags, self.values, self.check_nested
         implicit, header, wide, short_vrs = syntax.implicit, syntax.header, syntax.wide, SHORT_VRS
         elements, last, ordered, pos, held, vr = 0, 0, True, 0, len(view), b""
         try:
@@ -183,7 +186,7 @@ class _Walk:
                 except (struct.error, _Cut) as error:
                     if _zeros(view, pos, end):
                         break
-                    raise (error if isinstance(error, _Cut) else _cut_header(held, pos, end, end)) from None
+                    raise _told(error, held, pos, end) from None
                 tag = group << 16 | element
                 if tag >= _FIRST_PIXELS and tag in _DELIMITERS:
                     pos = self._stray(pos, tag)
@@ -201,28 +204,29 @@ class _Walk:
                         raise _overrun(tag, pos, length, end - start, truncated=True)
                     if check and length >= 8 and vr in _MAY_NEST:
                         self._look_inside(view, start, stop, vr, syntax)
-                if tag in tags and tag not in values and not self._keep(values, tag, view, start, stop):
-                    oversized.append(tag)
-                if tag >= _FIRST_PIXELS and tag in PIXEL_TAGS and pixels is None:
-                    pixels = _location(tag, vr, start, length)
-                    if self.open_ended:
-                        self._count_frames(view, pos, syntax)
+                if tag in tags and tag not in values:
+                    self._keep(tag, view, start, stop)
+                if tag >= _FIRST_PIXELS and tag in PIXEL_TAGS and self.pixels is None:
+                    self.pixels = _location(tag, vr, start, length)
+                    self._count_frames(view, pos, syntax)
                 pos = after
                 elements += 1
                 if pos >= held and end == _NO_END:
                     break
         except _Cut as cut:
             problem, self.truncated = problem or str(cut), cut.truncated
-        problem = problem or self._remark(elements)
+        return self._result(problem or self._remark(elements), pos, elements, ordered)
+
+    def _result(self, problem: str | None, end: int, elements: int, ordered: bool) -> ScanResult:
         return ScanResult(
-            values,
+            self.values,
             problem is None,
-            pos,
+            end,
             problem,
-            pixels,
+            self.pixels,
             elements,
             ordered,
-            tuple(oversized),
+            tuple(self.oversized),
             self.truncated,
             self.doubt,
         )
@@ -268,6 +272,8 @@ class _Walk:
 
     def _count_frames(self, view: memoryview, pos: int, syntax: Syntax) -> None:
         """Pixel data without their end may be all there; with fewer fragments than frames they are not."""
+        if not self.open_ended:
+            return
         before = _Walk(frozenset({_NUMBER_OF_FRAMES}), self.max_depth, 64, False)
         number = before.run(view, pos, syntax, None).values.get(_NUMBER_OF_FRAMES, b"").strip(b" \0")
         frames = int(number) if number.isdigit() else 1
@@ -276,12 +282,12 @@ class _Walk:
             words = f"the pixel data end without their delimiter after {there} fragments of {frames} frames"
             raise _Cut(words, truncated=True)
 
-    def _keep(self, values: dict[int, bytes], tag: int, view: memoryview, start: int, stop: int) -> bool:
+    def _keep(self, tag: int, view: memoryview, start: int, stop: int) -> None:
         """Keep a value that was asked for, if it is not too large and all there."""
         if stop - start > self.max_value or stop > len(view):
-            return False
-        values[tag] = bytes(view[start:stop])
-        return True
+            self.oversized.append(tag)
+        else:
+            self.values[tag] = bytes(view[start:stop])
 
     def _look_inside(self, view: memoryview, start: int, stop: int, vr: bytes, syntax: Syntax) -> None:
         """Check the nesting of a value of defined length, if it is a sequence."""
@@ -467,6 +473,11 @@ def _zeros(view: memoryview, pos: int, end: int) -> bool:
 def _overrun(tag: int, pos: int, length: int, left: int, *, truncated: bool) -> _Cut:
     words = f"offset {pos}: {name(tag)} claims {length} bytes where {max(left, 0)} are left"
     return _Cut(words, truncated=truncated)
+
+
+def _told(error: Exception, held: int, pos: int, end: int) -> _Cut:
+    """What a header that cannot be read comes to, at the top level."""
+    return error if isinstance(error, _Cut) else _cut_header(held, pos, end, end)
 
 
 def _cut_header(held: int, pos: int, end: int, last: int) -> _Cut:
