@@ -25,7 +25,7 @@ from ..dataset.sinks import StoreOutcome
 from ..dimse import status
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..dimse.levels import Level, Root
-from ..pdu.uids import is_uid
+from ..pdu.uids import is_near_uid, is_uid
 from .commit import Committer
 from .errors import ObjectRefused
 from .files import FILE_MODE, Durability, ObjectFiles
@@ -257,7 +257,7 @@ class Archive:
 
 
 def _refusal(sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> StoreOutcome | None:
-    if not is_uid(sop_instance_uid):
+    if not is_near_uid(sop_instance_uid):
         return StoreOutcome(status.INVALID_SOP_INSTANCE, "the SOP Instance UID is no UID")
     if not is_uid(sop_class_uid):
         return StoreOutcome(status.SOP_CLASS_NOT_SUPPORTED, "the SOP Class UID is no UID")

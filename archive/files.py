@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ..dataset.names import safe_uid
+from ..dataset.names import file_stem
 from .errors import ArchiveInUse, NoArchive
 
 Durability = Literal["fsync", "rename"]
@@ -43,8 +43,9 @@ MAX_CONFLICTS = 16
 
 _CLEAN = "clean"
 
-_OBJECT_NAME = re.compile(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[0-9.]{1,64}\.dcm")
-_ASIDE_NAME = re.compile(r"[0-9.]{1,64}\.[0-9a-f]{16}\.dcm")
+_STEM = r"([0-9.]{1,64}|x[0-9a-f]{32})"  # what `file_stem` makes
+_OBJECT_NAME = re.compile(rf"objects/[0-9a-f]{{2}}/[0-9a-f]{{2}}/{_STEM}\.dcm")
+_ASIDE_NAME = re.compile(rf"{_STEM}\.[0-9a-f]{{16}}\.dcm")
 _CHUNK = 1 << 20
 
 
@@ -94,12 +95,9 @@ class ObjectFiles:
         os.fsync(self._lock)
 
     def object_name(self, series_uid: str, sop_instance_uid: str) -> str:
-        """The path of an object within the archive.
-
-        Raises UnsafeName (the UID cannot be a file name).
-        """
+        """The path of an object within the archive; a UID that cannot be a file name is hashed."""
         digest = hashlib.sha256(series_uid.encode()).hexdigest()
-        return f"objects/{digest[:2]}/{digest[2:4]}/{safe_uid(sop_instance_uid)}.dcm"
+        return f"objects/{digest[:2]}/{digest[2:4]}/{file_stem(sop_instance_uid)}.dcm"
 
     def sync_file(self, fd: int) -> None:
         """Force a file to the disk, if the durability asks for it."""
@@ -162,7 +160,7 @@ class ObjectFiles:
 
         None when MAX_CONFLICTS of that UID are kept already: this one is not.
         """
-        uid = safe_uid(sop_instance_uid)
+        uid = file_stem(sop_instance_uid)
         with open(temporary, "rb") as file:
             file.seek(data_offset)
             digest = hashlib.file_digest(file, "sha256").hexdigest()

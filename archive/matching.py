@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
 
 from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
-from ..pdu.uids import is_uid
+from ..pdu.uids import is_near_uid
 from .errors import IdentifierError
 from .matching_time import Interval, parse_range, parse_value
 
@@ -130,7 +130,7 @@ def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
 
 def _uids(tag: int, values: list[str]) -> Matcher:
     wanted = frozenset(value.strip(" \0") for value in values) - {""}
-    if not all(is_uid(value) for value in wanted):
+    if not all(is_near_uid(value) for value in wanted):
         raise IdentifierError("not a UID or list of UIDs", (tag,))
 
     def matches(text: str) -> bool:

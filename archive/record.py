@@ -11,7 +11,7 @@ from ..dataset.part10 import Part10Writer, ScanOptions
 from ..dataset.scan import scan_dataset
 from ..dimse import status
 from ..dimse.levels import Level
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_uid
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
 from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT
 from .errors import ObjectRefused, TornObject
 from .text import Value, decode_items, decode_text, decode_value, encodings_of
@@ -142,4 +142,4 @@ def _record(
 
 def _uid(values: Mapping[int, bytes], tag: int) -> str:
     text = decode_text(values.get(tag, b""), ["ascii"], "UI").strip(" ")
-    return text if is_uid(text) else ""
+    return text if is_near_uid(text) else ""

@@ -15,8 +15,10 @@ from pathlib import Path
 
 from ..dataset.errors import NotDicom, TruncatedFile
 from ..dataset.instance import Instance
+from ..dataset.names import file_stem
 from ..dataset.part10 import FileHeader, read_header
 from ..dimse import status
+from ..pdu.uids import is_uid
 from .entry import Entry, entry_of
 from .errors import ObjectRefused, TornObject
 from .files import ObjectFiles
@@ -118,7 +120,12 @@ class Upkeep:
     def compare(self) -> list[LeftOut]:
         """Bring the index in line with the files: what either lacks is found by name."""
         gone = [one.sop_instance_uid for one in self._index.stored() if not _is_there(one)]
-        missing = [name for name in self._files.objects() if self._index.locate(Path(name).stem) is None]
+        hashed = {file_stem(uid) for one in self._index.stored() if not is_uid(uid := one.sop_instance_uid)}
+        missing = [
+            name
+            for name in self._files.objects()
+            if (stem := Path(name).stem) not in hashed and self._index.locate(stem) is None
+        ]
         left: list[LeftOut] = []
         self._index.add(self._entries(missing, left, len(missing)), forget=gone)
         added = len(missing) - len(left)
@@ -174,7 +181,7 @@ class Upkeep:
 
     def _entry(self, path: Path, name: str) -> Entry:
         header, record, stat = read_object(path, self._max_depth)
-        if record.sop_instance_uid != path.stem:
+        if file_stem(record.sop_instance_uid) != path.stem:
             raise ObjectRefused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
         return entry_of(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
 

@@ -24,6 +24,7 @@ from ..pdu.uids import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
+    is_near_uid,
     is_uid,
 )
 from ..pdu.upper_layer import Buffer
@@ -143,7 +144,8 @@ def _fault(sop_class: str, instance: str, syntax: str) -> str | None:
         return "no SOP Class UID or SOP Instance UID"
     names = ("SOP Class UID", "SOP Instance UID", "Transfer Syntax UID")
     for name, uid in zip(names, (sop_class, instance, syntax), strict=True):
-        if not is_uid(uid):
+        # the peer may take what is none as the name of an object (PS3.5 9.1 binds who made it)
+        if not (is_near_uid(uid) if uid is instance else is_uid(uid)):
             return f"{uid[:80]!r} is no UID, so no {name}"
     return None
 

@@ -22,7 +22,7 @@ from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
 from ..pdu.errors import AiodicomError
-from ..pdu.uids import is_uid
+from ..pdu.uids import is_near_uid, is_uid
 from .associations import Associations
 from .finding import Finding, answers
 from .identifier import PLAN_KEYS, build_plan, build_query
@@ -114,7 +114,7 @@ def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]
     if not wanted:
         raise QueryError("nothing to retrieve: no unique key given")
     for uid in wanted:
-        if level is not Level.PATIENT and not is_uid(uid):
+        if level is not Level.PATIENT and not is_near_uid(uid):
             raise QueryError(f"{uid[:80]!r} is no UID, so no {unique_key(level)}")
         if level is Level.PATIENT and (not uid or any(c in uid for c in "*?\\")):
             raise QueryError(f"{uid[:64]!r} is no single Patient ID")

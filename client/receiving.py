@@ -15,7 +15,7 @@ from ..association.performing import Refused
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.errors import ImagingError, UnsafeName
-from ..dataset.names import instance_path, safe_uid
+from ..dataset.names import instance_path
 from ..dataset.part10 import Part10Writer, ScanOptions, sync_directory
 from ..dataset.sinks import StoreOutcome
 from ..dimse import messages as m
@@ -29,6 +29,7 @@ from ..dimse.status import (
     OUT_OF_RESOURCES,
     Status,
 )
+from ..pdu.uids import is_near_uid
 from .results import ReceivedItem
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class FileSink:
         self._durability = durability
         self._done = done
         self._doubt: str | None = None
-        safe_uid(request.affected_sop_instance_uid)
+        if not is_near_uid(request.affected_sop_instance_uid):
+            raise UnsafeName(f"{request.affected_sop_instance_uid[:80]!r} names no object")
         self._writer = Part10Writer(
             directory,
             sop_class_uid=request.affected_sop_class_uid,

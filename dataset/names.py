@@ -27,9 +27,24 @@ def safe_uid(text: str) -> str:
     Leading zeros in a component are tolerated: scanners write them. Trailing padding is not: strip it before.
     Raises UnsafeName.
     """
-    if len(text) > _UID_LIMIT or not _UID.fullmatch(text):
+    if not _is_safe_uid(text):
         raise UnsafeName(f"{text[:80]!r} is no UID (digits in groups joined by dots, at most 64 characters)")
     return text
+
+
+def file_stem(uid: str) -> str:
+    """The name of an object's file without ".dcm": its UID, or a hash of what stands in the place of one.
+
+    No UID has a letter, so the two never meet. A hash stands also for what differs from another in case
+    alone, which some file systems do not tell apart.
+    """
+    if _is_safe_uid(uid):
+        return uid
+    return "x" + hashlib.sha256(uid.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _is_safe_uid(text: str) -> bool:
+    return len(text) <= _UID_LIMIT and _UID.fullmatch(text) is not None
 
 
 def safe_name(text: str, limit: int = 40) -> str:
@@ -66,7 +81,7 @@ def instance_path(
     `patient/date_study/modality_number_description_series/uid.dcm`.
 
     Study and series are told apart by hashes of their UIDs, so that files of two never meet; the path has
-    at most about 220 characters. Only the SOP Instance UID must be valid: `UnsafeName` otherwise.
+    at most about 220 characters. The last is the SOP Instance UID, or `file_stem` of what is none.
     """
     patient = safe_name(patient_id, 32)
     if patient != patient_id:
@@ -79,5 +94,5 @@ def instance_path(
         parts.append(safe_name(series_description, 40))
     parts.append(short_hash(series_uid))
     return PurePosixPath(
-        patient, f"{date}_{short_hash(study_uid)}", "_".join(parts), f"{safe_uid(sop_instance_uid)}.dcm"
+        patient, f"{date}_{short_hash(study_uid)}", "_".join(parts), f"{file_stem(sop_instance_uid)}.dcm"
     )

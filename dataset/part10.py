@@ -16,7 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..pdu.uids import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    MAX_NEAR_UID,
+)
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
 from .scan import scan_beginning, scan_dataset
@@ -83,7 +88,7 @@ def encode_file_meta(
         (
             struct.pack("<HH2s2xL2s", 2, 1, b"OB", 2, b"\0\1"),
             _text(0x0002, b"UI", sop_class_uid, 64, b"\0"),
-            _text(0x0003, b"UI", sop_instance_uid, 64, b"\0"),
+            _text(0x0003, b"UI", sop_instance_uid, MAX_NEAR_UID, b"\0"),
             _text(0x0010, b"UI", transfer_syntax_uid, 64, b"\0"),
             _text(0x0012, b"UI", implementation_class_uid, 64, b"\0"),
             _text(0x0013, b"SH", implementation_version_name, 16, b" "),

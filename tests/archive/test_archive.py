@@ -128,7 +128,7 @@ def test_many_series_spread_over_folders(archive):
 
 
 @pytest.mark.parametrize(
-    "uid", ["", "../../evil", "/abs", "1.2.3\0", "$(id)", "1..2", "1" * 65, "1.2.3\n", ".", ".."]
+    "uid", ["", "../../evil", "/abs", "1.2.3\0", "$(id)", "1.2\\1.3", "1.*", "1" * 129, "1.2.3\n", ".", ".."]
 )
 def test_an_invalid_instance_uid_is_refused(archive, uid):
     outcome = store(archive, image(), sop_instance_uid=uid)
@@ -148,7 +148,7 @@ def test_invalid_class_and_syntax_uids_are_refused(archive):
     [
         ({}, {"sop_instance_uid": "1.9"}, "SOP Instance UID differs"),
         ({}, {"sop_class_uid": MR}, "SOP Class UID differs"),
-        ({"StudyInstanceUID": "x"}, {}, "Study Instance UID"),
+        ({"StudyInstanceUID": "x y"}, {}, "Study Instance UID"),
         ({"SeriesInstanceUID": ""}, {}, "Series Instance UID"),
     ],
 )

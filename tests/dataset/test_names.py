@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiodicom.dataset.errors import ImagingError, UnsafeName
-from aiodicom.dataset.names import instance_path, safe_name, safe_uid, short_hash
+from aiodicom.dataset.names import file_stem, instance_path, safe_name, safe_uid, short_hash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,8 +66,12 @@ def test_plain_names_stay() -> None:
 def test_what_is_no_uid_is_refused(text: str) -> None:
     with pytest.raises(UnsafeName):
         safe_uid(text)
-    with pytest.raises(ValueError):
-        path(sop_instance_uid=text)
+    assert safe_uid(file_stem("1.2.3")) == "1.2.3"
+    stem = file_stem(text)  # what stands in the place of one still names a file, and only that one
+    assert stem.startswith("x")
+    assert stem.isalnum()
+    assert stem != file_stem(text + "1")
+    assert PurePosixPath(path(sop_instance_uid=text)).name == f"{stem}.dcm"
 
 
 @pytest.mark.parametrize("text", ["1", "1.2.3", "2.25.000123", "0.1", "1" * 64])
