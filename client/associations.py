@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from ..association.errors import AssociationEnded, ContextNotAccepted, TotalTime
 from ..association.performing import Provider
 from ..association.tls import connection_info
 from ..dimse.contexts import Context, Proposal, outcomes
+from ..dimse.levels import Level, Root
 from ..pdu.errors import AiodicomError
 from .results import ConnectionInfo
 
@@ -139,6 +140,24 @@ class Associations:
         if self._closed:
             raise AssociationEnded("the client was closed").at(self.peer.name)
 
+    async def choose_root(self, level: Level, root: Root | None, model: Callable[[Root], str]) -> Root:
+        """The root of an operation where the user named none.
+
+        Patients are in the patient root alone; below them the study root asks for fewer keys (PS3.4 C.6.2),
+        so it is taken where the peer accepted it.
+        """
+        if root is not None:
+            return root
+        if level is Level.PATIENT:
+            return Root.PATIENT
+        study, patient = model(Root.STUDY), model(Root.PATIENT)
+        wanted = [Proposal(study), Proposal(patient)]
+        for holder in self._holders:  # a busy one tells as well
+            if holder.association.usable and holder.covers(wanted):
+                return _accepted(holder.association, study, patient)
+        async with self.use(wanted) as association:
+            return _accepted(association, study, patient)
+
     # --- using one
 
     @asynccontextmanager
@@ -218,6 +237,11 @@ class Associations:
         """Raise TotalTimeout when what is inside takes longer than `Timeouts.total`."""
         async with self.until(self.deadline()):
             yield
+
+
+def _accepted(association: Association, study: str, patient: str) -> Root:
+    only_patient = not association.find_contexts(study) and association.find_contexts(patient)
+    return Root.PATIENT if only_patient else Root.STUDY
 
 
 async def _release_quietly(association: Association) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..association.errors import OperationCancelled, OperationFailed
 from ..dataset.coding import decode_answer
 from ..dimse import messages as m
 from ..dimse.contexts import Proposal
+from ..dimse.levels import find_model
 from ..dimse.status import CANCEL, PENDING_WARNING, SUCCESS, Category, Status
 from .associations import Associations, need_context
 from .identifier import Query
@@ -39,8 +40,12 @@ class Finding(Stream["Dataset"]):
     query has ended. A final status that is no success is raised after the last match, as OperationFailed.
     """
 
-    def __init__(self, associations: Associations, query: Query, limit: int | None = None) -> None:
+    def __init__(
+        self, associations: Associations, query: Query, limit: int | None = None, *, root_chosen: bool = True
+    ) -> None:
+        """root_chosen: false where the root may become what the peer accepted."""
         super().__init__()
+        self._root_chosen = root_chosen
         self._associations = associations
         self._query = query
         self._limit = limit
@@ -67,7 +72,28 @@ class Finding(Stream["Dataset"]):
         return f"<Finding {self._query.level.value} at {self._associations.peer.name}: {said}>"
 
     def _start(self) -> AsyncGenerator[Dataset, None]:
-        return _matches(self._associations, self._query, self._limit, self._told)
+        return self._matches()
+
+    async def _matches(self) -> AsyncGenerator[Dataset, None]:
+        count, told, query = 0, self._told, self._query
+        if not self._root_chosen:
+            root = await self._associations.choose_root(query.level, None, find_model)
+            query = replace(query, root=root, model=find_model(root))
+        try:
+            async with aclosing(answers(self._associations, query)) as found:
+                async for status, data, transfer_syntax in found:
+                    match, undecoded = decode_answer(data, transfer_syntax)
+                    told.undecoded.update(undecoded)
+                    if status == PENDING_WARNING:
+                        told.missed.update(key for key in told.asked if key not in match)
+                    yield match
+                    count += 1
+                    if count == self._limit:
+                        return
+        except OperationFailed as error:
+            told.status = error.status
+            raise
+        told.status = Status(SUCCESS, "C-FIND")
 
     def __await__(self) -> Generator[Any, None, list[Dataset]]:
         return self._collect().__await__()
@@ -77,27 +103,6 @@ class Finding(Stream["Dataset"]):
             async with self:
                 self._all = [match async for match in self]
         return self._all
-
-
-async def _matches(
-    associations: Associations, query: Query, limit: int | None, told: _Told
-) -> AsyncGenerator[Dataset, None]:
-    count = 0
-    try:
-        async with aclosing(answers(associations, query)) as found:
-            async for status, data, transfer_syntax in found:
-                match, undecoded = decode_answer(data, transfer_syntax)
-                told.undecoded.update(undecoded)
-                if status == PENDING_WARNING:
-                    told.missed.update(key for key in told.asked if key not in match)
-                yield match
-                count += 1
-                if count == limit:
-                    return
-    except OperationFailed as error:
-        told.status = error.status
-        raise
-    told.status = Status(SUCCESS, "C-FIND")
 
 
 def _keywords(query: Query) -> tuple[str, ...]:

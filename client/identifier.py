@@ -65,6 +65,11 @@ def parse_root(root: Root | str) -> Root:
         raise QueryError(f"no such root: {root[:32]!r}; one of PATIENT, STUDY") from None
 
 
+def root_to_check(level: Level, root: Root | None) -> Root:
+    """The root a request is checked against before anything is sent, where the user named none."""
+    return root or (Root.PATIENT if level is Level.PATIENT else Root.STUDY)
+
+
 def build_query(
     level: Level | str, root: Root | str, match: Mapping[str, object] | Dataset, return_keys: Iterable[str]
 ) -> Query:

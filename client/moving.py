@@ -15,7 +15,7 @@ from ..association.tasks import on_thread
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, Supported
-from ..dimse.levels import Level, Root
+from ..dimse.levels import Level, Root, move_model
 from ..dimse.sop_classes import maybe_storage, storage_sop_classes
 from ..dimse.status import NOT_AUTHORIZED, Category, categorize
 from ..pdu.errors import AiodicomError
@@ -62,7 +62,7 @@ class Move:
         self,
         associations: Associations,
         level: Level,
-        root: Root,
+        root: Root | None,
         uids: Sequence[str],
         title: str,
         parents: Mapping[str, str],
@@ -138,6 +138,7 @@ class Move:
             await arrivals.late(server, quiet)
 
     async def _plan(self) -> list[Target]:
+        self._root = await self._associations.choose_root(self._level, self._root, move_model)
         plan = await make_plan(self._associations, self._level, self._root, self._uids, self._parents)
         self.result.expected = plan.expected
         self.result.parents_unknown = plan.parents_unknown
@@ -145,6 +146,7 @@ class Move:
 
     async def _ask(self, target: Target, arrivals: _Arrivals | None) -> None:
         """One C-MOVE, from its request to its final response."""
+        assert self._root is not None  # chosen with the plan
         query = build_retrieve("C-MOVE", self._level, self._root, [target.uid], target.parents)
         async with self._associations.use([Proposal(query.model)]) as association:
             context = need_context(association, query.model)

@@ -32,7 +32,7 @@ from ..pdu.types import (
 from ..server.limits import ServerLimits
 from .associations import Associations, need_context
 from .finding import Finding
-from .identifier import build_query, parse_root
+from .identifier import build_query, parse_root, root_to_check
 from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
 from .planning import check_uids
 from .receiving import Durability
@@ -153,7 +153,7 @@ class Pacs:
         match: Mapping[str, object] | Dataset | None = None,
         return_keys: Iterable[str] = (),
         *,
-        root: Root | str = Root.PATIENT,
+        root: Root | str | None = None,
         limit: int | None = None,
     ) -> Finding:
         """C-FIND: a data set for each match, iterated over, or awaited as a list.
@@ -161,15 +161,15 @@ class Pacs:
         `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``) or
         a path into a sequence (``"A.B"``); a value is text, a list of UIDs, a date or time of `datetime`, a
         range (a pair, `Between`, ``"2024-01-01..2024-03-31"``), for a sequence a mapping: each is checked by
-        its VR. `return_keys` names what else to return. Leaving the loop early, or after `limit` matches,
-        sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final status that
-        is no success.
+        its VR. `return_keys` names what else to return. Without a `root` it is the patient root for
+        patients, else the study root where the peer accepted it. Leaving the loop early, or after `limit`
+        matches, sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final
+        status that is no success.
         """
-        return Finding(
-            self._associations,
-            build_query(level, root, match if match is not None else {}, return_keys),
-            limit,
-        )
+        wanted, model = Level.parse(level), None if root is None else parse_root(root)
+        checked = root_to_check(wanted, model)
+        query = build_query(wanted, checked, match if match is not None else {}, return_keys)
+        return Finding(self._associations, query, limit, root_chosen=model is not None)
 
     @overload
     def get(
@@ -178,7 +178,7 @@ class Pacs:
         uid: str | Iterable[str],
         *,
         directory: str | Path,
-        root: Root | str = ...,
+        root: Root | str | None = ...,
         parents: Mapping[str, str] | None = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
@@ -191,7 +191,7 @@ class Pacs:
         uid: str | Iterable[str],
         *,
         directory: None = ...,
-        root: Root | str = ...,
+        root: Root | str | None = ...,
         parents: Mapping[str, str] | None = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
@@ -203,7 +203,7 @@ class Pacs:
         uid: str | Iterable[str],
         *,
         directory: str | Path | None = None,
-        root: Root | str = Root.PATIENT,
+        root: Root | str | None = None,
         parents: Mapping[str, str] | None = None,
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
@@ -212,15 +212,16 @@ class Pacs:
 
         With a `directory` the objects lie there as files under patient, study and series, their bytes as
         the peer sent them. Without one they are data sets: ``async for dataset in pacs.get(...)``, or
-        `result.datasets`. What will come is found out by C-FIND first. `parents` are the unique keys of the
+        `result.datasets`. What will come is found out by C-FIND first. The `root` is chosen
+        as for `find`. `parents` are the unique keys of the
         levels above, for peers that want them and cannot be asked.
         """
-        wanted, model = Level.parse(level), parse_root(root)
+        wanted, model = Level.parse(level), None if root is None else parse_root(root)
         return Retrieve(
             self._associations,
             wanted,
             model,
-            check_uids(wanted, model, uid),
+            check_uids(wanted, root_to_check(wanted, model), uid),
             directory=Path(directory) if directory is not None else None,
             parents=dict(parents or {}),
             durability=durability,
@@ -234,7 +235,7 @@ class Pacs:
         *,
         destination: str | None = None,
         directory: str | Path | None = None,
-        root: Root | str = Root.PATIENT,
+        root: Root | str | None = None,
         parents: Mapping[str, str] | None = None,
         listen_host: str | None = None,
         listen_port: int = LISTEN_PORT,
@@ -256,8 +257,8 @@ class Pacs:
         what is to come nothing else is taken: `RetrieveResult.turned_away` names it. Raises OSError when
         the port cannot be had, ValueError for what is no network.
         """
-        wanted, model = Level.parse(level), parse_root(root)
-        uids = check_uids(wanted, model, uid)
+        wanted, model = Level.parse(level), None if root is None else parse_root(root)
+        uids = check_uids(wanted, root_to_check(wanted, model), uid)
         title = destination or self.peer.calling_ae
         if destination is None and directory is None:
             raise QueryError("a move needs a destination, or a directory to move to this process")

@@ -17,7 +17,7 @@ from ..association.tasks import Tasks, on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
-from ..dimse.levels import Level, Root
+from ..dimse.levels import Level, Root, get_model
 from ..dimse.status import (
     CANCEL,
     SOP_CLASS_NOT_SUPPORTED,
@@ -61,7 +61,7 @@ class Retrieve(Stream[T]):
         self,
         associations: Associations,
         level: Level,
-        root: Root,
+        root: Root | None,
         uids: Sequence[str],
         *,
         directory: Path | None,
@@ -175,7 +175,8 @@ class Retrieve(Stream[T]):
             async with self._associations.limited():
                 if self._directory is not None:
                     await on_thread(lambda: _make_directory(self._directory))
-                plan = await make_plan(self._associations, self._level, self._root, self._uids, self._parents)
+                root = await self._associations.choose_root(self._level, self._root, get_model)
+                plan = await make_plan(self._associations, self._level, root, self._uids, self._parents)
                 self.result.expected = plan.expected
                 self.result.parents_unknown = plan.parents_unknown
                 self._arrived.tell()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..client.finding import Finding
-from ..client.identifier import build_query
+from ..client.identifier import build_query, root_to_check
 from ..client.keys import named
 from ..dimse.levels import Level, QueryError
 from . import output
@@ -35,7 +35,11 @@ SHOWN: dict[Level, tuple[str, ...]] = {
 @peer_command(lines=True)
 @click.argument("matches", nargs=-1, metavar="[KEYWORD=VALUE]...")
 @click.option("--level", type=LEVEL, default="STUDY", show_default=True, help="What is looked for.")
-@click.option("--root", type=ROOT, default="PATIENT", show_default=True, help="The information model.")
+@click.option(
+    "--root",
+    type=ROOT,
+    help="The information model; by default PATIENT for patients, else STUDY if accepted.",
+)
 @click.option(
     "--return",
     "returned",
@@ -48,7 +52,7 @@ def find(
     target: PeerOptions,
     matches: tuple[str, ...],
     level: str,
-    root: str,
+    root: str | None,
     returned: tuple[str, ...],
     limit: int | None,
 ) -> None:
@@ -62,7 +66,8 @@ def find(
     keys = [key for text in returned for key in split_keys(text)]
     wanted = Level.parse(level)
     keys = keys or [key for key in SHOWN[wanted] if key not in match]
-    build_query(wanted, root, match, keys)  # refuses a wrong one before anything is sent
+    # refuses a wrong one before anything is sent
+    build_query(wanted, root or root_to_check(wanted, None), match, keys)
     columns = list(dict.fromkeys(named(key) for key in [*match, *keys]))
     table, rows = not target.json and sys.stdout.isatty(), list[list[str]]()
 

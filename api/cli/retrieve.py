@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from ..client.identifier import root_to_check
 from ..client.moving import LISTEN_PORT
 from ..client.planning import check_uids
 from ..client.receiving import Durability
@@ -26,7 +27,11 @@ _UIDS = click.argument("uids", nargs=-1, required=True, metavar="UID...")
 _LEVEL = click.option(
     "--level", type=LEVEL, required=True, help="What the UIDs are of (at PATIENT: Patient IDs)."
 )
-_ROOT = click.option("--root", type=ROOT, default="PATIENT", show_default=True, help="The information model.")
+_ROOT = click.option(
+    "--root",
+    type=ROOT,
+    help="The information model; by default PATIENT for patients, else STUDY if accepted.",
+)
 _PARENTS = click.option(
     "--parent",
     "parents",
@@ -48,7 +53,7 @@ class What:
     """What `get` and `move` have in common: what to retrieve, and how to tell of it."""
 
     level: Level
-    root: str
+    root: str | None
     uids: list[str]
     parents: dict[str, str] | None
     durability: Durability
@@ -64,7 +69,8 @@ def retrieve_command(function: Callable[..., int]) -> Any:
     @functools.wraps(function)
     def command(target: PeerOptions, **values: Any) -> int:
         level, root = Level.parse(values.pop("level")), values.pop("root")
-        uids = check_uids(level, Root[root.upper()], values.pop("uids"))
+        checked = root_to_check(level, Root[root.upper()] if root else None)
+        uids = check_uids(level, checked, values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
         return function(target, What(level, root, uids, parents, values.pop("durability")), **values)
 

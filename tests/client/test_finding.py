@@ -16,16 +16,17 @@ from aiodicom.association.operations import QUEUE_HIGH
 from aiodicom.client.pacs import Pacs
 from aiodicom.dataset.coding import DatasetDecodeError
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.levels import QueryError
+from aiodicom.dimse.levels import QueryError, Root, find_model
 from aiodicom.pdu import PDV, AAbort, PDataTF, encode
 from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
-    FIND,
+    IMPLICIT,
     PATIENCE,
     STEADY,
     STUDY_FIND,
     Said,
+    accept_as,
     accepted,
     hear,
     identifier,
@@ -69,7 +70,7 @@ async def test_matches_in_order() -> None:
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)
         heard = await answer(peer, 3, pending=0xFF01)
-        assert heard.message.affected_sop_class_uid == FIND
+        assert heard.message.affected_sop_class_uid == find_model(Root.STUDY)
         asked = heard.dataset
         assert asked.QueryRetrieveLevel == "STUDY"
         assert asked.PatientName == "A*"
@@ -83,6 +84,32 @@ async def test_matches_in_order() -> None:
             dates = (date(2024, 1, 1), date(2024, 12, 31))
             found = client.find("STUDY", {"PatientName": "A*", "StudyDate": dates}, ["StudyDescription"])
             assert await numbers(found) == [0, 1, 2]
+
+    await play(script, user)
+
+
+@pytest.mark.parametrize(
+    ("level", "refused", "taken"),
+    [
+        ("STUDY", Root.STUDY, Root.PATIENT),
+        ("SERIES", Root.PATIENT, Root.STUDY),
+        ("SERIES", None, Root.STUDY),
+        ("PATIENT", None, Root.PATIENT),
+    ],
+)
+async def test_the_root_is_chosen_by_level_and_by_what_was_accepted(
+    level: str, refused: Root | None, taken: Root
+) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        refusing = [] if refused is None else [find_model(refused)]
+        peer, _ = await accepted(listener, answer=accept_as(IMPLICIT, refuse=refusing))
+        heard = await answer(peer, 1)
+        assert heard.message.affected_sop_class_uid == find_model(taken)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            assert len(await client.find(level)) == 1
 
     await play(script, user)
 

@@ -33,7 +33,7 @@ from aiodicom.client.results import RetrieveResult
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dataset.names import file_stem
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.levels import Level, QueryError, Root
+from aiodicom.dimse.levels import Level, QueryError, Root, find_model, get_model
 from aiodicom.pdu import (
     PDV,
     AAbort,
@@ -673,7 +673,7 @@ async def test_a_peer_without_c_get(tmp_path: Path) -> None:
     async def script(listener: ScriptedListener) -> None:
         from wire import GET, accept_as
 
-        answer = accept_as(IMPLICIT, refuse=[GET])
+        answer = accept_as(IMPLICIT, refuse=[GET, get_model(Root.STUDY)])
         first, _ = await accepted(listener, answer=answer)
         await planning(first, ["1.2.3.1"])
         await first.answer_release()
@@ -688,7 +688,7 @@ async def test_a_peer_without_c_find_is_asked_all_the_same(tmp_path: Path) -> No
     async def script(listener: ScriptedListener) -> None:
         from wire import accept_as
 
-        answer = accept_as(IMPLICIT, refuse=[FIND])
+        answer = accept_as(IMPLICIT, refuse=[FIND, find_model(Root.STUDY)])
         first, _ = await accepted(listener, answer=answer)
         await first.answer_release()
         peer, request = await accepted(listener, answer=answer)

@@ -358,8 +358,11 @@ async def test_a_large_file_emptied_while_it_is_stored_fails_alone(
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
-@pytest.mark.parametrize("uid", ["hello", "1..2", "1." + "2" * 70, "1.2\\3.4"])
-@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+@pytest.mark.parametrize(
+    ("keyword", "uid"),
+    [("SOPClassUID", uid) for uid in ("hello", "1..2", "1." + "2" * 70, "1.2\\3.4")]
+    + [("SOPInstanceUID", uid) for uid in ("a b", "1.2\\3.4", "1.*", "1." + "2" * 140)],
+)
 async def test_an_object_whose_uid_is_none_fails_alone(tmp_path: Path, keyword: str, uid: str) -> None:
     """It is not sent: as an abstract syntax it could cost all the others their association."""
     bad = ct("1.2.3.0")
@@ -378,6 +381,24 @@ async def test_an_object_whose_uid_is_none_fails_alone(tmp_path: Path, keyword: 
     assert uids(report.stored) == ["1"]
     assert len(report.failed) == 2
     assert "is no UID" in (report.failed[0].error or "")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:The value length")
+@pytest.mark.parametrize("uid", ["LOCALIZER2.16.124.1", "1..2", "1." + "2" * 70])
+async def test_an_instance_uid_that_is_none_is_sent_as_it_is(uid: str) -> None:
+    """PS3.5 9.1 binds who made it: whether it is taken is for the peer to say."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener, lambda c: accept_as(c.transfer_syntaxes[0])(c))
+        heard = await hear(peer, m.CStoreRQ)
+        assert heard.message.affected_sop_instance_uid == uid
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    odd = ct("1.2.3.0")
+    odd.SOPInstanceUID = uid
+    report = await play(script, storing([odd]))
+    assert report.ok
 
 
 async def test_a_file_is_closed_when_sending_it_stops(
