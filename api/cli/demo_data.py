@@ -7,20 +7,20 @@ import mmap
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
+from ..dataset.deflated import DEFLATED_SYNTAXES, MAX_INFLATED, inflate
 from ..dataset.errors import ImagingError, NotDicom
-from ..dataset.names import safe_uid
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
 
-DEFLATED = frozenset({"1.2.840.10008.1.2.1.99"})
-"""Transfer syntaxes the archive does not take: what inflates is what attackers send."""
 _DIRECTORY = "1.2.840.10008.1.3.10"
 _BULK = Tag(0x00210000)
 _TAGS: list[BaseTag | int] = [
@@ -99,8 +99,6 @@ def take_stock(folder: Path) -> Stock:
             continue
         if header.sop_class_uid == _DIRECTORY:
             stock.skipped.append(path)
-        elif header.transfer_syntax_uid in DEFLATED:
-            stock.unfit[path] = "deflated, which the archive does not take"
         else:
             _take(stock, path, header)
     return stock
@@ -139,9 +137,7 @@ def _take(stock: Stock, path: Path, header: FileHeader) -> None:
         ("Study Instance", one.study),
         ("Series Instance", one.series),
     ):
-        try:
-            safe_uid(uid)
-        except ImagingError:
+        if not is_near_uid(uid):
             stock.unfit[path] = f"has no valid {name} UID"
             return
     first = stock.objects.setdefault(one.uid, one)
@@ -167,7 +163,7 @@ def _problem(path: Path, header: FileHeader) -> str | None:
                 found = scan_dataset(data, header.transfer_syntax_uid, check_nested=True)
             except ImagingError as error:
                 return str(error)
-    return None if found.complete else found.problem
+    return None if found.complete or found.unseen else found.problem
 
 
 def _attributes(path: Path, header: FileHeader) -> Dataset:
@@ -175,8 +171,11 @@ def _attributes(path: Path, header: FileHeader) -> Dataset:
     syntax = header.transfer_syntax_uid
     with path.open("rb") as file:
         file.seek(header.data_offset)
+        source: BinaryIO = file
+        if syntax in DEFLATED_SYNTAXES:
+            source = BytesIO(inflate(memoryview(file.read()), MAX_INFLATED)[0])
         return read_dataset(
-            file,
+            source,
             syntax == IMPLICIT_VR_LITTLE_ENDIAN,
             syntax != EXPLICIT_VR_BIG_ENDIAN,
             stop_when=lambda tag, _, __: tag >= _BULK,

@@ -10,7 +10,9 @@ from aiodicom.cli import demo as demo_command
 from aiodicom.cli import demo_steps
 from aiodicom.cli.demo_data import take_stock
 from aiodicom.client import receiving
+from aiodicom.dataset.coding import encode_dataset
 from aiodicom.imaging.phantom import phantom_uid, write_series
+from archive_objects import DEFLATED, encode, image, part10
 
 from .conftest import Invoke
 
@@ -36,6 +38,25 @@ def test_the_stock_of_a_folder(mixed: Path) -> None:
     assert [path.name for path in stock.same] == ["zz_again.dcm"]
     assert {path.name for path in stock.unfit} == {"zz_cut.dcm", "zz_other.dcm"}
     assert [path.name for path in stock.skipped] == ["letter.txt"]
+
+
+@pytest.mark.filterwarnings("ignore:.* for VR UI:UserWarning")
+def test_what_the_archive_takes_is_stock_whatever_its_form(tmp_path: Path) -> None:
+    """Deflated objects and UIDs that are none are stored like others; what has no study is not."""
+    odd, nowhere = image(2), image(3)
+    odd.StudyInstanceUID = "LOCALIZER1.2"
+    del nowhere.StudyInstanceUID
+    body = encode_dataset(image(1), DEFLATED)
+    head = part10(image(1), DEFLATED)[: -len(encode(image(1)))]
+    (tmp_path / "deflated.dcm").write_bytes(head + body)
+    (tmp_path / "odd.dcm").write_bytes(part10(odd))
+    (tmp_path / "nowhere.dcm").write_bytes(part10(nowhere))
+    stock = take_stock(tmp_path)
+    assert {one.path.name: one.study for one in stock.objects.values()} == {
+        "deflated.dcm": image(1).StudyInstanceUID,
+        "odd.dcm": "LOCALIZER1.2",
+    }
+    assert {path.name for path in stock.unfit} == {"nowhere.dcm"}
 
 
 @pytest.mark.slow
