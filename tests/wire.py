@@ -111,9 +111,12 @@ class Said(NamedTuple):
 
 
 async def hear(peer: ScriptedPeer, kind: type[Any] | None = None) -> Said:
-    """The next message, of that kind."""
-    context_id, command, data = await peer.receive_message()
-    message = m.decode_message(command, [])
+    """The next message, of that kind. A C-GET tells its progress four times a second."""
+    while True:
+        context_id, command, data = await peer.receive_message()
+        message = m.decode_message(command, [])
+        if not (kind is m.CStoreRQ and isinstance(message, m.CGetRSP) and message.status == 0xFF00):
+            break
     assert kind is None or isinstance(message, kind), f"{kind} awaited, {message} came"
     return Said(context_id, message, data)
 

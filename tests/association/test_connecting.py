@@ -394,7 +394,7 @@ async def test_a_context_that_is_refused_is_named_with_its_reason() -> None:
     async def user(client: Pacs) -> None:
         async with client:
             with pytest.raises(ContextNotAccepted, match=f"{FIND}.*abstract syntax not supported"):
-                async for _ in client.find("STUDY"):
+                async for _ in client.find("STUDY", root="PATIENT"):
                     raise AssertionError("a match")
             await client.echo()
 

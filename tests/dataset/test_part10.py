@@ -256,7 +256,8 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"sop_instance_uid": "1" * 65},
+        {"sop_instance_uid": "1" * 129},
+        {"sop_class_uid": "1" * 65},
         {"sop_class_uid": ""},
         {"transfer_syntax_uid": "1.2\n"},
         {"source_ae": "Ä"},

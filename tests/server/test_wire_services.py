@@ -533,7 +533,7 @@ async def test_a_store_cut_at_any_byte_through_the_proxy(tmp_path: Path, tls_pai
             assert files_below(folder / "incoming") == ["journal"]
 
 
-@pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "1.2\x003", "..", "1." * 60, "1.2.\xe9", "a;b"])
+@pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "1.2\x003", "..", "1." * 80, "1.2.\xe9", "a;b"])
 async def test_the_archive_refuses_names_that_are_no_uid(tmp_path: Path, uid: str) -> None:
     raw = uid.encode("latin-1")
     folder = tmp_path / "deep" / "archive"
