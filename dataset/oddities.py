@@ -69,8 +69,10 @@ def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Synt
     the first item can only be read the other way, it is the other.
     """
     right = IMPLICIT if vr == b"UN" else syntax
+    if syntax.implicit or (not right.implicit and bytes(view[start + 12 : start + 14]) in KNOWN_VRS):
+        return right, False  # nearly all: the looks below cost more than the rest of a small sequence
     other = EXPLICIT if right.implicit else IMPLICIT
-    if syntax.implicit or not _starts(view, start, right, (ITEM,)):
+    if not _starts(view, start, right, (ITEM,)):
         return right, False
     at = start + 8
     length = syntax.length(view, start + 4)[0]

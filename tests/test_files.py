@@ -14,7 +14,6 @@ VALUES = {
     "pdu/events": "pdu/test_upper_layer",
     "pdu/limits": "pdu/test_reader",
     "pdu/types": "pdu/test_codec",
-    "pdu/uids": "dimse/test_contexts",
     "dimse/events": "dimse/test_session",
     "dimse/limits": "dimse/test_session",
     "dataset/errors": "dataset/test_part10",
