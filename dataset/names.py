@@ -10,26 +10,13 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
-from .errors import UnsafeName
+from ..pdu.uids import is_uid
 
-_UID = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-_UID_LIMIT = 64
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "clock$"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(10)]
 )
 _HASH_DIGITS = 12
-
-
-def safe_uid(text: str) -> str:
-    """Return a UID fit to be a file name: digits and dots, 1 to 64, no empty component (PS3.5 9.1).
-
-    Leading zeros in a component are tolerated: scanners write them. Trailing padding is not: strip it before.
-    Raises UnsafeName.
-    """
-    if not _is_safe_uid(text):
-        raise UnsafeName(f"{text[:80]!r} is no UID (digits in groups joined by dots, at most 64 characters)")
-    return text
 
 
 def file_stem(uid: str) -> str:
@@ -38,13 +25,9 @@ def file_stem(uid: str) -> str:
     No UID has a letter, so the two never meet. A hash stands also for what differs from another in case
     alone, which some file systems do not tell apart.
     """
-    if _is_safe_uid(uid):
+    if is_uid(uid):
         return uid
     return "x" + hashlib.sha256(uid.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _is_safe_uid(text: str) -> bool:
-    return len(text) <= _UID_LIMIT and _UID.fullmatch(text) is not None
 
 
 def safe_name(text: str, limit: int = 40) -> str:

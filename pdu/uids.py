@@ -12,7 +12,7 @@ DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 _CHARACTERS = frozenset("0123456789.")
-_NEAR = re.compile(r"[A-Za-z0-9._+:~-]+")
+_NEAR = re.compile(r"[._+:~-]*[A-Za-z0-9][A-Za-z0-9._+:~-]*")
 
 
 def is_uid(text: str) -> bool:
@@ -30,7 +30,4 @@ def is_near_uid(text: str) -> bool:
     PS3.5 9.1 binds who makes a UID; who asks for one, or keeps what has it, takes it as it is. Anything but
     letters, digits and `._+:~-` would mean something else: a list, a wildcard, a path.
     """
-    if is_uid(text):
-        return True
-    letters = text.isascii() and any(map(str.isalnum, text))
-    return letters and len(text) <= MAX_NEAR_UID and _NEAR.fullmatch(text) is not None
+    return len(text) <= MAX_NEAR_UID and _NEAR.fullmatch(text) is not None

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import pytest
-from aiodicom.dataset.errors import ImagingError, UnsafeName
-from aiodicom.dataset.names import file_stem, instance_path, safe_name, safe_uid, short_hash
+from aiodicom.dataset.names import file_stem, instance_path, safe_name, short_hash
+from aiodicom.pdu.uids import is_uid
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,10 +63,8 @@ def test_plain_names_stay() -> None:
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "1..2", ".1", "1.", "1" * 65, "1.2\n", "1.2 ", "1,2", "１.２"])
-def test_what_is_no_uid_is_refused(text: str) -> None:
-    with pytest.raises(UnsafeName):
-        safe_uid(text)
-    assert safe_uid(file_stem("1.2.3")) == "1.2.3"
+def test_what_is_no_uid_names_its_file_by_a_hash(text: str) -> None:
+    assert not is_uid(text)
     stem = file_stem(text)  # what stands in the place of one still names a file, and only that one
     assert stem.startswith("x")
     assert stem.isalnum()
@@ -76,7 +74,7 @@ def test_what_is_no_uid_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1", "1.2.3", "2.25.000123", "0.1", "1" * 64])
 def test_uids_pass_unchanged(text: str) -> None:
-    assert safe_uid(text) == text
+    assert file_stem(text) == text
 
 
 def test_a_readable_path() -> None:
@@ -130,9 +128,11 @@ def test_no_text_escapes(
 
 
 @given(texts)
-def test_a_uid_is_itself_or_refused(text: str) -> None:
-    try:
-        assert safe_uid(text) == text
-    except ImagingError:
+def test_a_uid_is_itself_or_a_hash(text: str) -> None:
+    stem = file_stem(text)
+    if stem == text:
+        assert set(text) <= set("0123456789.")
         return
-    assert set(text) <= set("0123456789.")
+    assert stem[0] == "x"
+    assert len(stem) == 33
+    assert set(stem[1:]) <= set("0123456789abcdef")
