@@ -20,7 +20,7 @@ from pydicom.filereader import read_sequence
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
-from ..dataset.charset import mend_tables
+from ..dataset.charset import first_unheld, mend_tables
 
 mend_tables()
 
@@ -182,20 +182,8 @@ def charset_for(texts: Iterable[str], preferred: Iterable[str]) -> str:
         return ""
     for charset in dict.fromkeys(preferred):
         encodings = encodings_of(charset)
-        if charset and all(_encodes(text, encodings) for text in others):
+        if charset and all(first_unheld(text, encodings) is None for text in others):
             return charset
-        if not charset and all(_encodes(text, [_DEFAULT]) for text in others):
+        if not charset and all(first_unheld(text, [_DEFAULT]) is None for text in others):
             return "ISO_IR 100"  # the repertoire its undeclared bytes were read with
     return "ISO_IR 192"
-
-
-def _encodes(text: str, encodings: Sequence[str]) -> bool:
-    return all(any(_has(encoding, char) for encoding in encodings) for char in set(text))
-
-
-def _has(encoding: str, char: str) -> bool:
-    try:
-        char.encode(encoding)
-    except UnicodeError:
-        return False
-    return True

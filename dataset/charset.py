@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,19 +13,17 @@ _TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
 """The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
 
 
+_DEFAULT = "iso8859"  # as pydicom names it
 _LATIN_9 = "iso8859_15"
-_mended = False
 
 
+@cache
 def mend_tables() -> None:
     """Teach pydicom's tables what they lack, once; they are asked wherever a data set is decoded lazily.
 
     ISO_IR 203 (Latin alphabet 9) is missing there, and the escape of ISO 2022 IR 58 is handed to a codec that
     does not know it and leaves it in the text (PS3.3 C.12.1.1.2, PS3.5 K.2). Nothing pydicom knows changes.
     """
-    global _mended
-    if _mended:
-        return
     from pydicom import charset as tables
 
     for term in ("ISO_IR 203", "ISO 2022 IR 203"):
@@ -32,7 +31,6 @@ def mend_tables() -> None:
     tables.CODES_TO_ENCODINGS.setdefault(b"\x1b-b", _LATIN_9)
     tables.ENCODINGS_TO_CODES.setdefault(_LATIN_9, b"\x1b-b")
     tables.handled_encodings = tuple(one for one in tables.handled_encodings if one != "iso_ir_58")  # type: ignore[assignment]
-    _mended = True
 
 
 def terms_of(dataset: Dataset) -> list[str] | None:
@@ -67,7 +65,7 @@ def unheld(dataset: Dataset) -> str | None:
         if text.isascii():
             continue
         encodings = _encodings(terms)
-        wrong = next((sign for sign in text if not any(_holds(one, sign) for one in encodings)), None)
+        wrong = first_unheld(text, encodings)
         if wrong is not None:
             named = "\\".join(terms) if terms else "the default repertoire"
             return f"{keyword}: {wrong!r} is not in the character set {named}"
@@ -79,9 +77,17 @@ def _encodings(terms: list[str] | None) -> list[str]:
 
     mend_tables()
     known = [term for term in terms or [] if term in python_encoding]
-    encodings = list(convert_encodings(known)) if known else ["iso8859"]
-    # beside others the default repertoire has no upper half: an escape says what that is (PS3.5 6.1.2.5.1)
-    return ["ascii" if one == "iso8859" else one for one in encodings] if len(encodings) > 1 else encodings
+    return list(convert_encodings(known)) if known else [_DEFAULT]
+
+
+def first_unheld(text: str, encodings: Sequence[str]) -> str | None:
+    """The first character that none of these codecs of pydicom's can write; None where all can.
+
+    Beside others the default repertoire has no upper half: an escape says what that is (PS3.5 6.1.2.5.1).
+    """
+    if len(encodings) > 1:
+        encodings = ["ascii" if one == _DEFAULT else one for one in encodings]
+    return next((sign for sign in text if not any(_holds(one, sign) for one in encodings)), None)
 
 
 def _decoded(dataset: Dataset, outer: list[str] | None) -> Iterator[tuple[list[str] | None, str, str]]:

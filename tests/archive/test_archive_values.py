@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from aiodicom.archive.archive import Archive
+from aiodicom.archive.text import charset_for
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dimse.levels import Root
 from archive_objects import (
@@ -157,3 +158,11 @@ def test_patients_without_an_id_are_not_one(empty):
     )
     assert values(found, "PatientName") == ["A", "B"]
     assert [one.NumberOfPatientRelatedStudies for one in found] == [1, 1]
+
+
+def test_an_answer_is_not_labelled_with_a_set_that_only_pythons_codec_can_write():
+    """Python's shift_jis writes kanji, which ISO_IR 13 has not; Latin-1 is no part of a set with escapes."""
+    assert charset_for(["ﾔﾏﾀﾞ"], ["ISO_IR 13"]) == "ISO_IR 13"
+    assert charset_for(["山田"], ["ISO_IR 13"]) == "ISO_IR 192"
+    assert charset_for(["山田"], ["\\ISO 2022 IR 87"]) == "\\ISO 2022 IR 87"
+    assert charset_for(["é"], ["\\ISO 2022 IR 87"]) == "ISO_IR 192"
