@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeAlias, TypeVar
 
@@ -245,7 +246,7 @@ class Committer:
                     file.fileno(), stored.data_offset, one.writer.fileno(), one.writer.data_offset
                 )
             if same:
-                return StoreOutcome(status.SUCCESS, path=stored.path)
+                return self._kept(one.entry, stored.path)
             kept = self._files.set_aside(one.writer.temporary, one.writer.data_offset, uid)
         except OSError as error:
             return outcome_of(error)
@@ -272,12 +273,12 @@ class Committer:
             return
         self._clear_announced()
         for one in published:
-            _answer(one, self._kept(one.entry))
+            _answer(one, self._kept(one.entry, self._files.root / one.entry.path))
 
-    def _kept(self, entry: Entry) -> StoreOutcome:
+    def _kept(self, entry: Entry, path: Path) -> StoreOutcome:
         """A warning for an object whose encoding is in doubt: kept as it came, and listed by `verify`."""
-        path, doubt = self._files.root / entry.path, entry.doubt
-        if not doubt:
+        doubt = entry.doubt
+        if doubt is None:
             return StoreOutcome(status.SUCCESS, path=path)
         self._logbook.note("in doubt", "archive", f"an object is kept whose encoding is in doubt: {doubt}")
         return StoreOutcome(status.ENCODING_IN_DOUBT, f"kept as it came: {doubt}"[:64], path)

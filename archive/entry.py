@@ -39,7 +39,7 @@ class Entry:
     data_offset: int
     size: int
     stored_ns: int
-    doubt: str = ""
+    doubt: str | None = None
     """What of its encoding is against PS3.5; not in the index, for a scan finds it again."""
 
     @property
@@ -73,7 +73,7 @@ def entry_of(record: Record, path: str, data_offset: int, size: int, stored_ns: 
         data_offset=data_offset,
         size=size,
         stored_ns=stored_ns,
-        doubt=record.doubt or "",
+        doubt=record.doubt,
     )
     # a lone surrogate would be found by SQLite only, in the middle of a group
     "".join((entry.patient, entry.study, entry.series, entry.image, entry.patient_id, entry.path)).encode()
