@@ -65,9 +65,16 @@ def parse_root(root: Root | str) -> Root:
         raise QueryError(f"no such root: {root[:32]!r}; one of PATIENT, STUDY") from None
 
 
-def root_to_check(level: Level, root: Root | None) -> Root:
-    """The root a request is checked against before anything is sent, where the user named none."""
-    return root or (Root.PATIENT if level is Level.PATIENT else Root.STUDY)
+def parse_model(level: Level | str, root: Root | str | None) -> tuple[Level, Root | None, Root]:
+    """Level, the root that was named, and the one a request is checked against before anything is sent.
+
+    Where none was named it is chosen later, by what the peer accepted. Raises QueryError for other words.
+    """
+    wanted = Level.parse(level)
+    if root is None:
+        return wanted, None, Root.PATIENT if wanted is Level.PATIENT else Root.STUDY
+    named = parse_root(root)
+    return wanted, named, named
 
 
 def build_query(

@@ -32,7 +32,7 @@ from ..pdu.types import (
 from ..server.limits import ServerLimits
 from .associations import Associations, need_context
 from .finding import Finding
-from .identifier import build_query, parse_root, root_to_check
+from .identifier import build_query, parse_model
 from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
 from .planning import check_uids
 from .receiving import Durability
@@ -166,8 +166,7 @@ class Pacs:
         matches, sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final
         status that is no success.
         """
-        wanted, model = Level.parse(level), None if root is None else parse_root(root)
-        checked = root_to_check(wanted, model)
+        wanted, model, checked = parse_model(level, root)
         query = build_query(wanted, checked, match if match is not None else {}, return_keys)
         return Finding(self._associations, query, limit, root_chosen=model is not None)
 
@@ -216,12 +215,12 @@ class Pacs:
         as for `find`. `parents` are the unique keys of the
         levels above, for peers that want them and cannot be asked.
         """
-        wanted, model = Level.parse(level), None if root is None else parse_root(root)
+        wanted, model, checked = parse_model(level, root)
         return Retrieve(
             self._associations,
             wanted,
             model,
-            check_uids(wanted, root_to_check(wanted, model), uid),
+            check_uids(wanted, checked, uid),
             directory=Path(directory) if directory is not None else None,
             parents=dict(parents or {}),
             durability=durability,
@@ -257,8 +256,8 @@ class Pacs:
         what is to come nothing else is taken: `RetrieveResult.turned_away` names it. Raises OSError when
         the port cannot be had, ValueError for what is no network.
         """
-        wanted, model = Level.parse(level), None if root is None else parse_root(root)
-        uids = check_uids(wanted, root_to_check(wanted, model), uid)
+        wanted, model, checked = parse_model(level, root)
+        uids = check_uids(wanted, checked, uid)
         title = destination or self.peer.calling_ae
         if destination is None and directory is None:
             raise QueryError("a move needs a destination, or a directory to move to this process")

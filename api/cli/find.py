@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..client.finding import Finding
-from ..client.identifier import build_query, root_to_check
+from ..client.identifier import build_query, parse_model
 from ..client.keys import named
 from ..dimse.levels import Level, QueryError
 from . import output
@@ -64,10 +64,9 @@ def find(
     """
     match = parse_pairs(matches)
     keys = [key for text in returned for key in split_keys(text)]
-    wanted = Level.parse(level)
+    wanted, _, checked = parse_model(level, root)
     keys = keys or [key for key in SHOWN[wanted] if key not in match]
-    # refuses a wrong one before anything is sent
-    build_query(wanted, root or root_to_check(wanted, None), match, keys)
+    build_query(wanted, checked, match, keys)  # refuses a wrong one before anything is sent
     columns = list(dict.fromkeys(named(key) for key in [*match, *keys]))
     table, rows = not target.json and sys.stdout.isatty(), list[list[str]]()
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from ..client.identifier import root_to_check
+from ..client.identifier import parse_model
 from ..client.moving import LISTEN_PORT
 from ..client.planning import check_uids
 from ..client.receiving import Durability
 from ..client.results import RetrieveResult
-from ..dimse.levels import Level, Root
+from ..dimse.levels import Level
 from . import output
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
@@ -68,8 +68,8 @@ def retrieve_command(function: Callable[..., int]) -> Any:
 
     @functools.wraps(function)
     def command(target: PeerOptions, **values: Any) -> int:
-        level, root = Level.parse(values.pop("level")), values.pop("root")
-        checked = root_to_check(level, Root[root.upper()] if root else None)
+        root = values.pop("root")
+        level, _, checked = parse_model(values.pop("level"), root)
         uids = check_uids(level, checked, values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
         return function(target, What(level, root, uids, parents, values.pop("durability")), **values)
