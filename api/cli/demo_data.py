@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -149,38 +150,49 @@ def _take(stock: Stock, path: Path, header: FileHeader) -> None:
         stock.unfit[path] = f"another object of the UID of {first.path.name}"
 
 
+@contextmanager
+def _mapped(path: Path, header: FileHeader) -> Iterator[memoryview]:
+    """The data set in a file, as a view of a map of it."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
+        memoryview(mapping) as whole,
+        whole[header.data_offset :] as data,
+    ):
+        yield data
+
+
 def _problem(path: Path, header: FileHeader) -> str | None:
     """Why the data set is not whole."""
-    with path.open("rb") as file:
-        if header.file_size <= header.data_offset:
-            return "holds no data set"
-        with (
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-            memoryview(mapping) as whole,
-            whole[header.data_offset :] as data,
-        ):
-            try:
-                found = scan_dataset(data, header.transfer_syntax_uid, check_nested=True)
-            except ImagingError as error:
-                return str(error)
+    if header.file_size <= header.data_offset:
+        return "holds no data set"
+    with _mapped(path, header) as data:
+        try:
+            found = scan_dataset(data, header.transfer_syntax_uid, check_nested=True)
+        except ImagingError as error:
+            return str(error)
     return None if found.complete or found.unseen else found.problem
 
 
 def _attributes(path: Path, header: FileHeader) -> Dataset:
     """What the demo wants to know of an object, read by pydicom."""
-    syntax = header.transfer_syntax_uid
+    if header.transfer_syntax_uid in DEFLATED_SYNTAXES:
+        with _mapped(path, header) as data:
+            return _read(BytesIO(inflate(data, MAX_INFLATED)[0]), header)
     with path.open("rb") as file:
         file.seek(header.data_offset)
-        source: BinaryIO = file
-        if syntax in DEFLATED_SYNTAXES:
-            source = BytesIO(inflate(memoryview(file.read()), MAX_INFLATED)[0])
-        return read_dataset(
-            source,
-            syntax == IMPLICIT_VR_LITTLE_ENDIAN,
-            syntax != EXPLICIT_VR_BIG_ENDIAN,
-            stop_when=lambda tag, _, __: tag >= _BULK,
-            specific_tags=_TAGS,
-        )
+        return _read(file, header)
+
+
+def _read(source: BinaryIO, header: FileHeader) -> Dataset:
+    syntax = header.transfer_syntax_uid
+    return read_dataset(
+        source,
+        syntax == IMPLICIT_VR_LITTLE_ENDIAN,
+        syntax != EXPLICIT_VR_BIG_ENDIAN,
+        stop_when=lambda tag, _, __: tag >= _BULK,
+        specific_tags=_TAGS,
+    )
 
 
 def _text(found: Dataset, keyword: str) -> str:
