@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, UNCOMPRESSED
-from .encoding import EXPLICIT, IMPLICIT, ITEM, ITEM_END, KNOWN_VRS, SEQUENCE_END, UNDEFINED, Syntax
+from .encoding import EXPLICIT, IMPLICIT, ITEM, ITEM_END, KNOWN_VRS, LONG_VRS, SEQUENCE_END, UNDEFINED, Syntax
 
 _ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.")
 _NATIVE = {*UNCOMPRESSED, EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN}
@@ -93,7 +93,7 @@ def _reads(view: memoryview, pos: int, syntax: Syntax, end: int) -> bool:
             _, _, vr, length = syntax.header(view, pos)
             if vr not in KNOWN_VRS:
                 return False
-            if (vr[:1] in b"OU" and vr not in (b"UI", b"UL", b"US")) or vr in (b"SQ", b"SV"):
+            if vr in LONG_VRS:
                 length, start = syntax.length(view, pos + 8)[0], pos + 12
     except struct.error:
         return pos == end

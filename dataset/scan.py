@@ -12,7 +12,6 @@ from dataclasses import replace
 from mmap import mmap
 from typing import NamedTuple, TypeAlias
 
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN
 from .deflated import DEFLATED_SYNTAXES, MAX_INFLATED, inflate
 from .encoding import (
     EXPLICIT,
@@ -34,7 +33,6 @@ from .oddities import contradiction, inner_syntax, length_of_unknown_vr
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
-BIG_ENDIAN_SYNTAXES = frozenset({EXPLICIT_VR_BIG_ENDIAN})
 
 _NO_END = 1 << 62
 """Where a data set ends of which only the beginning is here."""

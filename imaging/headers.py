@@ -22,9 +22,10 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
+from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
 from ..dataset.part10 import FileHeader, read_header
-from ..dataset.scan import BIG_ENDIAN_SYNTAXES, scan_dataset
+from ..dataset.scan import scan_dataset
 from .errors import IrregularGeometry
 from .geometry import slice_normal
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource

@@ -16,7 +16,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
-from ..dataset.scan import BIG_ENDIAN_SYNTAXES
+from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from .errors import UnsupportedPixels
 
 MAX_EXPANSION = 4000
