@@ -94,8 +94,11 @@ async def test_the_second_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyP
         taken.bind(("127.0.0.1", 0))
         dead = taken.getsockname()
 
+        reached: list[str] = []
+
         async def script(listener: ScriptedListener) -> None:
             peer, _ = await accepted(listener)
+            reached.append("the second")
             await peer.answer_release()
 
         async def user(client: Pacs) -> None:
@@ -108,6 +111,7 @@ async def test_the_second_address_of_a_host_is_tried(monkeypatch: pytest.MonkeyP
             await using(client)
 
         await play(script, user)
+        assert reached == ["the second"]
 
 
 @on_each_loop
@@ -646,13 +650,16 @@ async def test_a_release_collision_the_peer_never_finishes() -> None:
 async def test_a_peer_that_releases_an_idle_association() -> None:
     """The next operation opens another."""
     first = asyncio.Event()
+    asked: list[str] = []
 
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)
         await peer.release()
         first.set()
         peer, _ = await accepted(listener)
-        await reply(peer, await hear(peer), 0)
+        heard = await hear(peer)
+        asked.append(type(heard.message).__name__)
+        await reply(peer, heard, 0)
         await peer.answer_release()
 
     async def user(client: Pacs) -> None:
@@ -661,6 +668,7 @@ async def test_a_peer_that_releases_an_idle_association() -> None:
             await client.echo()
 
     await play(script, user)
+    assert asked == ["CEchoRQ"]
 
 
 async def test_data_during_release_is_let_pass() -> None:

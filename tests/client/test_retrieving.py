@@ -318,6 +318,25 @@ async def test_a_uid_that_is_none_never_becomes_a_path(tmp_path: Path, uid: str)
     assert len(files_below(tmp_path)) == 1
 
 
+async def test_an_object_in_doubt_is_kept_and_said(tmp_path: Path) -> None:
+    """A delimiter that ends nothing: every element is there, and the archive has no better copy."""
+    data = implicit(ct("1.2.3.1")) + b"\xfe\xff\x0d\xe0\0\0\0\0"
+
+    async def script(listener: ScriptedListener) -> None:
+        get = await getting(listener)
+        await get.peer.send_message(get.context_id, m.encode_message(store_request(1, "1.2.3.1")), data)
+        assert (await hear(get.peer, m.CStoreRSP)).message.status == 0
+        await get.final(0, completed=1, failed=0, warning=0)
+        await get.peer.answer_release()
+
+    result = await play(script, getting_into(tmp_path))
+    assert result.ok
+    [item] = result.items
+    assert item.comment.startswith("encoding in doubt: offset")
+    [kept] = result.files
+    assert kept.read_bytes().endswith(data)
+
+
 @pytest.mark.filterwarnings("ignore:.* for VR UI:UserWarning")
 @pytest.mark.parametrize("uid", ["LOCALIZER2.16.124.1", "CON", "1..2", "1" * 70, "1.2.abc"])
 async def test_an_object_of_an_odd_uid_is_kept_under_a_hash(tmp_path: Path, uid: str) -> None:
@@ -733,6 +752,7 @@ async def test_data_sets_one_by_one() -> None:
 async def test_leaving_early_cancels_and_leaves_the_client_usable(taken: int, ahead: int) -> None:
     """However many objects wait to be taken, and however many still come."""
     left = asyncio.Event()
+    echoed: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:
         get = await getting(listener, ["1.2.3.1"])
@@ -753,6 +773,7 @@ async def test_leaving_early_cancels_and_leaves_the_client_usable(taken: int, ah
         await get.peer.answer_release()
         peer, _ = await accepted(listener)
         await reply(peer, await hear(peer, m.CEchoRQ), 0)
+        echoed.append(answers)
         await peer.answer_release()
 
     async def user(client: Pacs) -> None:
@@ -764,6 +785,8 @@ async def test_leaving_early_cancels_and_leaves_the_client_usable(taken: int, ah
             await client.echo()
 
     await play(script, user, timeouts=replace(STEADY, cancel=8))
+    assert len(echoed) == 1
+    assert echoed[0] >= taken
 
 
 @on_each_loop

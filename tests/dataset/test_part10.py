@@ -132,6 +132,9 @@ def test_discard_is_silent_when_the_folder_is_gone(tmp_path: Path) -> None:
     Path(out.temporary).unlink()
     folder.rmdir()
     out.discard()
+    assert not folder.exists()
+    with pytest.raises(ValueError):  # let go of all the same
+        out.write(DATA)
 
 
 def test_an_existing_file_is_never_replaced_unasked(tmp_path: Path) -> None:
