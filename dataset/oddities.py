@@ -70,7 +70,7 @@ def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Synt
     """
     right = IMPLICIT if vr == b"UN" else syntax
     if syntax.implicit or (not right.implicit and bytes(view[start + 12 : start + 14]) in KNOWN_VRS):
-        return right, False  # nearly all: the looks below cost more than the rest of a small sequence
+        return right, False  # nearly all: a known VR where one must stand
     other = EXPLICIT if right.implicit else IMPLICIT
     if not _starts(view, start, right, (ITEM,)):
         return right, False
