@@ -28,6 +28,8 @@ from ..pdu.uids import (
     is_uid,
 )
 from ..pdu.upper_layer import Buffer
+from .budget import Budget
+from .sending import PART
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -171,7 +173,7 @@ class Loaded:
     error: str | None = None
 
 
-def _load(item: Instance) -> Loaded:
+def _load(item: Instance, whole: int = WHOLE_READ) -> Loaded:
     """Read an object, or look a large one through, and see that its data set is whole. Blocks."""
     if isinstance(item, Item) and item.error is not None:
         return Loaded(item, error=item.error)
@@ -182,7 +184,7 @@ def _load(item: Instance) -> Loaded:
             return Loaded(item, error=str(error))
     try:
         with open(item.path, "rb", buffering=0) as file:
-            if item.data_size > WHOLE_READ:
+            if item.data_size > whole:
                 return _check_mapped(file.fileno(), item)
             data = os.pread(file.fileno(), item.data_size, item.data_offset)
         return _check(data, item, data)
@@ -231,30 +233,61 @@ def _check(view: bytes | memoryview, item: Instance, data: bytes | None) -> Load
     return Loaded(item, data=data)
 
 
-async def load_ahead(items: Sequence[Instance]) -> AsyncGenerator[Loaded, None]:
-    """The items in order, the next batch being read on a thread while this one is used."""
+def _batch(items: Sequence[Instance], start: int) -> list[Loaded]:
+    """The next items, of `BATCH_BYTES` in all; the first whatever its size."""
+    loaded: list[Loaded] = []
+    held = 0
+    for item in items[start : start + BATCH_OBJECTS]:
+        size = item.data_size if item.data_size <= WHOLE_READ else 0
+        if loaded and held + size > BATCH_BYTES:
+            break
+        held += size
+        loaded.append(_load(item))
+    return loaded
 
-    def batch(start: int) -> list[Loaded]:
-        loaded: list[Loaded] = []
-        held = 0
-        for item in items[start : start + BATCH_OBJECTS]:
-            loaded.append(_load(item))
-            held += min(item.data_size, WHOLE_READ)
-            if held >= BATCH_BYTES:
-                break
-        return loaded
 
-    position = 0
-    coming = Job(lambda: batch(0))
+def _single(items: Sequence[Instance], start: int) -> list[Loaded]:
+    """The next item, for which there is no room: in parts if it is larger than one of them."""
+    return [_load(item, whole=PART) for item in items[start : start + 1]]
+
+
+async def load_ahead(items: Sequence[Instance], budget: Budget | None = None) -> AsyncGenerator[Loaded, None]:
+    """The items in order, the next batch being read on a thread while this one is used.
+
+    Without room in the `budget` they are read one by one, none before the one in front of it was used.
+    """
+    budget = budget or Budget(2 * BATCH_BYTES)
+    position = held = 0
+    coming: Job[list[Loaded]] | None = None
+
+    def begin() -> Job[list[Loaded]] | None:
+        nonlocal held
+        if position >= len(items) or not budget.take(BATCH_BYTES):
+            return None
+        held += BATCH_BYTES
+        return Job(partial(_batch, items, position))
+
     try:
+        coming = begin()
         while position < len(items):
+            taken = BATCH_BYTES if coming is not None else 0
+            coming = coming or Job(partial(_single, items, position))
             ready = await coming.result()
+            coming = None
             position += len(ready)
-            coming = Job(partial(batch, position))
+            size = sum(len(one.data) for one in ready if one.data is not None) if taken else 0
+            budget.give(taken - size)
+            held -= taken - size
+            coming = begin()
             for loaded in ready:
                 yield loaded
+            budget.give(size)
+            held -= size
+            coming = coming or begin()
     finally:
-        coming.drop()
+        budget.give(held)
+        if coming is not None:
+            coming.drop()
 
 
 async def read_parts(item: Instance, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:

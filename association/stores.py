@@ -14,6 +14,7 @@ from ..dimse.contexts import Context
 from ..dimse.status import Status
 from ..pdu.errors import AiodicomError
 from ..pdu.upper_layer import Buffer
+from .budget import Budget
 from .errors import InactivityTimeout
 from .operations import Operation
 from .outgoing import Loaded, load_ahead, read_parts
@@ -52,7 +53,8 @@ class StoreRun:
 
     `after` is awaited when an object is through, `wanted` asked before one begins; what has not begun by
     then, or by an error, is not told. `limit` is the seconds that a part of an object may take to be taken,
-    and the answer to come. `progress` is told of each part of a large object that has gone out.
+    and the answer to come; `budget` what objects may be read ahead in. `progress` is told of each part of a
+    large object that has gone out.
     """
 
     association: Performed
@@ -63,6 +65,7 @@ class StoreRun:
     priority: int = m.Priority.MEDIUM
     originator: tuple[str, int] | None = None
     limit: float | None = None
+    budget: Budget | None = None
 
     async def run(self, items: Sequence[Instance]) -> None:
         """Send them. Raises what ended the association, and an AiodicomError for a file it cannot read."""
@@ -72,7 +75,7 @@ class StoreRun:
         }
         pending: deque[_Sent] = deque()
         try:
-            async with aclosing(load_ahead(items)) as ahead:
+            async with aclosing(load_ahead(items, self.budget)) as ahead:
                 async for loaded in ahead:
                     if len(pending) >= window:
                         await self._answer(pending.popleft())

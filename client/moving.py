@@ -26,7 +26,7 @@ from ..server.service import Service
 from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Target, make_plan
-from .receiving import Durability, open_file_sink
+from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink
 from .results import Arrived, Progress, ProgressCallback, RetrieveResult
 from .retrieving import add_final, nothing_found
 
@@ -52,7 +52,7 @@ class Listening:
 
 _THIS_MACHINE = ("127.0.0.0/8", "::1")
 MAX_TURNED_AWAY = 1000
-"""Objects turned away that a result names; more are refused without being named."""
+"""Objects turned away that a result names; more are counted."""
 
 
 class Move:
@@ -94,6 +94,8 @@ class Move:
         originators = frozenset((peer.calling_ae, peer.called_ae))
         arrived = Arrived(self.result, self._progress)
         arrivals = _Arrivals(folder, originators, durability, arrived)
+        if listening.limits is not None and listening.limits.max_object_size is not None:
+            arrivals.max_object_size = listening.limits.max_object_size
         async with self._associations.limited():
             await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
             server = Server(
@@ -194,6 +196,8 @@ class _Arrivals(Service):
     arrived: Arrived
     message_ids: set[int] = field(default_factory=set)
     planned: frozenset[str] | None = None
+    max_object_size: int = MAXIMUM_OBJECT
+    named: set[str] = field(default_factory=set)  # of those turned away
 
     def supported(self) -> Supported:
         """Verification and storage of every class."""
@@ -214,6 +218,7 @@ class _Arrivals(Service):
             source_ae=request.calling_ae,
             durability=self.durability,
             done=self.arrived.add,
+            limit=self.max_object_size,
         )
 
     def _foreign(self, message: m.CStoreRQ) -> bool:
@@ -226,12 +231,16 @@ class _Arrivals(Service):
         ) or message.move_originator_message_id not in (None, *self.message_ids)
 
     def _turn_away(self, request: Request, message: m.CStoreRQ) -> None:
-        turned_away = self.arrived.result.turned_away
-        uid = message.affected_sop_instance_uid
-        if len(turned_away) < MAX_TURNED_AWAY and uid not in turned_away:
-            turned_away.append(uid)
-            if len(turned_away) == 1:
-                log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
+        result, uid = self.arrived.result, message.affected_sop_instance_uid
+        if uid in self.named:
+            return
+        if len(self.named) >= MAX_TURNED_AWAY:
+            result.turned_away_unnamed += 1
+            return
+        if not self.named:
+            log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
+        self.named.add(uid)
+        result.turned_away.append(uid)
 
     def awaited(self) -> bool:
         """Whether something is still to come, by what the query promised or the final response counted."""

@@ -35,7 +35,7 @@ from .finding import Finding
 from .identifier import build_query, parse_model
 from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
 from .planning import check_uids
-from .receiving import Durability
+from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, ProgressCallback, ReceivedItem, RetrieveResult, StoreReport
 from .retrieving import Retrieve
 from .storing import Storing
@@ -181,6 +181,7 @@ class Pacs:
         parents: Mapping[str, str] | None = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
+        max_object_size: int = ...,
     ) -> Retrieve[ReceivedItem]: ...
 
     @overload
@@ -194,6 +195,7 @@ class Pacs:
         parents: Mapping[str, str] | None = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
+        max_object_size: int = ...,
     ) -> Retrieve[Dataset]: ...
 
     def get(
@@ -206,6 +208,7 @@ class Pacs:
         parents: Mapping[str, str] | None = None,
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
+        max_object_size: int = MAXIMUM_OBJECT,
     ) -> Retrieve[ReceivedItem] | Retrieve[Dataset]:
         """C-GET by the unique key of a level, one or several: awaited for a RetrieveResult, or iterated.
 
@@ -213,7 +216,8 @@ class Pacs:
         the peer sent them. Without one they are data sets: ``async for dataset in pacs.get(...)``, or
         `result.datasets`. What will come is found out by C-FIND first. The `root` is chosen
         as for `find`. `parents` are the unique keys of the
-        levels above, for peers that want them and cannot be asked.
+        levels above, for peers that want them and cannot be asked. An object of more than `max_object_size`
+        bytes (64 GiB; 2 GiB where data sets are held in memory) is refused.
         """
         wanted, model, checked = parse_model(level, root)
         return Retrieve(
@@ -225,6 +229,7 @@ class Pacs:
             parents=dict(parents or {}),
             durability=durability,
             progress=progress,
+            max_object_size=max_object_size,
         )
 
     async def move(
@@ -253,8 +258,9 @@ class Pacs:
         the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
         seconds without one. Only the peer's own address and this machine may connect, and those of
         `accept_from` (networks, "10.0.0.0/8"), for a peer that sends from elsewhere. Where the plan knows
-        what is to come nothing else is taken: `RetrieveResult.turned_away` names it. Raises OSError when
-        the port cannot be had, ValueError for what is no network.
+        what is to come nothing else is taken: `RetrieveResult.turned_away` names it. An object of
+        more than 64 GiB, or `limits.max_object_size`, is refused. Raises OSError when the port cannot be had,
+        ValueError for what is no network.
         """
         wanted, model, checked = parse_model(level, root)
         uids = check_uids(wanted, checked, uid)

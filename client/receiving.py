@@ -39,6 +39,9 @@ log: logging.Logger = logging.getLogger("aiodicom.receiving")
 
 Durability = Literal["fsync", "rename"]
 
+MAXIMUM_OBJECT = 64 * 1024**3
+"""Bytes of one object that a retrieve into files takes: one without end must not fill the disk."""
+
 _LAYOUT_TAGS = {
     0x00080020: "study_date",
     0x00080060: "modality",
@@ -69,7 +72,9 @@ class FileSink:
         source_ae: str | None,
         durability: Durability,
         done: Callable[[ReceivedItem], None],
+        limit: int = MAXIMUM_OBJECT,
     ) -> None:
+        self._limit = limit
         self._directory = directory
         self._request = request
         self._context = context
@@ -91,7 +96,11 @@ class FileSink:
         )
 
     def write(self, data: memoryview, /) -> None:
-        """Append to the temporary file."""
+        """Append to the temporary file, up to `limit` bytes."""
+        if self._writer.bytes_written + len(data) > self._limit:
+            outcome = StoreOutcome(OUT_OF_RESOURCES, f"object over {self._limit} bytes")
+            self._tell(outcome)
+            raise Refused(outcome.status, outcome.comment)
         try:
             self._writer.write(data)
         except OSError as error:
@@ -213,6 +222,7 @@ def open_file_sink(
     source_ae: str | None,
     durability: Durability,
     done: Callable[[ReceivedItem], None],
+    limit: int = MAXIMUM_OBJECT,
 ) -> FileSink:
     """A sink for an object that arrives; one that cannot be made is told to `done` as well.
 
@@ -227,6 +237,7 @@ def open_file_sink(
             source_ae=source_ae,
             durability=durability,
             done=done,
+            limit=limit,
         )
     except UnsafeName:
         outcome = StoreOutcome(INVALID_SOP_INSTANCE, "not a valid SOP Instance UID")

@@ -268,7 +268,7 @@ class RetrieveResult:
     sent none. `parents_unknown` are unique keys above that were neither given nor found out: a peer that
     refuses may want them. `not_found` are unique keys that the peer has nothing of.
     `turned_away` are SOP Instance UIDs that came and were not asked for; nothing was kept of them, and they
-    say nothing about `ok`. `datasets` are what
+    say nothing about `ok`; `turned_away_unnamed` more came when a thousand were named. `datasets` are what
     came where neither a directory nor a loop took it.
     """
 
@@ -284,6 +284,7 @@ class RetrieveResult:
     expected: list[str] | None = None
     items: list[ReceivedItem] = field(default_factory=list)
     turned_away: list[str] = field(default_factory=list)
+    turned_away_unnamed: int = 0
     datasets: list[Dataset] = field(default_factory=list, repr=False)
     received_here: bool = True  # False when a C-MOVE went to another application entity
     seconds: float = 0.0
@@ -372,6 +373,7 @@ class RetrieveResult:
             "failed_uids": list(self.failed_uids),
             "not_found": list(self.not_found),
             "turned_away": list(self.turned_away),
+            "turned_away_unnamed": self.turned_away_unnamed,
             "parents_unknown": list(self.parents_unknown),
             "expected": None if self.expected is None else len(self.expected),
             "missing": missing,

@@ -68,6 +68,7 @@ class Retrieve(Stream[T]):
         parents: Mapping[str, str],
         durability: Durability,
         progress: ProgressCallback | None,
+        max_object_size: int,
     ) -> None:
         super().__init__()
         self.result: RetrieveResult = RetrieveResult()
@@ -78,6 +79,7 @@ class Retrieve(Stream[T]):
         self._directory = directory
         self._parents = parents
         self._durability: Durability = durability
+        self._max_object_size = max_object_size
         self._arrived = Arrived(self.result, progress)
         self._ready: asyncio.Queue[T | None] | None = None  # of who iterates
         self._reading: Reading | None = None  # of the association, while objects are taken
@@ -143,7 +145,7 @@ class Retrieve(Stream[T]):
             def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
                 self._take(dataset, received(message, context, outcome))
 
-            return DatasetSink(message, context, MAXIMUM_DATASET, done)
+            return DatasetSink(message, context, min(self._max_object_size, MAXIMUM_DATASET), done)
         return open_file_sink(
             self._directory,
             message,
@@ -151,6 +153,7 @@ class Retrieve(Stream[T]):
             source_ae=self._associations.peer.called_ae,
             durability=self._durability,
             done=lambda item: self._take(item, item),
+            limit=self._max_object_size,
         )
 
     async def perform(self, request: Request, data: bytes | None) -> None:

@@ -41,8 +41,6 @@ FETCH = 64
 """Matches taken from the index in one go on a thread."""
 QUERY_THREADS = 6
 """Threads that search the index."""
-QUERIES_AT_ONCE = 2
-"""How many of them one address has at a time; its other queries wait for their turn."""
 
 
 @dataclass(slots=True)
@@ -57,7 +55,8 @@ class ArchiveService(Service):
     """Stores into, queries and retrieves from one `Archive`.
 
     `destinations` are the application entities a C-MOVE may send to. `promiscuous` takes storage classes
-    the standard does not know (private ones) too.
+    the standard does not know (private ones) too. `queries_per_address` of the `QUERY_THREADS` are one
+    peer address's at a time.
     """
 
     def __init__(
@@ -67,11 +66,13 @@ class ArchiveService(Service):
         ae_title: str = "ARCHIVE",
         destinations: Mapping[str, Destination] | None = None,
         promiscuous: bool = True,
+        queries_per_address: int = ServerLimits().max_queries_per_address,
     ) -> None:
         self.archive = archive
         self.ae_title = ae_title
         self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
+        self._queries_per_address = queries_per_address
         self._shares: dict[str, _Share] = {}
         # apart from the threads that files are read and written on: a search may take long
         self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
@@ -143,7 +144,7 @@ class ArchiveService(Service):
         def fetch() -> list[tuple[Dataset, bytes]]:
             return [(dataset, encode_dataset(dataset, syntax)) for dataset in islice(matches, FETCH)]
 
-        share = self._shares.setdefault(address, _Share(asyncio.Semaphore(QUERIES_AT_ONCE)))
+        share = self._shares.setdefault(address, _Share(asyncio.Semaphore(self._queries_per_address)))
         share.users += 1
         try:
             async with share.turns:
@@ -219,7 +220,11 @@ class ArchiveServer:
             return self
         archive = await on_thread(self._open, unwanted=Archive.close)
         service = ArchiveService(
-            archive, ae_title=self.ae_title, destinations=self._destinations, promiscuous=self._promiscuous
+            archive,
+            ae_title=self.ae_title,
+            destinations=self._destinations,
+            promiscuous=self._promiscuous,
+            queries_per_address=self._limits.max_queries_per_address,
         )
         server = Server(
             service,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..archive.logbook import Logbook
 from ..association.association import Association
+from ..association.budget import Budget
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
 from ..association.errors import AssociationRejected, InactivityTimeout
 from ..association.tasks import Tasks
@@ -52,6 +53,7 @@ class Reception:
     connections: Connections
     logbook: Logbook
     beginning: Tasks
+    read_ahead: Budget
 
 
 class Incoming:
@@ -170,7 +172,7 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(self._reception.service, limits),
+            provider=Performer(self._reception.service, limits, self._reception.read_ahead),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,

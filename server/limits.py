@@ -72,6 +72,13 @@ class ServerLimits:
     )
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
+    max_queries_per_address: int = _limit(
+        2, "C-FINDs of one peer address that search the archive at once; its others wait for their turn"
+    )
+    read_ahead_per_association: int = _limit(
+        16 * 1024 * 1024, "bytes of stored objects read before the peer takes them, by all C-GETs and C-MOVEs"
+    )
+    read_ahead: int = _limit(256 * 1024 * 1024, "the same for all associations together")
 
     def __post_init__(self) -> None:
         """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5)."""

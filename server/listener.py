@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from ..archive.logbook import Logbook
 from ..association.association import Association
+from ..association.budget import Budget
 from ..association.errors import AssociationAborted
 from ..association.tasks import Tasks
 from ..pdu.types import AsyncOperationsWindow
@@ -72,7 +73,14 @@ class Server:
         self._beginning = Tasks()
         self._accepting = Tasks()
         self._reception = Reception(
-            service, self.limits, tls, self._admission, self.connections, self._logbook, self._beginning
+            service,
+            self.limits,
+            tls,
+            self._admission,
+            self.connections,
+            self._logbook,
+            self._beginning,
+            Budget(self.limits.read_ahead),
         )
         self._sockets: list[socket.socket] = []
         self._capacity = descriptors() - self.limits.descriptor_reserve

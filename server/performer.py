@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ..association.budget import Budget
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
@@ -36,9 +37,11 @@ _DECODING = ThreadPoolExecutor(2, thread_name_prefix="aiodicom-decode")
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(self, service: Service, limits: ServerLimits) -> None:
+    def __init__(self, service: Service, limits: ServerLimits, read_ahead: Budget) -> None:
+        """read_ahead: the budget of the whole server."""
         self._service = service
         self._limits = limits
+        self._read_ahead = Budget(limits.read_ahead_per_association, read_ahead)
 
     def store(self, request: Request) -> StoreSink:
         """The service's sink."""
@@ -117,7 +120,8 @@ class Performer:
         if service is not wanted:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
         instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
-        work = SubOperationsSender(request, message, instances, self._limits, self._service.ae_title)
+        title, budget = self._service.ae_title, self._read_ahead
+        work = SubOperationsSender(request, message, instances, self._limits, title, budget)
         if isinstance(message, m.CMoveRQ):
             destination = await self._service.destination(request, message.move_destination)
             await work.move(destination, message.move_destination)

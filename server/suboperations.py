@@ -10,6 +10,7 @@ from functools import partial
 
 from ..archive.selection import PAGE, Selection
 from ..association.association import Association
+from ..association.budget import Budget
 from ..association.connect import Peer, associate
 from ..association.outgoing import groups
 from ..association.performing import Request
@@ -44,7 +45,9 @@ class SubOperationsSender:
         instances: Sequence[Instance],
         limits: ServerLimits,
         ae_title: str = "",
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget
         self._ae_title = ae_title or request.called_ae
         self._request = request
         self._message = message
@@ -66,6 +69,7 @@ class SubOperationsSender:
             wanted=self._wanted,
             priority=self._message.priority,
             limit=self._limits.inactivity_timeout,
+            budget=self._budget,
         )
         await run.run(self._instances)
         await self._finish()
@@ -147,6 +151,7 @@ class SubOperationsSender:
             priority=self._message.priority,
             originator=(self._request.calling_ae, self._message.message_id),
             limit=self._limits.suboperation_timeout,
+            budget=self._budget,
         )
         try:
             await run.run(items)

@@ -13,9 +13,10 @@ import click
 from ..client.identifier import parse_model
 from ..client.moving import LISTEN_PORT
 from ..client.planning import check_uids
-from ..client.receiving import Durability
+from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.results import RetrieveResult
 from ..dimse.levels import Level
+from ..server.limits import ServerLimits
 from . import output
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
@@ -46,6 +47,14 @@ _DURABILITY = click.option(
     show_default=True,
     help="fsync: what is reported as received survives a power failure; rename: a killed process only.",
 )
+_MAX_OBJECT_SIZE = click.option(
+    "--max-object-size",
+    type=click.IntRange(min=1),
+    default=MAXIMUM_OBJECT,
+    metavar="BYTES",
+    help="Refuse an object of more bytes: a peer that sends without end must not fill the disk."
+    f" [default: {MAXIMUM_OBJECT}]",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,7 @@ class What:
     uids: list[str]
     parents: dict[str, str] | None
     durability: Durability
+    max_object_size: int
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Pacs.get` and `Pacs.move`."""
@@ -72,10 +82,11 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         level, _, checked = parse_model(values.pop("level"), root)
         uids = check_uids(level, checked, values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
-        return function(target, What(level, root, uids, parents, values.pop("durability")), **values)
+        what = What(level, root, uids, parents, values.pop("durability"), values.pop("max_object_size"))
+        return function(target, what, **values)
 
     decorated: Any = command
-    for option in (_DURABILITY, _PARENTS, _ROOT, _LEVEL, _UIDS):
+    for option in (_MAX_OBJECT_SIZE, _DURABILITY, _PARENTS, _ROOT, _LEVEL, _UIDS):
         decorated = option(decorated)
     return peer_command(progress=True)(decorated)
 
@@ -98,7 +109,12 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
         with progress_bar("get", wanted=target.progress) as progress:
             async with target.connect() as peer:
                 return await peer.get(
-                    what.level, what.uids, directory=out, progress=progress, **what.options()
+                    what.level,
+                    what.uids,
+                    directory=out,
+                    progress=progress,
+                    max_object_size=what.max_object_size,
+                    **what.options(),
                 )
 
     return report(target.run(work()), target.json, out)
@@ -156,6 +172,7 @@ def move(
         accepting = target.listen_tls() if listen_tls else None
         where = {"directory": out, "listen_port": listen_port or LISTEN_PORT, "listen_tls": accepting}
         where["accept_from"] = accept_from
+        where["limits"] = ServerLimits(max_object_size=what.max_object_size)
 
     async def work() -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
@@ -209,7 +226,9 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         for line in lines[:_SHOWN]:
             print(f"  {clean(line)}")
         if len(lines) > _SHOWN:
-            say(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")
+            say(f"  ... and {len(lines) - _SHOWN} more (--json lists them)")
+    if result.turned_away_unnamed:
+        say(f"and {result.turned_away_unnamed} more that were not asked for")
 
 
 def _complaint(result: RetrieveResult) -> str:

@@ -6,7 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from aiodicom.association.outgoing import read_parts
+from aiodicom.association.budget import Budget
+from aiodicom.association.outgoing import BATCH_BYTES, WHOLE_READ, load_ahead, read_parts
+from aiodicom.association.sending import PART
 from aiodicom.dataset.instance import Instance
 from syscalls import descriptors
 
@@ -40,3 +42,63 @@ async def test_a_file_that_became_shorter_leaves_no_descriptor(tmp_path: Path) -
         async for _ in read_parts(one, 16):
             pass
     assert descriptors() == before
+
+
+SIZES = [100, PART, 3 * PART, WHOLE_READ, WHOLE_READ + 2, 2 * PART, 100, 100, PART + 2]
+
+
+def objects(folder: Path) -> list[Instance]:
+    """One of each size, sparse."""
+    found = []
+    for number, size in enumerate(SIZES):
+        path = folder / str(number)
+        with path.open("wb") as file:
+            file.truncate(size)
+        found.append(Instance(path, "1.2", f"1.3.{number}", "1.2.840.10008.1.2", 0, size))
+    return found
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2, 100])
+async def test_objects_are_read_ahead_within_a_budget(tmp_path: Path, batches: int) -> None:
+    items = objects(tmp_path)
+    whole = Budget(batches * BATCH_BYTES)
+    budget = Budget(batches * BATCH_BYTES, whole)
+    seen = []
+    async for one in load_ahead(items, budget):
+        assert budget.used <= budget.limit
+        assert (one.data is None) == (one.item.data_size > (WHOLE_READ if batches else PART))
+        assert one.data is None or len(one.data) == one.item.data_size
+        seen.append(one.item)
+    assert seen == items
+    assert budget.used == whole.used == 0
+
+
+@pytest.mark.parametrize("batches", [0, 1, 2])
+@pytest.mark.parametrize("taken", [1, 3, 5])
+async def test_what_is_left_early_gives_its_budget_back(tmp_path: Path, batches: int, taken: int) -> None:
+    budget = Budget(batches * BATCH_BYTES)
+    ahead = load_ahead(objects(tmp_path), budget)
+    for _ in range(taken):
+        await anext(ahead)
+    await ahead.aclose()
+    assert budget.used == 0
+
+
+async def test_without_room_nothing_is_read_before_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory of a run that stands still is one object of a part at most."""
+    read: list[int] = []
+    real = os.pread
+
+    def pread(descriptor: int, count: int, at: int) -> bytes:
+        read.append(count)
+        return real(descriptor, count, at)
+
+    monkeypatch.setattr(os, "pread", pread)
+    ahead = load_ahead(objects(tmp_path), Budget(0))
+    await anext(ahead)
+    assert read == [100]
+    await anext(ahead)
+    assert read == [100, PART]
+    await ahead.aclose()

@@ -986,7 +986,11 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
-async def test_a_move_without_a_plan_is_told_by_its_originator(tmp_path: Path) -> None:
+async def test_a_move_without_a_plan_is_told_by_its_originator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is nobody's is refused; it is named up to a number, and counted beyond."""
+    monkeypatch.setattr("aiodicom.client.moving.MAX_TURNED_AWAY", 1)
     port: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:
@@ -1009,6 +1013,7 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(tmp_path: Path) -
             assert await store(2, "1.2.3.9", "AIODICOM", mine + 1) == 0x0124
             assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0117
             assert await store(4, "1.2.3.1", "AIODICOM", mine) == 0
+            assert await store(5, "1.2.3.8", "SOMEBODY", mine) == 0x0124
             await sender.release()
         await reply(peer, heard, 0, completed=1, failed=0, warning=0)
         await peer.answer_release()
@@ -1016,6 +1021,7 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(tmp_path: Path) -
     result = await play(script, moving_here(tmp_path, port, level="SERIES"))
     assert [item.status for item in result.items if not item.ok] == [0x0117]
     assert result.turned_away == ["1.2.3.9"]
+    assert result.turned_away_unnamed == result.to_dict()["turned_away_unnamed"] == 1
     assert [path.name for path in result.files] == ["1.2.3.1.dcm"]
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from aiodicom.archive.archive import Archive
-from aiodicom.server.archive_service import QUERIES_AT_ONCE, QUERY_THREADS, ArchiveService
+from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService
+from aiodicom.server.limits import ServerLimits
 
 
 class Slow:
@@ -35,6 +36,9 @@ class Slow:
 
 def from_address(address: str) -> Any:
     return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"))
+
+
+QUERIES_AT_ONCE = ServerLimits().max_queries_per_address
 
 
 @pytest.fixture

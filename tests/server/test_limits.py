@@ -13,10 +13,14 @@ from contextlib import AsyncExitStack
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiodicom.association import stores
 from aiodicom.association import transport as transport_module
+from aiodicom.association.budget import Budget
 from aiodicom.association.performing import Request
+from aiodicom.client.pacs import connect
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
     PDV,
@@ -31,7 +35,7 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.archive_service import ArchiveService, serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.service import Reply
 from archive_objects import files_below
@@ -760,6 +764,46 @@ async def test_inactivity_timeout_of_a_sub_operation(tmp_path: Path) -> None:
             await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
             await hear(peer, m.CStoreRQ)
             assert await peer.expect(AAbort) == AAbort(0, 0)
+
+
+async def test_max_queries_per_address(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0, limits=replace(LONG, max_queries_per_address=5)) as server:
+        service = server.server.service
+        assert isinstance(service, ArchiveService)
+        assert service._queries_per_address == 5
+
+
+@pytest.mark.parametrize("room", [0, 8 << 20])
+async def test_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """What a C-GET reads ahead is in the budget of its association, and that in the server's."""
+    given: list[Budget] = []
+    real = stores.load_ahead
+
+    def spy(items: Any, budget: Budget) -> Any:
+        given.append(budget)
+        return real(items, budget)
+
+    monkeypatch.setattr(stores, "load_ahead", spy)
+    limits = replace(LONG, read_ahead_per_association=room, read_ahead=room + 1)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server:
+        uids = ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+        async with calling(server) as peer:
+            for number, uid in enumerate(uids, 1):
+                await say(peer, 3, store_request(number, uid), implicit(ct(uid, size=5000)))
+                assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        async with connect("127.0.0.1", server.port) as pacs, connect("127.0.0.1", server.port) as other:
+            for one in (pacs, other):
+                assert (await one.get("PATIENT", "P1")).ok
+    first, second = given
+    assert first is not second
+    assert first._above is second._above is server_budget(first)
+    assert (first.limit, server_budget(first).limit) == (room, room + 1)
+    assert first.used == server_budget(first).used == 0
+
+
+def server_budget(budget: Budget) -> Budget:
+    assert budget._above is not None
+    return budget._above
 
 
 def test_every_limit_is_described_and_tested_here() -> None:
