@@ -9,7 +9,7 @@ class Budget:
     __slots__ = ("_above", "limit", "used")
 
     def __init__(self, limit: int, above: Budget | None = None) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self.used: int = 0
         self._above = above
 
