@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..dimse import messages as m
 from ..dimse.contexts import Context
@@ -15,11 +17,15 @@ from ..dimse.status import Status
 from ..pdu.errors import AiodicomError
 from ..pdu.upper_layer import Buffer
 from .budget import Budget
+from .converting import Conversion, converted_parts, substitute
 from .errors import InactivityTimeout
 from .operations import Operation
 from .outgoing import Loaded, load_ahead, read_parts
 from .performing import Performed
 from .sending import PART, Parts, parts_of
+from .tasks import on_thread
+
+log: logging.Logger = logging.getLogger("aiodicom.stores")
 
 UNLIMITED_WINDOW = 16
 """C-STOREs kept outstanding where the negotiated window has no limit."""
@@ -53,8 +59,9 @@ class StoreRun:
 
     `after` is awaited when an object is through, `wanted` asked before one begins; what has not begun by
     then, or by an error, is not told. `limit` is the seconds that a part of an object may take to be taken,
-    and the answer to come; `budget` what objects may be read ahead in. `progress` is told of each part of a
-    large object that has gone out.
+    and the answer to come; `budget` what objects may be read ahead in. `convert`: an object of which the
+    peer took no context goes out in another uncompressed transfer syntax, if one was taken (PS3.5 10.1).
+    `progress` is told of each part of a large object that has gone out.
     """
 
     association: Performed
@@ -66,6 +73,7 @@ class StoreRun:
     originator: tuple[str, int] | None = None
     limit: float | None = None
     budget: Budget | None = None
+    convert: bool = False
 
     async def run(self, items: Sequence[Instance]) -> None:
         """Send them. Raises what ended the association, and an AiodicomError for a file it cannot read."""
@@ -82,13 +90,17 @@ class StoreRun:
                     if not self.wanted():  # looked at between objects: half of one cannot be taken back
                         break
                     item = loaded.item
-                    context = contexts.get((item.sop_class_uid, item.transfer_syntax_uid))
                     if loaded.error is not None:
                         await self._tell(Outcome(item, error=loaded.error))
-                    elif context is None:
-                        await self._tell(Outcome(item, error="no presentation context", refused=True))
-                    else:
+                        continue
+                    context = contexts.get((item.sop_class_uid, item.transfer_syntax_uid))
+                    other = substitute(item, contexts) if context is None and self.convert else None
+                    if context is not None:
                         pending.append(await self._send(context, loaded))
+                    elif other is not None:
+                        pending += await self._send_converted(loaded, *other)
+                    else:
+                        await self._tell(Outcome(item, error="no presentation context", refused=True))
             while pending:
                 await self._answer(pending.popleft())
         except BaseException as error:
@@ -102,7 +114,21 @@ class StoreRun:
         if self.after is not None:
             await self.after()
 
-    async def _send(self, context: Context, loaded: Loaded) -> _Sent:
+    async def _send_converted(self, loaded: Loaded, syntax: str, context: Context) -> list[_Sent]:
+        """Send it in another transfer syntax; nothing is sent of an object that cannot be converted."""
+        try:
+            conversion = await on_thread(lambda: Conversion(loaded.item, syntax), unwanted=Conversion.close)
+        except (ImagingError, OSError) as error:
+            await self._tell(Outcome(loaded.item, error=str(error)))
+            return []
+        log.debug("an object in %s is sent in %s", loaded.item.transfer_syntax_uid, syntax)
+        try:
+            return [await self._send(context, loaded, converted_parts(conversion))]
+        finally:
+            if not conversion.begun:  # no part was asked for, so that its parts do not close it
+                conversion.close()
+
+    async def _send(self, context: Context, loaded: Loaded, parts: Parts | None = None) -> _Sent:
         item = loaded.item
         originator, message_id_of = self.originator or (None, None)
 
@@ -118,7 +144,9 @@ class StoreRun:
 
         try:
             async with asyncio.timeout(self.limit) as deadline:
-                operation = await self.association.invoke(context, request, self._data(loaded, deadline))
+                operation = await self.association.invoke(
+                    context, request, self._data(loaded, deadline, parts)
+                )
         except AiodicomError as error:
             self.done(Outcome(item, error=f"not sent whole: {error}"))
             raise
@@ -138,8 +166,10 @@ class StoreRun:
         self.association.abort_now(error)
         return error
 
-    def _data(self, loaded: Loaded, deadline: asyncio.Timeout) -> Buffer | Parts:
+    def _data(self, loaded: Loaded, deadline: asyncio.Timeout, parts: Parts | None = None) -> Buffer | Parts:
         """What to send of an object: each part of a large one has the time anew."""
+        if parts is not None:
+            return self._parts(loaded.item, parts, deadline)
         if loaded.data is not None and len(loaded.data) <= PART:
             return loaded.data
         whole = parts_of(loaded.data) if loaded.data is not None else read_parts(loaded.item, PART)

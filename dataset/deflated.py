@@ -13,8 +13,8 @@ INFLATED_WINDOW = 4 * 1024 * 1024
 _INFLATE_STEP = 64 * 1024
 
 
-def inflate(view: memoryview, limit: int) -> tuple[bytearray, int, str | None]:
-    """Inflate (RFC 1951, PS3.5 A.5): the first `INFLATED_WINDOW` bytes, the size of all, what went wrong."""
+def inflate(view: memoryview, limit: int, keep: int = INFLATED_WINDOW) -> tuple[bytearray, int, str | None]:
+    """Inflate (RFC 1951, PS3.5 A.5): the first `keep` bytes or a little more, the size, what went wrong."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     window = bytearray()
     total = 0
@@ -25,7 +25,7 @@ def inflate(view: memoryview, limit: int) -> tuple[bytearray, int, str | None]:
                 grown = stream.decompress(todo, _INFLATE_STEP)
                 todo = stream.unconsumed_tail
                 total += len(grown)
-                if len(window) < INFLATED_WINDOW:
+                if len(window) < keep:
                     window += grown
                 if total > limit:
                     return window, total, f"the deflated data set inflates to more than {limit} bytes"

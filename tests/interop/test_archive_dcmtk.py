@@ -167,10 +167,6 @@ async def test_getscu(
     assert counters(outcome)[-1] == {"Completed": wanted, "Failed": "0", "Warning": "0"}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="PS3.5 10.1: explicit was accepted where both were proposed, and nothing converts between them",
-)
 async def test_getscu_of_what_is_stored_in_implicit_vr(
     serving: Any, filled: Path, samples: Samples, tmp_path: Path
 ) -> None:

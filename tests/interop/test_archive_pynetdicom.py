@@ -112,10 +112,6 @@ async def test_get_at_every_level(
         assert got["counters"] == {"remaining": None, "completed": len(wanted), "failed": 0, "warning": 0}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="PS3.5 10.1: explicit was accepted where both were proposed, and nothing converts between them",
-)
 async def test_get_of_what_is_stored_in_implicit_vr(
     serving: Any, filled: Path, samples: Samples, tmp_path: Path
 ) -> None:

@@ -1,0 +1,102 @@
+"""Stored objects sent in another uncompressed transfer syntax, where the peer took none of their own.
+
+PS3.5 10.1: who holds an object without compression can be asked for it in the default transfer syntax, so a
+peer may rightly have chosen one in which it does not lie here.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Generator, Mapping
+from typing import TypeVar
+
+from ..dataset.convert import CONVERTIBLE, MAX_COPIED, convert
+from ..dataset.deflated import inflate
+from ..dataset.errors import MalformedDataSet
+from ..dataset.instance import Instance
+from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from .outgoing import WHOLE_READ
+from .sending import PART, Parts
+from .tasks import Job
+
+C = TypeVar("C")
+
+
+def substitute(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tuple[str, C] | None:
+    """The transfer syntax an object can be converted to, and what carries it; None where there is none."""
+    if item.transfer_syntax_uid not in (*CONVERTIBLE, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN):
+        return None
+    for syntax in CONVERTIBLE:
+        context = contexts.get((item.sop_class_uid, syntax))
+        if context is not None:
+            return syntax, context
+    return None
+
+
+class Conversion:
+    """One object on its way into another syntax: its file is open until `close`. All of it may block.
+
+    Raises MalformedDataSet for an object that cannot be converted, before a byte of it is given, and OSError.
+    """
+
+    def __init__(self, item: Instance, syntax: str) -> None:
+        self.begun: bool = False
+        self._held: memoryview = memoryview(b"")
+        self._mapping: mmap.mmap | None = None
+        self._parts: Generator[tuple[bytes, bool]] | None = None
+        try:
+            old = self._open(item)
+            converted = convert(self._held, old, syntax)
+        except BaseException:
+            self.close()
+            raise
+        self.size: int = converted.size
+        self._parts = converted.parts(self._held, PART)
+
+    def _open(self, item: Instance) -> str:
+        """Read the data set, or map a large one; the syntax it is in then."""
+        with open(item.path, "rb", buffering=0) as file:
+            if item.data_size > WHOLE_READ:
+                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._held = memoryview(self._mapping)[item.data_offset : item.data_offset + item.data_size]
+            else:
+                self._held = memoryview(os.pread(file.fileno(), item.data_size, item.data_offset))
+        if item.transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+            return item.transfer_syntax_uid
+        inflated, _, problem = inflate(self._held, MAX_COPIED, MAX_COPIED)
+        if problem is not None:
+            raise MalformedDataSet(f"it cannot be converted: {problem}")
+        self.close()
+        self._held = memoryview(inflated)
+        return EXPLICIT_VR_LITTLE_ENDIAN
+
+    def next(self) -> tuple[bytes, bool]:
+        """The next part, and whether it is the last."""
+        assert self._parts is not None
+        return next(self._parts)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._parts is not None:
+            self._parts.close()
+        self._held.release()
+        if self._mapping is not None:
+            self._mapping.close()
+            self._mapping = None
+
+
+async def converted_parts(conversion: Conversion) -> Parts:
+    """The parts of an object, made on a thread one ahead."""
+    conversion.begun = True
+    coming: Job[tuple[bytes, bool]] = Job(conversion.next)
+    try:
+        while True:
+            part, last = await coming.result()
+            if last:
+                yield part, True
+                return
+            coming = Job(conversion.next)
+            yield part, False
+    finally:  # a thread may be in it
+        coming.drop(conversion.close)

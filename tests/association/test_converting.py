@@ -1,0 +1,165 @@
+"""A stored object is sent in a syntax that was accepted, or it is that object that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from pathlib import Path
+
+import pytest
+from aiodicom.association.converting import Conversion, converted_parts, substitute
+from aiodicom.association.outgoing import WHOLE_READ
+from aiodicom.client.pacs import connect
+from aiodicom.dataset.errors import MalformedDataSet
+from aiodicom.dataset.instance import Instance
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.contexts import Supported
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.listener import serve
+from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID
+from syscalls import descriptors
+from wire import GET, LONG, PATIENCE, Plain, calling, ct, hear, identifier, say, scp_roles, store_request
+
+JPEG = "1.2.840.10008.1.2.4.70"
+
+
+def deflated(data: bytes) -> bytes:
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return squeezed.compress(data) + squeezed.flush()
+
+
+def instance(path: Path, data: bytes, syntax: str) -> Instance:
+    path.write_bytes(b"head" + data)
+    return Instance(path, CT, "1.2.3.1.1", syntax, 4, len(data))
+
+
+@pytest.mark.parametrize("stored", [EXPLICIT, IMPLICIT, BIG, DEFLATED])
+@pytest.mark.parametrize("taken", [(EXPLICIT,), (IMPLICIT,), (BIG,), (IMPLICIT, EXPLICIT)])
+def test_what_is_uncompressed_goes_out_in_what_was_taken(stored: str, taken: tuple[str, ...]) -> None:
+    item = Instance(Path(), CT, "1.2", stored)
+    contexts = {(CT, syntax): syntax for syntax in taken}
+    assert substitute(item, contexts) == (EXPLICIT, EXPLICIT) if EXPLICIT in taken else (taken[0], taken[0])
+
+
+def test_nothing_else_is_converted() -> None:
+    assert substitute(Instance(Path(), CT, "1.2", JPEG), {(CT, EXPLICIT): 1}) is None
+    assert substitute(Instance(Path(), CT, "1.2", EXPLICIT), {("1.2", IMPLICIT): 1}) is None
+    assert substitute(Instance(Path(), CT, "1.2", EXPLICIT), {(CT, JPEG): 1}) is None
+
+
+@pytest.mark.parametrize("size", [10, WHOLE_READ + 10])
+@pytest.mark.parametrize("stored", [EXPLICIT, DEFLATED])
+async def test_the_parts_of_an_object(tmp_path: Path, size: int, stored: str) -> None:
+    dataset = image(BitsAllocated=8, PixelData=bytes(size))
+    dataset["PixelData"].VR = "OB"
+    data = encode(dataset, EXPLICIT)
+    before = descriptors()
+    one = instance(tmp_path / "a", deflated(data) if stored == DEFLATED else data, stored)
+    conversion = Conversion(one, IMPLICIT)
+    got = b""
+    async for part, last in converted_parts(conversion):
+        assert last or len(part) % 2 == 0
+        got += part
+    assert got == encode(dataset, IMPLICIT)
+    assert conversion.size == len(got)
+    assert descriptors() == before
+
+
+async def test_what_is_left_early_is_closed(tmp_path: Path) -> None:
+    before = descriptors()
+    dataset = image(BitsAllocated=8, PixelData=bytes(WHOLE_READ + 10))
+    dataset["PixelData"].VR = "OB"
+    conversion = Conversion(instance(tmp_path / "a", encode(dataset), EXPLICIT), IMPLICIT)
+    parts = converted_parts(conversion)
+    await anext(parts)
+    await parts.aclose()  # type: ignore[attr-defined]
+    async with asyncio.timeout(PATIENCE):
+        while descriptors() != before:  # a thread may be in it
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("stored", [EXPLICIT, DEFLATED])
+def test_what_cannot_be_converted_leaves_nothing_open(tmp_path: Path, stored: str) -> None:
+    before = descriptors()
+    with pytest.raises(MalformedDataSet, match="cannot be converted"):
+        Conversion(instance(tmp_path / "a", b"no data set at all", stored), IMPLICIT)
+    assert descriptors() == before
+
+
+async def retrieve(
+    tmp_path: Path, stored: dict[str, tuple[str, bytes]], taken: list[str]
+) -> tuple[dict[str, bytes], m.CGetRSP]:
+    """What comes of a C-GET of objects stored in those syntaxes by who takes CT in one context."""
+    came: dict[str, bytes] = {}
+    async with serve_archive(tmp_path, port=0, limits=LONG) as server:
+        for syntax in {syntax for syntax, _ in stored.values()}:
+            async with calling(server, [(CT, [syntax])]) as peer:
+                for number, (uid, (own, data)) in enumerate(stored.items(), 1):
+                    if own == syntax:
+                        await say(peer, 1, store_request(number, uid), data)
+                        assert (await hear(peer, m.CStoreRSP)).message.status in (0, 0xB007)
+        async with calling(server, [GET, (CT, taken)], user_information=scp_roles(CT)) as peer:
+            request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
+            await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
+            while not isinstance((heard := await hear(peer)).message, m.CGetRSP) or (
+                heard.message.status == 0xFF00
+            ):
+                if isinstance(heard.message, m.CStoreRQ):
+                    came[heard.message.affected_sop_instance_uid] = heard.data or b""
+                    await say(peer, 3, m.make_response(heard.message, 0))
+            return came, heard.message
+
+
+def four() -> dict[str, tuple[str, bytes]]:
+    images = {syntax: image(number) for number, syntax in enumerate((EXPLICIT, IMPLICIT, BIG, DEFLATED))}
+    return {
+        one.SOPInstanceUID: (syntax, deflated(encode(one)) if syntax == DEFLATED else encode(one, syntax))
+        for syntax, one in images.items()
+    }
+
+
+@pytest.mark.parametrize("taken", [[EXPLICIT], [IMPLICIT], [BIG], [EXPLICIT, IMPLICIT, BIG]])
+async def test_a_get_gives_every_object_in_the_syntax_that_was_taken(
+    tmp_path: Path, taken: list[str]
+) -> None:
+    """PS3.5 10.1: four objects, each stored in another syntax."""
+    stored = four()
+    came, final = await retrieve(tmp_path, stored, taken)
+    assert (final.status, final.completed, final.failed) == (0, 4, 0)
+    assert came == {uid: encode(image(number), taken[0]) for number, uid in enumerate(stored)}
+
+
+async def test_an_object_in_doubt_is_not_converted_and_fails_alone(tmp_path: Path) -> None:
+    stored = four()
+    odd = ct("1.2.3.99")
+    stored["1.2.3.99"] = (EXPLICIT, encode(odd) + b"\x28\0\x12\0--\2\0ab")
+    came, final = await retrieve(tmp_path, stored, [IMPLICIT])
+    assert (final.status, final.completed, final.failed) == (0xB000, 4, 1)
+    assert "1.2.3.99" not in came
+
+
+class OnlyTheDefault(Plain):
+    """A store of CT in implicit VR and nothing else."""
+
+    def supported(self) -> Supported:
+        return Supported({CT: (IMPLICIT,)})
+
+
+async def test_a_move_offers_the_default_transfer_syntax(tmp_path: Path) -> None:
+    """PS3.5 10.1: to a destination that takes nothing else."""
+    destination = OnlyTheDefault()
+    async with serve(destination, port=0) as there:
+        where = {"THERE": ("127.0.0.1", there.port)}
+        async with serve_archive(tmp_path, port=0, destinations=where) as server:
+            one, other = image(1), image(2)
+            for dataset in (one, other):
+                dataset.file_meta = FileMetaDataset()
+                dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT if dataset is one else IMPLICIT)
+            async with connect("127.0.0.1", server.port) as pacs:
+                assert (await pacs.store([one, other])).ok
+                result = await pacs.move("PATIENT", "P1", destination="THERE")
+    assert result.ok
+    assert result.completed == 2
+    assert destination.stored == {data.SOPInstanceUID: encode(data, IMPLICIT) for data in (one, other)}
