@@ -27,9 +27,10 @@ from .errors import IndexVersionError
 from .files import FILE_MODE
 from .selection import Selection
 
-SCHEMA_VERSION = 2
-"""Raised also where what is in an index was read wrongly: 2 knows ISO 2022 IR 58 and ISO_IR 203."""
-_REFILLED = frozenset({1})
+SCHEMA_VERSION = 3
+"""Raised also where what is in an index was read wrongly: 2 knows ISO 2022 IR 58 and ISO_IR 203,
+3 items with a character set of their own."""
+_REFILLED = frozenset({1, 2})
 """Versions of the same tables, to be filled anew from the files."""
 _APPLICATION_ID = 0x41444358
 _UNFINISHED = 0

@@ -4,7 +4,7 @@ A key's text is compiled once to a `Matcher`, which then judges the text of each
 kinds follow the VR: list of UIDs, wild cards, ranges of dates and times, numbers, person names, sequences.
 Choices the standard leaves open: person names match without regard to case; numbers by value (`4` is `+4.0`);
 a key of several values matches if any of them does; an attribute without a value matches only universal and
-empty-value keys; a lone `*` is universal for every VR.
+empty-value keys; a value of `*` alone, however many, is universal for every VR.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ UNABLE = UNABLE_TO_PROCESS
 """Unable to process, first of the range."""
 
 _TEXTS = frozenset({"LT", "ST", "UC", "UR", "UT"})
+_UNSPLIT = frozenset({"LT", "ST", "UT", "UR"})
+"""In which a backslash is a character like any other."""
 _WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _TIMES = frozenset({"DA", "TM", "DT"})
 _NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
@@ -94,17 +96,19 @@ def glob(pattern: str) -> Callable[[str], bool]:
 
 
 def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
-    """Compile a key's text; `None` when it is universal (zero length, or `*`).
+    """Compile a key's text; `None` when it is universal (zero length, or `*` and nothing else).
 
     Raises IdentifierError (the text is not a key of that VR, or larger than the bounds of this module).
     """
     text = text.rstrip(" \0") if vr in _TEXTS else text.strip(" \0")
-    if not text or text.strip(" ") == "*":
+    if not text:
         return None
     if text == _EMPTY_KEY:
         return Matcher(tag, lambda value: not value.strip(" "))
     values = text.split("\\")
     _check_bounds(tag, vr, values)
+    if any(_all(vr, value) for value in ([text] if vr in _UNSPLIT else values)):
+        return None
     if vr == "UI":
         return _uids(tag, values)
     values = [value for value in values if value.strip()]
@@ -117,6 +121,14 @@ def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
     if vr == "PN":
         return _names(tag, values)
     return _texts(tag, vr, values)
+
+
+def _all(vr: str, value: str) -> bool:
+    """Whether a value is of stars alone: that is any value, none included (PS3.4 C.2.2.2.4).
+
+    The delimiters of a name change nothing in that, for a component or a group that is absent is empty.
+    """
+    return "*" in value and not value.strip(" ").strip("*^= " if vr == "PN" else "*")
 
 
 def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
@@ -141,7 +153,7 @@ def _uids(tag: int, values: list[str]) -> Matcher:
 
 def _any_value(tests: Sequence[Callable[[str], bool]], vr: str) -> Callable[[str], bool]:
     """True when any value of the attribute passes any of the tests."""
-    split = vr not in ("LT", "ST", "UT", "UR")
+    split = vr not in _UNSPLIT
     leading = vr not in ("LT", "ST", "UT", "UC", "UR")
 
     def matches(text: str) -> bool:
@@ -158,7 +170,7 @@ def _any_value(tests: Sequence[Callable[[str], bool]], vr: str) -> Callable[[str
 
 def _texts(tag: int, vr: str, values: list[str]) -> Matcher:
     """Single values and wild cards, case-sensitive (PS3.4 C.2.2.2.1, C.2.2.2.4)."""
-    if vr in ("LT", "ST", "UT", "UR"):
+    if vr in _UNSPLIT:
         values = ["\\".join(values)]
     trimmed = [value.rstrip(" ") if vr in _TEXTS else value.strip(" ") for value in values]
     wild = vr in _WILD
@@ -226,7 +238,9 @@ def _names(tag: int, values: list[str]) -> Matcher:
 
 def _name_test(key: str) -> Callable[[str], bool]:
     groups = [_fold_group(group) for group in key.split("=")]
-    tests = [(glob(group), group.count("^")) if group not in ("", "*") else None for group in groups[:3]]
+    tests = [
+        (glob(group), group.count("^")) if group and not _all("PN", group) else None for group in groups[:3]
+    ]
 
     def group_matches(test: tuple[Callable[[str], bool], int], group: str) -> bool:
         pattern, carets = test

@@ -220,9 +220,15 @@ def _item_values(items: Items) -> list[ItemValues]:
         {
             int(name, 16): (vr, _item_values(value) if isinstance(value, list) else value)
             for name, (vr, value) in item.items()
+            if not _says_how_to_read(int(name, 16))
         }
         for item in items
     ]
+
+
+def _says_how_to_read(tag: int) -> bool:
+    """Whether an element is no key but says what others mean: a character set, a private creator."""
+    return tag == _CHARSET or (tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
 
 
 def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:

@@ -36,6 +36,7 @@ _DELIMITERS = {ord(char) for char in "\\\r\n\t\f"}
 _NAME_DELIMITERS = _DELIMITERS | {ord("^"), ord("=")}
 _PLAIN = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UR", "UT"})
 _ESCAPE = b"\x1b"
+_CHARSET = Tag(0x00080005)
 _MAX_NESTING = 8
 
 
@@ -94,13 +95,20 @@ def decode_items(raw: bytes, encodings: Sequence[str], implicit: bool, big_endia
 
 
 def items_of(sequence: Iterable[Dataset], encodings: Sequence[str], depth: int = 0) -> Items:
-    """The items of a decoded sequence in the index's form."""
+    """The items of a decoded sequence in the index's form: text, so that no item has a character set.
+
+    One that comes with a set of its own is read by that (PS3.3 C.12.1.1.2).
+    """
     items: Items = []
     for dataset in sequence:
         item: dict[str, list[Any]] = {}
+        inner = encodings
+        if _CHARSET in dataset:
+            charset = key_value(dataset, _CHARSET, encodings)[1]
+            inner = encodings_of(charset) if isinstance(charset, str) and charset else encodings
         for tag in dataset.keys() if depth < _MAX_NESTING else ():
-            vr, value = key_value(dataset, tag, encodings, depth + 1)
-            if vr not in _BINARY and tag.element != 0:
+            vr, value = key_value(dataset, tag, inner, depth + 1)
+            if vr not in _BINARY and tag.element != 0 and tag != _CHARSET:
                 item[f"{tag:08X}"] = [vr, value]
         items.append(item)
     return items
@@ -152,11 +160,12 @@ def make_element(tag: int, vr: str, value: Value) -> DataElement:
     try:
         if form is not None:
             values = [float(one) if form in "fd" else int(one) for one in values if one]
+            struct.pack(f"<{len(values)}{form}", *values)  # what does not fit could not be sent
         if not value or not values:
             return _empty_element(tag, vr)
         content = values[0] if len(values) == 1 else values
         return DataElement(Tag(tag), vr, content, validation_mode=config.IGNORE)
-    except (ValueError, TypeError, ArithmeticError):
+    except (ValueError, TypeError, ArithmeticError, struct.error):
         return _empty_element(tag, vr)
 
 
@@ -168,8 +177,21 @@ def _item_dataset(item: Mapping[str, list[Any]]) -> Dataset:
     dataset = Dataset()
     for name, (vr, value) in item.items():
         tag = int(name, 16)
-        dataset[Tag(tag)] = make_element(tag, vr, value)
+        vr = _answered_vr(Tag(tag), vr)
+        if vr not in _BINARY and isinstance(value, list) == (vr == "SQ"):
+            dataset[Tag(tag)] = make_element(tag, vr, value)
     return dataset
+
+
+def _answered_vr(tag: BaseTag, stored: str) -> str:
+    """The VR of an element in an answer: the standard's, whatever the object had.
+
+    In implicit VR nobody could read what is encoded under another.
+    """
+    known = _dictionary_vr(tag).split(" or ")
+    if stored in known or not known[0]:
+        return stored
+    return known[0] if len(known) == 1 else "UN"  # which of several it would be, the object does not say
 
 
 def charset_for(texts: Iterable[str], preferred: Iterable[str]) -> str:

@@ -15,23 +15,38 @@ from ..dataset.convert import CONVERTIBLE, MAX_COPIED, convert
 from ..dataset.deflated import inflate
 from ..dataset.errors import MalformedDataSet
 from ..dataset.instance import Instance
-from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from ..dimse.contexts import MAX_CONTEXTS, Proposal
+from ..pdu.uids import (
+    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
 from .outgoing import WHOLE_READ
 from .sending import PART, Parts
 from .tasks import Job
 
 C = TypeVar("C")
+_NATIVE = frozenset({*CONVERTIBLE, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN})
 
 
 def substitute(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tuple[str, C] | None:
     """The transfer syntax an object can be converted to, and what carries it; None where there is none."""
-    if item.transfer_syntax_uid not in (*CONVERTIBLE, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN):
+    if item.transfer_syntax_uid not in _NATIVE:
         return None
     for syntax in CONVERTIBLE:
         context = contexts.get((item.sop_class_uid, syntax))
         if context is not None:
             return syntax, context
     return None
+
+
+def with_defaults(proposals: list[Proposal]) -> list[Proposal]:
+    """With the default transfer syntax for each class that lies here without compression (PS3.5 10.1)."""
+    stored = [(one.abstract_syntax, one.transfer_syntaxes[0]) for one in proposals]
+    native = dict.fromkeys(sop_class for sop_class, syntax in stored if syntax in _NATIVE)
+    more = [uid for uid in native if (uid, IMPLICIT_VR_LITTLE_ENDIAN) not in stored]
+    room = MAX_CONTEXTS - len(proposals)
+    return proposals + [Proposal(uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for uid in more[:room]]
 
 
 class Conversion:

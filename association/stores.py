@@ -8,19 +8,22 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
+from ..dataset.coding import encode_dataset
 from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.status import Status
-from ..pdu.errors import AiodicomError
+from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.upper_layer import Buffer
+from .answers import words_of
 from .budget import Budget
 from .converting import Conversion, converted_parts, substitute
 from .errors import InactivityTimeout
 from .operations import Operation
-from .outgoing import Loaded, load_ahead, read_parts
+from .outgoing import Item, Loaded, is_dataset, load_ahead, read_parts
 from .performing import Performed
 from .sending import PART, Parts, parts_of
 from .tasks import on_thread
@@ -35,7 +38,8 @@ UNLIMITED_WINDOW = 16
 class Outcome:
     """What became of one object: the status it was answered with, or None and why there is none.
 
-    `refused`: no presentation context carries it. `size` is what was sent, in bytes.
+    `refused`: no presentation context carries it. `size` is what was sent, in bytes. `converted`: the
+    transfer syntax it was sent in, where that is not its own.
     """
 
     item: Instance
@@ -44,6 +48,7 @@ class Outcome:
     error: str | None = None
     refused: bool = False
     size: int = 0
+    converted: str | None = None
 
 
 @dataclass(slots=True)
@@ -51,6 +56,7 @@ class _Sent:
     operation: Operation
     item: Instance
     size: int
+    converted: str | None = None
 
 
 @dataclass(kw_only=True)
@@ -116,19 +122,25 @@ class StoreRun:
 
     async def _send_converted(self, loaded: Loaded, syntax: str, context: Context) -> list[_Sent]:
         """Send it in another transfer syntax; nothing is sent of an object that cannot be converted."""
+        item = loaded.item
         try:
+            if isinstance(item, Item) and is_dataset(item.dataset):
+                data = await on_thread(partial(encode_dataset, item.dataset, syntax))
+                return [await self._send(context, Loaded(item, data), converted=syntax)]
             conversion = await on_thread(lambda: Conversion(loaded.item, syntax), unwanted=Conversion.close)
-        except (ImagingError, OSError) as error:
-            await self._tell(Outcome(loaded.item, error=str(error)))
+        except (ImagingError, LocalProtocolError, OSError) as error:
+            await self._tell(Outcome(item, error=str(error)))
             return []
-        log.debug("an object in %s is sent in %s", loaded.item.transfer_syntax_uid, syntax)
+        log.debug("an object in %s is sent in %s", item.transfer_syntax_uid, syntax)
         try:
-            return [await self._send(context, loaded, converted_parts(conversion))]
+            return [await self._send(context, loaded, converted_parts(conversion), syntax)]
         finally:
             if not conversion.begun:  # no part was asked for, so that its parts do not close it
                 conversion.close()
 
-    async def _send(self, context: Context, loaded: Loaded, parts: Parts | None = None) -> _Sent:
+    async def _send(
+        self, context: Context, loaded: Loaded, parts: Parts | None = None, converted: str | None = None
+    ) -> _Sent:
         item = loaded.item
         originator, message_id_of = self.originator or (None, None)
 
@@ -159,7 +171,8 @@ class StoreRun:
         except BaseException:
             self.done(Outcome(item, error="not answered: storing was stopped"))
             raise
-        return _Sent(operation, item, len(loaded.data) if loaded.data is not None else item.data_size)
+        size = len(loaded.data) if loaded.data is not None else item.data_size
+        return _Sent(operation, item, size, converted)
 
     def _too_slow(self) -> InactivityTimeout:
         error = InactivityTimeout(f"an object was not taken or not answered within {self.limit} s")
@@ -186,7 +199,7 @@ class StoreRun:
     async def _answer(self, sent: _Sent) -> None:
         try:
             async with asyncio.timeout(self.limit) as deadline:
-                response, _ = await sent.operation.next()
+                response, data = await sent.operation.next()
         except BaseException as error:
             sent.operation.abandon()
             if isinstance(error, TimeoutError) and deadline.expired():
@@ -196,4 +209,7 @@ class StoreRun:
             self.done(Outcome(sent.item, error=f"not answered: {why}"))
             raise
         status = Status(response.status, "C-STORE")
-        await self._tell(Outcome(sent.item, status, response.error_comment, size=sent.size))
+        comment = words_of(
+            response, data, self.association.contexts[sent.operation.context_id].transfer_syntax
+        )
+        await self._tell(Outcome(sent.item, status, comment, size=sent.size, converted=sent.converted))

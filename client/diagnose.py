@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import Peer, associate, os_words
 from ..association.endings import rejection_advice
@@ -385,18 +386,18 @@ class _Walk:
             return
         try:
             operation = await association.invoke(contexts[0], lambda n: m.CEchoRQ(message_id=n))
-            response, _ = await operation.next()
+            response, data = await operation.next()
         except AiodicomError as error:
             raise self._fail(
                 "echo", error, error.text, "it accepts the association and fails at once"
             ) from error
         status = Status(response.status)
         if not status.ok:
-            comment = f" ({response.error_comment})" if response.error_comment else ""
-            self._add(
-                "echo", Outcome.FAILED, f"C-ECHO answered {status}{comment}", advice_of.echo(response.status)
+            failed = OperationFailed(
+                "C-ECHO", response.status, words_of(response, data, contexts[0].transfer_syntax)
             )
-            self.error = self.error or OperationFailed("C-ECHO", response.status, response.error_comment)
+            self._add("echo", Outcome.FAILED, failed.text, advice_of.echo(response.status))
+            self.error = self.error or failed
             return
         self._add("echo", Outcome.OK, f"C-ECHO answered {status.meaning}")
 

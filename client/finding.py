@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ..association.answers import words_of
 from ..association.errors import OperationCancelled, OperationFailed
 from ..dataset.coding import decode_answer
 from ..dimse import messages as m
@@ -140,4 +141,5 @@ async def answers(
             await association.cancel(operation)
     if response.status != SUCCESS:
         kind = OperationCancelled if response.status == CANCEL else OperationFailed
-        raise kind("C-FIND", response.status, response.error_comment).at(association.peer)
+        comment = words_of(response, data, context.transfer_syntax)
+        raise kind("C-FIND", response.status, comment).at(association.peer)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
 
+from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
 from ..association.errors import OperationFailed
@@ -118,26 +119,33 @@ class Pacs:
         async with associations.limited(), associations.use([Proposal(VERIFICATION)]) as association:
             context = need_context(association, VERIFICATION)
             operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
-            response, _ = await operation.next()
+            response, data = await operation.next()
         if response.status != SUCCESS:
-            failed = OperationFailed("C-ECHO", response.status, response.error_comment)
+            comment = words_of(response, data, context.transfer_syntax)
+            failed = OperationFailed("C-ECHO", response.status, comment)
             raise failed.at(association.peer)
         return Status(response.status)
 
     async def store(
-        self, source: Source | Iterable[Source], *, progress: ProgressCallback | None = None
+        self,
+        source: Source | Iterable[Source],
+        *,
+        convert: bool = True,
+        progress: ProgressCallback | None = None,
     ) -> StoreReport:
         """C-STORE files, folders and data sets, and report on each object.
 
         Objects go out byte for byte as they lie in their files, each in a context of its own transfer
-        syntax. Files that are no DICOM are skipped and listed; truncated ones are reported. When the
-        association ends before all is sent, `report.error` says why.
+        syntax. Where the peer takes an object without compression in another such syntax only, it goes out
+        in that (`StoredItem.converted_to`), unless `convert` is false. Files that are no DICOM are skipped
+        and listed; truncated ones are reported. When the association ends before all is sent, `report.error`
+        says why.
         """
         single = isinstance(source, str | Path) or is_dataset(source)
         sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
         found = await on_thread(lambda: find_items(sources))
         report = StoreReport(skipped=found.skipped)
-        storing = Storing(found.items, report, progress)
+        storing = Storing(found.items, report, progress, convert)
         try:
             async with self._associations.limited():
                 await storing.run(self._associations.use)

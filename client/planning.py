@@ -16,6 +16,7 @@ from ..association.errors import (
     OperationFailed,
     TotalTimeout,
 )
+from ..dataset.charset import text_of
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
@@ -30,12 +31,14 @@ from .identifier import PLAN_KEYS, build_plan, build_query
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_CHARSET = 0x00080005
+
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_QUERIES = 50
+"""Queries level by level by which it may be found out what lies below one unique key."""
 MAX_PLANNED = 1_000_000
 """Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
-"""Queries level by level by which it may be found out what lies below one unique key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +272,13 @@ def _values(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[
     """The non-empty values of an answer's keys, without the cost of a data set: a study has thousands."""
     tags = {PLAN_KEYS[keyword][0]: keyword for keyword in keywords}
     try:
-        found = scan_dataset(data, transfer_syntax, tags)
+        found = scan_dataset(data, transfer_syntax, {*tags, _CHARSET})
         problem = found.problem
     except ImagingError as error:
         problem = str(error)
     if problem is not None:  # its last value may be half a UID
         log.warning("an answer to a query cannot be read: %s", problem)
         return {}
-    texts = {tags[tag]: raw.decode("latin-1").strip(" \0") for tag, raw in found.values.items()}
+    charset = found.values.pop(_CHARSET, b"").decode("latin-1")
+    texts = {tags[tag]: text_of(raw, charset).strip(" \0") for tag, raw in found.values.items()}
     return {keyword: text for keyword, text in texts.items() if text}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..association.performing import Refused
 from ..association.tasks import on_thread
-from ..dataset.coding import DatasetDecodeError, decode_dataset
+from ..dataset.coding import DatasetDecodeError, DecodedObject, decode_object
 from ..dataset.errors import ImagingError, UnsafeName
 from ..dataset.names import instance_path
 from ..dataset.part10 import Part10Writer, ScanOptions, sync_directory
@@ -52,6 +52,7 @@ _LAYOUT_TAGS = {
     0x00200011: "series_number",
 }
 _SOP_INSTANCE_UID = 0x00080018
+OTHER_INSTANCE = "SOP Instance UID differs from the command's"
 _OPTIONS = ScanOptions(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
 
 
@@ -169,11 +170,7 @@ class FileSink:
         if isinstance(values, StoreOutcome):
             self._writer.discard()
             return values
-        outcome = self._publish(self._path(values))
-        if self._doubt and outcome.status == 0:
-            log.warning("an object is kept whose encoding is in doubt: %s", self._doubt)
-            return replace(outcome, comment=f"encoding in doubt: {self._doubt}")
-        return outcome
+        return _kept(self._publish(self._path(values)), self._doubt)
 
     def _scan(self) -> dict[str, str] | StoreOutcome:
         """The values the layout wants, or why the object cannot be kept."""
@@ -185,7 +182,7 @@ class FileSink:
         self._doubt = found.doubt
         instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
         if instance and instance != self._request.affected_sop_instance_uid:
-            return StoreOutcome(DATASET_MISMATCH, "SOP Instance UID differs from the command's")
+            return StoreOutcome(DATASET_MISMATCH, OTHER_INSTANCE)
         return {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
 
     def _publish(self, path: str) -> StoreOutcome:
@@ -261,6 +258,14 @@ def received(request: m.CStoreRQ, context: Context, outcome: StoreOutcome, size:
     )
 
 
+def _kept(outcome: StoreOutcome, doubt: str | None) -> StoreOutcome:
+    """The outcome of an object that is kept, with what of its encoding is in doubt."""
+    if doubt is None or outcome.status != 0:
+        return outcome
+    log.warning("an object is kept whose encoding is in doubt: %s", doubt)
+    return replace(outcome, comment=f"encoding in doubt: {doubt}")
+
+
 def _disk_failure(error: OSError) -> StoreOutcome:
     return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
@@ -312,25 +317,32 @@ class DatasetSink:
     async def commit(self) -> StoreOutcome:
         """Decode on a thread and hand on."""
         try:
-            dataset = await on_thread(self._decode)
-        except DatasetDecodeError:
-            outcome = StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is broken")
+            decoded = await on_thread(self._decode)
+        except DatasetDecodeError as error:
+            log.warning("refused an object: %s", error)
+            outcome = StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: {error}")
             self._done(outcome, None)
             return outcome
-        self._done(StoreOutcome(0), dataset)
-        return StoreOutcome(0)
+        instance = str(decoded.dataset.get("SOPInstanceUID", "") or "")
+        if instance and instance != self._request.affected_sop_instance_uid:
+            outcome = StoreOutcome(DATASET_MISMATCH, OTHER_INSTANCE)
+            self._done(outcome, None)
+            return outcome
+        outcome = _kept(StoreOutcome(0), decoded.doubt)
+        self._done(outcome, decoded.dataset)
+        return outcome
 
-    def _decode(self) -> Dataset:
+    def _decode(self) -> DecodedObject:
         from pydicom.dataset import FileMetaDataset
         from pydicom.uid import UID
 
-        dataset = decode_dataset(self._data, self._context.transfer_syntax)
+        decoded = decode_object(self._data, self._context.transfer_syntax)
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = UID(self._request.affected_sop_class_uid)
         meta.MediaStorageSOPInstanceUID = UID(self._request.affected_sop_instance_uid)
         meta.TransferSyntaxUID = UID(self._context.transfer_syntax)
-        dataset.file_meta = meta
-        return dataset
+        decoded.dataset.file_meta = meta
+        return decoded
 
     def discard(self) -> None:
         """Forget it."""

@@ -89,6 +89,7 @@ class StoredItem:
     """The outcome of one object that was to be stored.
 
     `status` is the peer's answer, or None when there is none; `error` then says why, and whether it was sent.
+    `converted_to` is the transfer syntax it was sent in where the peer took none of its own.
     """
 
     path: Path | None
@@ -98,6 +99,7 @@ class StoredItem:
     comment: str | None = None
     error: str | None = None
     bytes: int = 0
+    converted_to: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -116,7 +118,7 @@ class StoredItem:
 
     def to_dict(self) -> dict[str, Any]:
         """The item as plain values."""
-        return _item(self) | {"error": self.error}
+        return _item(self) | {"error": self.error, "converted_to": self.converted_to}
 
     def __str__(self) -> str:
         name = str(self.path) if self.path is not None else self.sop_instance_uid

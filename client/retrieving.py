@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..association.answers import words_of
 from ..association.association import Association
 from ..association.errors import OperationCancelled, OperationFailed
 from ..association.performing import Refused, Request
@@ -130,7 +131,8 @@ class Retrieve(Stream[T]):
             raise result.error
         if result.status is not None and result.status != SUCCESS:  # a warning says that an object failed
             failed = OperationCancelled if result.status == CANCEL else OperationFailed
-            raise failed("C-GET", result.status, result.comment).at(self._associations.peer.name)
+            comment = "; ".join(filter(None, (result.comment, _refused_here(result.items))))
+            raise failed("C-GET", result.status, comment or None).at(self._associations.peer.name)
 
     # --- the provider of its association
 
@@ -224,13 +226,23 @@ class Retrieve(Stream[T]):
             await association.cancel(operation)
 
 
+def _refused_here(items: Sequence[ReceivedItem]) -> str:
+    """What of it we ourselves did not keep: the peer's status only follows from that."""
+    refused = [item for item in items if not item.ok]
+    if not refused:
+        return ""
+    first = refused[0]
+    more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
+    return f"refused here: {first.sop_instance_uid} ({first.comment or first.status}){more}"
+
+
 def add_final(
     result: RetrieveResult, response: m.CGetRSP | m.CMoveRSP, data: bytes | None, transfer_syntax: str
 ) -> None:
     """Add a final response to a result: the first that is no success stays the status of the whole."""
     if not result.status:
         result.status = Status(response.status, result.service)
-        result.comment = response.error_comment
+        result.comment = words_of(response, data, transfer_syntax)
     for name in ("completed", "failed", "warning"):
         value = getattr(response, name)
         if value is not None:

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Protocol
 
 from ..association.association import Association
+from ..association.converting import with_defaults
 from ..association.outgoing import Item, groups
 from ..association.stores import Outcome, StoreRun
 from ..dataset.instance import Instance
 from ..dimse.contexts import Proposal, outcomes
-from ..dimse.status import Status
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
 
 
@@ -27,7 +27,10 @@ class Opener(Protocol):
 class Storing:
     """One run of storing: sends the items in order and writes the report."""
 
-    def __init__(self, items: list[Item], report: StoreReport, progress: ProgressCallback | None) -> None:
+    def __init__(
+        self, items: list[Item], report: StoreReport, progress: ProgressCallback | None, convert: bool
+    ) -> None:
+        self._convert = convert
         self._report = report
         self._callback = progress
         self._items = items
@@ -45,7 +48,7 @@ class Storing:
         except BaseException as error:
             why = str(error) or "storing was stopped"
             for item in list(self._unreported.values()):
-                self._add(item, None, error=item.error or f"not sent: {why}")
+                self._add(Outcome(item), item.error or f"not sent: {why}")
             raise
         finally:
             self._report.seconds = time.perf_counter() - started
@@ -54,9 +57,12 @@ class Storing:
         self._tell()
         for proposals, items in groups(self._items):
             if proposals:
-                async with opener(proposals) as association:
+                async with opener(with_defaults(proposals) if self._convert else proposals) as association:
                     done = partial(self._done, _refusals(association))
-                    await StoreRun(association=association, done=done, progress=self._part).run(items)
+                    run = StoreRun(
+                        association=association, done=done, progress=self._part, convert=self._convert
+                    )
+                    await run.run(items)
             else:
                 for item in items:
                     self._done({}, Outcome(item, error=item.error if isinstance(item, Item) else None))
@@ -71,31 +77,25 @@ class Storing:
         if outcome.refused:
             why = refused.get((item.sop_class_uid, item.transfer_syntax_uid), "no reason")
             error = f"presentation context refused: {why}"
-        self._add(item, outcome.status, comment=outcome.comment, error=error, size=outcome.size)
+        self._add(outcome, error)
 
-    def _add(
-        self,
-        item: Instance,
-        status: Status | None,
-        *,
-        comment: str | None = None,
-        error: str | None = None,
-        size: int = 0,
-    ) -> None:
+    def _add(self, outcome: Outcome, error: str | None) -> None:
+        item = outcome.item
         self._bytes -= self._in_parts.pop(id(item), 0)  # counted again with the answer
-        outcome = StoredItem(
+        stored = StoredItem(
             item.file if isinstance(item, Item) else item.path,
             item.sop_class_uid,
             item.sop_instance_uid,
-            status,
-            comment,
+            outcome.status,
+            outcome.comment,
             error,
-            size or item.data_size,
+            outcome.size or item.data_size,
+            outcome.converted,
         )
-        self._report.items.append(outcome)
+        self._report.items.append(stored)
         self._unreported.pop(id(item), None)
-        if outcome.stored:
-            self._bytes += outcome.bytes
+        if stored.stored:
+            self._bytes += stored.bytes
         else:
             self._failed += 1
         self._tell()

@@ -93,7 +93,7 @@ def _checked_text(keyword: str, vr: str, value: object) -> str:
     control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
     if control.search(text):
         raise _refused(keyword, vr, value, "it holds a control character")
-    if text == "*":
+    if set(text) == {"*"}:
         return "" if vr in ("UI", "IS", "DS", "AS") else text  # universal, where no wildcard is allowed
     why = _form_of_text(vr, text.strip(" "))
     if why:
@@ -134,7 +134,7 @@ def _temporal(keyword: str, vr: str, value: object) -> str:
         raise _refused(keyword, vr, value, "a list matches UIDs alone; a range is a pair, (first, last)")
     if isinstance(value, str):
         text = value.strip()
-        if text == "*":
+        if set(text) == {"*"}:
             return ""
         first, dots, last = text.partition("..")
         if dots:

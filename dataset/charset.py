@@ -80,6 +80,27 @@ def _encodings(terms: list[str] | None) -> list[str]:
     return list(convert_encodings(known)) if known else [_DEFAULT]
 
 
+def text_of(raw: bytes, charset: str) -> str:
+    """The text of an element's bytes, by a value of Specific Character Set; unknown terms count for nothing.
+
+    Bytes that are none of the set are read as Latin-1.
+    """
+    if raw.isascii() and b"\x1b" not in raw:
+        return raw.decode("ascii")
+    from pydicom.charset import decode_bytes
+
+    encodings = _encodings([term.strip(" \0") for term in charset.split("\\")])
+    if len(encodings) == 1 and b"\x1b" not in raw:
+        try:
+            return raw.decode(encodings[0])
+        except UnicodeDecodeError:
+            return raw.decode("latin-1")
+    try:
+        return decode_bytes(raw, encodings, {ord(sign) for sign in "\\^=\r\n\t\f"})
+    except (LookupError, ValueError):
+        return raw.decode("latin-1")
+
+
 def first_unheld(text: str, encodings: Sequence[str]) -> str | None:
     """The first character that none of these codecs of pydicom's can write; None where all can.
 

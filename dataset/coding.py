@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from ..pdu.uids import (
     UNCOMPRESSED,
 )
 from .charset import mend_tables, unheld
+from .deflated import MAX_INFLATED, inflate
 from .errors import NestingTooDeep
 from .scan import scan_dataset
 
@@ -141,6 +143,47 @@ def decode_answer(
     whole data set.
     """
     return _decoded(data, transfer_syntax)
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedObject:
+    """A stored object in memory; `doubt`: what of its encoding is against PS3.5 and was read all the same."""
+
+    dataset: Dataset
+    doubt: str | None
+
+
+def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) -> DecodedObject:
+    """An object as pydicom holds what it read from a file: values are decoded when they are looked at.
+
+    Raises DatasetDecodeError for one that is not whole or contradicts its transfer syntax, and where pydicom
+    does not find the elements there are.
+    """
+    from pydicom.filereader import read_dataset
+
+    mend_tables()
+    raw = bytes(data)
+    plain = transfer_syntax
+    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        inflated, _, problem = inflate(memoryview(raw), MAX_INFLATED, MAX_INFLATED)
+        if problem is not None:
+            raise DatasetDecodeError(f"not a whole data set: {problem}")
+        raw, plain = bytes(inflated), EXPLICIT_VR_LITTLE_ENDIAN
+    try:
+        found = scan_dataset(raw, plain)
+    except NestingTooDeep:
+        raise DatasetDecodeError("sequences are nested too deeply") from None
+    if found.problem is not None:
+        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {found.problem}")
+    implicit, little = _encoding(transfer_syntax)
+    try:
+        with _quiet():
+            dataset = read_dataset(BytesIO(raw), implicit, little)
+    except Exception as error:
+        raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {type(error).__name__}") from error
+    if found.doubt is not None and len(dataset) != found.elements:
+        raise DatasetDecodeError(f"its encoding is in doubt, and pydicom reads another: {found.doubt}")
+    return DecodedObject(dataset, found.doubt)
 
 
 def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:

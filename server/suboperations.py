@@ -12,20 +12,19 @@ from ..archive.selection import PAGE, Selection
 from ..association.association import Association
 from ..association.budget import Budget
 from ..association.connect import Peer, associate
+from ..association.converting import with_defaults
 from ..association.outgoing import groups
 from ..association.performing import Request
 from ..association.stores import Outcome, StoreRun
 from ..association.tasks import Tasks, on_thread
 from ..association.timeouts import Timeouts
 from ..dataset.coding import encode_dataset
-from ..dataset.convert import CONVERTIBLE
 from ..dataset.instance import Instance
 from ..dimse import messages as m
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import SubOperations
 from ..pdu.errors import AiodicomError
-from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from .limits import ServerLimits
 from .service import Destination
 
@@ -218,14 +217,5 @@ def _groups(instances: Sequence[Instance]) -> list[tuple[list[Proposal], Sequenc
     """What goes over one association each: what it proposes, and the objects. May block."""
     if isinstance(instances, Selection) and len(instances.pairs) <= MAX_CONTEXTS:
         proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in instances.pairs]
-        return [(_with_defaults(proposals), instances)]
-    return [(_with_defaults(proposals), items) for proposals, items in groups(instances)]
-
-
-def _with_defaults(proposals: list[Proposal]) -> list[Proposal]:
-    """With the default transfer syntax for each class that lies here without compression (PS3.5 10.1)."""
-    stored = [(one.abstract_syntax, one.transfer_syntaxes[0]) for one in proposals]
-    native = dict.fromkeys(sop_class for sop_class, syntax in stored if syntax in CONVERTIBLE)
-    more = [uid for uid in native if (uid, IMPLICIT_VR_LITTLE_ENDIAN) not in stored]
-    room = MAX_CONTEXTS - len(proposals)
-    return proposals + [Proposal(uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for uid in more[:room]]
+        return [(with_defaults(proposals), instances)]
+    return [(with_defaults(proposals), items) for proposals, items in groups(instances)]

@@ -20,16 +20,23 @@ _SHOWN = 20
 @click.argument(
     "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path)
 )
-def store(target: PeerOptions, paths: tuple[Path, ...]) -> int:
+@click.option(
+    "--no-convert",
+    is_flag=True,
+    help="Send every object in its own transfer syntax or not at all; otherwise one without compression goes"
+    " out in another such syntax where the peer takes no other.",
+)
+def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool) -> int:
     """Store files and whole folders: C-STORE to HOST PORT.
 
-    Objects go out byte for byte as they lie in their files. Files that are no DICOM are skipped and listed.
+    Objects go out byte for byte as they lie in their files, where the peer takes that. Files that are no
+    DICOM are skipped and listed.
     """
 
     async def work() -> StoreReport:
         with progress_bar("store", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                return await peer.store(paths, progress=progress)
+                return await peer.store(paths, convert=not no_convert, progress=progress)
 
     report = target.run(work())
     code = store_code(report)
@@ -60,6 +67,9 @@ def store_code(report: StoreReport) -> Code:
 def _show(report: StoreReport) -> None:
     rate = speed(report.bytes, report.seconds)
     say(f"stored {objects(len(report.stored))}, {size(report.bytes)} in {report.seconds:.1f} s ({rate})")
+    converted = sum(item.converted_to is not None for item in report.items)
+    if converted:
+        say(f"converted to another uncompressed transfer syntax: {objects(converted)}")
     troubles = [str(item) for item in report.items if not item.ok]
     skipped = [f"{path}: {reason}" for path, reason in report.skipped]
     for title, lines in (("not stored, or with a warning", troubles), ("skipped", skipped)):

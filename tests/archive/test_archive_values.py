@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from aiodicom.archive.archive import Archive
-from aiodicom.archive.text import charset_for
-from aiodicom.dataset.coding import decode_dataset, encode_dataset
+from aiodicom.archive.text import charset_for, decode_items, make_element
+from aiodicom.dataset.coding import decode_answer, decode_dataset, encode_dataset
+from aiodicom.dataset.encoding import KNOWN_VRS, LONG_VRS
 from aiodicom.dimse.levels import Root
 from archive_objects import (
     BIG,
@@ -20,6 +23,10 @@ from archive_objects import (
     through_the_wire,
     values,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.datadict import DicomDictionary
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
@@ -166,3 +173,80 @@ def test_an_answer_is_not_labelled_with_a_set_that_only_pythons_codec_can_write(
     assert charset_for(["山田"], ["ISO_IR 13"]) == "ISO_IR 192"
     assert charset_for(["山田"], ["\\ISO 2022 IR 87"]) == "\\ISO 2022 IR 87"
     assert charset_for(["é"], ["\\ISO 2022 IR 87"]) == "ISO_IR 192"
+
+
+def test_stars_alone_find_an_attribute_without_a_value(empty):
+    store(empty, image(StudyDescription="", AccessionNumber=None))
+    for key in ("*", "**", "***"):
+        found = find(empty, Root.STUDY, "STUDY", StudyDescription=key, AccessionNumber=key, PatientName=key)
+        assert len(found) == 1
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_what_says_how_to_read_an_item_is_no_key(empty, syntax):
+    """(0008,0005) and private creators stand in many clients' items; stored ones have others or none."""
+    stored = query(None, ScheduledProcedureStepID="S1", ScheduledProcedureStepDescription="Schädel")
+    store(
+        empty,
+        image(SpecificCharacterSet="ISO_IR 100", RequestAttributesSequence=Sequence([stored])),
+        syntax,
+    )
+    item = query(None, SpecificCharacterSet="ISO_IR 192", ScheduledProcedureStepDescription="Sch?del")
+    item.add_new(0x00090010, "LO", "SOMEBODY")
+    found = find(empty, Root.STUDY, "SERIES", SeriesInstanceUID="", RequestAttributesSequence=[item])
+    assert len(found) == 1
+    item.ScheduledProcedureStepID = "S2"
+    assert not find(empty, Root.STUDY, "SERIES", SeriesInstanceUID="", RequestAttributesSequence=[item])
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
+def test_an_item_with_a_character_set_of_its_own(empty, syntax):
+    """PS3.3 C.12.1.1.2: it is read by that, in objects and in keys, and answered in one set."""
+    stored = query(None, SpecificCharacterSet="ISO_IR 144", ScheduledProcedureStepDescription="голова")
+    store(
+        empty,
+        image(
+            SpecificCharacterSet="ISO_IR 100",
+            StudyDescription="Schädel",
+            RequestAttributesSequence=Sequence([stored]),
+        ),
+        syntax,
+    )
+    for key in ("голова", "гол*"):
+        item = query(None, SpecificCharacterSet="ISO_IR 192", ScheduledProcedureStepDescription=key)
+        identifier = query("SERIES", SeriesInstanceUID="", RequestAttributesSequence=[item])
+        identifier.StudyDescription = ""
+        [answer] = empty.find(Root.STUDY, None, through_the_wire(identifier))
+        heard = through_the_wire(answer)
+        assert heard.RequestAttributesSequence[0].ScheduledProcedureStepDescription == "голова"
+        assert heard.StudyDescription == "Schädel"
+
+
+_VRS = sorted(vr.decode() for vr in KNOWN_VRS)
+_NESTED = [
+    tag for tag in DicomDictionary if 0x00080000 < tag < 0x7FE00000 and tag & 0xFFFF and tag >> 16 != 8
+]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(_NESTED),
+        st.tuples(st.sampled_from(_VRS), st.binary(max_size=6).map(lambda raw: raw * 2)),
+        max_size=4,
+    )
+)
+def test_nested_elements_of_any_vr_come_back_in_a_form_that_can_be_read(elements):
+    """Whatever VR a writer gave them: in an answer it is the dictionary's; what does not fit is left out."""
+    body = b""
+    for tag, (vr, value) in sorted(elements.items()):
+        raw = b"" if vr == "SQ" else value
+        size = struct.pack("<HL", 0, len(raw)) if vr.encode() in LONG_VRS else struct.pack("<H", len(raw))
+        body += struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr.encode() + size + raw
+    items = decode_items(struct.pack("<HHL", 0xFFFE, 0xE000, len(body)) + body, ["latin_1"], False, False)
+    answer = Dataset()
+    answer.SpecificCharacterSet = "ISO_IR 192"
+    answer[0x00081032] = make_element(0x00081032, "SQ", items)
+    for syntax in (IMPLICIT, EXPLICIT):
+        heard, undecoded = decode_answer(encode_dataset(answer, syntax), syntax)
+        assert undecoded == ()
+        assert len(heard[0x00081032].value) == len(items)

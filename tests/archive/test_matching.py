@@ -307,3 +307,29 @@ def test_uids(text):
 @pytest.mark.parametrize("text", ["", ".", "..", "1.", ".1", "1..2", "1.2/3", "1.2\n", "１.2", "1" * 65, "a"])
 def test_no_uids(text):
     assert not is_uid(text)
+
+
+@pytest.mark.parametrize("vr", ["LO", "PN", "DA", "UI", "US", "IS", "LT", "CS"])
+@pytest.mark.parametrize("key", ["*", "**", "****", " ** "])
+def test_stars_alone_are_universal(vr, key):
+    """PS3.4 C.2.2.2.4: they match a value of no length too."""
+    assert compile_key(TAG, vr, key) is None
+
+
+@pytest.mark.parametrize(
+    ("vr", "key", "universal"),
+    [
+        ("LO", "Doe\\**", True),
+        ("LT", "Doe\\**", False),  # a backslash is text there
+        ("LO", "* *", False),  # a blank is wanted
+        ("LO", "*?", False),
+        ("PN", "*^*", True),
+        ("PN", "**=*^*=*", True),
+        ("PN", "*=Doe", False),
+        ("PN", "*^Jane", False),
+        ("PN", "*?*", False),
+        ("UI", "1.2\\*", True),
+    ],
+)
+def test_which_keys_are_universal(vr, key, universal):
+    assert (compile_key(TAG, vr, key) is None) is universal

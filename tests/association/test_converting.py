@@ -7,17 +7,18 @@ import zlib
 from pathlib import Path
 
 import pytest
-from aiodicom.association.converting import Conversion, converted_parts, substitute
+from aiodicom.association.converting import Conversion, converted_parts, substitute, with_defaults
 from aiodicom.association.outgoing import WHOLE_READ
 from aiodicom.client.pacs import connect
 from aiodicom.dataset.errors import MalformedDataSet
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Supported
+from aiodicom.dimse.contexts import Proposal, Supported
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
 from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image
 from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from syscalls import descriptors
 from wire import GET, LONG, PATIENCE, Plain, calling, ct, hear, identifier, say, scp_roles, store_request
@@ -163,3 +164,49 @@ async def test_a_move_offers_the_default_transfer_syntax(tmp_path: Path) -> None
     assert result.ok
     assert result.completed == 2
     assert destination.stored == {data.SOPInstanceUID: encode(data, IMPLICIT) for data in (one, other)}
+
+
+@pytest.mark.parametrize("stored", [EXPLICIT, BIG, DEFLATED, IMPLICIT])
+@pytest.mark.parametrize("kind", ["file", "memory"])
+async def test_a_store_to_who_takes_the_default_alone(tmp_path: Path, stored: str, kind: str) -> None:
+    """PS3.5 10.1: it is offered for what has no compression, and the report says what was sent."""
+    dataset = image()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(stored)
+    dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    there = OnlyTheDefault()
+    source = tmp_path / "a.dcm" if kind == "file" else dataset
+    async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        report = await pacs.store(source)
+        assert report.ok
+        assert there.stored == {dataset.SOPInstanceUID: encode(dataset, IMPLICIT)}
+        [item] = report.items
+        assert (
+            item.converted_to == item.to_dict()["converted_to"] == (None if stored == IMPLICIT else IMPLICIT)
+        )
+        there.stored.clear()
+        report = await pacs.store(source, convert=False)
+    assert report.ok == bool(there.stored) == (stored == IMPLICIT)
+    if stored != IMPLICIT:
+        assert "presentation context refused" in str(report.items[0].error)
+
+
+async def test_what_is_compressed_is_not_offered_otherwise(tmp_path: Path) -> None:
+    dataset = image(PixelData=encapsulate([b"\xff\xd8\xff\xd9"]))
+    dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(JPEG)
+    there = OnlyTheDefault()
+    async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        report = await pacs.store(dataset)
+    assert not there.stored
+    assert "presentation context refused" in str(report.items[0].error)
+
+
+def test_defaults_are_offered_within_the_room_there_is() -> None:
+    full = [Proposal(f"1.2.{number}", (EXPLICIT,)) for number in range(128)]
+    assert with_defaults(full) == full
+    some = [Proposal("1.2", (EXPLICIT,)), Proposal("1.2", (JPEG,)), Proposal("1.3", (IMPLICIT,)),
+            Proposal("1.4", (JPEG,)), Proposal("1.5", (DEFLATED,))]  # fmt: skip
+    more = with_defaults(some)[len(some) :]
+    assert more == [Proposal("1.2", (IMPLICIT,)), Proposal("1.5", (IMPLICIT,))]

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.association.errors import OperationFailed
 from aiodicom.association.performing import Refused
 from aiodicom.client.pacs import connect
-from aiodicom.client.receiving import FileSink
+from aiodicom.client.receiving import DatasetSink, FileSink
 from aiodicom.dataset.coding import encode_dataset
+from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below
-from wire import CT, ct, store_request
+from wire import CT, calling, ct, hear, say, store_request
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 
@@ -92,3 +94,85 @@ async def test_the_limit_of_a_get_is_the_users(tmp_path: Path, into: str) -> Non
     assert result.missing == ["1.2.3.1"]
     refused = [item for item in result.items if not item.ok]
     assert [item.comment for item in refused] == ["object over 5000 bytes"]
+
+
+def odd_objects() -> dict[str, bytes]:
+    """In explicit VR: what pydicom cannot decode, and what is against PS3.5 and can be read all the same."""
+    whole = encode_dataset(ct("1.2.3.1"), EXPLICIT)
+    return {
+        "bad value": whole + struct.pack("<HH2sH", 0x0028, 0x0010, b"US", 3) + b"abc",
+        "private FD": whole + struct.pack("<HH2sH", 0x0029, 0x1010, b"FD", 6) + b"0.391 ",
+        "in doubt": whole + struct.pack("<HH2sH", 0x0028, 0x1234, b"--", 2) + b"ab",
+    }
+
+
+@pytest.mark.parametrize("name", ["bad value", "private FD", "in doubt"])
+@pytest.mark.parametrize("into", ["files", "memory"])
+async def test_what_a_peer_has_is_had_in_memory_as_in_files(tmp_path: Path, name: str, into: str) -> None:
+    """A value that pydicom cannot decode costs who looks at it, not the object."""
+    data = odd_objects()[name]
+    async with serve_archive(tmp_path / "archive", port=0) as server:
+        async with calling(server, [(CT, [EXPLICIT])]) as peer:
+            await say(peer, 1, store_request(uid="1.2.3.1"), data)
+            assert (await hear(peer, m.CStoreRSP)).message.status in (0, 0xB007)
+        async with connect("127.0.0.1", server.port) as pacs:
+            if into == "files":
+                result = await pacs.get("PATIENT", "P1", directory=tmp_path / "out")
+            else:
+                result = await pacs.get("PATIENT", "P1")
+                [dataset] = result.datasets
+                assert dataset.SOPInstanceUID == "1.2.3.1"
+                assert dataset.file_meta.TransferSyntaxUID == EXPLICIT
+    assert result.ok
+    doubt = result.items[0].comment or ""
+    assert ("encoding in doubt" in doubt) == (name == "in doubt")
+
+
+async def test_an_object_of_another_name_is_refused_in_memory_too(tmp_path: Path) -> None:
+    told: list[Any] = []
+    sink = DatasetSink(
+        store_request(uid="1.2.3.9"),
+        Context(1, CT, EXPLICIT, scu=False, scp=True),
+        1 << 20,
+        lambda outcome, dataset: told.append((outcome.status, dataset)),
+    )
+    sink.write(memoryview(encode_dataset(ct("1.2.3.1"), EXPLICIT)))
+    assert (await sink.commit()).status == 0xA900
+    assert told == [(0xA900, None)]
+
+
+@pytest.mark.parametrize("size", [4096, 20 << 20])
+async def test_a_deflated_object_in_memory(size: int) -> None:
+    told: list[Any] = []
+    sink = DatasetSink(
+        store_request(uid="1.2.3.1"),
+        Context(1, CT, "1.2.840.10008.1.2.1.99", scu=False, scp=True),
+        1 << 26,
+        lambda outcome, dataset: told.append(dataset),
+    )
+    sink.write(memoryview(deflated_image(size)))
+    assert (await sink.commit()).status == 0
+    assert len(told[0].PixelData) == size
+
+
+async def test_our_own_refusal_is_not_told_as_the_peers(tmp_path: Path) -> None:
+    """The peer's status only follows from ours: the error says which object was refused, and why."""
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([ct(f"1.2.3.{n}", size=n * 4000) for n in (1, 2, 3)])).ok
+        seen = []
+        with pytest.raises(OperationFailed) as caught:
+            async for dataset in pacs.get("PATIENT", "P1", max_object_size=5000):
+                seen.append(dataset.SOPInstanceUID)
+    assert seen == ["1.2.3.1"]
+    assert str(caught.value).count("refused here: 1.2.3.2 (object over 5000 bytes) and 1 more") == 1
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 192", "ISO_IR 100", "GB18030"])
+async def test_a_patient_id_that_is_not_ascii_has_a_plan(tmp_path: Path, charset: str) -> None:
+    patient = "MÜLLER7" if charset != "GB18030" else "王7"
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        one = ct("1.2.3.1", SpecificCharacterSet=charset, PatientID=patient)
+        assert (await pacs.store(one)).ok
+        result = await pacs.get("PATIENT", patient)
+    assert result.expected == ["1.2.3.1"]
+    assert result.ok

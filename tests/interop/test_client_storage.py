@@ -90,13 +90,26 @@ async def test_a_syntax_that_is_refused_is_named_and_the_rest_goes_on(peers: Pee
     require_peer("storescp")
     peer = peers.storescp(accept="+xi")
     async with connect(peer) as pacs:
-        report = await pacs.store(samples.folder)
+        report = await pacs.store(samples.folder, convert=False)
     implicit = {one.uid for one in samples.all if one.syntax == ImplicitVRLittleEndian}
     assert not report.ok
     assert {item.sop_instance_uid for item in report.stored} == implicit
     assert len(report.failed) == len(samples.all) - len(implicit)
     assert all("transfer syntaxes not supported" in str(item.error) for item in report.failed)
     assert set(bodies(peer.stored_files())) == implicit
+
+
+async def test_a_peer_that_takes_the_default_alone_gets_everything(peers: Peers, samples: Samples) -> None:
+    require_peer("storescp")
+    peer = peers.storescp(accept="+xi")
+    async with connect(peer) as pacs:
+        report = await pacs.store(samples.folder)
+    assert report.ok, report
+    converted = {item.sop_instance_uid for item in report.items if item.converted_to}
+    assert converted == {one.uid for one in samples.all if one.syntax != ImplicitVRLittleEndian}
+    stored = {str(one.SOPInstanceUID): one for one in map(dcmread, peer.stored_files())}
+    for one in samples.all:
+        assert stored[one.uid].pixel_array.tolist() == dcmread(one.path).pixel_array.tolist()
 
 
 @pytest.mark.parametrize(
