@@ -16,7 +16,7 @@ from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, Supported
 from ..dimse.levels import Level, Root, move_model
-from ..dimse.sop_classes import maybe_storage, storage_sop_classes
+from ..dimse.sop_classes import maybe_storage, patient_sop_classes
 from ..dimse.status import NOT_AUTHORIZED, Category, categorize
 from ..pdu.errors import AiodicomError
 from ..server.access import Access
@@ -201,7 +201,7 @@ class _Arrivals(Service):
 
     def supported(self) -> Supported:
         """Verification and storage of every class."""
-        classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *storage_sop_classes()), ())
+        classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *patient_sop_classes()), ())
         return Supported(classes, accept_unknown=maybe_storage)
 
     def store(self, request: Request) -> StoreSink:

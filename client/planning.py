@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..association.errors import (
@@ -21,7 +22,7 @@ from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
-from ..dimse.sop_classes import TRANSFER_SYNTAXES, storage_sop_classes
+from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
 from .associations import Associations
@@ -31,6 +32,14 @@ from .identifier import PLAN_KEYS, build_plan, build_query
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+ROOM = MAX_CONTEXTS - 1
+"""Storage contexts of an association beside the one of the retrieve."""
+SYNTAXES = 48
+"""Transfer syntaxes of one context: DCMTK drops a connection that proposes over fifty."""
+CLASSES = ROOM // 2
+"""SOP classes that are asked for on one association: each has two contexts at least, for every syntax."""
+LISTED = 200
+"""Instances that one request names, where they are asked for one by one."""
 _CHARSET = 0x00080005
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
@@ -43,13 +52,26 @@ MAX_PLANNED = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One unique key to retrieve: its parents' unique keys, and what lies below it as far as is known."""
+    """One unique key to retrieve: its parents' unique keys, and what lies below it as far as is known.
+
+    level: where that is not the plan's. classes: the SOP class of each instance, where there are many.
+    """
 
     uid: str
     parents: Mapping[str, str]
     instances: tuple[str, ...] | None = None
     sop_classes: frozenset[str] = frozenset()
     transfer_syntaxes: frozenset[str] = frozenset()
+    level: Level | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one association carries of a plan."""
+
+    proposals: list[Proposal]
+    targets: list[Target]
 
 
 @dataclass(slots=True)
@@ -76,36 +98,74 @@ class Plan:
         above = [unique_key(one) for one in levels(self.root) if one < self.level]
         return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
 
-    def proposals(self) -> list[Proposal]:
-        """The C-GET context and the storage contexts for what will come, as many as an association holds.
+    def parts(self) -> list[Part]:
+        """What an association each can carry: the contexts to propose, and what to ask for on it.
+
+        One part, unless there are more SOP classes than an association has contexts.
+        """
+        groups: list[list[Target]] = [[]]
+        classes: set[str] = set()
+        for target in (part for whole in self.targets for part in _divided(whole, self.level)):
+            if groups[-1] and len(classes | target.sop_classes) > CLASSES:
+                groups.append([])
+                classes = set()
+            classes |= target.sop_classes
+            groups[-1].append(target)
+        return [Part(self._proposals(group), group) for group in groups]
+
+    def _proposals(self, targets: Sequence[Target]) -> list[Proposal]:
+        """The C-GET context and the storage contexts for what will come.
 
         A SOP class that the query told gets one context a transfer syntax, the told syntaxes first, so that
         the peer can send every object as it is stored. Where some target's classes are not known, half of
         the room is for the standard's classes, the everyday ones first, one context each.
         """
-        room = MAX_CONTEXTS - 1
-        classes = sorted(set[str]().union(*(target.sop_classes for target in self.targets)))
-        told = set[str]().union(*(target.transfer_syntaxes for target in self.targets))
+        classes = sorted(set[str]().union(*(target.sop_classes for target in targets)))
+        told = set[str]().union(*(target.transfer_syntaxes for target in targets))
         syntaxes = (*sorted(told), *(uid for uid in TRANSFER_SYNTAXES if uid not in told))
-        unknown = any(not target.sop_classes for target in self.targets)
+        unknown = any(not target.sop_classes for target in targets)
         proposals: list[Proposal] = []
         if classes:
-            each = max(1, (room // 2 if unknown else room) // len(classes))
+            each = max(1, (ROOM // 2 if unknown else ROOM) // len(classes))
             for uid in classes:
                 proposals += _storage_proposals(uid, syntaxes, each)
         if unknown:
-            others = (uid for uid in storage_sop_classes() if uid not in classes)
-            proposals += (Proposal(uid, syntaxes, scp_role=True) for uid in others)
-        return [Proposal(get_model(self.root)), *proposals[:room]]
+            others = (uid for uid in patient_sop_classes() if uid not in classes)
+            for uid in islice(others, ROOM):
+                proposals += _storage_proposals(uid, syntaxes, 1)
+        return [Proposal(get_model(self.root)), *proposals[:ROOM]]
+
+
+def _divided(target: Target, level: Level) -> Iterator[Target]:
+    """A target with more SOP classes than an association has contexts, as its instances class by class."""
+    if len(target.sop_classes) <= CLASSES:
+        yield target
+        return
+    assert target.instances is not None
+    parents = {**target.parents, unique_key(level): target.uid}
+    by_class: dict[str, list[str]] = {}
+    for uid, sop_class in zip(target.instances, target.classes, strict=True):
+        by_class.setdefault(sop_class, []).append(uid)
+    for sop_class, uids in by_class.items():
+        for start in range(0, len(uids), LISTED):
+            some = tuple(uids[start : start + LISTED])
+            known = frozenset({sop_class}) & target.sop_classes
+            uid = "\\".join(some)
+            yield Target(uid, parents, some, known, target.transfer_syntaxes, level=Level.IMAGE)
 
 
 def _storage_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
-    """One context a transfer syntax, the last one of so many taking all that are left."""
-    single = syntaxes if len(syntaxes) <= contexts else syntaxes[: contexts - 1]
-    for syntax in single:
+    """As many of so many contexts with one transfer syntax as leaves room for the rest in the others.
+
+    With room for one context alone, what has no place in it are the retired syntaxes.
+    """
+    apart = min(len(syntaxes), contexts)
+    while apart and apart + -(-(len(syntaxes) - apart) // SYNTAXES) > contexts:
+        apart -= 1
+    for syntax in syntaxes[:apart]:
         yield Proposal(sop_class, (syntax,), scp_role=True)
-    if len(single) < len(syntaxes):
-        yield Proposal(sop_class, syntaxes[len(single) :], scp_role=True)
+    for start in range(apart, len(syntaxes), SYNTAXES)[: contexts - apart]:
+        yield Proposal(sop_class, syntaxes[start : start + SYNTAXES], scp_role=True)
 
 
 def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
@@ -254,17 +314,21 @@ class _Planner:
 
 def _target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:
     """A target with what answers at the image level say of it."""
+    named = [leaf for leaf in leaves if leaf.get("SOPInstanceUID")]
+    sop_classes = frozenset(name for leaf in leaves if is_uid(name := leaf.get("SOPClassUID", "")))
+    many = len(sop_classes) > CLASSES
     return Target(
         uid,
         parents,
-        tuple(leaf["SOPInstanceUID"] for leaf in leaves if leaf.get("SOPInstanceUID")),
-        frozenset(name for leaf in leaves if is_uid(name := leaf.get("SOPClassUID", ""))),
+        tuple(leaf["SOPInstanceUID"] for leaf in named),
+        sop_classes,
         frozenset(
             syntax
             for leaf in leaves
             for syntax in leaf.get("AvailableTransferSyntaxUID", "").split("\\")
             if is_uid(syntax)
         ),
+        classes=tuple(leaf.get("SOPClassUID", "") for leaf in named) if many else (),
     )
 
 

@@ -195,16 +195,18 @@ class Retrieve(Stream[T]):
             self.result.seconds = time.perf_counter() - started
 
     async def _fetch(self, plan: Plan) -> None:
-        async with self._associations.use(plan.proposals(), self) as association:
-            self._reading = association.connection.reading
-            try:
-                for target in plan.targets:
-                    await self._get(association, plan, target)
-            finally:
-                self._reading = None
+        for part in plan.parts():
+            async with self._associations.use(part.proposals, self) as association:
+                self._reading = association.connection.reading
+                try:
+                    for target in part.targets:
+                        await self._get(association, plan, target)
+                finally:
+                    self._reading = None
 
     async def _get(self, association: Association, plan: Plan, target: Target) -> None:
-        query = build_retrieve("C-GET", plan.level, plan.root, [target.uid], target.parents)
+        level = target.level or plan.level  # its own: instances of what was asked for, one by one
+        query = build_retrieve("C-GET", level, plan.root, [target.uid], target.parents)
         context = need_context(association, query.model)
         before = len(self.result.items)
         operation = await association.invoke(

@@ -14,6 +14,7 @@ from ..association.outgoing import Item, groups
 from ..association.stores import Outcome, StoreRun
 from ..dataset.instance import Instance
 from ..dimse.contexts import Proposal, outcomes
+from ..dimse.sop_classes import NON_PATIENT
 from .results import Progress, ProgressCallback, StoredItem, StoreReport
 
 
@@ -77,6 +78,8 @@ class Storing:
         if outcome.refused:
             why = refused.get((item.sop_class_uid, item.transfer_syntax_uid), "no reason")
             error = f"presentation context refused: {why}"
+            if item.sop_class_uid in NON_PATIENT:
+                error += "; objects that belong to no patient are kept by few archives (PS3.4 GG)"
         self._add(outcome, error)
 
     def _add(self, outcome: Outcome, error: str | None) -> None:

@@ -8,6 +8,22 @@ from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, UNC
 from .contexts import VERIFICATION, Supported
 
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_ELSEWHERE = ("1.2.840.10008.5.1.4.34.7", "1.2.840.10008.5.1.4.34.10")
+"""Storage classes of a patient's objects under another root: RT delivery instructions."""
+NON_PATIENT = frozenset(
+    {
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol
+        "1.2.840.10008.5.1.4.39.1",  # Color Palette
+        "1.2.840.10008.5.1.4.43.1",  # Generic Implant Template
+        "1.2.840.10008.5.1.4.44.1",  # Implant Assembly Template
+        "1.2.840.10008.5.1.4.45.1",  # Implant Template Group
+        "1.2.840.10008.5.1.4.1.1.200.1",  # CT Defined Procedure Protocol
+        "1.2.840.10008.5.1.4.1.1.200.3",  # Protocol Approval
+        "1.2.840.10008.5.1.4.1.1.200.7",  # XA Defined Procedure Protocol
+        "1.2.840.10008.5.1.4.1.1.201.1",  # Inventory
+    }
+)
+"""Storage classes of objects that belong to no patient (PS3.4 GG): neither query root has them."""
 MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 
 # The everyday classes come first: a retrieve whose classes are not known proposes as many as fit.
@@ -51,7 +67,14 @@ _OTHERS = """
 @cache
 def storage_sop_classes() -> tuple[str, ...]:
     """Every standard storage SOP class that is not retired, the everyday ones first (PS3.6 Table A-1)."""
-    return (*_COMMON, *(_STORAGE_ROOT + tail for tail in _OTHERS.split()))
+    known = (*_COMMON, *(_STORAGE_ROOT + tail for tail in _OTHERS.split()), *_ELSEWHERE)
+    return (*known, *sorted(NON_PATIENT.difference(known)))
+
+
+@cache
+def patient_sop_classes() -> tuple[str, ...]:
+    """Those of a patient's objects: what can be found by patient and study (PS3.4 C.6)."""
+    return tuple(uid for uid in storage_sop_classes() if uid not in NON_PATIENT)
 
 
 def maybe_storage(uid: str) -> tuple[str, ...] | None:
@@ -59,15 +82,25 @@ def maybe_storage(uid: str) -> tuple[str, ...] | None:
 
     Under DICOM's own root the storage classes are known; any other UID is private and taken.
     """
-    if not is_uid(uid):
+    if not is_uid(uid) or uid in NON_PATIENT:
         return None
-    if uid.startswith("1.2.840.10008.") and not uid.startswith(_STORAGE_ROOT):
+    if uid.startswith("1.2.840.10008.") and not uid.startswith((_STORAGE_ROOT, *_ELSEWHERE)):
         return None
     return ()
 
 
-# Storage as it is met: what to offer when the stored syntax is not known, the likelier first. Big endian and
-# deflated objects are rare and come last.
+_TRANSFER_ROOT = "1.2.840.10008.1.2."
+# JPEG 2000 part 2; the other videos, each whole and fragmentable; HEVC; JPEG XL; encapsulated uncompressed
+# and the deflated image frame; JPIP; the retired processes of JPEG. Not those that no object is stored in.
+_RARE = """
+    4.92 4.93 4.101 4.103 4.104 4.105 4.106 4.107 4.108
+    4.100.1 4.101.1 4.102.1 4.103.1 4.104.1 4.105.1 4.106.1
+    4.110 4.111 4.112 1.98 8.1 4.94 4.95 4.204 4.205
+    4.58 4.52 4.53 4.54 4.55 4.56 4.59 4.60 4.61 4.62 4.63 4.64 4.65 4.66
+"""
+
+# Storage as it is met: what to offer when the stored syntax is not known, the likelier first. Retired ones,
+# and those whose pixels are elsewhere, come last.
 TRANSFER_SYNTAXES = (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -83,10 +116,11 @@ TRANSFER_SYNTAXES = (
     "1.2.840.10008.1.2.4.201",  # HTJ2K lossless
     "1.2.840.10008.1.2.4.202",  # HTJ2K lossless RPCL
     "1.2.840.10008.1.2.4.203",  # HTJ2K
-    "1.2.840.10008.1.2.4.100",  # MPEG2
-    "1.2.840.10008.1.2.4.102",  # MPEG-4
     "1.2.840.10008.1.2.2",  # explicit big endian
     "1.2.840.10008.1.2.1.99",  # deflated
+    "1.2.840.10008.1.2.4.102",  # MPEG-4 AVC/H.264
+    "1.2.840.10008.1.2.4.100",  # MPEG2
+    *(_TRANSFER_ROOT + tail for tail in _RARE.split()),
 )
 
 

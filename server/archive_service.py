@@ -26,7 +26,7 @@ from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, Root, find_model, get_model, move_model
-from ..dimse.sop_classes import maybe_storage, storage_sop_classes
+from ..dimse.sop_classes import maybe_storage, patient_sop_classes
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from ..pdu.uids import UNCOMPRESSED
 from .access import Access
@@ -84,7 +84,7 @@ class ArchiveService(Service):
         """
         syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
         syntaxes.update(dict.fromkeys(_MODELS, UNCOMPRESSED))
-        syntaxes.update((uid, ()) for uid in storage_sop_classes())
+        syntaxes.update((uid, ()) for uid in patient_sop_classes())
         return Supported(
             syntaxes,
             any_scp_role=True,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client.pacs import Pacs
-from aiodicom.client.planning import MAX_QUERIES, Plan, Target
+from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.planning import MAX_QUERIES, SYNTAXES, Plan, Target
 from aiodicom.client.results import RetrieveResult
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS
@@ -17,9 +17,10 @@ from aiodicom.dimse.levels import Level, Root, get_model
 from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
 from aiodicom.pdu import AAbort
 from aiodicom.pdu.types import PduType
+from aiodicom.server.archive_service import serve_archive
 from peers.scripted import ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
-from wire import STEADY, Said, accepted, hear, identifier, play, reply
+from wire import STEADY, Said, accepted, ct, hear, identifier, play, reply
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 PRIVATE = "1.2.840.113619.4.27"
@@ -35,18 +36,65 @@ def told(classes: set[str], syntaxes: set[str]) -> Target:
 
 
 def test_a_class_that_was_told_gets_one_context_a_transfer_syntax() -> None:
-    model, *storage = plan(told({CT}, {PRIVATE_SYNTAX})).proposals()
+    model, *storage = plan(told({CT}, {PRIVATE_SYNTAX})).parts()[0].proposals
     assert model.abstract_syntax == get_model(Root.STUDY)
     assert not model.scp_role
     assert [p.transfer_syntaxes for p in storage] == [(PRIVATE_SYNTAX,), *((s,) for s in TRANSFER_SYNTAXES)]
     assert all(p.abstract_syntax == CT and p.scp_role for p in storage)
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 60, 126, 127])
+def many_classes(count: int) -> list[str]:
+    return [f"1.2.840.10008.5.1.4.1.1.999.{number}" for number in range(count)]
+
+
+def test_targets_of_too_many_classes_are_spread_over_associations() -> None:
+    """128 contexts are what an association has: what does not fit goes over another, nothing is cut off."""
+    targets = [
+        Target(f"1.2.{n}", {}, (f"1.3.{n}",), frozenset({uid})) for n, uid in enumerate(many_classes(300))
+    ]
+    parts = plan(*targets).parts()
+    assert [len(part.targets) for part in parts] == [63, 63, 63, 63, 48]
+    for part in parts:
+        assert len(part.proposals) <= MAX_CONTEXTS
+        offered = {one.abstract_syntax for one in part.proposals[1:]}
+        assert offered == {uid for target in part.targets for uid in target.sop_classes}
+
+
+def test_a_target_of_too_many_classes_is_asked_for_by_its_instances() -> None:
+    classes = many_classes(200)
+    uids = tuple(f"1.3.{number}" for number in range(400))
+    whole = Target(
+        "1.2",
+        {"PatientID": "P"},
+        uids,
+        frozenset(classes),
+        classes=tuple(classes[n // 2] for n in range(400)),
+    )
+    parts = Plan(Level.STUDY, Root.PATIENT, [whole]).parts()
+    assert [len(part.targets) for part in parts] == [63, 63, 63, 11]
+    assert [uid for part in parts for one in part.targets for uid in one.uid.split("\\")] == list(uids)
+    for one in parts[0].targets:
+        assert one.level is Level.IMAGE
+        assert one.parents == {"PatientID": "P", "StudyInstanceUID": "1.2"}
+
+
+@pytest.mark.parametrize("count", [130, 200])
+async def test_a_study_of_many_classes_comes_whole(tmp_path: Path, count: int) -> None:
+    objects = [ct(f"1.2.3.4.{n}", SOPClassUID=f"1.2.826.0.1.{n}") for n in range(count)]
+    async with serve_archive(tmp_path / "archive", port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            assert (await pacs.store(objects)).ok
+            result = await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out")
+    assert result.ok
+    assert len(result.files) == count
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 60, 62, 63])
 def test_every_class_and_syntax_is_proposed_within_the_limit(count: int) -> None:
     classes = {f"1.2.840.10008.5.1.4.1.1.999.{n}" for n in range(count)}
-    proposals = plan(told(classes, {PRIVATE_SYNTAX})).proposals()
+    proposals = plan(told(classes, {PRIVATE_SYNTAX})).parts()[0].proposals
     assert len(proposals) <= MAX_CONTEXTS
+    assert all(len(one.transfer_syntaxes) <= SYNTAXES for one in proposals)
     offered: dict[str, set[str]] = {}
     for p in proposals[1:]:
         offered.setdefault(p.abstract_syntax, set()).update(p.transfer_syntaxes)
@@ -54,17 +102,18 @@ def test_every_class_and_syntax_is_proposed_within_the_limit(count: int) -> None
 
 
 def test_an_unknown_target_does_not_cost_a_known_one_its_syntaxes() -> None:
-    proposals = plan(told({PRIVATE}, {PRIVATE_SYNTAX}), Target("1.3", {})).proposals()
+    proposals = plan(told({PRIVATE}, {PRIVATE_SYNTAX}), Target("1.3", {})).parts()[0].proposals
     assert len(proposals) == MAX_CONTEXTS
     assert any(p.abstract_syntax == PRIVATE and p.transfer_syntaxes == (PRIVATE_SYNTAX,) for p in proposals)
     assert any(p.abstract_syntax == CT for p in proposals)
 
 
 def test_nothing_known_proposes_the_standards_classes() -> None:
-    proposals = plan(Target("1.3", {})).proposals()
+    proposals = plan(Target("1.3", {})).parts()[0].proposals
     assert len(proposals) == MAX_CONTEXTS
     assert proposals[1].abstract_syntax == CT
-    assert set(proposals[1].transfer_syntaxes) == set(TRANSFER_SYNTAXES)
+    assert proposals[1].transfer_syntaxes == TRANSFER_SYNTAXES[:SYNTAXES]
+    assert all(len(one.transfer_syntaxes) <= SYNTAXES for one in proposals)
 
 
 def test_what_is_expected_is_known_only_when_every_target_was_found() -> None:

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
-from aiodicom.client.pacs import Pacs
+from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.results import Progress, StoredItem, StoreReport
 from aiodicom.dimse import messages as m
+from aiodicom.dimse.sop_classes import NON_PATIENT, SUPPORTED_STORAGE
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
+from aiodicom.server.archive_service import serve_archive
 from archive_objects import part10
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer
+from pydicom.dataset import Dataset
 from wire import (
     CT,
     EXPLICIT,
@@ -678,3 +681,19 @@ def test_a_report_says_what_it_is() -> None:
     item = StoredItem(None, CT, "1.2.3", None, error="why")
     assert str(item) == "1.2.3: why"
     assert not item.stored
+
+
+@pytest.mark.parametrize("sop_class", sorted(NON_PATIENT))
+async def test_what_belongs_to_no_patient_is_refused_in_clear_words(tmp_path: Path, sop_class: str) -> None:
+    """PS3.4 GG: the archive keeps a patient's objects; who takes storage of any class takes these."""
+    dataset = Dataset()
+    dataset.SOPClassUID = sop_class
+    dataset.SOPInstanceUID = "1.2.3.9"
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        report = await pacs.store(dataset)
+    assert not report.ok
+    assert "belong to no patient" in str(report.items[0].error)
+
+
+def test_who_takes_every_storage_class_takes_what_belongs_to_no_patient() -> None:
+    assert set(SUPPORTED_STORAGE.syntaxes) >= NON_PATIENT

@@ -1,9 +1,18 @@
-"""The table of storage SOP classes against the dictionary of the installed pydicom."""
+"""The tables of storage SOP classes and transfer syntaxes against the dictionary of the installed pydicom."""
 
 from __future__ import annotations
 
-from aiodicom.dimse.sop_classes import maybe_storage, storage_sop_classes
+from aiodicom.dimse.sop_classes import (
+    NON_PATIENT,
+    TRANSFER_SYNTAXES,
+    maybe_storage,
+    patient_sop_classes,
+    storage_sop_classes,
+)
 from pydicom.uid import UID_dictionary
+
+_NO_STORAGE = ("1.2.840.10008.1.", "1.2.840.10008.5.1.1.")
+"""The directory, storage commitment, and print."""
 
 
 def test_every_storage_class_pydicom_knows_is_in_the_table() -> None:
@@ -12,8 +21,9 @@ def test_every_storage_class_pydicom_knows_is_in_the_table() -> None:
         for uid, (name, kind, _, retired, _) in UID_dictionary.items()
         if kind == "SOP Class"
         and not retired
-        and uid.startswith("1.2.840.10008.5.1.4.1.1.")
+        and not uid.startswith(_NO_STORAGE)
         and "Storage" in name
+        and "Trial" not in name
     }
     ours = storage_sop_classes()
     assert len(ours) == len(set(ours))
@@ -22,10 +32,29 @@ def test_every_storage_class_pydicom_knows_is_in_the_table() -> None:
     assert all(uid in known or uid not in UID_dictionary for uid in ours)
 
 
+def test_what_belongs_to_no_patient_is_in_no_query_root() -> None:
+    """PS3.4 GG: an archive of patients' objects does not take it, and says so by the context."""
+    assert set(patient_sop_classes()) == set(storage_sop_classes()) - NON_PATIENT
+    assert all(maybe_storage(uid) is None for uid in NON_PATIENT)
+    named = {UID_dictionary[uid][0] for uid in NON_PATIENT if uid in UID_dictionary}
+    assert len(named) == len(NON_PATIENT)
+    for word in ("Hanging", "Palette", "Implant", "Defined", "Approval", "Inventory"):
+        assert any(word in name for name in named)
+
+
 def test_what_may_be_a_storage_class() -> None:
-    assert all(maybe_storage(uid) == () for uid in storage_sop_classes())
+    assert all(maybe_storage(uid) == () for uid in patient_sop_classes())
     assert maybe_storage("1.2.276.0.7230010.3.1.0.1") == ()  # private
     assert maybe_storage("1.2.840.10008.1.1") is None
     assert maybe_storage("..") is None  # no UID
     assert maybe_storage("9" * 200) is None
     assert maybe_storage("1.2.840.10008.5.1.4.1.2.2.1") is None
+
+
+def test_every_transfer_syntax_an_object_is_stored_in_is_offered() -> None:
+    """PS3.6 Table A-1, but for MIME, XML and Papyrus, which are retired, and live video."""
+    known = {uid for uid, (_, kind, _, _, _) in UID_dictionary.items() if kind == "Transfer Syntax"}
+    elsewhere = ("1.2.840.10008.1.2.6.", "1.2.840.10008.1.2.7.", "1.2.840.10008.1.20")
+    assert len(TRANSFER_SYNTAXES) == len(set(TRANSFER_SYNTAXES))
+    assert {uid for uid in known if not uid.startswith(elsewhere)} <= set(TRANSFER_SYNTAXES)
+    assert not [uid for uid in TRANSFER_SYNTAXES if uid.startswith(elsewhere)]
