@@ -38,6 +38,8 @@ SYNTAXES = 48
 """Transfer syntaxes of one context: DCMTK drops a connection that proposes over fifty."""
 CLASSES = ROOM // 2
 """SOP classes that are asked for on one association: each has two contexts at least, for every syntax."""
+EVERYDAY = 16
+"""SOP classes with more than one context where nothing is known of what will come."""
 LISTED = 200
 """Instances that one request names, where they are asked for one by one."""
 _CHARSET = 0x00080005
@@ -118,7 +120,8 @@ class Plan:
 
         A SOP class that the query told gets one context a transfer syntax, the told syntaxes first, so that
         the peer can send every object as it is stored. Where some target's classes are not known, half of
-        the room is for the standard's classes, the everyday ones first, one context each.
+        the room is for the standard's classes: the everyday ones with a context each for explicit and
+        implicit VR, as which nearly all lie in archives, then the others with one.
         """
         classes = sorted(set[str]().union(*(target.sop_classes for target in targets)))
         told = set[str]().union(*(target.transfer_syntaxes for target in targets))
@@ -131,8 +134,8 @@ class Plan:
                 proposals += _storage_proposals(uid, syntaxes, each)
         if unknown:
             others = (uid for uid in patient_sop_classes() if uid not in classes)
-            for uid in islice(others, ROOM):
-                proposals += _storage_proposals(uid, syntaxes, 1)
+            for number, uid in enumerate(islice(others, ROOM)):
+                proposals += _some_proposals(uid, syntaxes, 3 if number < EVERYDAY else 1)
         return [Proposal(get_model(self.root)), *proposals[:ROOM]]
 
 
@@ -166,6 +169,13 @@ def _storage_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int)
         yield Proposal(sop_class, (syntax,), scp_role=True)
     for start in range(apart, len(syntaxes), SYNTAXES)[: contexts - apart]:
         yield Proposal(sop_class, syntaxes[start : start + SYNTAXES], scp_role=True)
+
+
+def _some_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
+    """A few contexts: one transfer syntax each, the last with the likeliest of the rest."""
+    for syntax in syntaxes[: contexts - 1]:
+        yield Proposal(sop_class, (syntax,), scp_role=True)
+    yield Proposal(sop_class, syntaxes[contexts - 1 :][:SYNTAXES], scp_role=True)
 
 
 def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
