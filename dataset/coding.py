@@ -180,9 +180,10 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
         with _quiet():
             dataset = read_dataset(BytesIO(raw), implicit, little)
     except Exception as error:
-        raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {type(error).__name__}") from error
+        why = f"{found.doubt}: " if found.doubt else ""
+        raise DatasetDecodeError(f"pydicom cannot read it: {why}{type(error).__name__}") from error
     if found.doubt is not None and len(dataset) != found.elements:
-        raise DatasetDecodeError(f"its encoding is in doubt, and pydicom reads another: {found.doubt}")
+        raise DatasetDecodeError(f"pydicom reads something else in it: {found.doubt}")
     return DecodedObject(dataset, found.doubt)
 
 

@@ -21,20 +21,20 @@ from ..pdu.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     MAX_NEAR_UID,
+    is_near_uid,
 )
+from .encoding import KNOWN_VRS, LONG_VRS
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
 from .scan import scan_beginning, scan_dataset
 
 MAX_FILE_META = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""
-
 SCANNED_HEAD = 32 * 1024
 """Bytes of a data set that a `Part10Writer` looks at as they come."""
 
 _PREAMBLE = 128
 _FIRST_READ = 4096
-_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _META_SOP_CLASS = 0x00020002
@@ -402,8 +402,7 @@ def _read(begin: Callable[[int], bytes], size: int, name: str) -> FileHeader:
     head = begin(_FIRST_READ)
     try:
         header = _parse(head, size, name)
-    except (TruncatedFile, NotDicom):
-        # Perhaps only because of the short read.
+    except (TruncatedFile, NotDicom):  # perhaps only because of the short read
         if size <= len(head):
             raise
         header = None
@@ -435,20 +434,21 @@ def _parse(head: bytes, size: int, name: str) -> FileHeader:
 def _parse_meta(head: bytes, start: int, size: int, name: str) -> tuple[dict[int, str], int]:
     """Text values of group 2, and the offset behind it.
 
-    The group is read to its last element rather than by (0002,0000), which writers get wrong.
+    The group ends where (0002,0000) says (PS3.10 7.1), unless an element of it follows or comes short of
+    that: writers get the length wrong. What follows may look like group 2: a deflated data set does.
     """
     found: dict[int, str] = {}
-    pos = start
+    pos, declared = start, -1
     while pos < size:
         if pos + 8 > len(head):
             raise TruncatedFile(f"{name} ends inside its file meta information, at byte {pos} of {size}")
         group, element, vr, length = struct.unpack_from("<HH2sH", head, pos)
-        if group != 2:
+        if group != 2 or (pos == declared and vr not in KNOWN_VRS):
             break
         if not (vr.isalpha() and vr.isupper()):
             raise MalformedDataSet(f"{name}: (0002,{element:04X}) at byte {pos} has no value representation")
         value = pos + 8
-        if vr in _LONG_VRS:
+        if vr in LONG_VRS:
             if pos + 12 > len(head):
                 raise TruncatedFile(f"{name} ends inside its file meta information, at byte {pos} of {size}")
             (length,) = struct.unpack_from("<L", head, pos + 8)
@@ -458,6 +458,8 @@ def _parse_meta(head: bytes, start: int, size: int, name: str) -> tuple[dict[int
             raise MalformedDataSet(f"{name}: file meta information of more than {MAX_FILE_META} bytes")
         if pos > len(head):
             raise TruncatedFile(f"{name} ends inside (0002,{element:04X}), at byte {size}")
+        if not element and length == 4:
+            declared = pos + struct.unpack_from("<L", head, value)[0]
         if vr == b"UI":
             found[2 << 16 | element] = _uid(head[value:pos])
     return found, pos
@@ -487,11 +489,11 @@ def _guess_syntax(data: bytes) -> str:
 
 
 def _sop_uids(data: bytes, syntax: str) -> tuple[str, str]:
-    values = scan_dataset(data, syntax, (_SOP_CLASS, _SOP_INSTANCE), max_value=64).values
+    values = scan_dataset(data, syntax, (_SOP_CLASS, _SOP_INSTANCE), max_value=MAX_NEAR_UID).values
     return _uid(values.get(_SOP_CLASS, b"")), _uid(values.get(_SOP_INSTANCE, b""))
 
 
 def _uid(value: bytes) -> str:
-    """Decode a UID without padding; "" when it is none, so that nothing else travels under that name."""
+    """Decode a UID without padding; "" for what could not even stand in its place."""
     text = value.rstrip(b"\0 ").decode("ascii", "replace")
-    return text if len(text) <= 64 and text.replace(".", "").isdecimal() else ""
+    return text if is_near_uid(text) else ""

@@ -469,3 +469,33 @@ import alone.dataset.part10, alone.dataset.scan, alone.dataset.names, alone.data
 assert not {{"numpy", "pydicom", "matplotlib"}} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("length", [-200, -30, -8, 0, 8, 5000])
+def test_a_wrong_length_of_group_2_is_no_end_of_it(length: int) -> None:
+    """Writers get (0002,0000) wrong: elements of the group that follow, or come short of it, count."""
+    meta = bytearray(encode_file_meta(**META))
+    (declared,) = struct.unpack_from("<L", meta, 140)
+    struct.pack_into("<L", meta, 140, max(declared + length, 0))
+    header = read_header(bytes(meta) + DATA)
+    assert header.data_offset == len(meta)
+    assert header.sop_instance_uid == "1.2.3.45"
+    assert header.transfer_syntax_uid == EXPLICIT
+
+
+@pytest.mark.parametrize("vr", [b"\0\0", b"ab", b"XX", b"\xff\xff", b"12"])
+def test_a_data_set_that_looks_like_group_2_is_none_of_it(vr: bytes) -> None:
+    """PS3.10 7.1: the group ends where its length says. A deflated stream may begin with 02 00."""
+    meta = encode_file_meta(**(META | {"transfer_syntax_uid": "1.2.840.10008.1.2.1.99"}))
+    header = read_header(meta + b"\2\0\x10\0" + vr + b"\x40\1" + bytes(500))
+    assert header.data_offset == len(meta)
+    assert header.transfer_syntax_uid == "1.2.840.10008.1.2.1.99"
+
+
+@pytest.mark.parametrize("uid", ["1.2." + "3" * 65, "LOCALIZER2.16.124.1", "1.2..3", "1.2.3-4"])
+@pytest.mark.parametrize("prefixed", [True, False])
+def test_what_stands_in_a_uids_place_names_the_object(uid: str, prefixed: bool) -> None:
+    meta = encode_file_meta(**(META | {"sop_instance_uid": uid})) if prefixed else b""
+    data = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.7\0")
+    data += element(8, 0x18, b"UI", uid.encode() + b"\0" * (len(uid) % 2))
+    assert read_header(meta + data).sop_instance_uid == uid
