@@ -712,7 +712,11 @@ async def test_a_peer_without_c_find_is_asked_all_the_same(tmp_path: Path) -> No
         await first.answer_release()
         peer, request = await accepted(listener, answer=answer)
         assert len(request.presentation_contexts) == 128
-        [context_id] = [c.context_id for c in request.presentation_contexts if c.abstract_syntax == CT]
+        [context_id] = [
+            c.context_id
+            for c in request.presentation_contexts
+            if c.abstract_syntax == CT and c.transfer_syntaxes == (IMPLICIT,)
+        ]
         get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
         assert await get.store("1.2.3.1") == 0
         await get.final(completed=1, failed=0, warning=0)
