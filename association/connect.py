@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -23,7 +22,8 @@ from ..pdu.types import (
     UserInformation,
 )
 from .association import Association
-from .errors import ConnectionRefused, ConnectTimeout, HostUnknown, TLSFailed
+from .dialing import dial, os_words
+from .errors import ConnectionRefused, ConnectTimeout, TLSFailed
 from .performing import Provider
 from .tasks import to_its_end
 from .timeouts import Timeouts
@@ -128,7 +128,7 @@ async def _connect(peer: Peer, association: Association) -> None:
     sock: socket.socket | None = None
     try:
         async with asyncio.timeout(peer.timeouts.connect):
-            sock = await _dial(peer.host, peer.port)
+            sock = await dial(peer.host, peer.port)
             hostname = (peer.server_hostname or peer.host) if peer.tls is not None else None
             opening = loop.create_connection(
                 lambda: association.connection,
@@ -151,40 +151,3 @@ async def _connect(peer: Peer, association: Association) -> None:
         raise ConnectionRefused(f"no connection to {peer.name}: {os_words(error)}") from error
     except OSError as error:
         raise ConnectionRefused(f"no connection to {peer.name}: {os_words(error)}") from error
-
-
-def os_words(error: OSError | UnicodeError) -> str:
-    """The system's words without its number; asyncio puts "Connect call failed" in their place."""
-    if isinstance(error, socket.gaierror):
-        return (error.strerror or str(error)).lower()
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return str(error)
-
-
-async def _dial(host: str, port: int) -> socket.socket:
-    """A connected socket to the first address of the host that answers."""
-    loop = asyncio.get_running_loop()
-    try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise HostUnknown(f"the host name {host!r} does not resolve: {os_words(error)}") from error
-    last: OSError = ConnectionRefusedError("the host has no address")
-    for family, kind, protocol, _, address in found:
-        try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError as error:  # an address family this machine lacks
-            last = error
-            continue
-        sock.setblocking(False)
-        try:
-            await loop.sock_connect(sock, address)
-        except OSError as error:
-            sock.close()
-            last = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise last

@@ -14,6 +14,7 @@ class Timeouts:
     inactivity: while an operation runs, how long nothing may move in either direction (InactivityTimeout).
     total: one whole operation (TotalTimeout); off by default, for a big study takes as long as it takes.
     artim: how long a peer may keep the connection open after the association has ended (PS3.8 9.1.5).
+    busy: how long a rejection that may pass (PS3.8 9.3.4, result 2) is answered by asking again.
     cancel: how long a peer may take to end an operation after C-CANCEL before it is aborted.
     """
 
@@ -22,4 +23,5 @@ class Timeouts:
     inactivity: float | None = 60.0
     total: float | None = None
     artim: float = 2.0
+    busy: float = 3.0
     cancel: float = 5.0

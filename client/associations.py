@@ -5,25 +5,49 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..association.association import Association
 from ..association.connect import Peer, associate
-from ..association.errors import AssociationEnded, ContextNotAccepted, TotalTimeout
-from ..association.performing import Provider
+from ..association.errors import AssociationEnded, AssociationRejected, ContextNotAccepted, TotalTimeout
+from ..association.performing import Provider, Refused, Request
 from ..association.tls import connection_info
-from ..dimse.contexts import Context, Proposal, outcomes
+from ..dataset.sinks import StoreSink
+from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
+from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.errors import AiodicomError
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
 
+FIRST_WAIT = 0.1
+"""Seconds before an association is asked for again after a rejection that may pass; each wait is twice that
+before it."""
 REMEMBERED = 100
 """Errors by which associations ended that are kept: a client may live for weeks."""
+
+
+class _Switch:
+    """The provider of an association of a client: whoever retrieves on it at the moment, or nobody."""
+
+    def __init__(self) -> None:
+        self.current: Provider | None = None
+
+    def store(self, request: Request) -> StoreSink:
+        """Where an object of a sub-operation goes."""
+        if self.current is None:
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
+        return self.current.store(request)
+
+    async def perform(self, request: Request, data: bytes | None) -> None:
+        """No other request is offered, unless by who retrieves."""
+        if self.current is None:
+            raise Refused(UNRECOGNIZED_OPERATION, "not offered here")
+        await self.current.perform(request, data)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,13 +55,23 @@ class _Holder:
     """One association: how many operations use it, and whether it is one operation's own."""
 
     association: Association
-    private: bool
+    switch: _Switch
+    private: bool = False
     users: int = 0
+    uses: int = 0
 
     @property
     def free(self) -> bool:
         """Whether another operation may use it."""
         return self.association.usable and not self.private
+
+    def taken(self, provider: Provider | None) -> _Holder:
+        """Itself, with one user more."""
+        self.users += 1
+        self.uses += 1
+        self.private = provider is not None
+        self.switch.current = provider
+        return self
 
     def covers(self, wanted: list[Proposal]) -> bool:
         """Whether these were proposed already: asking again for what was refused changes nothing."""
@@ -55,11 +89,13 @@ class Associations:
     """Opens, shares and releases the associations of one client.
 
     An idle one that does not carry what an operation needs is released before another is opened: many
-    archives take one at a time. `ended` are the last errors by which associations ended, oldest first.
+    archives take one at a time. `always` is proposed on each, where there is room. `ended` are the last
+    errors by which associations ended, oldest first.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, always: Sequence[Proposal] = ()) -> None:
         self.peer = peer
+        self._always = tuple(always)
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
         self._holders: list[_Holder] = []
         self._opening = asyncio.Lock()
@@ -85,11 +121,13 @@ class Associations:
 
     # --- beginning and end
 
-    async def enter(self, proposals: Iterable[Proposal]) -> None:
-        """Open the first one."""
+    async def enter(self, *, lazy: bool = False) -> None:
+        """Open the first one, unless it is left to who needs it."""
         self._closed = False
+        if lazy:
+            return
         try:
-            await self._open(list(proposals), None)
+            await self._open([])
         except BaseException:
             self._closed = True
             raise
@@ -125,16 +163,33 @@ class Associations:
     def _remember(self, holders: Iterable[_Holder]) -> None:
         self.ended += [one.association.error for one in holders if one.association.error is not None]
 
-    async def _open(self, proposals: list[Proposal], provider: Provider | None) -> _Holder:
+    async def _open(self, wanted: list[Proposal], exactly: bool = False) -> _Holder:
         self._check_open()
-        association = await associate(self.peer, proposals, provider=provider)
+        carried = {one.abstract_syntax for one in wanted}
+        more = [one for one in self._always if one.abstract_syntax not in carried]
+        proposals = wanted if exactly else wanted + more[: MAX_CONTEXTS - len(wanted)]
+        switch = _Switch()
+        association = await self._associate(proposals, switch)
         if self._closed:  # meanwhile
             await _release_quietly(association)
         self._check_open()
-        holder = _Holder(association, provider is not None)
+        holder = _Holder(association, switch)
         self._holders.append(holder)
         self._info = describe(self.peer, association)
         return holder
+
+    async def _associate(self, proposals: list[Proposal], provider: Provider) -> Association:
+        """Ask again after a rejection that may pass, within `Timeouts.busy`."""
+        waited, wait = 0.0, FIRST_WAIT
+        while True:
+            try:
+                return await associate(self.peer, proposals, provider=provider)
+            except AssociationRejected as error:
+                if not error.transient or waited + wait > self.peer.timeouts.busy:
+                    raise
+                log.info("%s; asked for again in %.1f s", error, wait)
+            await asyncio.sleep(wait)
+            waited, wait = waited + wait, 2 * wait
 
     def _check_open(self) -> None:
         if self._closed:
@@ -162,20 +217,21 @@ class Associations:
 
     @asynccontextmanager
     async def use(
-        self, proposals: Iterable[Proposal], provider: Provider | None = None
+        self, proposals: Iterable[Proposal], provider: Provider | None = None, *, exactly: bool = False
     ) -> AsyncGenerator[Association, None]:
         """An association on which these contexts have been proposed, open or opened now.
 
-        One with a `provider` is used by nobody else, and released at the end: dcmqrscp, for one, keeps
-        its database locked on it after a C-GET was cancelled. On an error what runs on it is cancelled.
+        exactly: on one that is opened now nothing else is proposed.
+
+        One with a `provider` is used by nobody else meanwhile. On an error what runs on it is cancelled, and
+        where there was a provider it is released: dcmqrscp, for one, keeps its database locked on it after a
+        C-GET was cancelled.
         """
-        holder = await self._acquire(list(proposals), provider)
+        holder = await self._acquire(list(proposals), provider, exactly)
         association = holder.association
         told = False
         try:
             yield association
-            if holder.private:
-                await association.release()
         except BaseException:
             told = True
             if association.usable and holder.users == 1:
@@ -185,6 +241,7 @@ class Associations:
             raise
         finally:
             holder.private = False
+            holder.switch.current = None
             holder.users -= 1
             if not association.usable:
                 # one that failed while nobody was told stays: it is `close` that tells how it ended
@@ -192,26 +249,27 @@ class Associations:
                     self._drop(holder)
                 await association.wait_closed()
 
+    def reused(self, association: Association) -> bool:
+        """Whether somebody had used it before who uses it now: the peer may have closed it since."""
+        return any(one.association is association and one.uses > 1 for one in self._holders)
+
     def _drop(self, holder: _Holder) -> None:
         self._holders.remove(holder)
         self._remember([holder])
 
-    async def _acquire(self, wanted: list[Proposal], provider: Provider | None) -> _Holder:
+    async def _acquire(self, wanted: list[Proposal], provider: Provider | None, exactly: bool) -> _Holder:
         async with self._opening:
             self._check_open()
             for holder in [one for one in self._holders if not one.users and not one.association.usable]:
                 self._drop(holder)
             for holder in self._holders:
-                if provider is None and holder.free and holder.covers(wanted):
-                    holder.users += 1
-                    return holder
+                if holder.free and (provider is None or not holder.users) and holder.covers(wanted):
+                    return holder.taken(provider)
             for holder in [one for one in self._holders if not one.users]:
                 self._holders.remove(holder)
                 await _release_quietly(holder.association)
                 self._remember([holder])
-            holder = await self._open(wanted, provider)
-            holder.users += 1
-            return holder
+            return (await self._open(wanted, exactly)).taken(provider)
 
     # --- time
 

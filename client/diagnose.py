@@ -17,7 +17,8 @@ from enum import Enum
 
 from ..association.answers import words_of
 from ..association.association import Association
-from ..association.connect import Peer, associate, os_words
+from ..association.connect import Peer, associate
+from ..association.dialing import os_words
 from ..association.endings import rejection_advice
 from ..association.errors import (
     AssociationAborted,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
-from ..association.errors import OperationFailed
+from ..association.errors import AssociationAborted, AssociationEnded, OperationFailed
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
 from ..association.tasks import on_thread
@@ -23,7 +23,7 @@ from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_
 from ..dimse.limits import SessionLimits
 from ..dimse.status import SUCCESS, Status
 from ..pdu.codec import encode_ae_title
-from ..pdu.errors import AiodicomError
+from ..pdu.errors import AiodicomError, ConnectionClosed
 from ..pdu.types import (
     AsyncOperationsWindow,
     SOPClassCommonExtendedNegotiation,
@@ -50,7 +50,7 @@ _QR_MODELS = tuple(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
 BASIC_PROPOSALS = tuple(Proposal(uid) for uid in (VERIFICATION, *_QR_MODELS))
-"""What the first association proposes: verification and the query/retrieve models of both roots."""
+"""What every association proposes: verification and the query/retrieve models of both roots."""
 
 
 class Pacs:
@@ -60,9 +60,11 @@ class Pacs:
     tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, *, lazy: bool = False) -> None:
+        """lazy: the first association is opened by the first operation, with what that needs."""
         self.peer = peer
-        self._associations = Associations(peer)
+        self._associations = Associations(peer, BASIC_PROPOSALS)
+        self._lazy = lazy
 
     def __repr__(self) -> str:
         state = "open" if self._associations.opened else "closed"
@@ -73,7 +75,7 @@ class Pacs:
 
     async def __aenter__(self) -> Self:
         if not self._associations.opened:
-            await self._associations.enter(BASIC_PROPOSALS)
+            await self._associations.enter(lazy=self._lazy)
         return self
 
     async def __aexit__(
@@ -109,22 +111,37 @@ class Pacs:
 
         For services this class has no method for. One with a `provider` is used by nobody else.
         """
-        return self._associations.use(proposals, provider)
+        return self._associations.use(proposals, provider, exactly=True)
 
     # --- services
 
     async def echo(self) -> Status:
-        """C-ECHO. Raises OperationFailed unless the peer answers success."""
-        associations = self._associations
-        async with associations.limited(), associations.use([Proposal(VERIFICATION)]) as association:
-            context = need_context(association, VERIFICATION)
-            operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
-            response, data = await operation.next()
+        """C-ECHO. Raises OperationFailed unless the peer answers success.
+
+        Where the peer had closed the association since it was used last, it is asked on another.
+        """
+        async with self._associations.limited():
+            answer = await self._echo(again=True) or await self._echo(again=False)
+        assert answer is not None
+        response, comment = answer
         if response.status != SUCCESS:
-            comment = words_of(response, data, context.transfer_syntax)
-            failed = OperationFailed("C-ECHO", response.status, comment)
-            raise failed.at(association.peer)
+            raise OperationFailed("C-ECHO", response.status, comment).at(self.peer.name)
         return Status(response.status)
+
+    async def _echo(self, *, again: bool) -> tuple[m.Response, str | None] | None:
+        """The answer, and what it says; None where it is to be asked for again."""
+        reused = False
+        try:
+            async with self._associations.use([Proposal(VERIFICATION)]) as association:
+                reused = self._associations.reused(association)
+                context = need_context(association, VERIFICATION)
+                operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
+                response, data = await operation.next()
+                return response, words_of(response, data, context.transfer_syntax)
+        except (ConnectionClosed, AssociationEnded, AssociationAborted):
+            if again and reused and self._associations.opened:
+                return None
+            raise
 
     async def store(
         self,
@@ -321,12 +338,14 @@ def connect(
     extended: tuple[SOPClassExtendedNegotiation, ...] = (),
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
     lenient_roles: bool = True,
+    lazy: bool = False,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
     Entering connects and opens an association; it raises ConnectFailed (HostUnknown, ConnectionRefused,
     TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.
-    `tls` is an SSL context, best one of `client_context`; None connects in plain.
+    `tls` is an SSL context, best one of `client_context`; None connects in plain. `lazy` leaves all of that
+    to the first operation, which then opens an association with what it needs.
     """
     return Pacs(
         Peer(
@@ -343,5 +362,6 @@ def connect(
             extended=extended,
             common_extended=common_extended,
             lenient_roles=lenient_roles,
-        )
+        ),
+        lazy=lazy,
     )

@@ -61,7 +61,6 @@ ON_THE_WIRE = {
     "association/stores": "client/test_storing",
     "association/tls_alert": "association/test_tls",
     "association/watchdog": "association/test_connecting",
-    "client/associations": "client/test_pacs",
     "client/moving": "client/test_retrieving",
     "server/admission": "server/test_listener",
     "server/connections": "server/test_listener",

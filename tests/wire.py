@@ -67,7 +67,7 @@ PATIENT = "Marker^Zebedee"
 PATIENCE = 30.0
 """Seconds after which something that should have happened is taken to hang."""
 
-STEADY = Timeouts(connect=20, association=20, inactivity=20, total=None, artim=20, cancel=20)
+STEADY = Timeouts(connect=20, association=20, inactivity=20, total=None, artim=20, busy=0, cancel=20)
 """Timeouts that a test which is not about them does not meet."""
 
 

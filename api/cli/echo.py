@@ -19,7 +19,7 @@ def echo(target: PeerOptions) -> None:
     """Verify a peer: C-ECHO to HOST PORT, and what the connection is."""
 
     async def work() -> tuple[Status, ConnectionInfo]:
-        async with target.connect() as peer:
+        async with target.connect(lazy=False) as peer:
             return await peer.echo(), peer.info
 
     status, info = target.run(work())

@@ -76,9 +76,12 @@ class PeerOptions(Common):
     listen_tls: Callable[[], ssl.SSLContext]
 
     @asynccontextmanager
-    async def connect(self) -> AsyncGenerator[Pacs, None]:
-        """A client, connected. Raises at the end when the peer answered a release with an abort."""
-        client = Pacs(self.peer)
+    async def connect(self, *, lazy: bool = True) -> AsyncGenerator[Pacs, None]:
+        """A client. Raises at the end when the peer answered a release with an abort.
+
+        lazy: its first association is that of the first operation: one that is not needed is not opened.
+        """
+        client = Pacs(self.peer, lazy=lazy)
         async with client:
             yield client
         for error in client.ended:

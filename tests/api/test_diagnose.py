@@ -81,6 +81,9 @@ async def test_tls_on_a_plain_port(archive: Served, pem: Files) -> None:
     assert advice.startswith("TLS on one side only: the port speaks DICOM without TLS")
 
 
+QUICK = ("--artim-timeout", 0.1, "--association-timeout", 1)
+
+
 async def test_tls_on_the_port_of_an_archive_that_hangs_up(invoke: Invoke, pem: Files) -> None:
     """As Orthanc and DCMTK do."""
 
@@ -91,7 +94,7 @@ async def test_tls_on_the_port_of_an_archive_that_hangs_up(invoke: Invoke, pem: 
         await peer.close()
         await accepted(listener)
 
-    result = await against(script, invoke, "diagnose", "--trusted", pem.trusted, "--artim-timeout", 0.1)
+    result = await against(script, invoke, "diagnose", "--trusted", pem.trusted, *QUICK)
     assert result.code == 3
     assert "TLS on one side only" in result.error
     assert "the port speaks DICOM without TLS" in result.out

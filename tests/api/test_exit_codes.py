@@ -337,8 +337,6 @@ async def test_a_service_that_is_refused(invoke: Invoke) -> None:
 
 async def test_a_storage_class_that_is_refused(invoke: Invoke, series: Path) -> None:
     async def script(listener: ScriptedListener) -> None:
-        peer, _ = await accepted(listener)
-        await peer.answer_release()
         peer, _ = await accepted(listener, answer=accept_as("1.2.840.10008.1.2.2"))
         await peer.answer_release()
 

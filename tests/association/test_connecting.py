@@ -739,7 +739,7 @@ async def test_one_release_that_fails_does_not_keep_the_other_association() -> N
     async def user(client: Pacs) -> None:
         client._associations._closed = False
         for _ in range(2):
-            await client._associations._open([Proposal(VERIFICATION)], None)
+            await client._associations._open([Proposal(VERIFICATION)])
         with pytest.raises(AssociationTimeout):
             await client.close()
         assert released.is_set()

@@ -1,0 +1,201 @@
+"""Which associations a client opens: none that is not needed, and again what may pass."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from aiodicom.association.errors import AssociationRejected
+from aiodicom.association.timeouts import Timeouts
+from aiodicom.client import associations as module
+from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
+from aiodicom.dimse import messages as m
+from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.limits import ServerLimits
+from peers.scripted import ScriptedListener
+from wire import accepted, ct, hear, identifier, play, reply
+
+BUSY = Timeouts(connect=20, association=20, inactivity=20, artim=20, busy=100, cancel=20)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The contexts of each association that is opened."""
+    found: list[int] = []
+    real = module.associate
+
+    async def associate(peer: object, proposals: list[object], **how: object) -> object:
+        found.append(len(proposals))
+        return await real(peer, proposals, **how)
+
+    monkeypatch.setattr(module, "associate", associate)
+    return found
+
+
+async def test_ten_gets_of_one_series_each_open_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for the queries, one that carries what comes and the next queries too."""
+    opened = counted(monkeypatch)
+    async with serve_archive(tmp_path / "archive", port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            objects = [ct(f"1.2.3.4.{n}", SeriesInstanceUID=f"1.2.3.{n}") for n in range(10)]
+            assert (await pacs.store(objects)).ok
+        opened.clear()
+        async with connect("127.0.0.1", server.port) as pacs:
+            for number in range(10):
+                result = await pacs.get("SERIES", f"1.2.3.{number}", directory=tmp_path / "out")
+                assert result.ok
+                assert len(result.files) == 1
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("operation", ["store", "find", "get", "echo"])
+async def test_a_lazy_client_opens_what_its_operation_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    async with serve_archive(tmp_path, port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            assert (await pacs.store(ct("1.2.3.1"))).ok
+        opened = counted(monkeypatch)
+        async with connect("127.0.0.1", server.port, lazy=True) as pacs:
+            assert opened == []
+            if operation == "store":
+                assert (await pacs.store(ct("1.2.3.2"))).ok
+            elif operation == "find":
+                assert len(await pacs.find("STUDY")) == 1
+            elif operation == "get":
+                assert (await pacs.get("STUDY", "1.2.3")).ok
+            else:
+                await pacs.echo()
+    assert len(opened) == (2 if operation == "get" else 1)
+
+
+async def test_every_association_carries_the_basic_services(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store(ct("1.2.3.1"))).ok
+        [association] = pacs._associations.all
+        assert {one.abstract_syntax for one in BASIC_PROPOSALS} < {
+            one.abstract_syntax for one in association.contexts.values()
+        }
+        assert len(await pacs.find("STUDY")) == 1
+        assert pacs._associations.all == [association]
+
+
+async def test_an_archive_with_one_slot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may still count the association that was just released: it is asked again."""
+    monkeypatch.setattr(module, "FIRST_WAIT", 0.001)
+    limits = ServerLimits(max_associations=1)
+    async with serve_archive(tmp_path / "archive", port=0, limits=limits) as server:
+        async with connect("127.0.0.1", server.port, timeouts=BUSY) as pacs:
+            assert (await pacs.store(ct("1.2.3.1"))).ok
+            assert (await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out")).ok
+            await pacs.echo()
+
+
+@pytest.mark.parametrize("rejections", [1, 3])
+async def test_a_rejection_that_may_pass_is_asked_again(
+    rejections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PS3.8 9.3.4, result 2; the waits double."""
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+
+    async def script(listener: ScriptedListener) -> None:
+        for _ in range(rejections):
+            peer = await listener.next_connection()
+            await peer.expect(AAssociateRQ)
+            await peer.send(AAssociateRJ(2, 3, 1))
+        peer, _ = await accepted(listener)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            pass
+
+    await play(script, user, timeouts=BUSY)
+    assert waits == [module.FIRST_WAIT * 2**n for n in range(rejections)]
+
+
+@pytest.mark.parametrize(("result", "busy", "asked"), [(1, 100.0, 1), (2, 0.0, 1), (2, 0.35, 3)])
+async def test_what_does_not_pass_is_told(
+    result: int, busy: float, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sleep(seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+
+    async def script(listener: ScriptedListener) -> None:
+        for _ in range(asked):
+            peer = await listener.next_connection()
+            await peer.expect(AAssociateRQ)
+            await peer.send(AAssociateRJ(result, 3, 1))
+
+    async def user(client: Pacs) -> None:
+        with pytest.raises(AssociationRejected):
+            async with client:
+                pass
+
+    await play(script, user, timeouts=Timeouts(busy=busy))
+
+
+async def find(pacs: Pacs) -> None:
+    assert len(await pacs.find("STUDY", root="STUDY")) == 1
+
+
+async def echo(pacs: Pacs) -> None:
+    await pacs.echo()
+
+
+@pytest.mark.parametrize("how", ["close", "abort", "reset"])
+@pytest.mark.parametrize("ask", [find, echo])
+async def test_a_peer_that_ends_after_each_query_is_asked_on_another_association(
+    how: str, ask: Callable[[Pacs], Awaitable[None]]
+) -> None:
+    """It closed while nothing ran, or as the next request was on its way: that changes nothing there."""
+
+    async def script(listener: ScriptedListener) -> None:
+        for number in range(3):
+            peer, _ = await accepted(listener)
+            heard = await hear(peer)
+            if isinstance(heard.message, m.CFindRQ):
+                await reply(peer, heard, 0xFF00, identifier("STUDY", StudyInstanceUID="1.2.3"))
+            await reply(peer, heard, 0)
+            if number == 2:
+                await peer.answer_release()
+                return
+            await hear(peer)  # the next, which gets no answer
+            if how == "abort":
+                await peer.send(AAbort(0, 0))
+            await (peer.reset() if how == "reset" else peer.close())
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            for _ in range(3):
+                await ask(client)
+
+    await play(script, user)
+
+
+async def test_a_query_that_was_answered_in_part_is_not_asked_twice() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await reply(peer, await hear(peer, m.CEchoRQ), 0)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00, identifier("STUDY", StudyInstanceUID="1.2.3"))
+        await peer.close()
+
+    async def user(client: Pacs) -> None:
+        seen = []
+        async with client:
+            await client.echo()
+            with pytest.raises(Exception, match="closed"):
+                async for match in client.find("STUDY", root="STUDY"):
+                    seen.append(match)
+        assert len(seen) == 1
+
+    await play(script, user)
