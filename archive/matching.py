@@ -237,14 +237,22 @@ def _names(tag: int, values: list[str]) -> Matcher:
 
 
 def _name_test(key: str) -> Callable[[str], bool]:
-    groups = [_fold_group(group) for group in key.split("=")]
+    folded = _name_test_by(key, _fold_group)
+    if "?" not in key:
+        return folded
+    plain = _name_test_by(key, _fold_plainly)  # folded, some letters become two, and `?` stands for one
+    return lambda name: folded(name) or plain(name)
+
+
+def _name_test_by(key: str, fold: Callable[[str], str]) -> Callable[[str], bool]:
+    groups = [fold(group) for group in key.split("=")]
     tests = [
         (glob(group), group.count("^")) if group and not _all("PN", group) else None for group in groups[:3]
     ]
 
     def group_matches(test: tuple[Callable[[str], bool], int], group: str) -> bool:
         pattern, carets = test
-        folded = _fold_group(group)
+        folded = fold(group)
         # an absent component is an empty one: SMITH^* must find SMITH
         return pattern(folded + "^" * max(0, carets - folded.count("^")))
 
@@ -261,8 +269,18 @@ def _name_test(key: str) -> Callable[[str], bool]:
     return matches
 
 
+def _fold_plainly(group: str) -> str:
+    """Without regard to case, sign for sign."""
+    whole = unicodedata.normalize("NFC", group)
+    return _trimmed("".join(low if len(low := sign.casefold()) == 1 else sign for sign in whole))
+
+
 def _fold_group(group: str) -> str:
-    folded = unicodedata.normalize("NFC", group).casefold()
+    return _trimmed(unicodedata.normalize("NFC", group).casefold())
+
+
+def _trimmed(folded: str) -> str:
+    """Without blanks around components, nor empty components at the end."""
     if " " in folded:
         folded = "^".join(part.strip(" ") for part in folded.split("^"))
     return folded.rstrip("^")

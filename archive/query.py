@@ -24,6 +24,7 @@ from .text import Items, Value, encodings_of, key_value
 
 _LEVEL = 0x00080052
 _CHARSET = 0x00080005
+_TIMEZONE = 0x00080201
 _AVAILABILITY = 0x00080056
 _PATIENT_ID = 0x00100020
 _GENERAL = frozenset(int(Tag(keyword)) for keyword in GENERAL_KEYWORDS)
@@ -227,8 +228,8 @@ def _item_values(items: Items) -> list[ItemValues]:
 
 
 def _says_how_to_read(tag: int) -> bool:
-    """Whether an element is no key but says what others mean: a character set, a private creator."""
-    return tag == _CHARSET or (tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
+    """Whether an element is no key but says what others mean: a set, a time zone, a private creator."""
+    return tag in (_CHARSET, _TIMEZONE) or (tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
 
 
 def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:

@@ -151,7 +151,7 @@ def make_element(tag: int, vr: str, value: Value) -> DataElement:
     if isinstance(value, list):
         return DataElement(Tag(tag), "SQ", DicomSequence([_item_dataset(item) for item in value]))
     if vr not in _CHARSET_VRS and not value.isascii():  # no character set reaches these (PS3.5 6.2)
-        value = value.encode("ascii", "replace").decode("ascii")
+        return _empty_element(tag, vr)  # with a `?` in it, it would be a wild card
     if vr in _PLAIN and "\\" not in value:
         # a single text is what pydicom would make of it, at a fraction of the time
         return DataElement(Tag(tag), vr, value, already_converted=True)

@@ -26,14 +26,15 @@ def words_of(response: Response, data: bytes | None = None, transfer_syntax: str
     """
     comment, error_id = response.error_comment, response.error_id
     offending = response.offending_elements
-    if data and not (comment or error_id or offending):
-        comment, error_id, offending = _in_dataset(data, transfer_syntax)
+    if data:
+        more = _in_dataset(data, transfer_syntax)
+        comment, error_id, offending = comment or more[0], error_id or more[1], offending or more[2]
     said = [comment] if comment else []
     if error_id:
         said.append(f"error ID {error_id}")
     if offending:
-        more = " ..." if len(offending) > SHOWN else ""
-        said.append(f"offending element {', '.join(map(name, offending[:SHOWN]))}{more}")
+        rest = " ..." if len(offending) > SHOWN else ""
+        said.append(f"offending element {', '.join(map(name, offending[:SHOWN]))}{rest}")
     return "; ".join(said) or None
 
 
@@ -45,7 +46,8 @@ def _in_dataset(data: bytes, transfer_syntax: str) -> tuple[str | None, int | No
     order = ">" if transfer_syntax in BIG_ENDIAN_SYNTAXES else "<"
     comment = values.get(_COMMENT, b"").decode("latin-1").strip(" \0")
     raw = values.get(_ERROR_ID, b"")
-    error_id = struct.unpack(order + "H", raw)[0] if len(raw) == 2 else None
+    form = {2: "H", 4: "L"}.get(len(raw))
+    error_id = struct.unpack(order + form, raw)[0] if form else None
     raw = values.get(_OFFENDING, b"")
     numbers = struct.unpack(f"{order}{len(raw) // 4 * 2}H", raw[: len(raw) // 4 * 4])
     tags = tuple(group << 16 | element for group, element in zip(numbers[::2], numbers[1::2], strict=True))

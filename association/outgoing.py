@@ -21,7 +21,6 @@ from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.sop_classes import MEDIA_STORAGE_DIRECTORY
 from ..pdu.errors import LocalProtocolError
 from ..pdu.uids import (
-    DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     is_near_uid,
@@ -45,6 +44,8 @@ WHOLE_READ = 4 * 1024 * 1024
 BATCH_BYTES = 4 * 1024 * 1024
 """Bytes read ahead in one go on the thread, while the objects before are on the wire."""
 BATCH_OBJECTS = 32
+_ANY_SIZE = 1 << 62
+"""Bytes that a user's own deflated object may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,10 @@ def _load(item: Instance, whole: int = WHOLE_READ) -> Loaded:
         return Loaded(item, error=item.error)
     if isinstance(item, Item) and is_dataset(item.dataset):
         try:
-            return Loaded(item, data=encode_dataset(item.dataset, item.transfer_syntax_uid))
+            data = encode_dataset(item.dataset, item.transfer_syntax_uid)
         except LocalProtocolError as error:
             return Loaded(item, error=str(error))
+        return _check(data, replace(item, data_size=len(data)), data, "data set")
     try:
         with open(item.path, "rb", buffering=0) as file:
             if item.data_size > whole:
@@ -205,22 +207,23 @@ def _check_mapped(descriptor: int, item: Instance) -> Loaded:
         return _check(view, item, None)
 
 
-def _check(view: bytes | memoryview, item: Instance, data: bytes | None) -> Loaded:
+def _check(view: bytes | memoryview, item: Instance, data: bytes | None, what: str = "file") -> Loaded:
     """Whether the data set is whole, and what SOP instance it says it is.
 
     A file's group 2 is what names the object until here; where the data set says another SOP Instance UID
-    that one counts, for a C-STORE names the object in the data set (PS3.4 B.2.1). Deflated data sets are
-    sent as they are: inflating all of one to look at it would cost more than sending it.
+    that one counts, for a C-STORE names the object in the data set (PS3.4 B.2.1). A deflated one is inflated
+    to look at it, of which no more is held than a window, and sent as it is.
     """
     if len(view) != item.data_size:
         text = f"the file changed: {len(view)} bytes of data set where {item.data_size} were"
         return Loaded(item, error=text)
-    if not isinstance(item, Item) or item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+    if not isinstance(item, Item):
         return Loaded(item, data=data)
-    found = scan_dataset(view, item.transfer_syntax_uid, (_SOP_CLASS_UID, _SOP_INSTANCE_UID))
-    if not found.complete:
+    tags = (_SOP_CLASS_UID, _SOP_INSTANCE_UID)
+    found = scan_dataset(view, item.transfer_syntax_uid, tags, max_inflated=_ANY_SIZE)
+    if not found.complete and not found.unseen:
         kind = "is truncated" if found.truncated else "contradicts its own encoding"
-        return Loaded(item, error=f"the file {kind}: {found.problem}")
+        return Loaded(item, error=f"the {what} {kind}: {found.problem}")
     sop_class = found.values.get(_SOP_CLASS_UID, b"").decode("latin-1").strip(" \0")
     if sop_class and sop_class != item.sop_class_uid:
         return Loaded(item, error=f"its header says SOP class {item.sop_class_uid}, its data set {sop_class}")

@@ -74,7 +74,10 @@ class Finding(Stream["Dataset"]):
 
     @property
     def undecoded(self) -> tuple[str, ...]:
-        """Elements of answers that cannot be decoded, by keyword or tag: they are left out of them."""
+        """Elements of answers that cannot be decoded, by keyword or tag.
+
+        They are left out, or hold U+FFFD for what is not of their character set.
+        """
         return tuple(sorted(self._told.undecoded))
 
     def __repr__(self) -> str:

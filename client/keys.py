@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..dataset.charset import terms_of, texts, unheld, unknown_term
@@ -102,17 +102,29 @@ def _put_item(identifier: Dataset, tag: int, name: str, value: object) -> None:
         raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
 
 
+def _items(identifier: Dataset) -> Iterator[Dataset]:
+    """Every item at any depth."""
+    for element in identifier:
+        if element.VR == "SQ":
+            for item in element.value or ():
+                yield item
+                yield from _items(item)
+
+
 def settle_character_set(identifier: Dataset) -> None:
     """The set the user chose, else UTF-8 when a key is not ASCII (PS3.4 C.4.1.1.3).
 
     Raises QueryError for text that the chosen set cannot hold: sent as `?` it would match something else.
     """
+    for _ in identifier.iterall():  # what was read from elsewhere is decoded by the set it had there
+        pass
     terms = terms_of(identifier)
-    if terms is None:
+    if terms is None and not any(terms_of(item) for item in _items(identifier)):
         if not all(text.isascii() for _, text in texts(identifier)):
             identifier.SpecificCharacterSet = "ISO_IR 192"
         return
-    unknown = unknown_term(terms)
+    named = [term for part in (identifier, *_items(identifier)) for term in terms_of(part) or []]
+    unknown = unknown_term(named)
     wrong = unheld(identifier)
     if unknown is not None:
         raise QueryError(f"SpecificCharacterSet: {unknown!r:.40} is no defined term (PS3.3 C.12.1.1.2)")

@@ -51,9 +51,11 @@ _LAYOUT_TAGS = {
     0x0020000E: "series_uid",
     0x00200011: "series_number",
 }
+_SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
+OTHER_CLASS = "SOP Class UID differs from the command's"
 OTHER_INSTANCE = "SOP Instance UID differs from the command's"
-_OPTIONS = ScanOptions(frozenset((*_LAYOUT_TAGS, _SOP_INSTANCE_UID)))
+_OPTIONS = ScanOptions(frozenset((*_LAYOUT_TAGS, _SOP_CLASS_UID, _SOP_INSTANCE_UID)), check_nested=True)
 
 
 class FileSink:
@@ -183,6 +185,9 @@ class FileSink:
         instance = _ascii(found.values.get(_SOP_INSTANCE_UID, b""))
         if instance and instance != self._request.affected_sop_instance_uid:
             return StoreOutcome(DATASET_MISMATCH, OTHER_INSTANCE)
+        sop_class = _ascii(found.values.get(_SOP_CLASS_UID, b""))
+        if sop_class and sop_class != self._request.affected_sop_class_uid:
+            return StoreOutcome(DATASET_MISMATCH, OTHER_CLASS)
         return {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
 
     def _publish(self, path: str) -> StoreOutcome:
@@ -323,11 +328,15 @@ class DatasetSink:
             outcome = StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: {error}")
             self._done(outcome, None)
             return outcome
-        instance = str(decoded.dataset.get("SOPInstanceUID", "") or "")
-        if instance and instance != self._request.affected_sop_instance_uid:
-            outcome = StoreOutcome(DATASET_MISMATCH, OTHER_INSTANCE)
-            self._done(outcome, None)
-            return outcome
+        for keyword, wanted, words in (
+            ("SOPInstanceUID", self._request.affected_sop_instance_uid, OTHER_INSTANCE),
+            ("SOPClassUID", self._request.affected_sop_class_uid, OTHER_CLASS),
+        ):
+            named = str(decoded.dataset.get(keyword, "") or "")
+            if named and named != wanted:
+                outcome = StoreOutcome(DATASET_MISMATCH, words)
+                self._done(outcome, None)
+                return outcome
         outcome = _kept(StoreOutcome(0), decoded.doubt)
         self._done(outcome, decoded.dataset)
         return outcome

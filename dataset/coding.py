@@ -19,7 +19,7 @@ from ..pdu.uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNCOMPRESSED,
 )
-from .charset import mend_tables, unheld
+from .charset import mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
 from .errors import NestingTooDeep
 from .scan import scan_dataset
@@ -139,10 +139,14 @@ def decode_answer(
 ) -> tuple[Dataset, tuple[str, ...]]:
     """A data set without its elements that cannot be decoded, and what those are: a keyword or tag each.
 
-    Of a sequence with one inside, that one is left out. Raises DatasetDecodeError where the bytes are no
-    whole data set.
+    Of a sequence with one inside, that one is left out. Text with bytes that are none of its character set is
+    named too, and holds U+FFFD for them. Raises DatasetDecodeError where the bytes are no whole data set.
     """
-    return _decoded(data, transfer_syntax)
+    dataset, undecoded = _decoded(data, transfer_syntax)
+    if bytes(data).isascii():
+        return dataset, undecoded
+    lossy = [keyword for keyword, text in texts(dataset) if "\ufffd" in text]
+    return dataset, (*undecoded, *dict.fromkeys(lossy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,7 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
             raise DatasetDecodeError(f"not a whole data set: {problem}")
         raw, plain = bytes(inflated), EXPLICIT_VR_LITTLE_ENDIAN
     try:
-        found = scan_dataset(raw, plain)
+        found = scan_dataset(raw, plain, check_nested=True)
     except NestingTooDeep:
         raise DatasetDecodeError("sequences are nested too deeply") from None
     if found.problem is not None:
@@ -178,7 +182,7 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
     implicit, little = _encoding(transfer_syntax)
     try:
         with _quiet():
-            dataset = read_dataset(BytesIO(raw), implicit, little)
+            dataset = read_dataset(BytesIO(raw[: found.end]), implicit, little)
     except Exception as error:
         why = f"{found.doubt}: " if found.doubt else ""
         raise DatasetDecodeError(f"pydicom cannot read it: {why}{type(error).__name__}") from error
@@ -196,7 +200,10 @@ def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tupl
     if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
         raw = _inflate(raw)
     implicit, little = _encoding(transfer_syntax)
-    _check_whole(raw, transfer_syntax)
+    end, doubt = _check_whole(raw, transfer_syntax)
+    if doubt is not None:
+        return _salvaged(raw, transfer_syntax)
+    raw = raw[:end]
     undecoded: list[str] = []
     try:
         with _quiet():
@@ -209,17 +216,49 @@ def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tupl
     return dataset, tuple(undecoded)
 
 
-def _check_whole(raw: bytes, transfer_syntax: str) -> None:
-    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        transfer_syntax = EXPLICIT_VR_LITTLE_ENDIAN
+def _check_whole(raw: bytes, transfer_syntax: str) -> tuple[int, str | None]:
+    """Where the last element ends, and what is in doubt. Raises DatasetDecodeError where it is not whole."""
     if not raw:
-        return
+        return 0, None
     try:
-        problem = scan_dataset(raw, transfer_syntax).problem
+        found = scan_dataset(raw, _plain(transfer_syntax), check_nested=True)
     except NestingTooDeep:
         raise DatasetDecodeError("sequences are nested too deeply") from None
-    if problem is not None:
-        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {problem}")
+    if found.problem is not None:
+        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {found.problem}")
+    return found.end, found.doubt
+
+
+def _plain(transfer_syntax: str) -> str:
+    """The syntax of what has been inflated."""
+    deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+    return EXPLICIT_VR_LITTLE_ENDIAN if deflated else transfer_syntax
+
+
+def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
+    """What our own reader finds in a data set whose encoding is in doubt: pydicom would find other values.
+
+    Elements of the standard that are no sequences; the rest is told as not decoded.
+    """
+    from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag  # type: ignore[attr-defined]
+    from pydicom.dataelem import RawDataElement
+    from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
+
+    implicit, little = _encoding(transfer_syntax)
+    found = scan_dataset(raw, _plain(transfer_syntax), frozenset(DicomDictionary), check_nested=True)
+    dataset, undecoded = Dataset(), []
+    for tag, value in sorted(found.values.items()):
+        vr = dictionary_VR(tag).split(" or ")[0]
+        if vr == "SQ":
+            undecoded.append(keyword_for_tag(tag))
+        else:
+            dataset[BaseTag(tag)] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, implicit, little)
+    with _quiet():
+        _decode_elements(dataset, undecoded)
+    if len(found.values) < found.elements:
+        undecoded.append("what is in doubt, or not of the standard")
+    return dataset, tuple(undecoded)
 
 
 def _decode_elements(dataset: Dataset, undecoded: list[str]) -> None:
@@ -228,6 +267,7 @@ def _decode_elements(dataset: Dataset, undecoded: list[str]) -> None:
 
     for tag in list(dataset.keys()):
         try:
+            _check_size(dataset.get_item(tag))
             element = dataset[tag]
             value = element.value
         except RecursionError:
@@ -239,6 +279,28 @@ def _decode_elements(dataset: Dataset, undecoded: list[str]) -> None:
         if element.VR == "SQ":
             for item in value:
                 _decode_elements(item, undecoded)
+
+
+_SIZES = {"AT": 4, "US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8, "UV": 8, "SV": 8}
+
+
+def _check_size(element: object) -> None:
+    """Raise ValueError for a number of the wrong size: of some pydicom makes an empty value."""
+    from pydicom.dataelem import RawDataElement
+
+    if isinstance(element, RawDataElement) and element.value is not None:
+        vr = element.VR or _dictionary_vr(element.tag)
+        if len(element.value) % _SIZES.get(vr, 1):
+            raise ValueError(f"{len(element.value)} bytes of {vr}")
+
+
+def _dictionary_vr(tag: int) -> str:
+    from pydicom.datadict import dictionary_VR
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return ""
 
 
 @contextmanager

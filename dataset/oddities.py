@@ -11,7 +11,12 @@ import struct
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, UNCOMPRESSED
 from .encoding import EXPLICIT, IMPLICIT, ITEM, ITEM_END, KNOWN_VRS, LONG_VRS, SEQUENCE_END, UNDEFINED, Syntax
 
-_ENCAPSULATED = ("1.2.840.10008.1.2.4.", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.8.")
+_ENCAPSULATED = (
+    "1.2.840.10008.1.2.4.",
+    "1.2.840.10008.1.2.5",
+    "1.2.840.10008.1.2.8.",
+    "1.2.840.10008.1.2.1.98",
+)
 _NATIVE = {*UNCOMPRESSED, EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN}
 _REFERENCED = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 """JPIP: the pixels are elsewhere."""
@@ -72,6 +77,7 @@ def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Synt
     if syntax.implicit or (not right.implicit and bytes(view[start + 12 : start + 14]) in KNOWN_VRS):
         return right, False  # nearly all: a known VR where one must stand
     other = EXPLICIT if right.implicit else IMPLICIT
+    start = _first_filled(view, start, right)
     if not _starts(view, start, right, (ITEM,)):
         return right, False
     at = start + 8
@@ -80,6 +86,19 @@ def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Synt
     if _reads(view, at, right, inside) or not _reads(view, at, other, inside):
         return right, False
     return other, True
+
+
+def _first_filled(view: memoryview, start: int, syntax: Syntax) -> int:
+    """Where the first item begins that has an element: empty ones tell nothing."""
+    while _starts(view, start, syntax, (ITEM,)):
+        length = syntax.length(view, start + 4)[0] if start + 8 <= len(view) else UNDEFINED
+        if length == 0:
+            start += 8
+        elif length == UNDEFINED and _starts(view, start + 8, syntax, (ITEM_END,)):
+            start += 16
+        else:
+            break
+    return start
 
 
 def _reads(view: memoryview, pos: int, syntax: Syntax, end: int) -> bool:
@@ -127,3 +146,14 @@ def _leads_on(view: memoryview, pos: int, tag: int, syntax: Syntax, end: int, *,
     if following <= tag or following >> 16 == 0xFFFE:
         return False
     return not sure or syntax.implicit or bytes(view[pos + 4 : pos + 6]) in KNOWN_VRS
+
+
+def lacks_end_of_image(view: memoryview, start: int, stop: int, syntax: Syntax) -> bool:
+    """Whether encapsulated pixel data begin as a JPEG or JPEG 2000 stream and do not end as one."""
+    try:
+        first = start + 16 + syntax.length(view, start + 4)[0]  # behind the offset table
+    except struct.error:
+        return False
+    if bytes(view[first : first + 2]) not in (b"\xff\xd8", b"\xff\x4f"):
+        return False
+    return not bytes(view[max(first, stop - 8) : stop]).rstrip(b"\0").endswith(b"\xff\xd9")

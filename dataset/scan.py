@@ -29,7 +29,7 @@ from .encoding import (
 )
 from .errors import NestingTooDeep
 from .found import UNSEEN, PixelLocation, ScanResult
-from .oddities import contradiction, inner_syntax, length_of_unknown_vr
+from .oddities import contradiction, inner_syntax, lacks_end_of_image, length_of_unknown_vr
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
@@ -76,6 +76,8 @@ def scan_dataset(
             window, total, problem = inflate(view, max_inflated)
             with memoryview(window) as inflated:
                 found = walk.run(inflated, total, EXPLICIT, problem)
+            if problem is not None:
+                found = replace(found, truncated="cut off" in problem)
         else:
             found = walk.run(view, len(view), syntax_of(transfer_syntax_uid), None)
         return _judged(found, transfer_syntax_uid)
@@ -206,7 +208,7 @@ class _Walk:
                     self._keep(tag, view, start, stop)
                 if tag >= _FIRST_PIXELS and tag in PIXEL_TAGS and self.pixels is None:
                     self.pixels = _location(tag, vr, start, length)
-                    self._count_frames(view, pos, syntax)
+                    self._count_frames(view, pos, start, stop, syntax)
                 pos = after
                 elements += 1
                 if pos >= held and end == _NO_END:
@@ -268,8 +270,11 @@ class _Walk:
             self.note(start, f"the items of {name(tag)} are in the other of explicit and implicit VR")
         return _Open(_SEQUENCE, end, inner)
 
-    def _count_frames(self, view: memoryview, pos: int, syntax: Syntax) -> None:
-        """Pixel data without their end may be all there; with fewer fragments than frames they are not."""
+    def _count_frames(self, view: memoryview, pos: int, start: int, stop: int, syntax: Syntax) -> None:
+        """Pixel data without their end may be all there; with fewer fragments than frames they are not.
+
+        Nor are they where the last fragment has not the marker that ends a JPEG or JPEG 2000 stream.
+        """
         if not self.open_ended:
             return
         before = _Walk(frozenset({_NUMBER_OF_FRAMES}), self.max_depth, 64, False)
@@ -279,6 +284,8 @@ class _Walk:
         if there < frames:
             words = f"the pixel data end without their delimiter after {there} fragments of {frames} frames"
             raise _Cut(words, truncated=True)
+        if lacks_end_of_image(view, start, stop, syntax):
+            raise _Cut("the pixel data end without their delimiter, inside a frame", truncated=True)
 
     def _keep(self, tag: int, view: memoryview, start: int, stop: int) -> None:
         """Keep a value that was asked for, if it is not too large and all there."""

@@ -333,3 +333,19 @@ def test_stars_alone_are_universal(vr, key):
 )
 def test_which_keys_are_universal(vr, key, universal):
     assert (compile_key(TAG, vr, key) is None) is universal
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("Wei?^*", "Weiß^Jörg", True),
+        ("WEI?^*", "Weiß^Jörg", True),
+        ("Wei??^*", "Weiss^Jörg", True),
+        ("Wei?^*", "Weiss^Jörg", False),
+        ("Weiß^J?rg", "WEISS^JÖRG", True),
+        ("?", "ß", True),
+        ("??", "a", False),
+    ],
+)
+def test_a_question_mark_is_one_character_whatever_folding_makes_of_it(key, name, expected):
+    assert compile_key(TAG, "PN", key).matches(name) is expected

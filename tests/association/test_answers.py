@@ -55,6 +55,8 @@ def test_words_in_the_command() -> None:
     assert (
         words_of(said, in_a_dataset(IMPLICIT), IMPLICIT) == "why; error ID 5; offending element (0010,0020)"
     )
+    half = response(error_comment="no such patient")
+    assert words_of(half, in_a_dataset(IMPLICIT), IMPLICIT) == WORDS  # what it lacks may stand there
     many = words_of(response(offending_elements=tuple(range(0x00100010, 0x00100030))))
     assert many is not None
     assert many.count("(0010,") == 8
@@ -67,7 +69,7 @@ def test_a_data_set_that_says_nothing(data: bytes) -> None:
 
 
 def odd_sizes() -> bytes:
-    values = ((0x0901, b"\x10\0"), (0x0902, b""), (0x0903, b"\1\0\0\0"))
+    values = ((0x0901, b"\x10\0"), (0x0902, b""), (0x0903, b"\1\0\0"))
     return b"".join(struct.pack("<HHL", 0, tag, len(raw)) + raw for tag, raw in values)
 
 

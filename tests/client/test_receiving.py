@@ -176,3 +176,30 @@ async def test_a_patient_id_that_is_not_ascii_has_a_plan(tmp_path: Path, charset
         result = await pacs.get("PATIENT", patient)
     assert result.expected == ["1.2.3.1"]
     assert result.ok
+
+
+@pytest.mark.parametrize("into", ["files", "memory"])
+async def test_an_object_of_another_class_than_announced_is_refused(tmp_path: Path, into: str) -> None:
+    """As the archive refuses it, and a store does not send it (PS3.4 B.2.3)."""
+    told: list[Any] = []
+    context = Context(1, CT, EXPLICIT, scu=False, scp=True)
+    request = store_request(uid="1.2.3.1")
+    data = encode_dataset(ct("1.2.3.1", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), EXPLICIT)
+    sink: FileSink | DatasetSink
+    if into == "files":
+        sink = FileSink(
+            tmp_path,
+            request,
+            context,
+            implementation=("1.2.3", "TEST"),
+            source_ae=None,
+            durability="rename",
+            done=told.append,
+        )
+    else:
+        sink = DatasetSink(request, context, 1 << 20, lambda outcome, dataset: told.append(dataset))
+    sink.write(memoryview(data))
+    outcome = await sink.commit()
+    assert outcome.status == 0xA900
+    assert "SOP Class UID differs" in outcome.comment
+    assert files_below(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,20 +16,26 @@ from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
 from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
 from aiodicom.client.results import Progress, StoredItem, StoreReport
+from aiodicom.dataset.coding import encode_dataset
+from aiodicom.dataset.part10 import encode_file_meta
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.sop_classes import NON_PATIENT, SUPPORTED_STORAGE
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
 from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.listener import serve
 from archive_objects import part10
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 from wire import (
     CT,
     EXPLICIT,
     IMPLICIT,
     MR,
     STEADY,
+    Plain,
     accept_as,
     accepted,
     ct,
@@ -698,3 +705,39 @@ async def test_what_belongs_to_no_patient_is_refused_in_clear_words(tmp_path: Pa
 
 def test_who_takes_every_storage_class_takes_what_belongs_to_no_patient() -> None:
     assert set(SUPPORTED_STORAGE.syntaxes) >= NON_PATIENT
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.1"])
+async def test_a_data_set_that_contradicts_its_transfer_syntax_is_not_sent(syntax: str) -> None:
+    """PS3.5 A.4, in memory as in a file."""
+    dataset = ct(size=100)
+    if syntax.endswith(".1"):
+        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    there = Plain()
+    async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        report = await pacs.store(dataset)
+    assert not there.stored
+    assert "the data set contradicts its own encoding" in str(report.items[0].error)
+
+
+@pytest.mark.parametrize("how", ["half", "empty", "not deflated"])
+async def test_a_deflated_file_that_is_not_whole_is_not_sent(tmp_path: Path, how: str) -> None:
+    squeezed = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    data = squeezed.compress(encode_dataset(ct(size=5000), EXPLICIT)) + squeezed.flush()
+    data = {"half": data[: len(data) // 2], "empty": b"", "not deflated": encode_dataset(ct(), EXPLICIT)}[how]
+    meta = encode_file_meta(
+        sop_class_uid=CT,
+        sop_instance_uid="1.2.3.4",
+        transfer_syntax_uid="1.2.840.10008.1.2.1.99",
+        implementation_class_uid="1.2.3",
+        implementation_version_name="TEST",
+    )
+    (tmp_path / "a.dcm").write_bytes(meta + data)
+    there = Plain()
+    async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        report = await pacs.store(tmp_path / "a.dcm")
+    assert not there.stored
+    assert "deflated" in str(report.items[0].error)

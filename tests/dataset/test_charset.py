@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
 
 import pytest
 from aiodicom.archive.text import decode_text, encodings_of
@@ -10,6 +11,7 @@ from aiodicom.dataset.charset import terms_of, texts, unheld, unknown_term
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.pdu.errors import LocalProtocolError
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 
@@ -160,3 +162,95 @@ def test_terms() -> None:
     assert unknown_term(["ISO_IR 100", "KLINGON"]) == "KLINGON"
     assert unknown_term(["", "ISO 2022 IR 87"]) is None
     assert list(texts(named("Doe"))) == [("PatientName", "Doe")]
+
+
+EXPLICIT, IMPLICIT = str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)
+
+
+def written(charset: str | list[str] | None, **values: str) -> dict[str, str]:
+    """The texts as they are read again."""
+    dataset = Dataset()
+    if charset is not None:
+        dataset.SpecificCharacterSet = charset
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    read = decode_dataset(encode_dataset(dataset, EXPLICIT), EXPLICIT)
+    return {keyword: str(read[keyword].value) for keyword in values}
+
+
+@pytest.mark.parametrize("name", ["ﾔﾏﾀﾞ^ABC", "ﾔﾏﾀﾞ ABC*", "A*ﾔ?ﾏ", "ABC", "ﾔﾏﾀﾞ"])
+def test_katakana_and_latin_letters_stand_beside_each_other_in_iso_ir_13(name: str) -> None:
+    """PS3.3 Table C.12-2: both halves of JIS X 0201 are there without an escape."""
+    assert written("ISO_IR 13", PatientName=name) == {"PatientName": name}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR:UserWarning")
+@pytest.mark.parametrize(
+    ("charset", "values", "named"),
+    [
+        ("ISO_IR 13", {"PatientName": "A¥B"}, "PatientName"),  # 5CH there, which separates values
+        ("ISO_IR 13", {"PatientName": "A\u203eB"}, "PatientName"),
+        (["", "ISO 2022 IR 149"], {"PatientComments": "홍\n길"}, "PatientComments"),
+        (["", "ISO 2022 IR 58"], {"PatientComments": "张\r\n王"}, "PatientComments"),
+        ("ISO_IR 192", {"Modality": "CÜ"}, "Modality"),
+        (None, {"URNCodeValue": "http://山"}, "URNCodeValue"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(
+    charset: str | list[str] | None, values: dict[str, str], named: str
+) -> None:
+    with pytest.raises(LocalProtocolError, match=named):
+        written(charset, **values)
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
+def test_a_set_that_is_none_holds_nothing() -> None:
+    with pytest.raises(LocalProtocolError, match=r"PatientName.*KLINGON"):
+        written("KLINGON", PatientName="Müller")
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        (["ISO 2022 IR 100", "ISO 2022 IR 144"], "Жук^é"),
+        (["", "ISO 2022 IR 100", "ISO 2022 IR 144"], "Ж=é"),
+        (["ISO 2022 IR 100", "ISO 2022 IR 126", "ISO 2022 IR 144"], "Жук^αβγ=é^Ж"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        (["ISO 2022 IR 13", "ISO 2022 IR 87"], "ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう"),
+    ],
+)
+def test_a_delimiter_of_a_name_ends_the_reach_of_an_escape(charset: list[str], name: str) -> None:
+    """PS3.5 6.1.2.5.3: behind it the first set holds again, by pydicom's reading too."""
+    assert written(charset, PatientName=name) == {"PatientName": name}
+
+
+def test_a_name_as_others_write_it() -> None:
+    raw = encoded(b"\x1b-L\xb6\xe3\xda^\xe9", "ISO_IR 100", "ISO 2022 IR 144")
+    assert str(decode_dataset(raw, IMPLICIT).PatientName) == "Жук^é"
+
+
+@pytest.mark.parametrize("new", ["ISO_IR 100", None])
+@pytest.mark.parametrize("where", ["top", "item"])
+def test_a_set_that_is_changed_after_reading_is_judged_anew(new: str | None, where: str) -> None:
+    """What was read is not decoded yet: it must neither become `?` nor go out in the old set."""
+    source, item = Dataset(), Dataset()
+    source.SpecificCharacterSet = "ISO_IR 192"
+    (source if where == "top" else item).PatientComments = "山"
+    source.ProcedureCodeSequence = [item]
+    read = read_dataset(BytesIO(encode_dataset(source, EXPLICIT)), False, True)
+    if new is None:
+        del read.SpecificCharacterSet
+    else:
+        read.SpecificCharacterSet = new
+    with pytest.raises(LocalProtocolError, match="PatientComments"):
+        encode_dataset(read, EXPLICIT)
+    read.SpecificCharacterSet = "GB18030"
+    again = decode_dataset(encode_dataset(read, EXPLICIT), EXPLICIT)
+    assert (again if where == "top" else again.ProcedureCodeSequence[0]).PatientComments == "山"
+
+
+def test_what_is_as_it_was_read_goes_out_byte_for_byte() -> None:
+    source = Dataset()
+    source.PatientComments = "Sch@del"
+    data = encode_dataset(source, EXPLICIT).replace(b"@", b"\xe4")
+    assert encode_dataset(read_dataset(BytesIO(data), False, True), EXPLICIT) == data

@@ -342,3 +342,72 @@ def test_a_data_set_that_ends_inside_an_element_is_none(syntax: str) -> None:
     for cut in range(1, len(raw)):
         with pytest.raises(DatasetDecodeError):
             decode_dataset(raw[:-cut], syntax)
+
+
+def explicit(tag: int, vr: bytes, value: bytes) -> bytes:
+    return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
+
+
+def implicit(tag: int, value: bytes) -> bytes:
+    return struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+
+
+@pytest.mark.parametrize("vr", [b"--", b"  ", b"??", b"lo", b"\0\0", b"ZZ"])
+def test_an_answer_in_doubt_is_read_by_our_own_reader(vr: bytes) -> None:
+    """pydicom would take the elements behind it for its value, without a word."""
+    data = explicit(0x00080018, b"UI", b"1.2.3.4\0")
+    data += explicit(0x00100010, vr, b"abcd")
+    data += explicit(0x0020000D, b"UI", b"1.2.30")
+    answer, undecoded = decode_answer(data, EXPLICIT)
+    assert answer.SOPInstanceUID == "1.2.3.4"
+    assert answer.StudyInstanceUID == "1.2.30"
+    assert str(answer.PatientName) == "abcd"
+    assert undecoded == ()
+
+
+def test_a_delimiter_between_the_elements_of_an_answer_hides_none() -> None:
+    data = implicit(0x00080018, b"1.2.3.4\0") + bytes.fromhex("feff0de000000000")
+    answer, _ = decode_answer(data + implicit(0x0020000D, b"1.2.30"), IMPLICIT)
+    assert answer.StudyInstanceUID == "1.2.30"
+
+
+def test_an_element_that_overruns_its_item_costs_the_sequence() -> None:
+    """It would be a UID cut short, and a success."""
+    bad = struct.pack("<HH2sH", 8, 0x1155, b"UI", 30) + b"1.2.3.4.55"
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(bad)) + bad
+    data = explicit(0x00080018, b"UI", b"1.2.3.4\0")
+    data += struct.pack("<HH2sHL", 8, 0x1140, b"SQ", 0, len(item)) + item
+    data += explicit(0x0020000D, b"UI", b"1.2.30")
+    answer, undecoded = decode_answer(data, EXPLICIT)
+    assert answer.StudyInstanceUID == "1.2.30"
+    assert "ReferencedImageSequence" not in answer
+    assert "ReferencedImageSequence" in undecoded
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        (0x00209165, "DimensionIndexPointer"),
+        (0x00280010, "Rows"),
+        (0x00186020, "ReferencePixelX0"),
+        (0x00189087, "DiffusionBValue"),
+    ],
+)
+def test_a_number_of_the_wrong_size_is_told(tag: int, name: str) -> None:
+    answer, undecoded = decode_answer(implicit(tag, b"abc"), IMPLICIT)
+    assert undecoded == (name,)
+    assert name not in answer
+
+
+def test_zeros_behind_an_answer_are_no_element() -> None:
+    answer, undecoded = decode_answer(implicit(0x0020000D, b"1.2.30") + bytes(16), IMPLICIT)
+    assert [int(tag) for tag in answer.keys()] == [0x0020000D]  # noqa: SIM118 - a data set
+    assert undecoded == ()
+
+
+def test_text_that_is_not_of_its_character_set_is_told() -> None:
+    data = implicit(0x00080005, b"ISO_IR 192") + implicit(0x00100010, b"M\xfcller") + b""
+    answer, undecoded = decode_answer(data + implicit(0x00100020, b"P1"), IMPLICIT)
+    assert undecoded == ("PatientName",)
+    assert "\ufffd" in str(answer.PatientName)
+    assert answer.PatientID == "P1"

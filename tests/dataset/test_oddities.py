@@ -186,3 +186,47 @@ def test_truncated_is_what_ends_before_its_time() -> None:
         assert found.truncated
         assert not found.complete
         assert found.doubt is None
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize(("begins", "ends"), [(b"\xff\xd8", b"\xff\xd9"), (b"\xff\x4f\xff\x51", b"\xff\xd9")])
+@pytest.mark.parametrize("cut", [False, True])
+def test_pixel_data_without_their_end_are_cut_off_where_the_stream_is(
+    frames: int, begins: bytes, ends: bytes, cut: bool
+) -> None:
+    """A frame may have several fragments: without the end of its stream the last ones are missing."""
+
+    def item(value: bytes) -> bytes:
+        return struct.pack("<HHL", 0xFFFE, 0xE000, len(value)) + value
+
+    data = b"\x08\0\x18\0UI\x04\x001.2\0" + b"\x28\0\x08\0IS\x02\0" + str(frames).encode() + b" "
+    data += struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF) + item(b"")
+    for _ in range(frames):
+        data += item(begins + b"abcd") + item(b"efgh" + ends)
+    if cut:
+        data = data[: -len(item(b"efgh" + ends))]
+    found = scan_dataset(data, "1.2.840.10008.1.2.4.70")
+    assert found.complete is not cut
+    assert found.truncated is cut
+    assert bool(found.doubt) or cut
+
+
+@pytest.mark.parametrize("empty", [b"", struct.pack("<HHL", 0xFFFE, 0xE00D, 0)])
+def test_empty_items_do_not_hide_what_the_others_are_encoded_in(empty: bytes) -> None:
+    """Explicit VR inside UN, behind items that have no element."""
+    inner = struct.pack("<HH2sH", 8, 0x100, b"SH", 2) + b"AB"
+    data = b"\x08\0\x18\0UI\x04\x001.2\0"
+    data += struct.pack("<HH2sHL", 9, 0x1010, b"UN", 0, 0xFFFFFFFF)
+    for _ in range(2):
+        data += struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF if empty else 0) + empty
+    data += struct.pack("<HHL", 0xFFFE, 0xE000, len(inner)) + inner
+    data += struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    found = scan_dataset(data, "1.2.840.10008.1.2.1", check_nested=True)
+    assert found.complete
+    assert found.doubt
+
+
+def test_encapsulated_uncompressed_pixel_data_are_encapsulated() -> None:
+    """PS3.5 A.4.11."""
+    data = b"\x08\0\x18\0UI\x04\x001.2\0" + struct.pack("<HH2sHL", 0x7FE0, 0x10, b"OB", 0, 4) + b"abcd"
+    assert not scan_dataset(data, "1.2.840.10008.1.2.1.98").complete

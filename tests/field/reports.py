@@ -5,8 +5,7 @@ One file a report, in `reports/`, named after it. `report` is its public referen
 
 - an object: `elements` in hexadecimal, with text in quotes and comments, behind the elements that name it;
   `syntax`, the transfer syntax; `instance`, another SOP Instance UID; what becomes of it: kept, kept in
-  `doubt` (of something `inside` a sequence of defined length: archives look there, retrieves do not),
-  or `refused` as "truncated" or "malformed"; what others do, `dcmtk` (storescp) and `orthanc`.
+  `doubt`, or `refused` as "truncated" or "malformed"; what others do, `dcmtk` (storescp) and `orthanc`.
 - a text: `charset` and the `raw` bytes of `keyword`, its `value`, and a `key` that finds it.
 - a response to a C-GET: `command`, elements behind the usual ones; the `outcome` of the retrieve, how many
   `failed`, and the `failed_uids`.
@@ -72,7 +71,6 @@ class ReportedObject(Report):
     elements: str
     instance: str = "1.2.3.4.5"
     doubt: bool = False
-    inside: bool = False
     refused: str = ""
     dcmtk: str = "stored"
     orthanc: str = "stored"

@@ -133,7 +133,7 @@ def judged(result: RetrieveResult, report: ReportedObject) -> None:
         else:
             assert "not whole" in str(item.comment) or "not a whole" in str(item.comment)
     else:
-        assert ("encoding in doubt" in (item.comment or "")) == (report.doubt and not report.inside)
+        assert ("encoding in doubt" in (item.comment or "")) == report.doubt
 
 
 @objects
