@@ -232,7 +232,8 @@ _NESTED = [
     st.dictionaries(
         st.sampled_from(_NESTED),
         st.tuples(
-            st.sampled_from(_VRS), st.binary(max_size=6).map(lambda raw: bytes(one & 0x7F for one in raw) * 2)
+            st.sampled_from(_VRS),
+            st.text(st.characters(max_codepoint=127), max_size=6).map(lambda text: text.encode() * 2),
         ),
         max_size=4,
     )
