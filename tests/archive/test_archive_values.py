@@ -228,16 +228,10 @@ _NESTED = [
 ]
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(_NESTED),
-        st.tuples(
-            st.sampled_from(_VRS),
-            st.text(st.characters(max_codepoint=127), max_size=6).map(lambda text: text.encode() * 2),
-        ),
-        max_size=4,
-    )
-)
+_VALUES = st.text(st.characters(max_codepoint=127), max_size=6).map(lambda text: text.encode() * 2)
+
+
+@given(st.dictionaries(st.sampled_from(_NESTED), st.tuples(st.sampled_from(_VRS), _VALUES), max_size=4))
 def test_nested_elements_of_any_vr_come_back_in_a_form_that_can_be_read(elements):
     """Whatever VR a writer gave them: in an answer it is the dictionary's; what does not fit is left out."""
     body = b""
