@@ -97,7 +97,8 @@ from .association.tls import TLSConfigurationError, TLSInfo, client_context, ser
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
 from .client.pacs import Pacs, connect, test_connection
-from .client.results import ConnectionInfo, Progress, ReceivedItem, RetrieveResult, StoredItem, StoreReport
+from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
+from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
 from .client.values import Between
 from .dataset.coding import DatasetDecodeError

@@ -27,7 +27,8 @@ from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Target, make_plan
 from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink
-from .results import Arrived, Progress, ProgressCallback, RetrieveResult
+from .results import Progress, ProgressCallback
+from .retrieved import Arrived, RetrieveResult
 from .retrieving import add_final, nothing_found
 
 log: logging.Logger = logging.getLogger("aiodicom.moving")
@@ -51,8 +52,6 @@ class Listening:
 
 
 _THIS_MACHINE = ("127.0.0.0/8", "::1")
-MAX_TURNED_AWAY = 1000
-"""Objects turned away that a result names; more are counted."""
 
 
 class Move:
@@ -82,7 +81,7 @@ class Move:
         started = time.perf_counter()
         self.result.received_here = False
         async with self._associations.limited():
-            for target in await self._plan():
+            for target in await self._plan(Arrived(self.result, None)):
                 await self._ask(target, None)
         self.result.seconds = time.perf_counter() - started
         return self.result
@@ -127,7 +126,7 @@ class Move:
 
     async def _receive(self, arrivals: _Arrivals, server: Server, quiet: float) -> None:
         try:
-            targets = await self._plan()
+            targets = await self._plan(arrivals.arrived)
             if self.result.expected is not None:
                 arrivals.planned = frozenset(self.result.expected)
             for target in targets:
@@ -139,10 +138,10 @@ class Move:
         else:
             await arrivals.late(server, quiet)
 
-    async def _plan(self) -> list[Target]:
+    async def _plan(self, arrived: Arrived) -> list[Target]:
         self._root = await self._associations.choose_root(self._level, self._root, move_model)
         plan = await make_plan(self._associations, self._level, self._root, self._uids, self._parents)
-        self.result.expected = plan.expected
+        arrived.expect(plan.expected)
         self.result.parents_unknown = plan.parents_unknown
         return plan.targets
 
@@ -197,7 +196,6 @@ class _Arrivals(Service):
     message_ids: set[int] = field(default_factory=set)
     planned: frozenset[str] | None = None
     max_object_size: int = MAXIMUM_OBJECT
-    named: set[str] = field(default_factory=set)  # of those turned away
 
     def supported(self) -> Supported:
         """Verification and storage of every class."""
@@ -209,7 +207,8 @@ class _Arrivals(Service):
         message = request.message
         assert isinstance(message, m.CStoreRQ)
         if not self.message_ids or self._foreign(message):
-            self._turn_away(request, message)
+            if self.arrived.turn_away(message.affected_sop_instance_uid):
+                log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         return open_file_sink(
             self.directory,
@@ -230,26 +229,14 @@ class _Arrivals(Service):
             message.move_originator_ae is not None and message.move_originator_ae not in self.originators
         ) or message.move_originator_message_id not in (None, *self.message_ids)
 
-    def _turn_away(self, request: Request, message: m.CStoreRQ) -> None:
-        result, uid = self.arrived.result, message.affected_sop_instance_uid
-        if uid in self.named:
-            return
-        if len(self.named) >= MAX_TURNED_AWAY:
-            result.turned_away_unnamed += 1
-            return
-        if not self.named:
-            log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
-        self.named.add(uid)
-        result.turned_away.append(uid)
-
     def awaited(self) -> bool:
         """Whether something is still to come, by what the query promised or the final response counted."""
         result = self.arrived.result
         failed = result.status is not None and result.status.category is Category.FAILURE
         if failed and not result.completed and not result.warning:
             return False  # the peer could not send, or does not know us
-        if result.expected is not None:
-            return bool(result.missing)
+        if self.arrived.missing is not None:
+            return bool(self.arrived.missing)
         return self.arrived.good < (result.completed or 0) + (result.warning or 0)
 
     async def late(self, server: Server, quiet: float) -> None:

@@ -37,7 +37,8 @@ from .identifier import build_query, parse_model
 from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
 from .planning import check_uids
 from .receiving import MAXIMUM_OBJECT, Durability
-from .results import ConnectionInfo, ProgressCallback, ReceivedItem, RetrieveResult, StoreReport
+from .results import ConnectionInfo, ProgressCallback, StoreReport
+from .retrieved import ReceivedItem, RetrieveResult
 from .retrieving import Retrieve
 from .storing import Storing
 

@@ -183,7 +183,7 @@ def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]
     if level not in levels(root):
         names = ", ".join(one.value for one in levels(root))
         raise QueryError(f"level {level.value} is not in the {root.value} root; its levels are {names}")
-    wanted = [uids] if isinstance(uids, str) else list(uids)
+    wanted = [uids] if isinstance(uids, str) else list(dict.fromkeys(uids))
     if not wanted:
         raise QueryError("nothing to retrieve: no unique key given")
     for uid in wanted:

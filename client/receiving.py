@@ -6,7 +6,7 @@ import asyncio
 import filecmp
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,11 +26,12 @@ from ..dimse.status import (
     DATASET_MISMATCH,
     DUPLICATE_SOP_INSTANCE,
     INVALID_SOP_INSTANCE,
+    NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     Status,
 )
 from ..pdu.uids import is_near_uid
-from .results import ReceivedItem
+from .retrieved import ReceivedItem
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 log: logging.Logger = logging.getLogger("aiodicom.receiving")
 
 Durability = Literal["fsync", "rename"]
+Asked = Callable[[str, Mapping[str, str]], bool]
+"""Whether an object was asked for: by its SOP Instance UID, and its `patient_id`, `study_uid`, `series_uid`."""
+ASIDE = "not-asked-for"
+"""The folder of what came and was not asked for."""
 
 MAXIMUM_OBJECT = 64 * 1024**3
 """Bytes of one object that a retrieve into files takes: one without end must not fill the disk."""
@@ -76,7 +81,12 @@ class FileSink:
         durability: Durability,
         done: Callable[[ReceivedItem], None],
         limit: int = MAXIMUM_OBJECT,
+        asked: Asked | None = None,
     ) -> None:
+        """asked: which objects were; others go to the folder `ASIDE`, and `done` is told so."""
+        self._asked = asked
+        self._values: dict[str, str] = {}
+        self._beside: Path | None = None
         self._limit = limit
         self._directory = directory
         self._request = request
@@ -142,14 +152,21 @@ class FileSink:
 
     def _path(self, values: dict[str, str]) -> str:
         relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
-        return os.path.join(self._directory, relative)
+        return os.path.join(self._directory, *([ASIDE] if self.unasked else []), relative)
 
     def discard(self) -> None:
         """Remove the temporary file, if it has not got its name. Not called while a thread commits."""
         self._writer.discard()
 
+    @property
+    def unasked(self) -> bool:
+        """Whether it is an object that nobody asked for, as far as is known yet."""
+        uid = self._request.affected_sop_instance_uid
+        return bool(self._values) and self._asked is not None and not self._asked(uid, self._values)
+
     def _tell(self, outcome: StoreOutcome) -> None:
-        self._done(received(self._request, self._context, outcome, self._writer.bytes_written))
+        item = received(self._request, self._context, outcome, self._writer.bytes_written)
+        self._done(replace(item, beside=self._beside, patient_id=self._values.get("patient_id", "")))
 
     def _commit(self) -> StoreOutcome:
         try:
@@ -188,7 +205,8 @@ class FileSink:
         sop_class = _ascii(found.values.get(_SOP_CLASS_UID, b""))
         if sop_class and sop_class != self._request.affected_sop_class_uid:
             return StoreOutcome(DATASET_MISMATCH, OTHER_CLASS)
-        return {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
+        self._values = {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
+        return self._values
 
     def _publish(self, path: str) -> StoreOutcome:
         """Give the file its name, or one beside it when another object has it."""
@@ -201,6 +219,7 @@ class FileSink:
                     self._writer.discard()
                     return StoreOutcome(0, "", Path(target))
                 continue
+            self._beside = Path(path) if number > 1 else None
             try:
                 return StoreOutcome(0, "", self._writer.commit(self._durability, path=target))
             except FileExistsError:  # taken since: another association brings the same object
@@ -225,6 +244,7 @@ def open_file_sink(
     durability: Durability,
     done: Callable[[ReceivedItem], None],
     limit: int = MAXIMUM_OBJECT,
+    asked: Asked | None = None,
 ) -> FileSink:
     """A sink for an object that arrives; one that cannot be made is told to `done` as well.
 
@@ -240,6 +260,7 @@ def open_file_sink(
             durability=durability,
             done=done,
             limit=limit,
+            asked=asked,
         )
     except UnsafeName:
         outcome = StoreOutcome(INVALID_SOP_INSTANCE, "not a valid SOP Instance UID")
@@ -295,6 +316,12 @@ def _ascii(raw: bytes) -> str:
     return raw.decode("latin-1").strip(" \0")
 
 
+def _keys(decoded: DecodedObject) -> dict[str, str]:
+    """What says whether it was asked for."""
+    keywords = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID"}
+    return {name: str(decoded.dataset.get(keyword, "") or "") for name, keyword in keywords.items()}
+
+
 class DatasetSink:
     """One object into memory, for those who iterate data sets; at most `limit` bytes."""
 
@@ -304,7 +331,9 @@ class DatasetSink:
         context: Context,
         limit: int,
         done: Callable[[StoreOutcome, Dataset | None], None],
+        asked: Asked | None = None,
     ) -> None:
+        self._asked = asked
         self._request = request
         self._context = context
         self._limit = limit
@@ -338,6 +367,12 @@ class DatasetSink:
                 self._done(outcome, None)
                 return outcome
         outcome = _kept(StoreOutcome(0), decoded.doubt)
+        if self._asked is not None and not self._asked(
+            self._request.affected_sop_instance_uid, _keys(decoded)
+        ):
+            outcome = StoreOutcome(NOT_AUTHORIZED, "not asked for")
+            self._done(outcome, None)
+            return outcome
         self._done(outcome, decoded.dataset)
         return outcome
 

@@ -21,6 +21,7 @@ from ..dimse import messages as m
 from ..dimse.levels import Level, Root, get_model
 from ..dimse.status import (
     CANCEL,
+    NOT_AUTHORIZED,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNRECOGNIZED_OPERATION,
@@ -32,8 +33,9 @@ from ..pdu.errors import AiodicomError
 from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Plan, Target, make_plan
-from .receiving import DatasetSink, Durability, open_file_sink, received
-from .results import Arrived, ProgressCallback, ReceivedItem, RetrieveResult
+from .receiving import DatasetSink, Durability, FileSink, open_file_sink, received
+from .results import ProgressCallback
+from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .streams import Stream
 
 if TYPE_CHECKING:
@@ -77,6 +79,8 @@ class Retrieve(Stream[T]):
         self._level = level
         self._root = root
         self._uids = list(uids)
+        self._wanted = frozenset(uids)
+        self._planned: frozenset[str] = frozenset()
         self._directory = directory
         self._parents = parents
         self._durability: Durability = durability
@@ -145,18 +149,43 @@ class Retrieve(Stream[T]):
         if self._directory is None:
 
             def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
-                self._take(dataset, received(message, context, outcome))
+                if outcome.status == NOT_AUTHORIZED:
+                    self._arrived.turn_away(message.affected_sop_instance_uid)
+                else:
+                    self._take(dataset, received(message, context, outcome))
 
-            return DatasetSink(message, context, min(self._max_object_size, MAXIMUM_DATASET), done)
-        return open_file_sink(
+            size = min(self._max_object_size, MAXIMUM_DATASET)
+            return DatasetSink(message, context, size, done, self._asked_for)
+
+        def came(item: ReceivedItem) -> None:
+            if sink is not None and sink.unasked and item.ok:
+                self._arrived.set_aside(item)
+            else:
+                self._take(item, item)
+
+        sink: FileSink | None = None
+        sink = open_file_sink(
             self._directory,
             message,
             context,
             source_ae=self._associations.peer.called_ae,
             durability=self._durability,
-            done=lambda item: self._take(item, item),
+            done=came,
             limit=self._max_object_size,
+            asked=self._asked_for,
         )
+        return sink
+
+    def _asked_for(self, uid: str, keys: Mapping[str, str]) -> bool:
+        """Whether an object belongs to what was asked for: by the plan, or by its own keys.
+
+        What has no such key, or a Patient ID that would have to be decoded, may well belong to it.
+        """
+        if uid in self._planned:
+            return True
+        key = {Level.PATIENT: "patient_id", Level.STUDY: "study_uid", Level.SERIES: "series_uid"}
+        own = uid if self._level is Level.IMAGE else keys.get(key[self._level], "")
+        return own in self._wanted or not own or not own.isascii()
 
     async def perform(self, request: Request, data: bytes | None) -> None:
         """No other request is offered by a client."""
@@ -182,7 +211,8 @@ class Retrieve(Stream[T]):
                     await on_thread(lambda: _make_directory(self._directory))
                 root = await self._associations.choose_root(self._level, self._root, get_model)
                 plan = await make_plan(self._associations, self._level, root, self._uids, self._parents)
-                self.result.expected = plan.expected
+                self._arrived.expect(plan.expected)
+                self._planned = frozenset(uid for one in plan.targets for uid in one.instances or ())
                 self.result.parents_unknown = plan.parents_unknown
                 self._arrived.tell()
                 try:
@@ -192,6 +222,7 @@ class Retrieve(Stream[T]):
                     if not self.result.items:
                         raise
         finally:
+            self._arrived.end()
             self.result.seconds = time.perf_counter() - started
 
     async def _fetch(self, plan: Plan) -> None:

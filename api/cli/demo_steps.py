@@ -13,7 +13,8 @@ from ..association.connect import Peer
 from ..association.errors import AssociationAborted, ConnectFailed
 from ..association.tls import client_context, server_context
 from ..client.pacs import Pacs
-from ..client.results import RetrieveResult, StoreReport
+from ..client.results import StoreReport
+from ..client.retrieved import RetrieveResult
 from ..dataset.errors import ImagingError
 from ..dimse.levels import Level, QueryError, unique_key
 from ..imaging.image import Image

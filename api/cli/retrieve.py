@@ -14,7 +14,7 @@ from ..client.identifier import parse_model
 from ..client.moving import LISTEN_PORT
 from ..client.planning import check_uids
 from ..client.receiving import MAXIMUM_OBJECT, Durability
-from ..client.results import RetrieveResult
+from ..client.retrieved import RetrieveResult
 from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
@@ -218,6 +218,8 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         ("refused here", failed),
         ("failed at the peer", result.failed_uids),
         ("missing", result.missing or []),
+        ("beside another object of their UID", [str(item.path) for item in result.beside]),
+        ("not asked for and set aside", [str(item.path) for item in result.unasked]),
         ("not asked for and turned away", result.turned_away),
         ("nothing found of", result.not_found if result.found else []),
     ):

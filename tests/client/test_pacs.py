@@ -16,12 +16,13 @@ from aiodicom.association.sending import PART, with_dataset
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import make_directories
-from aiodicom.client.results import ReceivedItem, RetrieveResult
+from aiodicom.client.retrieved import ReceivedItem, RetrieveResult
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION, Proposal, Supported
 from aiodicom.dimse.levels import Level, Root, find_model
 from aiodicom.dimse.limits import SessionLimits
+from aiodicom.dimse.status import SUCCESS
 from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.types import AsyncOperationsWindow
 from aiodicom.server.limits import ServerLimits
@@ -149,9 +150,10 @@ def test_success_without_the_objects_it_counts_is_no_success() -> None:
     result = RetrieveResult(status=0, completed=2)
     assert result.unaccounted == 2
     assert not result.ok
-    result.items += [ReceivedItem("1.2", "1.2.3", "1.2.840.10008.1.2", 0)] * 2  # one object, twice
+    result.items.append(ReceivedItem("1.2", "1.2.3", "1.2.840.10008.1.2", SUCCESS))
     assert result.unaccounted == 1
-    result.items.append(ReceivedItem("1.2", "1.2.4", "1.2.840.10008.1.2", 0))
+    result.items.append(result.items[0])  # sent twice, counted twice: nothing else is to come
+    assert result.unaccounted == 0
     assert result.ok
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.planning import MAX_QUERIES, SYNTAXES, Plan, Target
-from aiodicom.client.results import RetrieveResult
+from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS
 from aiodicom.dimse.levels import Level, Root, get_model

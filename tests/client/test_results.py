@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from aiodicom.association.errors import AssociationAborted
-from aiodicom.client.results import ReceivedItem, RetrieveResult, StoredItem, StoreReport
+from aiodicom.client.results import StoredItem, StoreReport
+from aiodicom.client.retrieved import ReceivedItem, RetrieveResult
 from aiodicom.dimse.status import SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PERFORM, Status
 from aiodicom.server.service import Match
 from pydicom.dataset import Dataset

@@ -29,7 +29,7 @@ from aiodicom.association.tasks import Job
 from aiodicom.client.moving import Move
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
-from aiodicom.client.results import RetrieveResult
+from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dataset.names import file_stem
 from aiodicom.dimse import messages as m
@@ -994,7 +994,7 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is nobody's is refused; it is named up to a number, and counted beyond."""
-    monkeypatch.setattr("aiodicom.client.moving.MAX_TURNED_AWAY", 1)
+    monkeypatch.setattr("aiodicom.client.retrieved.MAX_TURNED_AWAY", 1)
     port: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:

@@ -14,7 +14,7 @@ import pytest
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.pacs import Pacs, connect
-from aiodicom.client.results import RetrieveResult
+from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.instance import Instance
 from aiodicom.dataset.part10 import encode_file_meta
 from aiodicom.dimse import messages as m

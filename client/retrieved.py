@@ -1,0 +1,260 @@
+"""What a retrieve came to: what the peer reported beside what arrived here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..dimse.status import SUCCESS, Status
+from ..pdu.errors import AiodicomError
+from .results import Progress, ProgressCallback, error_dict, escaped, html_table, item_dict
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+
+MAX_TURNED_AWAY = 1000
+"""Objects turned away that a result names; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedItem:
+    """One object that arrived, or failed to: `path` is where it lies now, None when it is not kept.
+
+    `beside` is a file that was there before with another object of the same SOP Instance UID: both are kept.
+    """
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    status: Status
+    comment: str | None = None
+    path: Path | None = None
+    bytes: int = 0
+    beside: Path | None = None
+    patient_id: str = field(default="", repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is safe here."""
+        return self.status == SUCCESS
+
+    def to_dict(self) -> dict[str, Any]:
+        """The item as plain values."""
+        beside = None if self.beside is None else str(self.beside)
+        return item_dict(self) | {"transfer_syntax_uid": self.transfer_syntax_uid, "beside": beside}
+
+
+@dataclass(slots=True, repr=False)
+class RetrieveResult:
+    """What a C-GET or C-MOVE came to: what the peer reported beside what arrived here.
+
+    `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
+    promised, None where it was not asked. The counters are those of the final responses; None where the peer
+    sent none. `parents_unknown` are unique keys above that were neither given nor found out: a peer that
+    refuses may want them. `not_found` are unique keys that the peer has nothing of.
+    `unasked` are objects that came though nothing of what was asked for has them: they lie in a folder of
+    their own (`receiving.ASIDE`), another patient's first, and say nothing about `ok`.
+    `turned_away` are SOP Instance UIDs that came and were not asked for; nothing was kept of them, and they
+    say nothing about `ok`; `turned_away_unnamed` more came when a thousand were named. `datasets` are what
+    came where neither a directory nor a loop took it.
+    """
+
+    status: Status | None = None
+    comment: str | None = None
+    service: str = "C-GET"
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+    failed_uids: list[str] = field(default_factory=list)
+    not_found: list[str] = field(default_factory=list)
+    parents_unknown: list[str] = field(default_factory=list)
+    expected: list[str] | None = None
+    items: list[ReceivedItem] = field(default_factory=list)
+    unasked: list[ReceivedItem] = field(default_factory=list)
+    turned_away: list[str] = field(default_factory=list)
+    turned_away_unnamed: int = 0
+    datasets: list[Dataset] = field(default_factory=list, repr=False)
+    received_here: bool = True  # False when a C-MOVE went to another application entity
+    seconds: float = 0.0
+    error: AiodicomError | None = None  # what ended the association before the final response
+
+    def ended_by(self, error: AiodicomError) -> None:
+        """The retrieve ended by an error: whatever was reported before is not how it ended."""
+        self.error = error
+        self.status = None
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are safe here, in order of arrival."""
+        return [item.path for item in self.items if item.ok and item.path is not None]
+
+    @property
+    def found(self) -> int:
+        """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
+        counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
+        came = {item.sop_instance_uid for item in self.items}
+        return max(len(self.expected or ()), counted, len(came))
+
+    @property
+    def missing(self) -> list[str] | None:
+        """SOP Instance UIDs expected and not here; None where it is not known what was to come."""
+        if self.expected is None or not self.received_here:
+            return None
+        here = self._here()
+        return [uid for uid in self.expected if uid not in here]
+
+    @property
+    def unaccounted(self) -> int:
+        """Objects the peer counted as sent that are not here, where no query told which to expect."""
+        if self.expected is not None or not self.received_here:
+            return 0
+        # one that came twice was sent twice
+        return max(0, (self.completed or 0) + (self.warning or 0) - sum(item.ok for item in self.items))
+
+    def _here(self) -> set[str]:
+        return {item.sop_instance_uid for item in self.items if item.ok}
+
+    @property
+    def bytes(self) -> int:
+        """Data set bytes that are safe here."""
+        return sum({item.path or id(item): item.bytes for item in self.items if item.ok}.values())
+
+    @property
+    def beside(self) -> list[ReceivedItem]:
+        """Objects that are kept beside another one of their UID, which was there before."""
+        return [item for item in self.items if item.beside is not None]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that was asked for was found and is safe: nothing promised or counted is missing."""
+        return (
+            self.status == SUCCESS
+            and self.found > 0
+            and not self.not_found
+            and not self.failed
+            and not self.warning
+            and not self.missing
+            and not self.unaccounted
+            and all(item.ok for item in self.items)
+        )
+
+    @property
+    def outcome(self) -> Literal["complete", "partial", "nothing", "failed"]:
+        """In one word: all is safe, some is, there was nothing of that key, or none is."""
+        if self.ok:
+            return "complete"
+        if self.status == SUCCESS and not self.found:
+            return "nothing"
+        some = any(item.ok for item in self.items) if self.received_here else self.completed
+        return "partial" if some else "failed"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain values, as the command line prints it as JSON."""
+        missing = self.missing
+        return {
+            "ok": self.ok,
+            "outcome": self.outcome,
+            "service": self.service,
+            "status": None if self.status is None else int(self.status),
+            "category": None if self.status is None else self.status.category.value,
+            "meaning": None if self.status is None else self.status.meaning,
+            "comment": self.comment,
+            "error": error_dict(self.error),
+            "found": self.found,
+            "completed": self.completed,
+            "failed": self.failed,
+            "warning": self.warning,
+            "failed_uids": list(self.failed_uids),
+            "not_found": list(self.not_found),
+            "unasked": [item.to_dict() for item in self.unasked],
+            "beside": [str(item.path) for item in self.beside],
+            "turned_away": list(self.turned_away),
+            "turned_away_unnamed": self.turned_away_unnamed,
+            "parents_unknown": list(self.parents_unknown),
+            "expected": None if self.expected is None else len(self.expected),
+            "missing": missing,
+            "bytes": self.bytes,
+            "seconds": self.seconds,
+            "items": self.rows(),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row an object, for a table."""
+        return [item.to_dict() for item in self.items]
+
+    def __repr__(self) -> str:
+        good = sum(item.ok for item in self.items)
+        arrived = f", {good} of {self.found} here" if self.received_here else f", {self.completed or 0} moved"
+        said = f", {self.status}" if self.status is not None else ""
+        error = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
+        return f"<RetrieveResult {self.service} {self.outcome}{arrived}{said}{error}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"<p>{escaped(repr(self)[1:-1])}</p>{html_table(self.rows())}"
+
+
+class Arrived:
+    """Adds what arrives to a result, counts it as it comes, and tells how far the retrieve is."""
+
+    def __init__(self, result: RetrieveResult, progress: ProgressCallback | None) -> None:
+        self.result = result
+        self.good: int = 0
+        self.event: asyncio.Event = asyncio.Event()
+        """Set by each arrival."""
+        self.missing: set[str] | None = None
+        """What is still to come, where it is known what comes."""
+        self._named: set[str] = set()  # of what was turned away
+        self._here: set[str] = set()
+        self._bytes = 0
+        self._progress = progress
+
+    def expect(self, uids: list[str] | None) -> None:
+        """What the peer promised."""
+        self.result.expected = uids
+        self.missing = None if uids is None else set(uids)
+
+    def add(self, item: ReceivedItem) -> None:
+        """An object has come, or failed to. One that comes again counts once."""
+        self.result.items.append(item)
+        if item.ok:
+            self.good += 1
+            if item.sop_instance_uid not in self._here:
+                self._here.add(item.sop_instance_uid)
+                self._bytes += item.bytes
+            if self.missing is not None:
+                self.missing.discard(item.sop_instance_uid)
+        self.event.set()
+        self.tell()
+
+    def set_aside(self, item: ReceivedItem) -> None:
+        """An object has come that nobody asked for."""
+        self.result.unasked.append(item)
+        self.event.set()
+
+    def end(self) -> None:
+        """The retrieve is over: what came of another patient's stands first."""
+        asked = {one.patient_id for one in self.result.items}
+        self.result.unasked.sort(key=lambda one: one.patient_id in asked)
+
+    def turn_away(self, uid: str) -> bool:
+        """An object was refused that nobody asked for; whether it is the first."""
+        if uid in self._named:
+            return False
+        if len(self._named) >= MAX_TURNED_AWAY:
+            self.result.turned_away_unnamed += 1
+            return False
+        self._named.add(uid)
+        self.result.turned_away.append(uid)
+        return len(self._named) == 1
+
+    def tell(self) -> None:
+        """Say how far it is."""
+        if self._progress is not None:
+            expected = self.result.expected
+            total = None if expected is None else len(expected)
+            failed = len(self.result.items) - self.good
+            self._progress(Progress(len(self._here), total, self._bytes, None, failed))

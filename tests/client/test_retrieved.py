@@ -1,0 +1,181 @@
+"""What arrives is accounted for: once, by what was asked for, and beside what is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client.pacs import connect
+from aiodicom.client.receiving import ASIDE
+from aiodicom.client.results import Progress
+from aiodicom.client.retrieved import MAX_TURNED_AWAY, Arrived, ReceivedItem, RetrieveResult
+from aiodicom.dataset.coding import encode_dataset
+from aiodicom.dataset.instance import Instance
+from aiodicom.dimse.status import OUT_OF_RESOURCES, SUCCESS, Status
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.listener import serve
+from archive_objects import files_below
+from pydicom.dataset import Dataset
+from wire import CT, IMPLICIT, Plain, ct
+
+
+def item(uid: str, *, ok: bool = True, patient: str = "P1") -> ReceivedItem:
+    status = SUCCESS if ok else Status(OUT_OF_RESOURCES, "C-STORE")
+    return ReceivedItem(CT, uid, IMPLICIT, status, bytes=10, patient_id=patient)
+
+
+def test_an_object_that_comes_twice_counts_once() -> None:
+    told: list[Progress] = []
+    arrived = Arrived(RetrieveResult(), told.append)
+    arrived.expect(["1.2", "1.3"])
+    for uid in ("1.2", "1.2", "1.3"):
+        arrived.add(item(uid))
+    assert [one.objects for one in told] == [1, 1, 2]
+    assert told[-1].bytes == 20
+    assert told[-1].objects_total == 2
+    assert arrived.missing == set()
+
+
+def test_what_is_missing_is_kept_as_objects_come() -> None:
+    arrived = Arrived(RetrieveResult(), None)
+    arrived.expect(["1.2", "1.3"])
+    arrived.add(item("1.2", ok=False))
+    assert arrived.missing == {"1.2", "1.3"}
+    arrived.add(item("1.2"))
+    assert arrived.missing == {"1.3"}
+    assert arrived.result.missing == ["1.3"]
+
+
+def test_without_a_plan_nothing_is_known_to_be_missing() -> None:
+    arrived = Arrived(RetrieveResult(), None)
+    arrived.expect(None)
+    arrived.add(item("1.2"))
+    assert arrived.missing is None
+
+
+def test_what_was_turned_away_is_named_once_and_counted_beyond() -> None:
+    arrived = Arrived(RetrieveResult(), None)
+    assert arrived.turn_away("1.0")
+    assert not arrived.turn_away("1.0")
+    for number in range(1, MAX_TURNED_AWAY + 5):
+        assert not arrived.turn_away(f"1.{number}")
+    assert len(arrived.result.turned_away) == MAX_TURNED_AWAY
+    assert arrived.result.turned_away_unnamed == 5
+
+
+def test_another_patients_objects_stand_first() -> None:
+    arrived = Arrived(RetrieveResult(), None)
+    arrived.add(item("1.2"))
+    for uid, patient in (("1.3", "P1"), ("1.4", "P2"), ("1.5", "P1"), ("1.6", "P3")):
+        arrived.set_aside(item(uid, patient=patient))
+    arrived.end()
+    assert [one.sop_instance_uid for one in arrived.result.unasked] == ["1.4", "1.6", "1.3", "1.5"]
+    assert "P2" not in repr(arrived.result.unasked)
+
+
+# --- from a peer
+
+
+class Sends(Plain):
+    """Answers a query for `told` alone, and a C-GET with everything it has."""
+
+    def __init__(self, folder: Path, told: list[str], *sent: Dataset) -> None:
+        matches = []
+        for uid in told:
+            match = Dataset()
+            match.QueryRetrieveLevel = "IMAGE"
+            match.StudyInstanceUID = "1.2.3"
+            match.SOPClassUID = CT
+            match.SOPInstanceUID = uid
+            matches.append(match)
+        instances = []
+        for number, dataset in enumerate(sent):
+            data = encode_dataset(dataset, IMPLICIT)
+            (folder / f"{number}").write_bytes(data)
+            uid = str(dataset.SOPInstanceUID)
+            instances.append(Instance(folder / f"{number}", CT, uid, IMPLICIT, 0, len(data)))
+        super().__init__(matches=matches, instances=instances)
+
+
+async def got(service: Plain, **how: Any) -> RetrieveResult:
+    async with serve(service, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        return await pacs.get("STUDY", "1.2.3", **how)
+
+
+async def test_what_was_not_asked_for_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    stranger = ct("1.9.1", StudyInstanceUID="1.9", PatientID="P2")
+    other = ct("1.8.1", StudyInstanceUID="1.8")
+    service = Sends(tmp_path / "in", ["1.2.3.1"], ct("1.2.3.1"), other, stranger)
+    result = await got(service, directory=tmp_path / "out")
+    assert [one.sop_instance_uid for one in result.items] == ["1.2.3.1"]
+    assert [one.sop_instance_uid for one in result.unasked] == ["1.9.1", "1.8.1"]
+    for one in result.unasked:
+        assert one.path is not None
+        assert one.path.relative_to(tmp_path / "out").parts[0] == ASIDE
+    assert [one["sop_instance_uid"] for one in result.to_dict()["unasked"]] == ["1.9.1", "1.8.1"]
+    assert len(files_below(tmp_path / "out")) == 3
+
+
+async def test_into_memory_it_is_turned_away(tmp_path: Path) -> None:
+    service = Sends(tmp_path, ["1.2.3.1"], ct("1.2.3.1"), ct("1.9.1", StudyInstanceUID="1.9"))
+    result = await got(service)
+    assert [str(one.SOPInstanceUID) for one in result.datasets] == ["1.2.3.1"]
+    assert result.turned_away == ["1.9.1"]
+
+
+@pytest.mark.parametrize("told", [[], ["1.2.3.1"]])
+async def test_what_a_plan_does_not_name_and_belongs_to_the_study_is_kept(
+    tmp_path: Path, told: list[str]
+) -> None:
+    """A query may be capped: the objects say themselves what they belong to."""
+    (tmp_path / "in").mkdir()
+    service = Sends(tmp_path / "in", told, ct("1.2.3.1"), ct("1.2.3.2"), ct("1.2.3.3"))
+    result = await got(service, directory=tmp_path / "out")
+    assert len(result.files) == 3
+    assert result.unasked == []
+    assert result.ok
+
+
+async def test_another_object_of_the_same_uid_is_kept_beside_and_named(tmp_path: Path) -> None:
+    for comment, number in (("one", 1), ("another", 2), ("another", 2)):
+        folder = tmp_path / comment
+        folder.mkdir(exist_ok=True)
+        service = Sends(folder, ["1.2.3.1"], ct("1.2.3.1", ImageComments=comment))
+        result = await got(service, directory=tmp_path / "out")
+        assert result.ok
+        assert len(files_below(tmp_path / "out")) == number
+        beside = [one.beside for one in result.items]
+        if comment == "one":
+            assert beside == [None]
+            first = result.files
+    [again] = result.items
+    assert again.beside is None  # it is the same object as the one beside: nothing new is kept
+    assert again.path is not None
+    assert again.path.name.endswith("~2.dcm")
+    assert first[0].name == "1.2.3.1.dcm"
+
+
+async def test_a_file_beside_another_is_named_in_the_report(tmp_path: Path) -> None:
+    paths = []
+    for comment in ("one", "another"):
+        folder = tmp_path / comment
+        folder.mkdir()
+        service = Sends(folder, ["1.2.3.1"], ct("1.2.3.1", ImageComments=comment))
+        result = await got(service, directory=tmp_path / "out")
+        paths.append(result.files[0])
+    assert [one.path for one in result.beside] == [paths[1]]
+    assert result.items[0].beside == paths[0]
+    assert result.to_dict()["beside"] == [str(paths[1])]
+    assert result.to_dict()["items"][0]["beside"] == str(paths[0])
+
+
+async def test_a_key_given_twice_is_asked_once(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path / "archive", port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            assert (await pacs.store([ct("1.2.3.1"), ct("1.2.3.2")])).ok
+            result = await pacs.get("STUDY", ["1.2.3", "1.2.3"], directory=tmp_path / "out")
+    assert result.ok
+    assert result.completed == 2
+    assert len(result.items) == 2
