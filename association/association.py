@@ -291,6 +291,10 @@ class Association:
         """
         await self._invoking.cancel(operation)
 
+    async def ask_to_end(self, operation: Operation) -> None:
+        """Send a C-CANCEL for a find, get or move that goes on being listened to until its final response."""
+        await self._invoking.ask_to_end(operation)
+
     async def settle(self) -> None:
         """Cancel every operation of ours that runs, and wait for their ends."""
         await self._invoking.settle()

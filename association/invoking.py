@@ -117,10 +117,7 @@ class Invoking:
         self._reading.waits(waiter)
         try:
             async with asyncio.timeout(limit):
-                if operation.cancellable and not operation.cancel_sent:
-                    operation.cancel_sent = True
-                    message = m.CCancelRQ(message_id_being_responded_to=operation.message_id)
-                    await self._sender.send(operation.context_id, message)
+                await self.ask_to_end(operation)
                 await operation.ended.wait()
         except TimeoutError:
             text = "the peer did not end a cancelled operation in time"
@@ -132,6 +129,17 @@ class Invoking:
             log.debug("the association ended while an operation was cancelled: %s", error)
         finally:
             self._reading.goes_on(waiter)
+
+    async def ask_to_end(self, operation: Operation) -> None:
+        """See `Association.ask_to_end`."""
+        if operation.finished or operation.cancel_sent or not operation.cancellable:
+            return
+        operation.cancel_sent = True
+        message = m.CCancelRQ(message_id_being_responded_to=operation.message_id)
+        try:
+            await self._sender.send(operation.context_id, message)
+        except AiodicomError as error:
+            log.debug("the association ended while an operation was cancelled: %s", error)
 
     async def settle(self) -> None:
         """Cancel every operation that runs, and wait for their ends."""

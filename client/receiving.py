@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import filecmp
 import logging
 import os
@@ -40,7 +41,7 @@ log: logging.Logger = logging.getLogger("aiodicom.receiving")
 
 Durability = Literal["fsync", "rename"]
 Asked = Callable[[str, Mapping[str, str]], bool]
-"""Whether an object was asked for: by its SOP Instance UID, and its `patient_id`, `study_uid`, `series_uid`."""
+"""Whether an object was asked for: by SOP Instance UID, and `patient_id`, `study_uid`, `series_uid`."""
 ASIDE = "not-asked-for"
 """The folder of what came and was not asked for."""
 
@@ -87,6 +88,7 @@ class FileSink:
         self._asked = asked
         self._values: dict[str, str] = {}
         self._beside: Path | None = None
+        self.no_room: bool = False
         self._limit = limit
         self._directory = directory
         self._request = request
@@ -117,6 +119,7 @@ class FileSink:
         try:
             self._writer.write(data)
         except OSError as error:
+            self.no_room = error.errno in NO_ROOM
             self._tell(_disk_failure(error))
             raise
 
@@ -174,6 +177,7 @@ class FileSink:
         except OSError as error:
             self._writer.discard()
             log.warning("storing failed: %s", error.strerror)
+            self.no_room = error.errno in NO_ROOM
             return _disk_failure(error)
         except BaseException:
             self._writer.discard()
@@ -292,6 +296,10 @@ def _kept(outcome: StoreOutcome, doubt: str | None) -> StoreOutcome:
     return replace(outcome, comment=f"encoding in doubt: {doubt}")
 
 
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Errors of a disk that will not take the next object either."""
+
+
 def _disk_failure(error: OSError) -> StoreOutcome:
     return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
@@ -339,6 +347,11 @@ class DatasetSink:
         self._limit = limit
         self._done = done
         self._data = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes of its data set so far."""
+        return len(self._data)
 
     def write(self, data: memoryview, /) -> None:
         """Keep it while there is room."""

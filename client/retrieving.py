@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ from ..pdu.errors import AiodicomError
 from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Plan, Target, make_plan
-from .receiving import DatasetSink, Durability, FileSink, open_file_sink, received
+from .receiving import NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
 from .results import ProgressCallback
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .streams import Stream
@@ -47,6 +47,8 @@ T = TypeVar("T")
 
 DATASETS_AHEAD = 8
 """Objects received but not yet taken by who iterates, at which the peer is held."""
+BYTES_AHEAD = 64 * 1024 * 1024
+"""Bytes of such objects at which the peer is held too: one of any size may wait."""
 MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
 """Bytes of one object that a retrieve into memory takes."""
 
@@ -85,8 +87,11 @@ class Retrieve(Stream[T]):
         self._parents = parents
         self._durability: Durability = durability
         self._max_object_size = max_object_size
+        self._over = False  # nothing more is asked for
+        self._stop: Callable[[], object] | None = None  # sends a C-CANCEL for what runs
+        self._ahead = 0  # bytes of what waits for who iterates
         self._arrived = Arrived(self.result, progress)
-        self._ready: asyncio.Queue[T | None] | None = None  # of who iterates
+        self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
         self._reading: Reading | None = None  # of the association, while objects are taken
         self._awaited = asyncio.Lock()
 
@@ -103,7 +108,7 @@ class Retrieve(Stream[T]):
         return self.result
 
     async def _start(self) -> AsyncGenerator[T, None]:
-        ready = self._ready = asyncio.Queue[T | None]()
+        ready = self._ready = asyncio.Queue[tuple[T, int] | None]()
 
         async def work() -> None:
             try:
@@ -114,8 +119,11 @@ class Retrieve(Stream[T]):
         tasks = Tasks()
         task = tasks.start(work())
         try:
-            while (one := await ready.get()) is not None:
-                if self._reading is not None and ready.qsize() <= DATASETS_AHEAD // 2:
+            while (came := await ready.get()) is not None:
+                one, held = came
+                self._ahead -= held
+                few = ready.qsize() <= DATASETS_AHEAD // 2 and self._ahead <= BYTES_AHEAD // 2
+                if self._reading is not None and few:
                     self._reading.room(self)
                 yield one
             await task
@@ -152,29 +160,48 @@ class Retrieve(Stream[T]):
                 if outcome.status == NOT_AUTHORIZED:
                     self._arrived.turn_away(message.affected_sop_instance_uid)
                 else:
-                    self._take(dataset, received(message, context, outcome))
+                    self._take(dataset, received(message, context, outcome, into.size))
 
             size = min(self._max_object_size, MAXIMUM_DATASET)
-            return DatasetSink(message, context, size, done, self._asked_for)
+            into = DatasetSink(message, context, size, done, self._asked_for)
+            return into
+        return self._file_sink(request, message)
+
+    def _file_sink(self, request: Request, message: m.CStoreRQ) -> FileSink:
+        assert self._directory is not None
 
         def came(item: ReceivedItem) -> None:
+            if sink is not None and sink.no_room:
+                self._stop_here()
             if sink is not None and sink.unasked and item.ok:
                 self._arrived.set_aside(item)
             else:
                 self._take(item, item)
 
         sink: FileSink | None = None
-        sink = open_file_sink(
-            self._directory,
-            message,
-            context,
-            source_ae=self._associations.peer.called_ae,
-            durability=self._durability,
-            done=came,
-            limit=self._max_object_size,
-            asked=self._asked_for,
-        )
+        try:
+            sink = open_file_sink(
+                self._directory,
+                message,
+                request.context,
+                source_ae=self._associations.peer.called_ae,
+                durability=self._durability,
+                done=came,
+                limit=self._max_object_size,
+                asked=self._asked_for,
+            )
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                self._stop_here()
+            raise
         return sink
+
+    def _stop_here(self) -> None:
+        """The disk is full: what is still to come could not be kept either."""
+        self._over = True
+        if self._stop is not None:
+            log.warning("no room is left: the rest is not asked for")
+            self._stop()
 
     def _asked_for(self, uid: str, keys: Mapping[str, str]) -> bool:
         """Whether an object belongs to what was asked for: by the plan, or by its own keys.
@@ -194,8 +221,11 @@ class Retrieve(Stream[T]):
     def _take(self, one: Any, item: ReceivedItem) -> None:
         """An object has come, or failed to: `one` is what is handed to who iterates, or None."""
         if self._ready is not None and one is not None:
-            self._ready.put_nowait(one)
-            if self._ready.qsize() >= DATASETS_AHEAD and self._reading is not None:
+            held = item.bytes if self._directory is None else 0
+            self._ready.put_nowait((one, held))
+            self._ahead += held
+            waiting = self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD
+            if waiting and self._reading is not None:
                 self._reading.full(self)
         elif self._directory is None and one is not None and self._ready is None:
             self.result.datasets.append(one)
@@ -231,7 +261,8 @@ class Retrieve(Stream[T]):
                 self._reading = association.connection.reading
                 try:
                     for target in part.targets:
-                        await self._get(association, plan, target)
+                        if not self._over:
+                            await self._get(association, plan, target)
                 finally:
                     self._reading = None
 
@@ -246,6 +277,8 @@ class Retrieve(Stream[T]):
             query.encode(context.transfer_syntax),
         )
         operation.consumer = self
+        tasks = Tasks()
+        self._stop = lambda: tasks.start(association.ask_to_end(operation))
         try:
             while True:
                 response, data = await operation.next()
@@ -256,6 +289,8 @@ class Retrieve(Stream[T]):
                         self.result.not_found.append(target.uid)
                     return
         finally:
+            self._stop = None
+            await tasks.wait()
             await association.cancel(operation)
 
 

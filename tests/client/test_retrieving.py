@@ -26,8 +26,9 @@ from aiodicom.association.errors import (
     TotalTimeout,
 )
 from aiodicom.association.tasks import Job
+from aiodicom.client import retrieving
 from aiodicom.client.moving import Move
-from aiodicom.client.pacs import Pacs
+from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.client.retrieving import DATASETS_AHEAD
@@ -45,6 +46,7 @@ from aiodicom.pdu import (
     PDataTF,
     encode,
 )
+from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer, associate_request, message_pdvs
@@ -82,6 +84,13 @@ class Getter:
         self.heard = heard
         self.context_id = context_id
         self.message_id = 0
+        self.cancelled = 0
+
+    async def heard_cancel(self) -> None:
+        """The C-CANCEL of the C-GET, if it has not come yet."""
+        if not self.cancelled:
+            await hear(self.peer, m.CCancelRQ)
+            self.cancelled += 1
 
     async def send(self, uid: str, data: bytes | None = None, *, sop_class: str = CT) -> None:
         """A C-STORE-RQ, not waiting for its answer."""
@@ -92,7 +101,12 @@ class Getter:
     async def store(self, uid: str, data: bytes | None = None, *, sop_class: str = CT) -> int:
         """A C-STORE and its status."""
         await self.send(uid, data, sop_class=sop_class)
-        answer = await hear(self.peer, m.CStoreRSP)
+        answer = await hear(self.peer)
+        if isinstance(answer.message, m.CCancelRQ):
+            assert answer.message.message_id_being_responded_to == self.heard.message.message_id
+            self.cancelled += 1
+            answer = await hear(self.peer)
+        assert isinstance(answer.message, m.CStoreRSP)
         assert answer.message.message_id_being_responded_to == self.message_id
         return int(answer.message.status)
 
@@ -185,11 +199,13 @@ async def test_a_full_disk_answers_a700_and_leaves_nothing(
         assert await get.store("1.2.3.1") == 0
         full = True
         assert await get.store("1.2.3.2", implicit(ct("1.2.3.2", size=100_000))) == 0xA700
+        await get.heard_cancel()  # what is still to come could not be kept either
         full = False
-        assert await get.store("1.2.3.3") == 0
+        assert await get.store("1.2.3.3") == 0  # it was on its way
+        assert get.cancelled == 1
         failed = Dataset()
         failed.FailedSOPInstanceUIDList = ["1.2.3.2"]
-        await get.final(0xB000, failed, completed=2, failed=1, warning=0)
+        await get.final(0xFE00, failed, completed=2, failed=1, warning=0)
         await get.peer.answer_release()
 
     result = await play(script, getting_into(tmp_path))
@@ -221,6 +237,7 @@ async def test_a_disk_that_fails_elsewhere(
                 patch.setattr(os, "link", fails)
                 patch.setattr(os, "replace", fails)
             assert await get.store("1.2.3.1") == 0xA700
+        await get.heard_cancel()
         await get.final(0xA702, completed=0, failed=1, warning=0)
         await get.peer.answer_release()
 
@@ -1245,3 +1262,56 @@ async def test_a_key_of_two_that_the_peer_has_nothing_of(tmp_path: Path) -> None
     assert result.not_found == ["1.2.4"]
     assert result.outcome == "partial"
     assert not result.ok
+
+
+async def test_behind_a_full_disk_no_other_key_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*arguments: Any, **how: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async def script(listener: ScriptedListener) -> None:
+        first, _ = await accepted(listener)
+        await planning(first, ["1.2.3.1"])
+        await planning(first, ["1.2.3.2"])
+        await first.answer_release()
+        peer, request = await accepted(listener)
+        [context_id] = [
+            c.context_id
+            for c in request.presentation_contexts
+            if c.abstract_syntax == CT and c.transfer_syntaxes[0] == IMPLICIT
+        ]
+        get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "mkdir", fails)
+            assert await get.store("1.2.3.1") == 0xA700
+        await get.heard_cancel()
+        await get.final(0xFE00, completed=0, failed=1, warning=0)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> RetrieveResult:
+        async with client:
+            return await client.get("SERIES", ["1.2.3", "1.2.4"], directory=tmp_path)
+
+    result = await play(script, user)
+    assert result.outcome == "failed"
+    assert result.missing == ["1.2.3.1", "1.2.3.2"]
+
+
+async def test_data_sets_that_wait_hold_the_peer_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by their number alone: eight of any size could be as large as the memory."""
+    monkeypatch.setattr(retrieving, "BYTES_AHEAD", 100_000)
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([ct(f"1.2.3.{n}", size=60_000) for n in range(6)])).ok
+        retrieve = pacs.get("STUDY", "1.2.3")
+        seen = 0
+        async for _ in retrieve:
+            seen += 1
+            for _ in range(200):
+                await asyncio.sleep(0)
+            assert retrieve._ahead <= 3 * 70_000
+        assert seen == 6
+        assert retrieve._ahead == 0
+        assert retrieve.result.bytes > 6 * 60_000
