@@ -6,9 +6,10 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
@@ -26,7 +27,7 @@ from ..server.service import Service
 from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Target, make_plan
-from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink
+from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink, prepare
 from .results import Progress, ProgressCallback
 from .retrieved import Arrived, RetrieveResult
 from .retrieving import add_final, nothing_found
@@ -96,7 +97,7 @@ class Move:
         if listening.limits is not None and listening.limits.max_object_size is not None:
             arrivals.max_object_size = listening.limits.max_object_size
         async with self._associations.limited():
-            await on_thread(lambda: folder.mkdir(parents=True, exist_ok=True))
+            await on_thread(lambda: prepare(folder))
             server = Server(
                 arrivals,
                 host=listening.host,
@@ -179,6 +180,17 @@ class Move:
             done = (response.completed or 0) + (response.warning or 0)
             total = done + (response.failed or 0) + (response.remaining or 0)
             self._progress(Progress(done, total, 0, None, response.failed or 0))
+
+
+class Moving:
+    """A C-MOVE to be awaited for its result, which is alive meanwhile and after a cancel."""
+
+    def __init__(self, move: Move, work: Callable[[], Coroutine[Any, Any, RetrieveResult]]) -> None:
+        self.result: RetrieveResult = move.result
+        self._work = work
+
+    def __await__(self) -> Generator[Any, None, RetrieveResult]:
+        return self._work().__await__()
 
 
 @dataclass(slots=True)

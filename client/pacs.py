@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -34,11 +35,11 @@ from ..server.limits import ServerLimits
 from .associations import Associations, need_context
 from .finding import Finding
 from .identifier import build_query, parse_model
-from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move
+from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move, Moving
 from .planning import check_uids
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, ProgressCallback, StoreReport
-from .retrieved import ReceivedItem, RetrieveResult
+from .retrieved import ReceivedItem
 from .retrieving import Retrieve
 from .storing import Storing
 
@@ -258,7 +259,7 @@ class Pacs:
             max_object_size=max_object_size,
         )
 
-    async def move(
+    def move(
         self,
         level: Level | str,
         uid: str | Iterable[str],
@@ -275,7 +276,7 @@ class Pacs:
         accept_from: Iterable[str] = (),
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
-    ) -> RetrieveResult:
+    ) -> Moving:
         """C-MOVE by the unique key of a level, one or several.
 
         With a `destination` alone the peer sends to that application entity, and the result holds what it
@@ -296,7 +297,7 @@ class Pacs:
         encode_ae_title(title)  # refuses one that is none before anything is sent
         move = Move(self._associations, wanted, model, uids, title, dict(parents or {}), progress)
         if directory is None:
-            return await move.elsewhere()
+            return Moving(move, move.elsewhere)
         listening = Listening(
             host=listen_host,
             port=listen_port,
@@ -305,7 +306,7 @@ class Pacs:
             quiet=quiet,
             accept_from=tuple(accept_from),
         )
-        return await move.here(Path(directory), durability, listening)
+        return Moving(move, partial(move.here, Path(directory), durability, listening))
 
 
 async def test_connection(host: str, port: int, **options: Any) -> bool:

@@ -16,6 +16,7 @@ from ..association.performing import Refused
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, DecodedObject, decode_object
 from ..dataset.errors import ImagingError, UnsafeName
+from ..dataset.leftovers import remove_leftovers
 from ..dataset.names import instance_path
 from ..dataset.part10 import Part10Writer, ScanOptions, sync_directory
 from ..dataset.sinks import StoreOutcome
@@ -302,6 +303,12 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 def _disk_failure(error: OSError) -> StoreOutcome:
     return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
+
+
+def prepare(directory: Path) -> None:
+    """Make the folder of a retrieve, without what a killed process left unfinished there. Blocks."""
+    directory.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(directory)
 
 
 def make_directories(path: str, *, durable: bool) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +34,7 @@ from ..pdu.errors import AiodicomError
 from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Plan, Target, make_plan
-from .receiving import NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
+from .receiving import NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, prepare, received
 from .results import ProgressCallback
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .streams import Stream
@@ -238,7 +239,7 @@ class Retrieve(Stream[T]):
         try:
             async with self._associations.limited():
                 if self._directory is not None:
-                    await on_thread(lambda: _make_directory(self._directory))
+                    await on_thread(partial(prepare, self._directory))
                 root = await self._associations.choose_root(self._level, self._root, get_model)
                 plan = await make_plan(self._associations, self._level, root, self._uids, self._parents)
                 self._arrived.expect(plan.expected)
@@ -329,8 +330,3 @@ def nothing_found(target: Target, response: m.CGetRSP | m.CMoveRSP) -> bool:
     """Whether a final response is a success with nothing of what was asked for."""
     counted = (response.completed or 0) + (response.failed or 0) + (response.warning or 0)
     return response.status == SUCCESS and not target.instances and not counted
-
-
-def _make_directory(directory: Path | None) -> None:
-    assert directory is not None
-    directory.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import mmap
 import os
-import secrets
 import stat
 import struct
 import threading
@@ -26,6 +25,7 @@ from ..pdu.uids import (
 from .encoding import KNOWN_VRS, LONG_VRS
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
+from .leftovers import part_name
 from .scan import scan_beginning, scan_dataset
 
 MAX_FILE_META = 64 * 1024
@@ -176,7 +176,7 @@ class Part10Writer:
                 raise UnsafeName(f"{str(path)[:200]!r} names no file")
             if not overwrite and _exists(self.path, dir_fd):
                 raise FileExistsError(errno.EEXIST, "the file exists already", str(self.path))
-        self.temporary: str = os.path.join(directory, f".{secrets.token_hex(8)}.part")
+        self.temporary: str = os.path.join(directory, part_name())
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.temporary, flags, mode, dir_fd=dir_fd)
         self._state = "open"  # then "committing", perhaps "unwanted", and "done"

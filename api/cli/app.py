@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from .exits import MEANINGS, Code, exit_code, first_cause, sentence
+from .exits import MEANINGS, Code, Terminated, exit_code, first_cause, sentence
 from .logs import flush_logs
 from .terminal import complain
 
@@ -89,6 +89,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (click.Abort, KeyboardInterrupt):
         print("aiodicom: interrupted", file=sys.stderr)
         return Code.INTERRUPTED
+    except Terminated:
+        print("aiodicom: terminated", file=sys.stderr)
+        return Code.TERMINATED
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -21,6 +21,10 @@ from ..dimse.levels import QueryError
 from ..pdu.errors import AiodicomError
 
 
+class Terminated(BaseException):
+    """The process was told to end by SIGTERM, and what ran has been cancelled in order."""
+
+
 class Code(IntEnum):
     """What the process ends with; docs/cli.md says the same."""
 
@@ -33,6 +37,7 @@ class Code(IntEnum):
     TIMEOUT = 6
     NO_CONTEXT = 7
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS: dict[Code, str] = {
@@ -45,6 +50,7 @@ MEANINGS: dict[Code, str] = {
     Code.TIMEOUT: "a time limit ran out",
     Code.NO_CONTEXT: "the peer accepted no presentation context for it",
     Code.INTERRUPTED: "interrupted from the keyboard",
+    Code.TERMINATED: "told to end by SIGTERM",
 }
 
 # The first class an error is an instance of decides; what is left of AiodicomError is the association's.

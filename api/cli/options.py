@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import signal
 import ssl
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,7 +22,7 @@ from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
 from ..pdu.types import UserIdentityRQ
 from . import output
-from .exits import exit_code, first_cause
+from .exits import Terminated, exit_code, first_cause
 from .fields import field_options, take_fields
 from .logs import start_logging
 
@@ -46,6 +47,30 @@ def ae_title(value: str) -> str:
     return text
 
 
+async def stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """Await some work, which SIGTERM cancels. Raises Terminated when it has ended by that."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    told = []
+
+    def stop() -> None:
+        told.append(True)
+        task.cancel()
+
+    try:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    except (NotImplementedError, RuntimeError, ValueError):  # not on this system, or not in this thread
+        return await work
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if told:
+            raise Terminated from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What every command takes: how to print, how much to log, on which loop to run."""
@@ -53,6 +78,10 @@ class Common:
     json: bool
     progress: bool
     loop: str
+
+    def run_stoppable(self, work: Coroutine[Any, Any, T]) -> T:
+        """As `run`; SIGTERM cancels the work as ^C does. Raises Terminated then."""
+        return self.run(stoppable(work))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a command's work to its end on the loop chosen."""

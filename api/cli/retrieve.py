@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ..client.retrieved import RetrieveResult
 from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
-from .exits import Code, exit_code, sentence
+from .exits import Code, Terminated, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .options import PORT, PeerOptions, ae_title, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
@@ -105,10 +105,10 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
     Files come exactly as the peer sent them, under patient/study/series/instance; none is overwritten.
     """
 
-    async def work() -> RetrieveResult:
+    async def work(so_far: list[RetrieveResult]) -> RetrieveResult:
         with progress_bar("get", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                return await peer.get(
+                retrieve = peer.get(
                     what.level,
                     what.uids,
                     directory=out,
@@ -116,8 +116,10 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
                     max_object_size=what.max_object_size,
                     **what.options(),
                 )
+                so_far.append(retrieve.result)
+                return await retrieve
 
-    return report(target.run(work()), target.json, out)
+    return run_reported(work, target, out)
 
 
 @click.command()
@@ -174,12 +176,33 @@ def move(
         where["accept_from"] = accept_from
         where["limits"] = ServerLimits(max_object_size=what.max_object_size)
 
-    async def work() -> RetrieveResult:
+    async def work(so_far: list[RetrieveResult]) -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                return await peer.move(what.level, what.uids, progress=progress, **where, **what.options())
+                moving = peer.move(what.level, what.uids, progress=progress, **where, **what.options())
+                so_far.append(moving.result)
+                return await moving
 
-    return report(target.run(work()), target.json, out)
+    return run_reported(work, target, out)
+
+
+def run_reported(
+    work: Callable[[list[RetrieveResult]], Coroutine[Any, Any, RetrieveResult]],
+    target: PeerOptions,
+    out: Path | None,
+) -> int:
+    """Run a retrieve and report on it, also when it is interrupted: what is there is there."""
+    so_far: list[RetrieveResult] = []
+    try:
+        result = target.run_stoppable(work(so_far))
+    except (KeyboardInterrupt, Terminated):
+        for one in so_far:
+            if target.json:
+                output.emit(one.to_dict() | {"ok": False, "interrupted": True})
+            else:
+                _show(one, out)
+        raise
+    return report(result, target.json, out)
 
 
 def report(result: RetrieveResult, json: bool, out: Path | None) -> int:

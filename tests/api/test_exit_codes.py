@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.imaging.phantom import phantom_uid
 from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
+from archive_objects import files_below
 from peers.scripted import ScriptedListener
-from wire import accept_as, accepted, hear, reply
+from wire import CT, IMPLICIT, accept_as, accepted, ct, hear, identifier, implicit, reply, say, store_request
 
 from .conftest import Files, Invoke, Result, Served, start
 
@@ -358,3 +361,47 @@ async def test_an_interrupt() -> None:
         out, err = await asyncio.to_thread(process.communicate, timeout=30)
     assert process.returncode == 130
     assert (out, err.strip()) == ("", "aiodicom: interrupted")
+
+
+@pytest.mark.parametrize("how", ["--json", "--no-progress"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_get_that_is_stopped_says_what_is_there(
+    tmp_path: Path, how: str, number: signal.Signals, code: int
+) -> None:
+    """The retrieve is cancelled in order, and what was received is reported."""
+    async with ScriptedListener() as listener:
+        process = start(
+            "get", "127.0.0.1", listener.port, "--level", "SERIES", "1.2.3.4", "--out", tmp_path / "out", how
+        )
+        peer, _ = await accepted(listener)
+        query = await hear(peer, m.CFindRQ)
+        for uid in ("1.2.3.4", "1.2.3.5"):
+            await reply(peer, query, 0xFF00, identifier("IMAGE", SOPInstanceUID=uid, SOPClassUID=CT))
+        await reply(peer, query, 0)
+        await peer.answer_release()
+        peer, request = await accepted(listener)
+        heard = await hear(peer, m.CGetRQ)
+        [context_id] = [
+            one.context_id
+            for one in request.presentation_contexts
+            if one.abstract_syntax == CT and one.transfer_syntaxes[0] == IMPLICIT
+        ]
+        await say(peer, context_id, store_request(uid="1.2.3.4"), implicit(ct("1.2.3.4")))
+        assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        process.send_signal(number)
+        await hear(peer, m.CCancelRQ)
+        await reply(peer, heard, 0xFE00, completed=1, failed=0, warning=0)
+        await peer.answer_release()
+        out, err = await asyncio.to_thread(process.communicate, timeout=30)
+    assert process.returncode == code
+    assert err.strip() == f"aiodicom: {'interrupted' if code == 130 else 'terminated'}"
+    if how == "--json":
+        report = json.loads(out)
+        assert report["interrupted"] is True
+        assert report["ok"] is False
+        assert report["missing"] == ["1.2.3.5"]
+        assert [one["sop_instance_uid"] for one in report["items"]] == ["1.2.3.4"]
+    else:
+        assert "received 1 object" in out
+        assert "missing: 1" in out
+    assert [name for name in files_below(tmp_path / "out") if name.endswith(".part")] == []

@@ -51,7 +51,7 @@ def test_rename_forces_nothing(tmp_path: Path) -> None:
 
 def test_a_name_that_lies_there_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even one that was guessed."""
-    monkeypatch.setattr("aiodicom.dataset.part10.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("aiodicom.dataset.part10.part_name", lambda: ".guessed.part")
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     (tmp_path / ".guessed.part").symlink_to(victim)
