@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
-from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
-from ..dimse.contexts import VERIFICATION, Proposal, Supported
+from ..dimse.contexts import Proposal
 from ..dimse.levels import Level, Root, move_model
-from ..dimse.sop_classes import maybe_storage, patient_sop_classes
-from ..dimse.status import NOT_AUTHORIZED, Category, categorize
+from ..dimse.status import Category, categorize
 from ..pdu.errors import AiodicomError
-from ..server.access import Access
-from ..server.limits import ServerLimits
 from ..server.listener import Server
-from ..server.service import Service
 from .associations import Associations, need_context
 from .identifier import build_retrieve
+from .listening import Arrivals, Listening, listened
 from .planning import Target, make_plan
-from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink, prepare
+from .receiving import Durability, prepare
 from .results import Progress, ProgressCallback
 from .retrieved import Arrived, RetrieveResult
 from .retrieving import add_final, nothing_found
 
 log: logging.Logger = logging.getLogger("aiodicom.moving")
-
-LISTEN_PORT = 11112
-"""Where a move to this process is listened for, unless told otherwise."""
-QUIET_PERIOD = 5.0
-"""Seconds without an arrival, after the C-MOVE's final response, at which what is missing is given up."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listening:
-    """The listener of a move to this process: where it listens, and what it lets the peer take."""
-
-    host: str | None = None
-    port: int = LISTEN_PORT
-    tls: ssl.SSLContext | None = None
-    limits: ServerLimits | None = None
-    quiet: float = QUIET_PERIOD
-    accept_from: Sequence[str] = ()
-
 
 _THIS_MACHINE = ("127.0.0.0/8", "::1")
 
@@ -93,25 +68,13 @@ class Move:
         peer = self._associations.peer
         originators = frozenset((peer.calling_ae, peer.called_ae))
         arrived = Arrived(self.result, self._progress)
-        arrivals = _Arrivals(folder, originators, durability, arrived)
+        arrivals = Arrivals(folder, originators, durability, arrived)
         if listening.limits is not None and listening.limits.max_object_size is not None:
             arrivals.max_object_size = listening.limits.max_object_size
         async with self._associations.limited():
             await on_thread(lambda: prepare(folder))
-            server = Server(
-                arrivals,
-                host=listening.host,
-                port=listening.port,
-                tls=listening.tls,
-                limits=listening.limits,
-                access=Access(addresses=[*await self._senders(), *listening.accept_from]),
-            )
-            try:
-                await server.start()
-            except OSError as error:
-                why = f"cannot listen on port {listening.port} for the move: {error.strerror or error}"
-                raise OSError(error.errno, why) from error
-            async with server:
+            senders = [*await self._senders(), *listening.accept_from]
+            async with listened(arrivals, listening, senders) as server:
                 await self._receive(arrivals, server, listening.quiet)
         self.result.seconds = time.perf_counter() - started
         return self.result
@@ -125,7 +88,7 @@ class Move:
             found = []
         return [*_THIS_MACHINE, *dict.fromkeys(str(one[4][0]).split("%")[0] for one in found)]
 
-    async def _receive(self, arrivals: _Arrivals, server: Server, quiet: float) -> None:
+    async def _receive(self, arrivals: Arrivals, server: Server, quiet: float) -> None:
         try:
             targets = await self._plan(arrivals.arrived)
             if self.result.expected is not None:
@@ -146,7 +109,7 @@ class Move:
         self.result.parents_unknown = plan.parents_unknown
         return plan.targets
 
-    async def _ask(self, target: Target, arrivals: _Arrivals | None) -> None:
+    async def _ask(self, target: Target, arrivals: Arrivals | None) -> None:
         """One C-MOVE, from its request to its final response."""
         assert self._root is not None  # chosen with the plan
         query = build_retrieve("C-MOVE", self._level, self._root, [target.uid], target.parents)
@@ -191,73 +154,3 @@ class Moving:
 
     def __await__(self) -> Generator[Any, None, RetrieveResult]:
         return self._work().__await__()
-
-
-@dataclass(slots=True)
-class _Arrivals(Service):
-    """Takes the objects of the C-MOVEs of one call: those of its plan, whoever they say they were moved for.
-
-    Where there is no plan they are told by move originator and message id. Every message id of the call
-    counts until its end: an archive may answer a C-MOVE before it sends.
-    """
-
-    directory: Path
-    originators: frozenset[str]
-    durability: Durability
-    arrived: Arrived
-    message_ids: set[int] = field(default_factory=set)
-    planned: frozenset[str] | None = None
-    max_object_size: int = MAXIMUM_OBJECT
-
-    def supported(self) -> Supported:
-        """Verification and storage of every class."""
-        classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *patient_sop_classes()), ())
-        return Supported(classes, accept_unknown=maybe_storage)
-
-    def store(self, request: Request) -> StoreSink:
-        """A file, if the object belongs to the move under way."""
-        message = request.message
-        assert isinstance(message, m.CStoreRQ)
-        if not self.message_ids or self._foreign(message):
-            if self.arrived.turn_away(message.affected_sop_instance_uid):
-                log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
-            raise Refused(NOT_AUTHORIZED, "not part of the move under way")
-        return open_file_sink(
-            self.directory,
-            message,
-            request.context,
-            source_ae=request.calling_ae,
-            durability=self.durability,
-            done=self.arrived.add,
-            limit=self.max_object_size,
-        )
-
-    def _foreign(self, message: m.CStoreRQ) -> bool:
-        if self.planned is not None:
-            return message.affected_sop_instance_uid not in self.planned
-        # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
-        # wants us); one that names another move is not ours to take.
-        return (
-            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
-        ) or message.move_originator_message_id not in (None, *self.message_ids)
-
-    def awaited(self) -> bool:
-        """Whether something is still to come, by what the query promised or the final response counted."""
-        result = self.arrived.result
-        failed = result.status is not None and result.status.category is Category.FAILURE
-        if failed and not result.completed and not result.warning:
-            return False  # the peer could not send, or does not know us
-        if self.arrived.missing is not None:
-            return bool(self.arrived.missing)
-        return self.arrived.good < (result.completed or 0) + (result.warning or 0)
-
-    async def late(self, server: Server, quiet: float) -> None:
-        """Some archives answer the C-MOVE before they have sent: wait while objects come."""
-        while self.awaited():
-            self.arrived.event.clear()
-            try:
-                async with asyncio.timeout(quiet):
-                    await self.arrived.event.wait()
-            except TimeoutError:
-                if not any(association.busy for association in server.associations):
-                    return  # quiet: `missing` says what did not come

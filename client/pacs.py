@@ -35,7 +35,8 @@ from ..server.limits import ServerLimits
 from .associations import Associations, need_context
 from .finding import Finding
 from .identifier import build_query, parse_model
-from .moving import LISTEN_PORT, QUIET_PERIOD, Listening, Move, Moving
+from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
+from .moving import Move, Moving
 from .planning import check_uids
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, ProgressCallback, StoreReport

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..client.identifier import parse_model
-from ..client.moving import LISTEN_PORT
+from ..client.listening import LISTEN_PORT
 from ..client.planning import check_uids
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult

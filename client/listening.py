@@ -1,0 +1,216 @@
+"""The listener of moves to this process: one for all that use its port, each object told to whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import ssl
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..association.performing import Refused, Request
+from ..dataset.sinks import StoreSink
+from ..dimse import messages as m
+from ..dimse.contexts import VERIFICATION, Supported
+from ..dimse.sop_classes import maybe_storage, patient_sop_classes
+from ..dimse.status import NOT_AUTHORIZED, Category
+from ..server.access import Access
+from ..server.limits import ServerLimits
+from ..server.listener import Server
+from ..server.service import Service
+from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink
+from .retrieved import Arrived
+
+log: logging.Logger = logging.getLogger("aiodicom.moving")
+
+LISTEN_PORT = 11112
+"""Where a move to this process is listened for, unless told otherwise."""
+QUIET_PERIOD = 5.0
+"""Seconds without an arrival, after the C-MOVE's final response, at which what is missing is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """The listener of a move to this process: where it listens, and what it lets the peer take."""
+
+    host: str | None = None
+    port: int = LISTEN_PORT
+    tls: ssl.SSLContext | None = None
+    limits: ServerLimits | None = None
+    quiet: float = QUIET_PERIOD
+    accept_from: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class Arrivals(Service):
+    """Takes the objects of the C-MOVEs of one call: those of its plan, whoever they say they were moved for.
+
+    Where there is no plan they are told by move originator and message id. Every message id of the call
+    counts until its end: an archive may answer a C-MOVE before it sends.
+    """
+
+    directory: Path
+    originators: frozenset[str]
+    durability: Durability
+    arrived: Arrived
+    message_ids: set[int] = field(default_factory=set)
+    planned: frozenset[str] | None = None
+    max_object_size: int = MAXIMUM_OBJECT
+
+    def supported(self) -> Supported:
+        """Verification and storage of every class."""
+        classes: dict[str, tuple[str, ...]] = dict.fromkeys((VERIFICATION, *patient_sop_classes()), ())
+        return Supported(classes, accept_unknown=maybe_storage)
+
+    def store(self, request: Request) -> StoreSink:
+        """A file, if the object belongs to the move under way."""
+        message = request.message
+        assert isinstance(message, m.CStoreRQ)
+        if not self.takes(message):
+            if self.arrived.turn_away(message.affected_sop_instance_uid):
+                log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
+            raise Refused(NOT_AUTHORIZED, "not part of the move under way")
+        return open_file_sink(
+            self.directory,
+            message,
+            request.context,
+            source_ae=request.calling_ae,
+            durability=self.durability,
+            done=self.arrived.add,
+            limit=self.max_object_size,
+        )
+
+    def takes(self, message: m.CStoreRQ) -> bool:
+        """Whether it is of this move."""
+        return bool(self.message_ids) and not self._foreign(message)
+
+    def _foreign(self, message: m.CStoreRQ) -> bool:
+        if self.planned is not None:
+            return message.affected_sop_instance_uid not in self.planned
+        # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
+        # wants us); one that names another move is not ours to take.
+        return (
+            message.move_originator_ae is not None and message.move_originator_ae not in self.originators
+        ) or message.move_originator_message_id not in (None, *self.message_ids)
+
+    def awaited(self) -> bool:
+        """Whether something is still to come, by what the query promised or the final response counted."""
+        result = self.arrived.result
+        failed = result.status is not None and result.status.category is Category.FAILURE
+        if failed and not result.completed and not result.warning:
+            return False  # the peer could not send, or does not know us
+        if self.arrived.missing is not None:
+            return bool(self.arrived.missing)
+        return self.arrived.good < (result.completed or 0) + (result.warning or 0)
+
+    async def late(self, server: Server, quiet: float) -> None:
+        """Some archives answer the C-MOVE before they have sent: wait while objects come."""
+        while self.awaited():
+            self.arrived.event.clear()
+            try:
+                async with asyncio.timeout(quiet):
+                    await self.arrived.event.wait()
+            except TimeoutError:
+                if not any(association.busy for association in server.associations):
+                    return  # quiet: `missing` says what did not come
+
+
+class _Hub(Service):
+    """What one port receives, for every move that waits on it.
+
+    An object is taken by the move whose plan names it, else by the one that it says it was moved for.
+    """
+
+    def __init__(self, where: Listening) -> None:
+        self.where = where
+        self.moves: list[Arrivals] = []
+        self.senders: list[str] = []  # looked at with each association
+        self.users = 0  # those that wait for `lock` included
+        self.lock = asyncio.Lock()
+        self.server: Server | None = None
+
+    def supported(self) -> Supported:
+        """As each move."""
+        return self.moves[0].supported()
+
+    def store(self, request: Request) -> StoreSink:
+        """The sink of whose the object is; what is nobody's is refused by the first."""
+        message = request.message
+        assert isinstance(message, m.CStoreRQ)
+        planned = [one for one in self.moves if one.planned is not None]
+        others = [one for one in self.moves if one.planned is None]
+        takers = (one for one in (*planned, *others) if one.takes(message))
+        return next(takers, self.moves[0]).store(request)
+
+    async def start(self) -> Server:
+        """Listen, unless it does. Raises OSError when the port cannot be had."""
+        if self.server is None:
+            where = self.where
+            server = Server(
+                self,
+                host=where.host,
+                port=where.port,
+                tls=where.tls,
+                limits=where.limits,
+                access=Access(addresses=self.senders),
+            )
+            await server.start()
+            self.server = server
+        return self.server
+
+    async def leave(self, arrivals: Arrivals, senders: Sequence[str]) -> None:
+        """One move less; the last stops the listener."""
+        self.moves.remove(arrivals)
+        for one in senders:
+            self.senders.remove(one)
+        if not self.moves and self.server is not None:
+            server, self.server = self.server, None
+            await server.close()
+
+
+_HUBS: dict[tuple[asyncio.AbstractEventLoop, str | None, int], _Hub] = {}
+
+
+@asynccontextmanager
+async def listened(
+    arrivals: Arrivals, where: Listening, senders: Sequence[str]
+) -> AsyncGenerator[Server, None]:
+    """The server that takes the objects of a move, shared with the other moves on its port.
+
+    Raises OSError when the port cannot be had: where other moves have it with another TLS context or other
+    limits as well; ValueError for what is no network.
+    """
+    Access(addresses=senders)  # refuses what is no network
+    key = (asyncio.get_running_loop(), where.host, where.port)
+    hub = _HUBS.setdefault(key, _Hub(where)) if where.port else _Hub(where)
+    if (hub.where.tls, hub.where.limits) != (where.tls, where.limits):
+        raise _no_port(where, "another move has it with other TLS or limits")
+    hub.users += 1
+    try:
+        async with hub.lock:
+            hub.moves.append(arrivals)
+            hub.senders += senders
+            try:
+                server = await hub.start()
+            except BaseException as error:
+                await hub.leave(arrivals, senders)
+                if isinstance(error, OSError):
+                    raise _no_port(where, error.strerror or str(error), error.errno) from error
+                raise
+        try:
+            yield server
+        finally:
+            async with hub.lock:
+                await hub.leave(arrivals, senders)
+    finally:
+        hub.users -= 1
+        if not hub.users and _HUBS.get(key) is hub:
+            del _HUBS[key]
+
+
+def _no_port(where: Listening, why: str, number: int | None = None) -> OSError:
+    text = f"cannot listen on port {where.port} for the move: {why}"
+    return OSError(number if number is not None else errno.EADDRINUSE, text)

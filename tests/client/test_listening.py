@@ -1,0 +1,101 @@
+"""Moves to this process at once share their port, and each gets its own objects."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiodicom.client import listening
+from aiodicom.client.listening import Arrivals, Listening, listened
+from aiodicom.client.pacs import connect
+from aiodicom.client.retrieved import Arrived, RetrieveResult
+from aiodicom.server.archive_service import serve_archive
+from aiodicom.server.limits import ServerLimits
+from wire import ct
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def arrivals(folder: Path) -> Arrivals:
+    return Arrivals(folder, frozenset({"AIODICOM"}), "rename", Arrived(RetrieveResult(), None))
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+async def test_moves_at_once_share_the_port(tmp_path: Path, clients: int) -> None:
+    """Of one client, and of several of one process; each study comes to who asked for it."""
+    port = free_port()
+    where = {"AIODICOM": ("127.0.0.1", port)}
+    async with serve_archive(tmp_path / "archive", port=0, destinations=where) as server:
+        async with connect("127.0.0.1", server.port) as pacs, connect("127.0.0.1", server.port) as other:
+            objects = [
+                ct(f"1.2.{study}.{n}", StudyInstanceUID=f"1.2.{study}")
+                for study in range(4)
+                for n in range(5)
+            ]
+            assert (await pacs.store(objects)).ok
+            results = await asyncio.gather(
+                *(
+                    (other if clients == 2 and study % 2 else pacs).move(
+                        "STUDY",
+                        f"1.2.{study}",
+                        directory=tmp_path / f"{study}",
+                        listen_host="127.0.0.1",
+                        listen_port=port,
+                    )
+                    for study in range(4)
+                )
+            )
+    for study, result in enumerate(results):
+        assert result.ok, result
+        assert sorted(item.sop_instance_uid for item in result.items) == [
+            f"1.2.{study}.{n}" for n in range(5)
+        ]
+        assert result.turned_away == []
+    assert listening._HUBS == {}
+
+
+async def test_the_last_move_stops_the_listener_and_the_next_begins_anew(tmp_path: Path) -> None:
+    where = Listening(host="127.0.0.1", port=free_port())
+    async with listened(arrivals(tmp_path), where, ["127.0.0.1"]) as first:
+        async with listened(arrivals(tmp_path), where, ["10.0.0.0/8"]) as second:
+            assert second is first
+            assert second.access.addresses == ["127.0.0.1", "10.0.0.0/8"]
+        assert first.access.addresses == ["127.0.0.1"]
+    async with listened(arrivals(tmp_path), where, []) as third:
+        assert third is not first
+    assert listening._HUBS == {}
+
+
+async def test_a_port_that_is_shared_has_one_kind_of_listener(tmp_path: Path) -> None:
+    where = Listening(host="127.0.0.1", port=free_port())
+    async with listened(arrivals(tmp_path), where, []):
+        other = replace(where, limits=ServerLimits(max_object_size=5))
+        with pytest.raises(OSError, match=f"port {where.port}.*other TLS or limits"):
+            async with listened(arrivals(tmp_path), other, []):
+                pass
+
+
+async def test_a_port_that_is_somebody_elses(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = Listening(host="127.0.0.1", port=taken.getsockname()[1])
+        for _ in range(2):
+            with pytest.raises(OSError, match="cannot listen on port"):
+                async with listened(arrivals(tmp_path), where, []):
+                    pass
+    assert listening._HUBS == {}
+
+
+async def test_what_is_no_network_is_refused_before_anything_is_listened_on(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        async with listened(arrivals(tmp_path), Listening(host="127.0.0.1", port=free_port()), ["nowhere"]):
+            pass
+    assert listening._HUBS == {}
