@@ -20,7 +20,7 @@ from pydicom.filereader import read_sequence
 from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
-from ..dataset.charset import first_unheld, mend_tables
+from ..dataset.charset import first_unheld, mend_tables, unknown_term
 
 mend_tables()
 
@@ -203,6 +203,8 @@ def charset_for(texts: Iterable[str], preferred: Iterable[str]) -> str:
     if not others:
         return ""
     for charset in dict.fromkeys(preferred):
+        if charset and unknown_term(charset.split("\\")) is not None:
+            continue  # a set that nobody knows could not be named to who asks
         encodings = encodings_of(charset)
         if charset and all(first_unheld(text, encodings) is None for text in others):
             return charset

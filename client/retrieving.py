@@ -50,6 +50,8 @@ DATASETS_AHEAD = 8
 """Objects received but not yet taken by who iterates, at which the peer is held."""
 BYTES_AHEAD = 64 * 1024 * 1024
 """Bytes of such objects at which the peer is held too: one of any size may wait."""
+MAX_ASIDE = 1000
+"""Objects that were not asked for which are set aside; more are refused."""
 MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
 """Bytes of one object that a retrieve into memory takes."""
 
@@ -155,6 +157,10 @@ class Retrieve(Stream[T]):
         assert isinstance(message, m.CStoreRQ)
         if self._reading is None:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
+        uid = message.affected_sop_instance_uid
+        if len(self.result.unasked) >= MAX_ASIDE and uid not in self._planned:
+            self._arrived.turn_away(uid)
+            raise Refused(NOT_AUTHORIZED, "not asked for")
         if self._directory is None:
 
             def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +29,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, Root, find_model, get_model, move_model
 from ..dimse.sop_classes import maybe_storage, patient_sop_classes
+from ..pdu.errors import LocalProtocolError
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from ..pdu.uids import UNCOMPRESSED
 from .access import Access
@@ -37,6 +40,8 @@ from .service import Destination, Match, Service
 _MODELS = frozenset(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
+log: logging.Logger = logging.getLogger("aiodicom.server")
+
 FETCH = 64
 """Matches taken from the index in one go on a thread."""
 QUERY_THREADS = 6
@@ -142,13 +147,19 @@ class ArchiveService(Service):
         address, syntax = request.address, request.context.transfer_syntax
 
         def fetch() -> list[tuple[Dataset, bytes]]:
-            return [(dataset, encode_dataset(dataset, syntax)) for dataset in islice(matches, FETCH)]
+            return [(dataset, encode_answer(dataset, syntax)) for dataset in islice(matches, FETCH)]
 
+        async with self._turn(address):
+            return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
+
+    @asynccontextmanager
+    async def _turn(self, address: str) -> AsyncGenerator[None, None]:
+        """One of the searches that an address may have at a time."""
         share = self._shares.setdefault(address, _Share(asyncio.Semaphore(self._queries_per_address)))
         share.users += 1
         try:
             async with share.turns:
-                return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
+                yield
         finally:
             share.users -= 1
             if not share.users:
@@ -162,9 +173,10 @@ class ArchiveService(Service):
     ) -> Sequence[Instance]:
         """The stored objects that an identifier names."""
         try:
-            return await on_thread(
-                lambda: self.archive.select(root, level, identifier), executor=self._searching
-            )
+            async with self._turn(request.address):
+                return await on_thread(
+                    lambda: self.archive.select(root, level, identifier), executor=self._searching
+                )
         except IdentifierError as error:
             raise refused(error) from None
 
@@ -288,6 +300,26 @@ class ArchiveServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close(drain=None if kind is None else 0)
+
+
+def encode_answer(dataset: Dataset, transfer_syntax: str) -> bytes:
+    """An answer as bytes; what of it cannot be encoded is left out and said: it costs no other answer."""
+    try:
+        return encode_dataset(dataset, transfer_syntax)
+    except LocalProtocolError as error:
+        log.warning("an answer is given in part: %s", error)
+    kept = Dataset()
+    for element in dataset:
+        part = Dataset()
+        part.add(element)
+        if "SpecificCharacterSet" in dataset:
+            part["SpecificCharacterSet"] = dataset["SpecificCharacterSet"]
+        try:
+            encode_dataset(part, transfer_syntax)
+        except LocalProtocolError:
+            continue
+        kept.add(element)
+    return encode_dataset(kept, transfer_syntax)
 
 
 def refused(error: IdentifierError) -> Refused:

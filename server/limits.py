@@ -73,7 +73,7 @@ class ServerLimits:
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
     max_queries_per_address: int = _limit(
-        2, "C-FINDs of one peer address that search the archive at once; its others wait for their turn"
+        2, "searches of one peer address in the archive at once, by C-FIND, C-GET and C-MOVE; its others wait"
     )
     read_ahead_per_association: int = _limit(
         16 * 1024 * 1024, "bytes of stored objects read before the peer takes them, by all C-GETs and C-MOVEs"

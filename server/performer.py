@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 
-DECODED_IN_LOOP = 4096
-"""Bytes of an identifier that are decoded in the loop: 1 MB of empty elements was measured to take 6 s."""
+DECODED_IN_LOOP = 1024
+"""Bytes of an identifier that are decoded in the loop: 4 kB of empty elements were measured to take 22 ms."""
 
 
 _DECODING = ThreadPoolExecutor(2, thread_name_prefix="aiodicom-decode")

@@ -247,3 +247,24 @@ def test_nested_elements_of_any_vr_come_back_in_a_form_that_can_be_read(elements
         heard, undecoded = decode_answer(encode_dataset(answer, syntax), syntax)
         assert undecoded == ()
         assert len(heard[0x00081032].value) == len(items)
+
+
+@pytest.mark.parametrize(
+    "charset", ["LATIN1", "ISO-8859-1", "UTF-8", "ISO_IR 1", "ISO_IR 100\\ISO 2022 IR 999", "\\X"]
+)
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_a_character_set_that_is_none_costs_no_query(empty, charset, syntax):
+    """Devices send such: the object is kept and found, its text answered in a set that can be named."""
+    raw = charset.encode() + b" " * (len(charset) % 2)
+    head = struct.pack("<HH", 8, 5)
+    head += struct.pack("<L", len(raw)) if syntax == IMPLICIT else b"CS" + struct.pack("<H", len(raw))
+    data = head + raw + encode(image(StudyDescription="Sch%del"), syntax).replace(b"%", b"\xe4")
+    assert store(empty, image(), syntax, data=data).status == 0
+    store(empty, image(2, study="1.9", StudyDescription="Thorax"))
+    found = find(empty, Root.STUDY, "STUDY", StudyDescription="")
+    assert len(found) == 2
+    for answer in found:
+        for wire in (EXPLICIT, IMPLICIT):
+            assert (
+                decode_dataset(encode_dataset(answer, wire), wire).StudyDescription == answer.StudyDescription
+            )

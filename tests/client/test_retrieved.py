@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.client import retrieving
 from aiodicom.client.pacs import connect
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.results import Progress
@@ -179,3 +180,17 @@ async def test_a_key_given_twice_is_asked_once(tmp_path: Path) -> None:
     assert result.ok
     assert result.completed == 2
     assert len(result.items) == 2
+
+
+async def test_what_nobody_asked_for_is_not_taken_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieving, "MAX_ASIDE", 2)
+    (tmp_path / "in").mkdir()
+    strangers = [ct(f"1.9.{n}", StudyInstanceUID="1.9") for n in range(5)]
+    service = Sends(tmp_path / "in", ["1.2.3.1"], *strangers, ct("1.2.3.1"))
+    result = await got(service, directory=tmp_path / "out")
+    assert [one.sop_instance_uid for one in result.unasked] == ["1.9.0", "1.9.1"]
+    assert result.turned_away == ["1.9.2", "1.9.3", "1.9.4"]
+    assert [one.sop_instance_uid for one in result.items] == ["1.2.3.1"]
+    assert len(files_below(tmp_path / "out")) == 3

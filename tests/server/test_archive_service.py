@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from aiodicom.archive.archive import Archive
-from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService
+from aiodicom.dataset.coding import decode_dataset
+from aiodicom.dimse.levels import Level, Root
+from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService, encode_answer
 from aiodicom.server.limits import ServerLimits
+from pydicom.dataset import Dataset
 
 
 class Slow:
@@ -89,3 +92,43 @@ async def test_one_that_waits_for_its_turn_is_cancelled_without_having_searched(
     for one in many:
         one.end.set()
     await asyncio.gather(*tasks[:-1])
+
+
+async def test_retrieves_take_their_turns_with_the_queries(
+    service: ArchiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their lists are made on the same threads: one address has no more of those for them."""
+    begun, go = threading.Semaphore(0), threading.Event()
+
+    def select(*ignored: Any) -> list[Any]:
+        begun.release()
+        go.wait(10)
+        return []
+
+    monkeypatch.setattr(service.archive, "select", select)
+    many = [
+        asyncio.create_task(service.retrieve(from_address("a"), Root.PATIENT, Level.PATIENT, Dataset()))
+        for _ in range(QUERY_THREADS + 2)
+    ]
+    wait = asyncio.get_running_loop().run_in_executor
+    for _ in range(QUERIES_AT_ONCE):
+        assert await wait(None, begun.acquire, True, 10)
+    other = Slow()
+    other.end.set()
+    assert await service._fetched(from_address("b"), other) == []  # type: ignore[arg-type]
+    assert not begun.acquire(blocking=False)
+    go.set()
+    assert await asyncio.gather(*many) == [[]] * len(many)
+    assert service._shares == {}
+
+
+def test_an_answer_that_cannot_be_encoded_costs_its_element_only(caplog: pytest.LogCaptureFixture) -> None:
+    answer = Dataset()
+    answer.SpecificCharacterSet = "ISO_IR 144"
+    answer.PatientID = "P1"
+    answer.StudyDescription = "Schädel"
+    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"):
+        heard = decode_dataset(encode_answer(answer, syntax), syntax)
+        assert heard.PatientID == "P1"
+        assert "StudyDescription" not in heard
+    assert "given in part" in caplog.text
