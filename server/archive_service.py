@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,6 +43,8 @@ log: logging.Logger = logging.getLogger("aiodicom.server")
 
 FETCH = 64
 """Matches taken from the index in one go on a thread."""
+FETCH_BYTES = 256 * 1024
+"""Bytes of matches at which they are enough: one that a peer stored large must not count 64 times."""
 QUERY_THREADS = 6
 """Threads that search the index."""
 
@@ -131,10 +132,10 @@ class ArchiveService(Service):
             matches = await begun
             try:
                 while True:
-                    batch = await self._fetched(request, matches)
+                    batch, ended = await self._fetched(request, matches)
                     for dataset, encoded in batch:
                         yield Match(dataset, matches.pending_status, encoded)
-                    if len(batch) < FETCH:
+                    if ended:
                         return
             finally:
                 matches.give_up()
@@ -142,12 +143,19 @@ class ArchiveService(Service):
         except IdentifierError as error:
             raise refused(error) from None
 
-    async def _fetched(self, request: Request, matches: Matches) -> list[tuple[Dataset, bytes]]:
+    async def _fetched(self, request: Request, matches: Matches) -> tuple[list[tuple[Dataset, bytes]], bool]:
         """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
         address, syntax = request.address, request.context.transfer_syntax
 
-        def fetch() -> list[tuple[Dataset, bytes]]:
-            return [(dataset, encode_answer(dataset, syntax)) for dataset in islice(matches, FETCH)]
+        def fetch() -> tuple[list[tuple[Dataset, bytes]], bool]:
+            batch: list[tuple[Dataset, bytes]] = []
+            size = 0
+            for dataset in matches:
+                batch.append((dataset, encode_answer(dataset, syntax)))
+                size += len(batch[-1][1])
+                if len(batch) == FETCH or size >= FETCH_BYTES:
+                    return batch, False
+            return batch, True
 
         async with self._turn(address):
             return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)

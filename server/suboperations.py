@@ -32,8 +32,6 @@ log: logging.Logger = logging.getLogger("aiodicom.server")
 
 PENDING_INTERVAL = 0.25
 """Seconds between pending responses: they tell a user, and each costs the peer a message."""
-SAID = 5
-"""Objects of one request that cannot be read, each said in the log; more are counted."""
 
 
 class SubOperationsSender:
@@ -104,7 +102,7 @@ class SubOperationsSender:
         try:
             association = await self._dial(peer, proposals)
         except AiodicomError as error:
-            log.warning("move destination: %s", error)
+            self._request.association.note("move destination", str(error))
             await self._lost(items)
             return
         if association is None:
@@ -161,7 +159,7 @@ class SubOperationsSender:
         except (AiodicomError, OSError) as error:
             if not self._request.association.usable:
                 raise
-            log.warning("a move's association ended: %s", error)
+            self._request.association.note("a move's association ended", str(error))
             await self._lost(items, told)
 
     async def _lost(self, items: Sequence[Instance], begin: int = 0) -> None:
@@ -180,8 +178,8 @@ class SubOperationsSender:
     def _record(self, outcome: Outcome) -> None:
         if outcome.error is not None and not outcome.refused:
             self._unsent += 1
-            if self._unsent <= SAID:
-                log.warning("a stored object could not be sent: %s", outcome.error)
+            if self._unsent == 1:
+                self._request.association.note("a stored object could not be sent", outcome.error)
         self._done.record(outcome.item.sop_instance_uid, outcome.status)
 
     async def _tell(self) -> None:
@@ -194,8 +192,9 @@ class SubOperationsSender:
 
     async def _finish(self) -> None:
         done = self._done
-        if self._unsent > SAID:
-            log.warning("%d more stored objects could not be sent", self._unsent - SAID)
+        if self._unsent > 1:
+            text = f"{self._unsent} of one request"
+            self._request.association.note("stored objects could not be sent", text)
         status = done.final_status(cancelled=self._request.cancelled)
         data = None
         if done.failed_uids:

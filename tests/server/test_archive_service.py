@@ -13,6 +13,7 @@ import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.dataset.coding import decode_dataset
 from aiodicom.dimse.levels import Level, Root
+from aiodicom.server import archive_service
 from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService, encode_answer
 from aiodicom.server.limits import ServerLimits
 from pydicom.dataset import Dataset
@@ -59,11 +60,11 @@ async def test_one_address_never_has_all_the_threads(service: ArchiveService) ->
         assert await wait(None, one.begun.wait, 10)
     other = Slow()
     other.end.set()
-    assert await service._fetched(from_address("b"), other) == []  # type: ignore[arg-type]
+    assert await service._fetched(from_address("b"), other) == ([], True)  # type: ignore[arg-type]
     assert sum(one.begun.is_set() for one in many) == QUERIES_AT_ONCE
     for one in many:
         one.end.set()
-    assert await asyncio.gather(*tasks) == [[]] * len(many)
+    assert await asyncio.gather(*tasks) == [([], True)] * len(many)
     assert service._shares == {}
 
 
@@ -115,7 +116,7 @@ async def test_retrieves_take_their_turns_with_the_queries(
         assert await wait(None, begun.acquire, True, 10)
     other = Slow()
     other.end.set()
-    assert await service._fetched(from_address("b"), other) == []  # type: ignore[arg-type]
+    assert await service._fetched(from_address("b"), other) == ([], True)  # type: ignore[arg-type]
     assert not begun.acquire(blocking=False)
     go.set()
     assert await asyncio.gather(*many) == [[]] * len(many)
@@ -132,3 +133,33 @@ def test_an_answer_that_cannot_be_encoded_costs_its_element_only(caplog: pytest.
         assert heard.PatientID == "P1"
         assert "StudyDescription" not in heard
     assert "given in part" in caplog.text
+
+
+async def test_large_answers_are_taken_from_the_index_a_few_at_a_time(
+    service: ArchiveService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a peer does not read is held, so that it is bounded in bytes too."""
+    monkeypatch.setattr(archive_service, "FETCH_BYTES", 1000)
+    answers = []
+    for number in range(5):
+        answer = Dataset()
+        answer.PatientID = f"P{number}"
+        answer.PatientComments = "x" * 400
+        answers.append(answer)
+
+    class Some:
+        def __init__(self) -> None:
+            self.left = iter(answers)
+
+        def __iter__(self) -> Any:
+            return self.left
+
+        def give_up(self) -> None:
+            return None
+
+    some, sizes = Some(), []
+    ended = False
+    while not ended:
+        batch, ended = await service._fetched(from_address("a"), some)  # type: ignore[arg-type]
+        sizes.append(len(batch))
+    assert sizes == [3, 2]
