@@ -6,19 +6,16 @@ objects, deflated and encapsulated ones with pydicom.
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
@@ -26,8 +23,10 @@ from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
+from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute
 from .errors import IrregularGeometry
 from .geometry import slice_normal
+from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
 
 _IMAGE_TYPE = 0x00080008
@@ -58,8 +57,6 @@ _SLOPE = 0x00281053
 _MODALITY_LUT = 0x00283000
 _FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
-_SHARED_GROUPS = 0x52009229
-_FRAME_GROUPS = 0x52009230
 _PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
 _VARIANTS = {
     0x00180081: "echo time",
@@ -70,68 +67,15 @@ _VARIANTS = {
     0x00200013: "instance number",
 }
 """What tells images at one position apart, the most telling first."""
-_BINARY = frozenset({_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED})
-_DOUBLES = frozenset({0x00189087})
 _TAGS = frozenset(
     {
         *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
         *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
-        *(_WIDTH, _INTERCEPT, _SLOPE, _MODALITY_LUT, _SHARED_GROUPS, _FRAME_GROUPS, _FRAME_OFFSETS),
+        *(_WIDTH, _INTERCEPT, _SLOPE, _MODALITY_LUT, SHARED_GROUPS, FRAME_GROUPS, _FRAME_OFFSETS),
         *_VARIANTS,
-        *_BINARY,
+        *BINARY,
     }
 )
-
-
-class Elements(Protocol):
-    """The values of elements as texts."""
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element; none when it is absent or empty."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedElements:
-    """Elements from a scan of the top level."""
-
-    values: dict[int, bytes]
-    big_endian: bool = False
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element as text, blanks off; none where it is absent or empty."""
-        value = self.values.get(tag)
-        if not value:
-            return []
-        if tag in _BINARY or tag in _DOUBLES:
-            kind = np.dtype((">" if self.big_endian else "<") + ("u2" if tag in _BINARY else "f8"))
-            usable = len(value) // kind.itemsize * kind.itemsize
-            return [str(number) for number in np.frombuffer(value[:usable], kind).tolist()]
-        return [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
-
-
-class DatasetElements:
-    """Elements of data sets, looked for in order: a frame's groups, the shared ones, the top level."""
-
-    __slots__ = ("chain",)
-
-    def __init__(self, *chain: Dataset) -> None:
-        self.chain: tuple[Dataset, ...] = chain
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element as text, from the first data set that has it."""
-        for dataset in self.chain:
-            try:
-                value: Any = dataset[tag].value if tag in dataset else None
-            except Exception as error:  # pydicom converts values late, and raises whatever that meets
-                raise MalformedDataSet(
-                    f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read: {error}"
-                ) from error
-            if value is None or value == "":
-                continue
-            values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-            return [str(one) for one in values]
-        return []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +87,7 @@ class Frame:
     thickness: a guess at the distance of slices where only one is there.
     has_lut: a table, not slope and intercept, makes values of what is stored.
     variants: what may differ between images at one position, by name.
+    notes: what of the header was left out, and why.
     """
 
     source: str
@@ -164,6 +109,7 @@ class Frame:
     has_lut: bool
     is_mosaic: bool
     variants: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -171,35 +117,13 @@ class Frame:
         return f"{self.source} frame {self.index + 1}" if self.pixels.format.frames > 1 else self.source
 
 
-def _numbers(elements: Elements, tag: int, count: int, name: str) -> tuple[float, ...] | None:
-    """The first `count` numbers of an element, or `None` when it is absent."""
-    texts = elements.texts(tag)
-    if not texts:
-        return None
-    try:
-        numbers = tuple(float(text) for text in texts[:count])
-    except ValueError:
-        numbers = ()
-    if len(numbers) < count or not all(map(math.isfinite, numbers)):
-        raise MalformedDataSet(f"{name}: ({tag >> 16:04X},{tag & 0xFFFF:04X}) does not hold {count} numbers")
-    return numbers
-
-
-def _number(elements: Elements, tag: int, name: str) -> float | None:
-    found = _numbers(elements, tag, 1, name)
-    return found[0] if found else None
-
-
-def _text(elements: Elements, tag: int) -> str:
-    return "\\".join(elements.texts(tag))
-
-
 def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
     """How the pixels of element `tag` are stored; `UnsupportedPixels` when the header contradicts itself."""
+    header = Header(elements, name)
 
     def whole(number: int, default: int) -> int:
-        found = _number(elements, number, name)
-        return default if found is None else int(found)
+        found = header.whole(number)
+        return default if found is None else found
 
     allocated = whole(_ALLOCATED, {"float": 32, "double": 64}.get(_PIXELS[tag], 0))
     stored = whole(_STORED, allocated)
@@ -213,36 +137,49 @@ def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
         high_bit=whole(_HIGH_BIT, stored - 1),
         signed=whole(_SIGNED, 0) == 1,
         is_float=_PIXELS[tag] != "integer",
-        photometric=_text(elements, _PHOTOMETRIC),
+        photometric=header.text(_PHOTOMETRIC),
     ).checked(name)
 
 
 def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Frame:
-    center, width = _number(elements, _CENTER, name), _number(elements, _WIDTH, name)
-    slope, scaling = _number(elements, _SLOPE, name), _number(elements, _DOSE_SCALING, name)
-    thickness = _number(elements, _BETWEEN_SLICES, name) or _number(elements, _THICKNESS, name)
-    variants = {label: _text(elements, tag) for tag, label in _VARIANTS.items()}
+    header = Header(elements, name)
+    text = header.text
+    slope, scaling = header.number(_SLOPE), header.number(_DOSE_SCALING)
+    thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
+    variants = {label: text(tag) for tag, label in _VARIANTS.items()}
     return Frame(
         source=name,
         index=index,
         pixels=pixels,
-        sop_instance_uid=_text(elements, _SOP_INSTANCE),
-        series_uid=_text(elements, _SERIES),
-        series_number=_text(elements, _SERIES_NUMBER),
-        description=_text(elements, _DESCRIPTION),
-        modality=_text(elements, _MODALITY) or "unknown",
-        reference=_text(elements, _REFERENCE),
-        position=_numbers(elements, _POSITION, 3, name),
-        orientation=_numbers(elements, _ORIENTATION, 6, name),
-        spacing=_numbers(elements, _SPACING, 2, name),
+        sop_instance_uid=text(_SOP_INSTANCE),
+        series_uid=text(_SERIES),
+        series_number=text(_SERIES_NUMBER),
+        description=text(_DESCRIPTION),
+        modality=text(_MODALITY) or "unknown",
+        reference=text(_REFERENCE),
+        position=header.numbers(_POSITION, 3),
+        orientation=header.numbers(_ORIENTATION, 6),
+        spacing=header.numbers(_SPACING, 2),
         thickness=abs(thickness) if thickness else None,
         slope=slope if slope is not None else scaling if scaling is not None else 1.0,
-        intercept=_number(elements, _INTERCEPT, name) or 0.0,
-        window=None if center is None or width is None else (center, width),
-        has_lut=slope is None and bool(elements.texts(_MODALITY_LUT)),
+        intercept=header.number(_INTERCEPT) or 0.0,
+        window=_window(header),
+        has_lut=slope is None and elements.has(_MODALITY_LUT),
         is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
-        variants={**variants, "image type": _text(elements, _IMAGE_TYPE)},
+        variants={**variants, "image type": text(_IMAGE_TYPE)},
+        notes=tuple(header.notes),
     )
+
+
+def _window(header: Header) -> tuple[float, float] | None:
+    """The first window (center, width), `None` when it cannot be meant (PS3.3 C.11.2.1.2)."""
+    center, width = header.shown(_CENTER), header.shown(_WIDTH)
+    if center is None or width is None:
+        return None
+    if width <= 0:
+        header.notes.append(f"{attribute(_WIDTH)} is not above zero and left out")
+        return None
+    return center, width
 
 
 def frames_of_file(path: Path) -> list[Frame]:
@@ -274,7 +211,7 @@ def frames_of_file(path: Path) -> list[Frame]:
         and form.is_plain
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
-    if plain and form.frames == 1 and _SHARED_GROUPS not in present and _FRAME_GROUPS not in present:
+    if plain and form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         offset = header.data_offset + location.offset
         return [
             _frame(elements, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name, 0)
@@ -314,30 +251,18 @@ def frames_of_dataset(dataset: Dataset, name: str) -> list[Frame]:
     tag = next((tag for tag in _PIXELS if tag in dataset), None)
     if tag is None:
         return []
-    form = pixel_format(DatasetElements(dataset), tag, name)
+    form = pixel_format(DatasetElements(dataset, name), tag, name)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name)
 
 
 def _frames(dataset: Dataset, pixels: PixelSource, name: str) -> list[Frame]:
     """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
-    shared = list(_macros(dataset.get(_SHARED_GROUPS), 0))
     count = pixels.format.frames
-    frames = []
-    for index in range(count):
-        own = _macros(dataset.get(_FRAME_GROUPS), index)
-        frames.append(_frame(DatasetElements(*own, *shared, dataset), pixels, name, index))
+    groups = FunctionalGroups(dataset, count, name)
+    frames = [_frame(FrameElements(groups, index), pixels, name, index) for index in range(count)]
     if count > 1 and frames[0].position is not None:
-        return _offset(frames, DatasetElements(dataset).texts(_FRAME_OFFSETS), name)
+        return _offset(frames, groups.top.texts(_FRAME_OFFSETS), name)
     return frames
-
-
-def _macros(groups: Any, index: int) -> Iterator[Dataset]:
-    """The items of one functional group sequence's item, each a macro's attributes."""
-    if groups is None or index >= len(groups.value):
-        return
-    for element in groups.value[index]:
-        if element.VR == "SQ" and len(element.value) == 1:
-            yield element.value[0]
 
 
 def _offset(frames: list[Frame], offsets: Sequence[str], name: str) -> list[Frame]:

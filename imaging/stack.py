@@ -90,7 +90,19 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     assumed = (
         (f"one slice only: {thickness:g} mm is taken for the distance of slices",) if len(frames) == 1 else ()
     )
-    return Stack(tuple(frames), geometry, tuple(left_out), assumed)
+    return Stack(tuple(frames), geometry, tuple(left_out), (*assumed, *tell_notes(frames)))
+
+
+def tell_notes(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """What was left out of the headers, one sentence for all frames it is the same in."""
+    noted: dict[str, list[Frame]] = {}
+    for frame in frames:
+        for note in frame.notes:
+            noted.setdefault(note, []).append(frame)
+    return tuple(
+        f"{told[0].name}{f' and {len(told) - 1} more' if len(told) > 1 else ''}: {note}"
+        for note, told in noted.items()
+    )
 
 
 def _once(frames: Sequence[Frame], left_out: list[LeftOut]) -> list[Frame]:

@@ -37,7 +37,7 @@ class VolumeReport:
     """What was done to make the volume.
 
     left_out: files and frames not used. deviation_mm: largest distance of a voxel from the regular grid.
-    assumptions: what had to be supposed because no header says it.
+    assumptions: what had to be supposed because no header says it, or says it in no number.
     """
 
     left_out: tuple[LeftOut, ...]

@@ -10,6 +10,10 @@ import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.image import Image
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 
 def test_a_cine_in_colour(data: Path) -> None:
@@ -142,3 +146,56 @@ def test_every_real_file_is_read_or_refused_in_our_words(data: Path) -> None:
         assert image.pixels.size
     assert {"MR_truncated.dcm", "badVR.dcm"} <= refused
     assert not [name for name in refused if " is not in " in name]
+
+
+def cine(**values: object) -> Dataset:
+    """Three frames of 1 x 2."""
+    dataset = Dataset()
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 1, 2, 3
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.add_new(0x7FE00010, "OB", bytes(range(6)))
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            tag = Tag(name)
+            dataset[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        else:
+            setattr(dataset, name, value)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("values", "time"),
+    [
+        ({"FrameTime": 40}, 40),
+        ({"FrameTimeVector": [0, 30, 50]}, 40),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50]}, 10),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50], "FrameIncrementPointer": 0x00181065}, 40),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50], "FrameIncrementPointer": 0x00181063}, 10),
+        ({"FrameTime": 0, "CineRate": 20}, 50),
+        ({"CineRate": 0, "RecommendedDisplayFrameRate": 25}, 40),
+        ({"FrameTimeVector": b"5 "}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_from_frame_to_frame(values: dict[str, object], time: float | None) -> None:
+    """PS3.3 C.7.6.6.1.1: Frame Increment Pointer says which attribute counts."""
+    image = Image.from_dataset(cine(**values), frame=0)
+    assert image.frame_time == time
+    assert image.assumptions == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate", "WindowCenter"]
+)
+@pytest.mark.parametrize("value", [b"NaN ", b"AUTO", b"40,0", b"  "])
+def test_what_only_shows_an_image_is_left_out_and_told(name: str, value: bytes) -> None:
+    image = Image.from_dataset(cine(**{name: value}))
+    assert image.frame_time is None
+    assert image.window_center is None
+    assert image.pixels[0, 1, :, 0].tolist() == [1, 3, 5]
+    assert len(image.assumptions) == 1
+    assert "is no number and left out" in image.assumptions[0]
+    assert image.to_dict()["assumptions"] == list(image.assumptions)

@@ -22,9 +22,12 @@ from aiodicom.imaging.errors import (
     VolumeError,
 )
 from aiodicom.imaging.volume import Volume
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -63,6 +66,12 @@ def image(number: int, syntax: str = EXPLICIT, kind: str = "<i2", **changes: Any
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
+
+
+def raw(dataset: Dataset, name: str, value: bytes) -> None:
+    """Put bytes into a data set as a file would, to be converted when they are asked for."""
+    tag = Tag(name)
+    dataset[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
 
 
 def save(folder: Path, datasets: list[Dataset]) -> Path:
@@ -289,6 +298,54 @@ def test_windows_of_each_slice(read: Callable[..., Volume]) -> None:
     volume = read(made)
     assert volume.window_centers == (10, 20, 30)
     assert volume.window_widths == (101, 102, 103)
+
+
+@pytest.mark.parametrize("value", [b"NaN ", b"AUTO", b"40,0"])
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth"])
+def test_a_window_that_is_no_number_is_left_out_and_told(
+    read: Callable[..., Volume], value: bytes, name: str
+) -> None:
+    made = [image(n, WindowCenter=40, WindowWidth=400) for n in (1, 2, 3)]
+    for dataset in made[:2]:
+        raw(dataset, name, value)
+    volume = read(made)
+    assert volume.windows == (None, None, (40, 400))
+    assert len(volume.report.assumptions) == 1
+    assert "and 1 more" in volume.report.assumptions[0]
+    assert "is no number and left out" in volume.report.assumptions[0]
+    assert volume.report.left_out == ()
+
+
+def test_a_window_without_width_is_left_out_and_told(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.11.2.1.2.1: Window Width is at least 1, C.11.2.1.3: at any rate above 0."""
+    volume = read([image(1, WindowCenter=40, WindowWidth=0), image(2)])
+    assert volume.windows == (None, None)
+    assert "Window Width (0028,1051) is not above zero" in volume.report.assumptions[0]
+
+
+def test_distances_that_only_one_slice_needs_do_not_stop_a_stack(read: Callable[..., Volume]) -> None:
+    made = series(3)
+    raw(made[0], "SpacingBetweenSlices", b"none")
+    raw(made[1], "SliceThickness", b"thin")
+    volume = read(made)
+    assert volume.voxel_spacing == (0.25, 0.5, 2)
+    assert len(volume.report.assumptions) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ImagePositionPatient", b"-1\\-2\\NaN"),
+        ("PixelSpacing", b"0,5\\0.5 "),
+        ("RescaleSlope", b"AUTO"),
+        ("RescaleIntercept", b"1_0 "),
+    ],
+)
+def test_what_places_and_scales_stays_strict(read: Callable[..., Volume], name: str, value: bytes) -> None:
+    made = series(3)
+    raw(made[1], name, value)
+    with pytest.raises(MalformedDataSet, match=r"(y\.dcm|data set 2): .* does not hold"):
+        read(made)
 
 
 def test_enhanced_frames_have_their_own_place_and_rescale(read: Callable[..., Volume]) -> None:
