@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydicom import dcmread
@@ -21,10 +22,11 @@ from pydicom.uid import UID
 from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
-from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute
-from .errors import IrregularGeometry
+from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute, parse
+from .errors import IrregularGeometry, naming
 from .geometry import slice_normal
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
@@ -88,6 +90,7 @@ class Frame:
     has_lut: a table, not slope and intercept, makes values of what is stored.
     variants: what may differ between images at one position, by name.
     notes: what of the header was left out, and why.
+    has_place: the position is this frame's own, not one for all frames of the object.
     """
 
     source: str
@@ -110,6 +113,7 @@ class Frame:
     is_mosaic: bool
     variants: dict[str, str]
     notes: tuple[str, ...] = ()
+    has_place: bool = True
 
     @property
     def name(self) -> str:
@@ -168,6 +172,7 @@ def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Fr
         is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
         variants={**variants, "image type": text(_IMAGE_TYPE)},
         notes=tuple(header.notes),
+        has_place=pixels.format.frames == 1 or not isinstance(elements, FrameElements) or elements.is_placed,
     )
 
 
@@ -182,56 +187,97 @@ def _window(header: Header) -> tuple[float, float] | None:
     return center, width
 
 
-def frames_of_file(path: Path) -> list[Frame]:
-    """Read the header of a file, pixels later; no frames when the object holds no pixel data.
+class _Scanned(NamedTuple):
+    """A file looked over. end: where what can be read of it ends; notes: what lies behind that."""
 
-    Raises OSError, `NotDicom`, `TruncatedFile` when the data set is not whole, `MalformedDataSet`, and
-    `UnsupportedPixels` when the pixels cannot be read.
+    header: FileHeader
+    found: ScanResult
+    end: int | None
+    notes: tuple[str, ...]
+
+
+def _scan(path: Path) -> _Scanned:
+    """Look over a file; `TruncatedFile` where its end is missing, `MalformedDataSet` for contradictions.
+
+    What follows whole pixel data, as the last element of nearly all images, is not worth refusing them.
     """
     name = str(path)
-    with path.open("rb") as file:
+    with path.open("rb") as file, naming(name):
         if os.fstat(file.fileno()).st_size == 0:
             raise NotDicom(f"{name!r} is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as whole:
             header = read_header(whole)
             with whole[header.data_offset :] as view:
                 found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
-    if not found.complete:
+                length = len(view)
+    if found.complete:
+        return _Scanned(header, found, None, ())
+    pixels = found.pixel_data
+    deflated = header.transfer_syntax_uid in DEFLATED_SYNTAXES
+    if pixels is not None and not deflated and found.ordered and pixels.offset < found.end < length:
+        note = f"{length - found.end} bytes behind the pixel data cannot be read and are left out"
+        return _Scanned(header, found, header.data_offset + found.end, (note,))
+    if found.truncated:
         raise TruncatedFile(f"{name} is not whole, fetch it again: {found.problem}")
-    if found.pixel_data is None:
+    raise MalformedDataSet(f"{name} contradicts itself: {found.problem}")
+
+
+def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
+    """Read the header of a file, pixels later; no frames when the object holds no pixel data.
+
+    index: the zero-based frame that is wanted alone. Raises OSError, `NotDicom`, `TruncatedFile` when the end
+    of the file is missing, `MalformedDataSet` when it contradicts itself, `UnsupportedPixels` when the pixels
+    cannot be read, and `IndexError`.
+    """
+    name = str(path)
+    header, found, end, notes = _scan(path)
+    location = found.pixel_data
+    if location is None:
         return []
     big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
-    form = pixel_format(elements, found.pixel_data.tag, name)
-    location = found.pixel_data
+    form = pixel_format(elements, location.tag, name)
     plain = (
         location.length is not None
         and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
         and form.is_plain
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
-    if plain and form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
-        offset = header.data_offset + location.offset
-        return [
-            _frame(elements, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name, 0)
-        ]
-    dataset = read_dataset(path, header, stop_before_pixels=plain)
     if not plain:
-        return frames_of_dataset(dataset, name)
+        return _noted(frames_of_dataset(read_dataset(path, header, end=end), name, index), notes)
     offset = header.data_offset + location.offset
-    return _frames(dataset, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name)
+    pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
+    if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
+        _indices(form, index, name)
+        return _noted([_frame(elements, pixels, name, 0)], notes)
+    dataset = read_dataset(path, header, stop_before_pixels=True)
+    return _noted(_frames(dataset, pixels, name, index), notes)
 
 
-def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = False) -> Dataset:
-    """Read a file with pydicom; one without meta information is given its transfer syntax.
+def dataset_of_file(path: Path) -> Dataset:
+    """The whole data set of a file; errors as for `frames_of_file`."""
+    header, _, end, _ = _scan(path)
+    return read_dataset(path, header, end=end)
+
+
+def _noted(frames: list[Frame], notes: tuple[str, ...]) -> list[Frame]:
+    return [replace(frame, notes=(*frame.notes, *notes)) for frame in frames] if notes else frames
+
+
+def read_dataset(
+    path: Path, header: FileHeader, *, stop_before_pixels: bool = False, end: int | None = None
+) -> Dataset:
+    """Read a file, or what lies before `end`, with pydicom; one without meta information is given its
+    transfer syntax.
 
     Raises OSError, and `MalformedDataSet` for whatever pydicom stumbles over.
     """
     with path.open("rb") as file:
         if not header.has_meta:
             file.seek(header.data_offset)
-        source = file if header.has_meta else BytesIO(file.read())
+        whole = header.has_meta and end is None
+        source = file if whole else BytesIO(file.read(-1 if end is None else end - file.tell()))
         try:
             dataset = dcmread(source, force=True, stop_before_pixels=stop_before_pixels)
         except OSError:
@@ -243,46 +289,53 @@ def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = F
     return dataset
 
 
-def frames_of_dataset(dataset: Dataset, name: str) -> list[Frame]:
+def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> list[Frame]:
     """Read the header of a pydicom data set, named `name` in messages; no frames when it holds no pixel data.
 
-    Raises MalformedDataSet, and `UnsupportedPixels` when the pixels cannot be read.
+    index: the zero-based frame that is wanted alone. Raises MalformedDataSet, `UnsupportedPixels` when the
+    pixels cannot be read, and `IndexError`.
     """
     tag = next((tag for tag in _PIXELS if tag in dataset), None)
     if tag is None:
         return []
     form = pixel_format(DatasetElements(dataset, name), tag, name)
-    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name)
+    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
 
 
-def _frames(dataset: Dataset, pixels: PixelSource, name: str) -> list[Frame]:
+def _indices(form: PixelFormat, index: int | None, name: str) -> Sequence[int]:
+    """The frames that are wanted; `IndexError` where there is no such one."""
+    if index is None:
+        return range(form.frames)
+    if not 0 <= index < form.frames:
+        raise IndexError(f"{name} has {form.frames} frames, none is {index}")
+    return (index,)
+
+
+def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
     """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
     count = pixels.format.frames
+    wanted = _indices(pixels.format, index, name)
     groups = FunctionalGroups(dataset, count, name)
-    frames = [_frame(FrameElements(groups, index), pixels, name, index) for index in range(count)]
-    if count > 1 and frames[0].position is not None:
-        return _offset(frames, groups.top.texts(_FRAME_OFFSETS), name)
-    return frames
+    if groups or count == 1:
+        return [_frame(FrameElements(groups, one), pixels, name, one) for one in wanted]
+    first = _frame(groups.top, pixels, name, wanted[0])
+    frames = [replace(first, index=one, has_place=False) for one in wanted]
+    offsets = groups.top.texts(_FRAME_OFFSETS)
+    return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 
 def _offset(frames: list[Frame], offsets: Sequence[str], name: str) -> list[Frame]:
     """Move the frames of a dose along the normal by Grid Frame Offset Vector (PS3.3 C.8.8.3.2)."""
-    if not offsets:
-        return frames
-    first = frames[0]
+    first, count = frames[0], frames[0].pixels.format.frames
     if first.orientation is None or first.position is None:
-        raise IrregularGeometry(
-            f"{name}: its frames are placed, but neither position nor orientation is given"
-        )
-    try:
-        along = np.array([float(text) for text in offsets])
-    except ValueError:
-        raise MalformedDataSet(f"{name}: (3004,000C) does not hold numbers") from None
-    if len(along) != len(frames):
-        raise MalformedDataSet(f"{name}: {len(frames)} frames, but (3004,000C) places {len(along)}")
-    normal = slice_normal(first.orientation)
-    placed = np.asarray(first.position) + (along - along[0])[:, None] * normal
-    return [
-        replace(frame, position=tuple(position))
-        for frame, position in zip(frames, placed.tolist(), strict=True)
-    ]
+        raise IrregularGeometry(f"{name} has {attribute(_FRAME_OFFSETS)}, but no {attribute(_ORIENTATION)}")
+    along = parse(offsets)
+    if along is None:
+        raise MalformedDataSet(f"{name}: {attribute(_FRAME_OFFSETS)} does not hold numbers")
+    if len(along) != count:
+        raise MalformedDataSet(f"{name}: {count} frames, but {attribute(_FRAME_OFFSETS)} places {len(along)}")
+    with naming(name):
+        normal = slice_normal(first.orientation)
+    placed = np.asarray(first.position) + (np.array(along) - along[0])[:, None] * normal
+    positions = placed.tolist()
+    return [replace(frame, position=tuple(positions[frame.index]), has_place=True) for frame in frames]

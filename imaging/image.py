@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from ..dataset.part10 import read_header
 from .display import LARGEST, grey, png
 from .elements import DatasetElements, Header
-from .errors import UnsupportedPixels
-from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
+from .errors import UnsupportedPixels, naming
+from .headers import Frame, dataset_of_file, frames_of_dataset, frames_of_file
 from .pixels import decode, fill
 from .stack import tell_notes
 
@@ -100,22 +99,18 @@ class Image:
         `IndexError` for a frame that is not there.
         """
         path = Path(path)
-        frames = frames_of_file(path)
-        return _make(read_dataset(path, read_header(path)), frames, frame, str(path))
+        frames = frames_of_file(path, frame)
+        return _make(dataset_of_file(path), frames, frame, str(path))
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, *, frame: int | None = None) -> Image:
         """Make an image of a pydicom data set with its pixel data. Errors as for `from_file`."""
-        return _make(dataset, frames_of_dataset(dataset, "the data set"), frame, "the data set")
+        return _make(dataset, frames_of_dataset(dataset, "the data set", frame), frame, "the data set")
 
 
 def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> Image:
     if not frames:
         raise UnsupportedPixels(f"{name} holds no image")
-    if index is not None:
-        if not 0 <= index < len(frames):
-            raise IndexError(f"{name} has {len(frames)} frames, none is {index}")
-        frames = frames[index : index + 1]
     first = frames[0]
     form = first.pixels.format
     timing = Header(DatasetElements(dataset, name), name)
@@ -138,23 +133,31 @@ def _pixels(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: 
     """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
     form = frames[0].pixels.format
     if form.samples == 1 and not frames[0].has_lut:
-        return fill(frames).transpose(1, 2, 0)[..., None]
+        with naming(name):
+            return fill(frames).transpose(1, 2, 0)[..., None]
     decoded = decode(dataset, name, index=index, raw=False)
     if frames[0].has_lut:
-        decoded = apply_modality_lut(decoded, dataset)
+        try:
+            decoded = apply_modality_lut(decoded, dataset)
+        except Exception as error:  # whatever a table that is none meets
+            told = type(error).__name__
+            raise UnsupportedPixels(
+                f"{name}: its modality look-up table cannot be applied ({told})"
+            ) from error
     channels = 1 if form.samples == 1 else decoded.shape[-1]
     return decoded.reshape(len(frames), form.rows, form.columns, channels).transpose(1, 2, 0, 3)
 
 
 def _colormap(dataset: Dataset, name: str) -> NDArray[np.float64]:
     """The palette by index, (entries, 3), 0 to 1 (PS3.3 C.7.6.3.1.5)."""
-    descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
     try:
+        descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
         entries, lowest = int(descriptor[0]) or 65536, int(descriptor[1])
         indices = np.arange(max(lowest, 0) + entries)
         colours = apply_color_lut(indices.astype(np.uint32), dataset)
-    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
-        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({error})") from error
+    except Exception as error:  # whatever a palette that is none meets
+        told = type(error).__name__
+        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({told})") from error
     scaled: NDArray[np.float64] = colours / np.float64(np.iinfo(colours.dtype).max)
     return scaled
 

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
+from .elements import attribute, value_of
 from .errors import UnsupportedPixels
 
 MAX_EXPANSION = 4000
@@ -152,7 +153,9 @@ class DatasetPixels:
     @classmethod
     def opened(cls, dataset: Dataset, tag: int, form: PixelFormat, name: str) -> DatasetPixels:
         """Check that the bytes suffice and that a decoder is there; raises `UnsupportedPixels`."""
-        value = dataset[tag].value or b""
+        value: bytes = value_of(dataset, tag, name) or b""
+        if not isinstance(value, (bytes, bytearray)):
+            raise UnsupportedPixels(f"{name}: {attribute(tag)} holds no bytes")
         syntax = _syntax_of(dataset)
         if _is_native(syntax):
             _enough(len(value), form, name)
@@ -328,4 +331,4 @@ def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:
         limit = 1 << (8 * size - 1)
         if size >= stored.itemsize and -limit <= low and high < limit:
             return np.dtype(f"i{size}")
-    raise UnsupportedPixels("rescaled values do not fit into 64 bits")
+    raise UnsupportedPixels("the rescaled values do not fit into 64 bits")

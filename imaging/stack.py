@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from ..dataset.names import safe_name
+from .elements import attribute
 from .errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -16,6 +17,7 @@ from .errors import (
     SlicesMissing,
     UnsupportedPixels,
     VolumeError,
+    naming,
 )
 from .geometry import PLANES, Floats, VolumeGeometry, slice_normal, slice_order
 from .headers import Frame
@@ -67,9 +69,10 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     left_out = list(refused)
     frames = _choose(_once(given, left_out), left_out, options.series_uid)
     for frame in frames:
-        _check_usable(frame)
+        _check_usable(frame, options)
     orientation = frames[0].orientation or ()
-    normal = slice_normal(orientation)
+    with naming(frames[0].name):
+        normal = slice_normal(orientation)
     order = slice_order([frame.position or () for frame in frames], normal)
     frames = _resolve_duplicates([frames[place] for place in order.tolist()], normal, left_out, options)
     positions = np.array([frame.position for frame in frames], np.float64)
@@ -154,7 +157,10 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
         else:
             advice = "give the files of one of them"
         choices = "; ".join(_describe(stack) for stack in stacks[: 2 * _NAMED])
-        raise MixedSeries(f"the images form {len(stacks)} stacks, {advice}: {choices}")
+        differing = ", ".join(_differing([stack[0] for stack in stacks]))
+        raise MixedSeries(
+            f"the images form {len(stacks)} stacks, which differ in {differing}; {advice}: {choices}"
+        )
     return stacks[0]
 
 
@@ -168,9 +174,11 @@ def _belongs(frame: Frame, other: Frame) -> bool:
         return False
     if (one.rows, one.columns, one.samples) != (two.rows, two.columns, two.samples):
         return False
-    return _near(frame.orientation, other.orientation, SAME_COSINES) and _near(
-        frame.spacing, other.spacing, SAME_SPACING * max(other.spacing or (1.0,))
-    )
+    return _near(frame.orientation, other.orientation, SAME_COSINES) and _same_spacing(frame, other)
+
+
+def _same_spacing(frame: Frame, other: Frame) -> bool:
+    return _near(frame.spacing, other.spacing, SAME_SPACING * max(other.spacing or (1.0,)))
 
 
 def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolerance: float) -> bool:
@@ -179,21 +187,41 @@ def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolera
     return all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
+def _differing(firsts: Sequence[Frame]) -> list[str]:
+    """In what stacks differ, by one frame of each."""
+    forms = [frame.pixels.format for frame in firsts]
+    said: dict[str, Sequence[object]] = {
+        "series": [frame.series_uid for frame in firsts],
+        "modality": [frame.modality for frame in firsts],
+        "frame of reference": [frame.reference for frame in firsts],
+        "matrix": [(form.rows, form.columns) for form in forms],
+        "colour": [form.samples for form in forms],
+    }
+    differing = [words for words, values in said.items() if len(set(values)) > 1]
+    first = firsts[0]
+    if not all(_near(frame.orientation, first.orientation, SAME_COSINES) for frame in firsts):
+        differing.append("orientation")
+    if not all(_same_spacing(frame, first) for frame in firsts):
+        differing.append("pixel spacing")
+    return differing
+
+
 def _describe(stack: Sequence[Frame]) -> str:
     first = stack[0]
     form = first.pixels.format
     plane = ""
     if first.orientation is not None:
-        nearest = np.abs(slice_normal(first.orientation)).argmax()
-        plane = PLANES[int(nearest)] + " "
+        normal = np.cross(first.orientation[:3], first.orientation[3:])  # which may be none yet
+        plane = PLANES[int(np.abs(normal).argmax())] + " "
+    place = f", frame of reference {safe_name(first.reference)}" if first.reference else ""
     label = f" {safe_name(first.description)}" if first.description else ""
     return (
         f"{len(stack)} {plane}{first.modality} images {form.rows} x {form.columns} of series "
-        f"{first.series_number or '?'}{label} ({first.series_uid or 'no UID'}), such as {first.name}"
+        f"{first.series_number or '?'}{label} ({first.series_uid or 'no UID'}){place}, such as {first.name}"
     )
 
 
-def _check_usable(frame: Frame) -> None:
+def _check_usable(frame: Frame, options: StackOptions) -> None:
     if frame.is_mosaic:
         raise IrregularGeometry(
             f"{frame.name} is a mosaic of many slices in one image: convert it to an enhanced object first"
@@ -206,6 +234,13 @@ def _check_usable(frame: Frame) -> None:
     absent = [words for words, value in wanted.items() if value is None]
     if absent:
         raise IrregularGeometry(f"{frame.name} has no {' and no '.join(absent)}: its place is unknown")
+    if min(frame.spacing or (1.0,)) <= 0:
+        raise IrregularGeometry(f"{frame.name}: {attribute(0x00280030)} is not above zero")
+    if not frame.has_place and options.on_duplicate == "raise":
+        raise IrregularGeometry(
+            f"{frame.source}: its {frame.pixels.format.frames} frames have no places of their own, but one "
+            'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
+        )
     if frame.pixels.format.samples != 1 or frame.has_lut:
         what = "a modality look-up table" if frame.has_lut else "colour"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 
 from ..dataset.errors import NotDicom
 from .display import grey, png
+from .errors import naming
 from .geometry import DEFAULT_TOLERANCE_MM, Floats, VolumeGeometry
 from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill
@@ -138,7 +139,7 @@ class Volume:
             try:
                 found = frames_of_file(path)
             except NotDicom as error:
-                left_out.append(LeftOut(str(path), str(error)))
+                left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
                 continue
             frames += found
             if not found:
@@ -261,8 +262,10 @@ def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
 
 def _assemble(frames: Sequence[Frame], left_out: Sequence[LeftOut], options: StackOptions) -> Volume:
     stack = build_stack(frames, left_out, options)
+    with naming(stack.frames[0].name):
+        voxels = fill(stack.frames)
     return Volume(
-        voxels=fill(stack.frames),
+        voxels=voxels,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
         windows=tuple(frame.window for frame in stack.frames),

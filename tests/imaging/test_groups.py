@@ -87,7 +87,7 @@ def test_converted_images_keep_the_rest_beside_the_macros() -> None:
 
 def test_elements_of_groups_that_nobody_can_read_are_not_looked_at() -> None:
     own = macro("PlanePositionSequence", ImagePositionPatient=[1, 2, 3])
-    own[0x20051001] = RawDataElement(Tag(0x20051001), "FL", 3, b"abc", 0, False, True)
+    own[0x20051001] = RawDataElement(Tag(0x20051001), "FL", 6, b"abcdef", 0, False, True)
     assert parse(elements([own]).texts(POSITION)) == (
         1,
         2,

@@ -12,8 +12,10 @@ from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.image import Image
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 
 def test_a_cine_in_colour(data: Path) -> None:
@@ -199,3 +201,33 @@ def test_what_only_shows_an_image_is_left_out_and_told(name: str, value: bytes) 
     assert len(image.assumptions) == 1
     assert "is no number and left out" in image.assumptions[0]
     assert image.to_dict()["assumptions"] == list(image.assumptions)
+
+
+@pytest.mark.parametrize("value", [b"abc", b"\1\0"])
+def test_a_palette_that_is_none_is_our_error(value: bytes) -> None:
+    made = cine(PhotometricInterpretation="PALETTE COLOR")
+    tag = Tag("RedPaletteColorLookupTableDescriptor")
+    made[tag] = RawDataElement(tag, "US", len(value), value, 0, False, True)
+    with pytest.raises(UnsupportedPixels, match="the data set: its colour palette cannot be read"):
+        Image.from_dataset(made)
+
+
+def test_a_modality_table_that_is_none_is_our_error() -> None:
+    made = cine(ModalityLUTSequence=Sequence([Dataset()]))
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    with pytest.raises(UnsupportedPixels, match="the data set: its modality look-up table cannot be applied"):
+        Image.from_dataset(made)
+
+
+def test_one_frame_of_many_is_read_with_its_own_header_alone() -> None:
+    frames = [Dataset() for _ in range(3)]
+    for frame, slope in zip(frames, (b"AUTO", b"2 ", b"AUTO"), strict=True):
+        transform = Dataset()
+        tag = Tag("RescaleSlope")
+        transform[tag] = RawDataElement(tag, "DS", len(slope), slope, 0, False, True)
+        frame.PixelValueTransformationSequence = Sequence([transform])
+    made = cine(PerFrameFunctionalGroupsSequence=Sequence(frames))
+    assert Image.from_dataset(made, frame=1).pixels.ravel().tolist() == [4, 6]
+    with pytest.raises(IndexError, match="3 frames, none is 3"):
+        Image.from_dataset(made, frame=3)

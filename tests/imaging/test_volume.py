@@ -22,6 +22,7 @@ from aiodicom.imaging.errors import (
     VolumeError,
 )
 from aiodicom.imaging.volume import Volume
+from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -464,9 +465,11 @@ def test_images_side_by_side_are_no_volume(read: Callable[..., Volume]) -> None:
     [
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "sagittal"),
         ({"Rows": 2, "Columns": 2}, "2 x 2"),
-        ({"PixelSpacing": [1, 1]}, "2 stacks"),
+        ({"PixelSpacing": [1, 1]}, "2 stacks, which differ in pixel spacing;"),
         ({"SeriesInstanceUID": "1.9", "SeriesDescription": "other/one"}, r"series_uid=.*other_one \(1\.9\)"),
-        ({"FrameOfReferenceUID": "1.7"}, "2 stacks"),
+        ({"FrameOfReferenceUID": "1.7"}, "differ in frame of reference;.*, frame of reference 1.7"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "differ in orientation"),
+        ({"Modality": "CT"}, "differ in modality"),
     ],
 )
 def test_several_stacks_are_told_apart(
@@ -494,7 +497,6 @@ def test_an_unknown_series_is_an_error(read: Callable[..., Volume]) -> None:
     [
         ({"ImagePositionPatient": None}, IrregularGeometry, "Position"),
         ({"PixelSpacing": None}, IrregularGeometry, "Spacing"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, IrregularGeometry, "right angle"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, IrregularGeometry, "mosaic"),
         ({"Rows": 60000}, UnsupportedPixels, "24 bytes of pixel data"),
         ({"Rows": 0}, UnsupportedPixels, "no image"),
@@ -509,6 +511,93 @@ def test_headers_that_cannot_be_true(
 ) -> None:
     with pytest.raises(error, match=words):
         read([image(1, **changes)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angle"),
+        ({"PixelSpacing": [0, 1]}, r"Pixel Spacing \(0028,0030\) is not above zero"),
+        ({"RescaleIntercept": "1e30"}, "64 bits"),
+        ({"NumberOfFrames": 2}, "24 bytes of pixel data"),
+    ],
+)
+def test_every_refusal_names_the_image(
+    read: Callable[..., Volume], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ImagingError, match=rf"(z\.dcm|data set 1).*{words}"):
+        read([image(1, **changes)])
+
+
+def test_a_file_whose_head_is_cut_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(TruncatedFile, match=r"z\.dcm"):
+        Volume.from_files(path)
+
+
+def test_frames_that_have_no_places_of_their_own_are_called_that(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    with pytest.raises(IrregularGeometry, match=r"3 frames have no places of their own.*an Image"):
+        read([made])
+
+
+def test_one_of_the_frames_without_places_can_be_taken(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    assert read([made], on_duplicate="first").voxels[:, 0, 0].tolist() == [300]
+
+
+def test_private_elements_that_nobody_can_read_do_no_harm(tmp_path: Path) -> None:
+    made = image(1, NumberOfFrames=2, ImagePositionPatient=None)
+    made.PixelData = image(1).PixelData + image(2).PixelData
+    frames = []
+    for number in (1, 2):
+        place, frame = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, number]
+        frame.PlanePositionSequence = Sequence([place])
+        frame.add_new(0x20051001, "LO", "abcdef")
+        frames.append(frame)
+    made.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    path = save(tmp_path, [made]) / "z.dcm"
+    spoiled = path.read_bytes().replace(b"\x05\x20\x01\x10LO", b"\x05\x20\x01\x10FL")  # of 6 bytes
+    path.write_bytes(spoiled)
+    assert Volume.from_files(path).voxels.shape == (2, 3, 4)
+    assert Volume.from_datasets([dcmread(path)]).voxels.shape == (2, 3, 4)
+
+
+# --- whole and not whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behind", [b"\1\2\3\4\5\6\7\x08\x09\x0a", b"\xff" * 100, bytes(8) + b"rest of it"])
+def test_bytes_behind_whole_pixel_data_are_left_out_and_told(tmp_path: Path, behind: bytes) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    path.write_bytes(path.read_bytes() + behind)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(100, 112))
+    assert f"{len(behind)} bytes behind the pixel data" in "".join(volume.report.assumptions)
+
+
+def test_bytes_behind_encapsulated_pixel_data_are_left_out_and_told(tmp_path: Path) -> None:
+    made = image(1, syntax="1.2.840.10008.1.2.5", kind="<u1")
+    row = bytes([11, *range(12)])
+    made.PixelData = encapsulate([b"\1\0\0\0\x40" + bytes(59) + row + b"\0"])
+    made["PixelData"].is_undefined_length = True
+    path = save(tmp_path, [made]) / "z.dcm"
+    path.write_bytes(path.read_bytes() + b"\xfe" * 20)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(12))
+    assert "20 bytes behind the pixel data" in "".join(volume.report.assumptions)
+
+
+def test_a_whole_file_that_contradicts_itself_is_not_called_truncated(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    jpeg = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
+    path.write_bytes(jpeg)
+    with pytest.raises(MalformedDataSet, match=r"z\.dcm contradicts itself: .*not encapsulated") as caught:
+        Volume.from_files(path)
+    assert "fetch" not in str(caught.value)
 
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
