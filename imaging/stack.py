@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -19,14 +20,12 @@ from .errors import (
     VolumeError,
     naming,
 )
-from .geometry import PLANES, Floats, VolumeGeometry, slice_normal, slice_order
+from .geometry import PLANES, Floats, VolumeGeometry, rounding_of, slice_normal, slice_order, tolerance_of
 from .headers import Frame
 
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
 
-SAME_POSITION_MM = 0.005
-"""Slices nearer to each other lie at one position: headers repeat it digit by digit."""
 GAP_FACTOR = 1.5
 """A step longer than this times the usual one means that slices are absent."""
 SAME_COSINES = 0.002
@@ -49,7 +48,7 @@ class StackOptions(NamedTuple):
     series_uid: str | None
     on_gap: OnGap
     on_duplicate: OnDuplicate
-    tolerance_mm: float
+    tolerance_mm: float | None
 
 
 class Stack(NamedTuple):
@@ -250,11 +249,14 @@ def _resolve_duplicates(
     stack: Sequence[Frame], normal: Floats, left_out: list[LeftOut], options: StackOptions
 ) -> list[Frame]:
     """Keep one frame for each position. `stack` is sorted along the normal."""
+    side = min(*(stack[0].spacing or (1.0,)), stack[0].thickness or math.inf)
+    same = rounding_of(side)  # headers repeat a position digit by digit
+    apart = tolerance_of(side) if options.tolerance_mm is None else options.tolerance_mm
     groups: list[list[Frame]] = []
     for frame in stack:
         place = np.asarray(frame.position)
-        if groups and abs((place - groups[-1][0].position) @ normal) <= SAME_POSITION_MM:
-            if np.linalg.norm(place - groups[-1][0].position) > options.tolerance_mm:
+        if groups and abs((place - groups[-1][0].position) @ normal) <= same:
+            if np.linalg.norm(place - groups[-1][0].position) > apart:
                 raise IrregularGeometry(
                     f"{groups[-1][0].name} and {frame.name} lie side by side in one plane"
                 )

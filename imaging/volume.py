@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 from ..dataset.errors import NotDicom
 from .display import grey, png
 from .errors import naming
-from .geometry import DEFAULT_TOLERANCE_MM, Floats, VolumeGeometry
+from .geometry import Floats, VolumeGeometry
 from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill
 from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
@@ -120,7 +120,7 @@ class Volume:
         series_uid: str | None = None,
         on_gap: OnGap = "raise",
         on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float | None = None,
     ) -> Volume:
         """Read the one volume in a folder (with its subfolders), a file, or a list of files; names do not
         matter.
@@ -128,7 +128,8 @@ class Volume:
         Files that are no DICOM or hold no image are left out and reported. series_uid: take this series only.
         on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
         on_duplicate: which of several different images at one position to keep, in the order of their
-        instance numbers. tolerance_mm: how far a slice may lie from the regular grid.
+        instance numbers. tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or
+        a quarter of the voxel's shortest side, whichever is less.
 
         Raises OSError; `TruncatedFile`; `MixedSeries`, `SlicesMissing`, `DuplicateSlices`,
         `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no image at all.
@@ -154,7 +155,7 @@ class Volume:
         series_uid: str | None = None,
         on_gap: OnGap = "raise",
         on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float | None = None,
     ) -> Volume:
         """Build the one volume in pydicom data sets, such as a retrieval yields; options as for `from_files`.
 

@@ -420,6 +420,49 @@ def test_uneven_distances_within_the_tolerance(read: Callable[..., Volume]) -> N
     assert read(made, tolerance_mm=0.6).geometry.is_affine
 
 
+def scaled(scale: float, numbers: list[float], **moved: float) -> list[Dataset]:
+    """Slices at z = 2 * number, all lengths times `scale`; of the last x and z are moved by so much."""
+    made = []
+    for place, number in enumerate(numbers):
+        last = place == len(numbers) - 1
+        x = -1 + (moved.get("x", 0) if last else 0)
+        z = 2 * number + (moved.get("z", 0) if last else 0)
+        dataset = image(place + 1, PixelSpacing=[f"{0.5 * scale:.8g}", f"{0.25 * scale:.8g}"])
+        dataset.ImagePositionPatient = [f"{value * scale:.8g}" for value in (x, -2, z)]
+        made.append(dataset)
+    return made
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-2, 1.0, 100.0])
+class TestDistancesInMicrometresAndDecimetres:
+    """What counts as a distance follows the voxel: micro-CT has voxels of micrometres."""
+
+    def test_neighbours_are_not_taken_for_one_position(self, scale: float) -> None:
+        volume = Volume.from_datasets(scaled(scale, [1, 2, 3, 4]))
+        assert volume.voxels.shape == (4, 3, 4)
+        assert volume.voxel_spacing == pytest.approx((0.25 * scale, 0.5 * scale, 2 * scale))
+
+    def test_gaps_are_seen(self, scale: float) -> None:
+        with pytest.raises(SlicesMissing):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 5]))
+
+    def test_uneven_distances_are_seen(self, scale: float) -> None:
+        with pytest.raises(IrregularGeometry, match="off the regular grid"):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 4], z=0.6))
+
+    def test_rounding_is_allowed(self, scale: float) -> None:
+        volume = Volume.from_datasets(scaled(scale, [1, 2, 3, 4], z=0.04 / max(scale, 1)))
+        assert volume.geometry.is_affine
+
+    def test_one_position_is_seen(self, scale: float) -> None:
+        with pytest.raises(DuplicateSlices):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 3], z=0.001 / max(scale, 1)))
+
+    def test_images_side_by_side_are_seen(self, scale: float) -> None:
+        with pytest.raises(IrregularGeometry, match="side by side"):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 3], x=0.2))
+
+
 def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     save(tmp_path, series(3))
     shutil.copy(tmp_path / "z.dcm", tmp_path / "copy.dcm")
