@@ -103,7 +103,7 @@ def value_of(dataset: Dataset, tag: int, name: str) -> Any:
 
 def texts_of(dataset: Dataset, tag: int, name: str) -> list[str]:
     """The values of an element of a data set as text; none when it is absent or empty."""
-    raw = dataset.get_item(tag) if tag in dataset else None
+    raw = dataset.get_item(tag, keep_deferred=True) if tag in dataset else None
     if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and _is_decimal(raw, tag):
         return _split(raw.value) if raw.value else []  # one value that is none does not cost the others
     value = value_of(dataset, tag, name)

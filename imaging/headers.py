@@ -280,9 +280,9 @@ def read_dataset(
         source = file if whole else BytesIO(file.read(-1 if end is None else end - file.tell()))
         try:
             dataset = dcmread(source, force=True, stop_before_pixels=stop_before_pixels)
-        except OSError:
-            raise
         except Exception as error:  # its errors share no base
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine's, not one that pydicom makes of bytes it cannot read
             raise MalformedDataSet(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if not header.has_meta:
         dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import hashlib
 import math
 import statistics
 from collections.abc import Sequence
@@ -33,6 +35,8 @@ SAME_COSINES = 0.002
 SAME_SPACING = 0.001
 """Relative difference of pixel spacings up to which slices form one stack."""
 _NAMED = 4  # files a message names
+_WEIGHTS = (1.0, 0.83, 0.71, 0.61, 0.53, 0.47)  # unlike each other, so that few orientations share a sum
+_MANY = 1 << 62
 
 
 class LeftOut(NamedTuple):
@@ -137,16 +141,13 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
     if not frames:
         why = f"; left out: {left_out[0].name} ({left_out[0].why})" if left_out else ""
         raise VolumeError(f"there is no image to make a volume of{why}")
-    stacks: list[list[Frame]] = []
+    piles = _Piles()
     for frame in frames:
         if series_uid is not None and frame.series_uid != series_uid:
             left_out.append(LeftOut(frame.name, f"of series {frame.series_uid}"))
-            continue
-        home = next((stack for stack in stacks if _belongs(frame, stack[0])), None)
-        if home is None:
-            stacks.append([frame])
         else:
-            home.append(frame)
+            piles.add(frame)
+    stacks = piles.stacks
     if not stacks:
         choices = ", ".join(sorted({frame.series_uid for frame in frames})[:_NAMED])
         raise VolumeError(f"no image is of series {series_uid}; there is {choices}")
@@ -163,16 +164,40 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
     return stacks[0]
 
 
-def _belongs(frame: Frame, other: Frame) -> bool:
-    one, two = frame.pixels.format, other.pixels.format
-    if (frame.series_uid, frame.reference, frame.modality) != (
-        other.series_uid,
-        other.reference,
-        other.modality,
-    ):
-        return False
-    if (one.rows, one.columns, one.samples) != (two.rows, two.columns, two.samples):
-        return False
+class _Piles:
+    """Frames on the stacks they belong to, each found without comparing it with all of them.
+
+    A frame belongs to the first stack whose first frame agrees with it. Only those are compared whose exact
+    attributes are equal and whose cosines, summed with weights, are as near as agreeing ones can be.
+    """
+
+    def __init__(self) -> None:
+        self.stacks: list[list[Frame]] = []
+        self._homes: dict[tuple[object, ...], list[tuple[float, int]]] = {}
+
+    def add(self, frame: Frame) -> None:
+        """Lay a frame on its stack, a new one if need be."""
+        homes = self._homes.setdefault(_exact(frame), [])
+        cosines = frame.orientation or ()
+        at = sum(weight * cosine for weight, cosine in zip(_WEIGHTS, cosines, strict=False))
+        near = sum(_WEIGHTS) * SAME_COSINES * (1 + 1e-9)
+        begin, end = bisect.bisect_left(homes, (at - near, 0)), bisect.bisect_right(homes, (at + near, _MANY))
+        fitting = sorted(number for _, number in homes[begin:end] if _agree(frame, self.stacks[number][0]))
+        if fitting:
+            self.stacks[fitting[0]].append(frame)
+        else:
+            bisect.insort(homes, (at, len(self.stacks)))
+            self.stacks.append([frame])
+
+
+def _exact(frame: Frame) -> tuple[object, ...]:
+    """What must be equal for two frames to form one stack."""
+    form = frame.pixels.format
+    said = frame.series_uid, frame.reference, frame.modality
+    return (*said, form.rows, form.columns, form.samples, frame.orientation is None, frame.spacing is None)
+
+
+def _agree(frame: Frame, other: Frame) -> bool:
     return _near(frame.orientation, other.orientation, SAME_COSINES) and _same_spacing(frame, other)
 
 
@@ -278,15 +303,21 @@ def _resolve_duplicates(
 def _different(group: list[Frame], left_out: list[LeftOut]) -> list[Frame]:
     """Reduce the frames of one position to those with different pixels, in the order of their numbers."""
     group.sort(key=_instance_number)
-    different: list[Frame] = []
-    for frame in group:
-        twin = next((other for other in different if _same_pixels(frame, other)), None)
-        if twin is None:
-            different.append(frame)
-        else:
-            left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
-    group[:] = different
-    return different
+    if len(group) > 1:
+        seen: dict[tuple[object, ...], Frame] = {}
+        for frame in group:
+            twin = seen.setdefault(_content(frame), frame)
+            if twin is not frame:
+                left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
+        group[:] = seen.values()
+    return group
+
+
+def _content(frame: Frame) -> tuple[object, ...]:
+    """What frames of equal values share; each is read once, however many there are."""
+    stored = frame.pixels.stored(frame.index)
+    digest = hashlib.blake2b(np.ascontiguousarray(stored).data, digest_size=32).digest()
+    return digest, frame.pixels.format, frame.slope, frame.intercept
 
 
 def _instance_number(frame: Frame) -> float:

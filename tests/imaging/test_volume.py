@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
-from aiodicom.imaging import pixels
+from aiodicom.imaging import pixels, stack
 from aiodicom.imaging.errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -21,6 +22,7 @@ from aiodicom.imaging.errors import (
     UnsupportedPixels,
     VolumeError,
 )
+from aiodicom.imaging.headers import frames_of_file
 from aiodicom.imaging.volume import Volume
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
@@ -608,6 +610,65 @@ def test_private_elements_that_nobody_can_read_do_no_harm(tmp_path: Path) -> Non
     path.write_bytes(spoiled)
     assert Volume.from_files(path).voxels.shape == (2, 3, 4)
     assert Volume.from_datasets([dcmread(path)]).voxels.shape == (2, 3, 4)
+
+
+# --- work grows with the work ------------------------------------------------------------------------------
+
+
+def test_images_at_one_position_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each other image there: a series over time has hundreds."""
+    reads: list[str] = []
+    stored = pixels.DatasetPixels.stored
+
+    def counted(source: pixels.DatasetPixels, index: int) -> Any:
+        reads.append(source.name)
+        return stored(source, index)
+
+    monkeypatch.setattr(pixels.DatasetPixels, "stored", counted)
+    made = [image(n, ImagePositionPatient=[-1, -2, n % 2]) for n in range(60)]
+    with pytest.raises(DuplicateSlices, match="2 of 2 positions"):
+        Volume.from_datasets(made)
+    assert len(reads) == len(set(reads)) == 60
+
+
+def test_equal_images_among_many_different_ones_are_still_found() -> None:
+    made = [image(n, ImagePositionPatient=[-1, -2, 0]) for n in range(1, 9)]
+    made.append(image(5, ImagePositionPatient=[-1, -2, 0], SOPInstanceUID="1.2.3.50", InstanceNumber=50))
+    volume = Volume.from_datasets(made, on_duplicate="first")
+    assert volume.voxels[0, 0, 0] == 100
+    whys = [left.why for left in volume.report.left_out]
+    assert whys.count("the same position and pixels as data set 5") == 1
+    assert whys.count("at the position of data set 1") == 7
+
+
+def test_many_stacks_are_told_apart_without_comparing_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    agree = stack._agree
+    monkeypatch.setattr(stack, "_agree", lambda *pair: compared.append(pair) or agree(*pair))
+    made = []
+    for number in range(200):
+        turn = math.radians(number * 0.9)
+        cosines = [f"{value:.12f}" for value in (math.cos(turn), math.sin(turn), 0, 0, 0, -1)]
+        made.append(image(number + 1, ImageOrientationPatient=cosines))
+    with pytest.raises(MixedSeries, match="200 stacks, which differ in orientation"):
+        Volume.from_datasets(made)
+    assert len(compared) < 5 * len(made)
+
+
+def test_orientations_that_agree_form_one_stack_whatever_the_order() -> None:
+    rounded = [[1, 0, 0, 0, 1, 0], [0.999, 0.001, 0, -0.001, 0.999, 0], [1, -0.001, 0, 0.001, 1, 0]]
+    made = [image(n + 1, ImageOrientationPatient=rounded[n % 3]) for n in range(6)]
+    assert Volume.from_datasets(made).voxels.shape[0] == 6
+
+
+def test_one_frame_of_many_is_found_by_its_number(tmp_path: Path) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    path = save(tmp_path, [made]) / "z.dcm"
+    assert [frame.name for frame in frames_of_file(path, 1)] == [f"{path} frame 2"]
+    assert [frame.index for frame in frames_of_file(path)] == [0, 1, 2]
+    with pytest.raises(IndexError, match="3 frames, none is 3"):
+        frames_of_file(path, 3)
 
 
 # --- whole and not whole ----------------------------------------------------------------------------------
