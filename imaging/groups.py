@@ -25,7 +25,7 @@ _TRANSFORMATION = 0x00289145
 _VOI = 0x00289132
 _CONTENT = 0x00209111
 _UNASSIGNED = (0x00209171, 0x00209170)
-"""What conversion found no macro for, of a frame and of all (PS3.3 C.7.6.16.2.25)."""
+"""What conversion found no macro for, of a frame and of all (PS3.3 C.7.6.16.2)."""
 
 _MACROS: dict[int, tuple[tuple[int, int], ...]] = {
     0x00200032: ((_PLANE_POSITION, 0x00200032),),

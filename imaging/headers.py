@@ -59,6 +59,7 @@ _SLOPE = 0x00281053
 _MODALITY_LUT = 0x00283000
 _FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
+RT_DOSE = "RTDOSE"
 _PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
 _VARIANTS = {
     0x00180081: "echo time",
@@ -73,9 +74,19 @@ _TAGS = frozenset(
     {
         *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
         *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
-        *(_WIDTH, _INTERCEPT, _SLOPE, _MODALITY_LUT, SHARED_GROUPS, FRAME_GROUPS, _FRAME_OFFSETS),
+        *(
+            _WIDTH,
+            _INTERCEPT,
+            _SLOPE,
+            _MODALITY_LUT,
+            SHARED_GROUPS,
+            FRAME_GROUPS,
+            _FRAME_OFFSETS,
+            _DOSE_SCALING,
+        ),
         *_VARIANTS,
         *BINARY,
+        *_PIXELS,
     }
 )
 
@@ -148,7 +159,7 @@ def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
 def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Frame:
     header = Header(elements, name)
     text = header.text
-    slope, scaling = header.number(_SLOPE), header.number(_DOSE_SCALING)
+    slope, intercept, has_lut = _modality_transform(header, pixels.format)
     thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
     variants = {label: text(tag) for tag, label in _VARIANTS.items()}
     return Frame(
@@ -165,15 +176,41 @@ def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Fr
         orientation=header.numbers(_ORIENTATION, 6),
         spacing=header.numbers(_SPACING, 2),
         thickness=abs(thickness) if thickness else None,
-        slope=slope if slope is not None else scaling if scaling is not None else 1.0,
-        intercept=header.number(_INTERCEPT) or 0.0,
+        slope=slope,
+        intercept=intercept,
         window=_window(header),
-        has_lut=slope is None and elements.has(_MODALITY_LUT),
+        has_lut=has_lut,
         is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
         variants={**variants, "image type": text(_IMAGE_TYPE)},
         notes=tuple(header.notes),
         has_place=pixels.format.frames == 1 or not isinstance(elements, FrameElements) or elements.is_placed,
     )
+
+
+def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float, bool]:
+    """Slope and intercept that make values of what is stored, and whether a table does instead.
+
+    Doses are scaled by Dose Grid Scaling (PS3.3 C.8.8.3), all else by Rescale Slope and Rescale Intercept, or
+    by the Modality LUT Sequence where both are absent (C.11.1). Colours and indices into a palette are no
+    such values.
+    """
+    if form.samples != 1 or form.photometric == "PALETTE COLOR":
+        return 1.0, 0.0, False
+    slope, intercept = header.number(_SLOPE), header.number(_INTERCEPT)
+    rescaled = slope is not None or intercept is not None
+    if header.text(_MODALITY) == RT_DOSE:
+        scaling = header.number(_DOSE_SCALING)
+        if scaling is not None:
+            if (slope or 1.0, intercept or 0.0) != (1.0, 0.0):
+                header.notes.append(f"{attribute(_SLOPE)} is left out beside {attribute(_DOSE_SCALING)}")
+            return scaling, 0.0, False
+    has_lut = header.elements.has(_MODALITY_LUT)
+    if rescaled and has_lut:
+        header.notes.append(f"{attribute(_MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
+    if (slope is None) != (intercept is None):
+        there, absent = (_SLOPE, _INTERCEPT) if intercept is None else (_INTERCEPT, _SLOPE)
+        header.notes.append(f"{attribute(there)} has no {attribute(absent)} beside it")
+    return 1.0 if slope is None else slope, intercept or 0.0, has_lut and not rescaled
 
 
 def _window(header: Header) -> tuple[float, float] | None:
@@ -234,6 +271,7 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     location = found.pixel_data
     if location is None:
         return []
+    _check_one_kind([tag for tag in _PIXELS if tag in found.values or tag in found.oversized], name)
     big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
@@ -295,11 +333,19 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
     index: the zero-based frame that is wanted alone. Raises MalformedDataSet, `UnsupportedPixels` when the
     pixels cannot be read, and `IndexError`.
     """
-    tag = next((tag for tag in _PIXELS if tag in dataset), None)
-    if tag is None:
+    tags = [tag for tag in _PIXELS if tag in dataset]
+    if not tags:
         return []
+    _check_one_kind(tags, name)
+    tag = tags[0]
     form = pixel_format(DatasetElements(dataset, name), tag, name)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
+
+
+def _check_one_kind(tags: Sequence[int], name: str) -> None:
+    """Integers, floats and doubles exclude each other (PS3.3 C.7.6.3.1, C.7.6.24, C.7.6.25)."""
+    if len(tags) > 1:
+        raise MalformedDataSet(f"{name} has {' and '.join(map(attribute, tags))}, which exclude each other")
 
 
 def _indices(form: PixelFormat, index: int | None, name: str) -> Sequence[int]:
@@ -320,7 +366,7 @@ def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None)
         return [_frame(FrameElements(groups, one), pixels, name, one) for one in wanted]
     first = _frame(groups.top, pixels, name, wanted[0])
     frames = [replace(first, index=one, has_place=False) for one in wanted]
-    offsets = groups.top.texts(_FRAME_OFFSETS)
+    offsets = groups.top.texts(_FRAME_OFFSETS) if first.modality == RT_DOSE else []
     return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 

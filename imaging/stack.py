@@ -265,7 +265,8 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             f"{frame.source}: its {frame.pixels.format.frames} frames have no places of their own, but one "
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
-    if frame.pixels.format.samples != 1 or frame.has_lut:
+    form = frame.pixels.format
+    if form.samples != 1 or form.photometric == "PALETTE COLOR" or frame.has_lut:
         what = "a modality look-up table" if frame.has_lut else "colour"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 

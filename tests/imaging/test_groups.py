@@ -78,7 +78,7 @@ def test_attributes_have_other_names_in_macros() -> None:
 
 
 def test_converted_images_keep_the_rest_beside_the_macros() -> None:
-    """C.7.6.16.2.25."""
+    """C.7.6.16.2: the unassigned converted attributes."""
     own = macro("UnassignedPerFrameConvertedAttributesSequence", InstanceNumber=5)
     found = elements([own], macro("UnassignedSharedConvertedAttributesSequence", EchoTime=3))
     assert parse(found.texts(0x00200013)) == (5,)

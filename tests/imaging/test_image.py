@@ -231,3 +231,26 @@ def test_one_frame_of_many_is_read_with_its_own_header_alone() -> None:
     assert Image.from_dataset(made, frame=1).pixels.ravel().tolist() == [4, 6]
     with pytest.raises(IndexError, match="3 frames, none is 3"):
         Image.from_dataset(made, frame=3)
+
+
+def palette(entries: int, lowest: int, **values: object) -> Dataset:
+    made = cine(PhotometricInterpretation="PALETTE COLOR", **values)
+    for colour, first in (("Red", 0), ("Green", 100), ("Blue", 200)):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [entries, lowest, 8])
+        data = bytes(first + place for place in range(entries))
+        setattr(made, f"{colour}PaletteColorLookupTableData", data)
+    return made
+
+
+def test_the_descriptor_says_which_index_the_first_colour_is_of() -> None:
+    """PS3.3 C.7.6.3.1.5: indices below it have the first colour."""
+    image = Image.from_dataset(palette(4, 2))
+    assert image.colormap is not None
+    red = (image.colormap[:, 0] * 255).round().tolist()
+    assert red == [0, 0, 0, 1, 2, 3]
+
+
+def test_indices_into_a_palette_are_not_rescaled() -> None:
+    """PS3.3 C.11.1: the modality transformation is of grey values."""
+    image = Image.from_dataset(palette(6, 0, RescaleSlope=2, RescaleIntercept=1))
+    assert image.pixels[0, 1, :, 0].tolist() == [1, 3, 5]

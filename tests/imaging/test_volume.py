@@ -23,6 +23,7 @@ from aiodicom.imaging.errors import (
     VolumeError,
 )
 from aiodicom.imaging.headers import frames_of_file
+from aiodicom.imaging.image import Image
 from aiodicom.imaging.volume import Volume
 from pydicom import dcmread
 from pydicom.datadict import dictionary_VR
@@ -612,6 +613,124 @@ def test_private_elements_that_nobody_can_read_do_no_harm(tmp_path: Path) -> Non
     assert Volume.from_datasets([dcmread(path)]).voxels.shape == (2, 3, 4)
 
 
+# --- precedence and place ---------------------------------------------------------------------------------
+
+
+def dose(**changes: Any) -> Dataset:
+    return image(1, Modality="RTDOSE", DoseGridScaling="0.5", **changes)
+
+
+def test_doses_are_scaled_whether_they_have_one_frame_or_many(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.8.8.3: Dose Grid Scaling times Pixel Data are the doses."""
+    assert read([dose()]).voxels.ravel()[:3].tolist() == [50, 50.5, 51]
+
+
+def test_dose_grid_scaling_counts_before_a_rescale(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.8.8.3: it is Pixel Data that it multiplies."""
+    volume = read([dose(RescaleSlope=3, RescaleIntercept=7)])
+    assert volume.rescale == ((0.5, 0),)
+    assert any("beside Dose Grid Scaling" in told for told in volume.report.assumptions)
+
+
+def test_dose_grid_scaling_of_anything_else_does_not_count(read: Callable[..., Volume]) -> None:
+    assert read([image(1, DoseGridScaling="0.5")]).rescale == ((1, 0),)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_frames_of_a_dose_lie_where_their_offsets_say(read: Callable[..., Volume], first: int) -> None:
+    """PS3.3 C.8.8.3.2: relative to Image Position (Patient), or absolute."""
+    made = dose(NumberOfFrames=3, GridFrameOffsetVector=[first, first + 4, first + 2])
+    made.PixelData = b"".join(image(n).PixelData for n in (1, 3, 2))
+    volume = read([made])
+    assert volume.voxels[:, 0, 0].tolist() == [50, 100, 150]
+    assert volume.geometry.positions.tolist() == [[-1, -2, 2], [-1, -2, 4], [-1, -2, 6]]
+
+
+def test_offsets_of_anything_but_a_dose_do_not_count(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3, GridFrameOffsetVector=[0, 2, 4])
+    made.PixelData = b"".join(image(n).PixelData for n in (1, 2, 3))
+    with pytest.raises(IrregularGeometry, match="no places of their own"):
+        read([made])
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [0, 2, 4, 6]])
+def test_offsets_that_are_not_one_a_frame(read: Callable[..., Volume], offsets: list[int]) -> None:
+    made = dose(NumberOfFrames=3, GridFrameOffsetVector=offsets)
+    made.PixelData = bytes(72)
+    with pytest.raises(MalformedDataSet, match=r"Vector \(3004,000C\) places"):
+        read([made])
+
+
+def table(**changes: Any) -> Dataset:
+    lut = Dataset()
+    lut.LUTDescriptor, lut.ModalityLUTType = [3, 100, 16], "US"
+    lut.add_new(0x00283006, "US", [7, 8, 9])
+    return image(1, kind="<u2", ModalityLUTSequence=Sequence([lut]), **changes)
+
+
+@pytest.mark.parametrize("changes", [{"RescaleIntercept": 5}, {"RescaleSlope": 2}])
+def test_a_table_beside_a_rescale_does_not_count(
+    read: Callable[..., Volume], changes: dict[str, Any]
+) -> None:
+    """PS3.3 C.11.1: the sequence shall not be present if Rescale Intercept is."""
+    volume = read([table(**changes)])
+    assert volume.voxels[0, 0, 1] == (106 if "RescaleIntercept" in changes else 202)
+    told = "; ".join(volume.report.assumptions)
+    assert "Modality LUT Sequence (0028,3000) is left out" in told
+    assert "beside it" in told
+
+
+def test_a_table_alone_counts() -> None:
+    """PS3.3 C.11.1: Rescale Intercept is required if the sequence is not present."""
+    with pytest.raises(UnsupportedPixels, match="a modality look-up table"):
+        Volume.from_datasets([table()])
+    assert Image.from_dataset(table()).pixels.ravel().tolist() == [7, 8] + [9] * 10
+
+
+def test_real_world_values_do_not_stand_for_the_rescale(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.16.2.11: they are another mapping of what is stored."""
+    mapping = Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 9.0, 9.0
+    mapping.add_new(0x00281053, "DS", "9")
+    volume = read([image(1, RealWorldValueMappingSequence=Sequence([mapping]))])
+    assert volume.rescale == ((1, 0),)
+
+
+@pytest.mark.parametrize("name", ["ImagerPixelSpacing", "NominalScannedPixelSpacing"])
+def test_spacing_elsewhere_than_in_the_patient_does_not_count(read: Callable[..., Volume], name: str) -> None:
+    """PS3.3 10.7.1.1: it is that of the detector or of the scanned film."""
+    with pytest.raises(IrregularGeometry, match="no Pixel Spacing"):
+        read([image(1, PixelSpacing=None, **{name: [0.5, 0.25]})])
+
+
+def test_of_one_slice_the_distance_counts_before_the_thickness(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.2.1.1: Slice Thickness is not how far slices lie apart."""
+    assert read([image(1, SpacingBetweenSlices=4, SliceThickness=3)]).voxel_spacing[2] == 4
+
+
+def test_the_window_of_a_frame_counts_before_that_of_the_object(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.16.2.10."""
+    window, group = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = [40, 1], [400, 1]
+    group.FrameVOILUTSequence = Sequence([window])
+    made = image(1, WindowCenter=9, WindowWidth=9, SharedFunctionalGroupsSequence=Sequence([group]))
+    assert read([made]).windows == ((40, 400),)
+
+
+def test_indices_into_a_palette_are_no_voxels(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.3.1.2."""
+    with pytest.raises(UnsupportedPixels, match="colour"):
+        read([image(1, PhotometricInterpretation="PALETTE COLOR")])
+
+
+def test_pixel_data_of_two_kinds_are_refused(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.3, C.7.6.24: each excludes the other."""
+    made = image(1)
+    made.add_new(0x7FE00008, "OF", bytes(48))
+    with pytest.raises(MalformedDataSet, match=r"Pixel Data .* exclude each other"):
+        read([made])
+
+
 # --- work grows with the work ------------------------------------------------------------------------------
 
 
@@ -644,7 +763,12 @@ def test_equal_images_among_many_different_ones_are_still_found() -> None:
 def test_many_stacks_are_told_apart_without_comparing_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
     agree = stack._agree
-    monkeypatch.setattr(stack, "_agree", lambda *pair: compared.append(pair) or agree(*pair))
+
+    def counted(*pair: Any) -> bool:
+        compared.append(pair)
+        return agree(*pair)
+
+    monkeypatch.setattr(stack, "_agree", counted)
     made = []
     for number in range(200):
         turn = math.radians(number * 0.9)
