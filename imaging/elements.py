@@ -181,7 +181,8 @@ class Header:
 
 def parse(texts: Sequence[str]) -> tuple[float, ...] | None:
     """Decimal strings as finite numbers; `None` when one is not."""
-    if not all(_NUMBER.fullmatch(text.strip()) for text in texts):
+    found = [text.strip(" ") for text in texts]  # spaces pad, all other white space is none of VR DS
+    if not all(map(_NUMBER.fullmatch, found)):
         return None
-    numbers = tuple(float(text) for text in texts)
+    numbers = tuple(map(float, found))
     return numbers if all(map(math.isfinite, numbers)) else None

@@ -26,6 +26,7 @@ MIN_DECODED = 64 * 1024 * 1024
 
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 _TOLD = 300  # characters of a decoder's message
+_RLE = "1.2.840.10008.1.2.5"
 _PACKAGES = {
     "1.2.840.10008.1.2.4.50": "pylibjpeg pylibjpeg-libjpeg",
     "1.2.840.10008.1.2.4.51": "pylibjpeg pylibjpeg-libjpeg",
@@ -38,7 +39,7 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.202": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg pylibjpeg-openjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg pylibjpeg-rle",
+    _RLE: "pylibjpeg pylibjpeg-rle",
 }
 
 
@@ -207,7 +208,22 @@ def decode(dataset: Dataset, name: str, *, index: int | None, raw: bool) -> NDAr
         return pixel_array(dataset, index=index, raw=raw)
     except Exception as error:  # decoders raise whatever their libraries do
         told = " ".join(f"{type(error).__name__}: {error}".split())[:_TOLD]
-        raise UnsupportedPixels(f"{name}: its pixels cannot be decoded ({told})") from error
+        advice = other_decoder(dataset)
+        raise UnsupportedPixels(f"{name}: its pixels cannot be decoded ({told}){advice}") from error
+
+
+def other_decoder(dataset: Dataset) -> str:
+    """Advice to install the package that reads all of a transfer syntax, where it is not there.
+
+    Pillow alone decodes JPEG of 8 bits and not of 12, and of JPEG 2000 the commoner images.
+    """
+    syntax = _syntax_of(dataset)
+    package = _PACKAGES.get(syntax or "")
+    if syntax is None or package is None or syntax == _RLE:  # of which pydicom reads all there is
+        return ""
+    wanted = package.split()[-1]
+    missing = any(wanted in told for told in get_decoder(syntax).missing_dependencies)
+    return f"; another decoder may read them: pip install {package}" if missing else ""
 
 
 def decoder_of(syntax: UID, name: str) -> None:

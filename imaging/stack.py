@@ -153,7 +153,7 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
         raise VolumeError(f"no image is of series {series_uid}; there is {choices}")
     if len(stacks) > 1:
         if len({stack[0].series_uid for stack in stacks}) == len(stacks):
-            advice = "choose one with series_uid="
+            advice = "choose one with series_uid= (--series)"
         else:
             advice = "give the files of one of them"
         choices = "; ".join(_describe(stack) for stack in stacks[: 2 * _NAMED])
@@ -355,7 +355,7 @@ def _check_gaps(stack: Sequence[Frame], depths: Floats) -> None:
     absent = int(sum(round(steps[gap] / usual) - 1 for gap in gaps))
     raise SlicesMissing(
         f"about {absent} slices are missing: {told}, where {usual:.4g} mm is usual; retrieve the series "
-        'again, or read it with on_gap="keep"'
+        'again, or read it with on_gap="keep" (--keep-gaps)'
     )
 
 
@@ -366,5 +366,5 @@ def _check_regular(stack: Sequence[Frame], geometry: VolumeGeometry) -> None:
     worst = int(np.linalg.norm(geometry.positions - regular, axis=1).argmax())
     raise IrregularGeometry(
         f"{stack[worst].name} lies {geometry.deviation_mm:.3g} mm off the regular grid; "
-        'allow it with tolerance_mm=, or read the series with on_gap="keep"'
+        'allow it with tolerance_mm=, or read the series with on_gap="keep" (--keep-gaps)'
     )

@@ -35,7 +35,9 @@ def header(request: pytest.FixtureRequest) -> Made:
     return made
 
 
-@pytest.mark.parametrize("text", ["NaN", "AUTO", "40,0", " ", "1_0", "inf", "1e999", "\u0663", "4 0", "--1"])
+@pytest.mark.parametrize(
+    "text", ["NaN", "AUTO", "40,0", " ", "1_0", "inf", "1e999", "\u0663", "4 0", "--1", "4\x1c", "4\n"]
+)
 def test_no_decimal_string_is_no_number(text: str) -> None:
     assert parse([text]) is None
 

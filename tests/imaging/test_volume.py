@@ -926,6 +926,53 @@ def test_a_missing_decoder_names_the_package(monkeypatch: pytest.MonkeyPatch, tm
         Volume.from_datasets([made])
 
 
+@pytest.mark.parametrize(("installed", "told"), [(False, True), (True, False)])
+def test_a_decoder_that_cannot_read_an_image_is_not_the_last_word(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, told: bool
+) -> None:
+    """Pillow is there for JPEG, and refuses 12 bits."""
+
+    class Pillow:
+        is_available = True
+        missing_dependencies: list[str] = (
+            [] if installed else ["x - requires a>=2.0 and pylibjpeg-libjpeg>=2"]
+        )
+
+    def refuse(*given: Any, **options: Any) -> None:
+        raise NotImplementedError("12 bits")
+
+    monkeypatch.setattr(pixels, "get_decoder", lambda uid: Pillow)
+    monkeypatch.setattr(pixels, "pixel_array", refuse)
+    made = image(1, syntax="1.2.840.10008.1.2.4.51", BitsStored=12, HighBit=11)
+    made.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="data set 1: its pixels cannot be decoded") as caught:
+        Volume.from_datasets([made])
+    assert ("pip install pylibjpeg pylibjpeg-libjpeg" in str(caught.value)) == told
+
+
+def test_no_package_is_named_for_what_every_machine_decodes() -> None:
+    made = image(1, syntax="1.2.840.10008.1.2.5")
+    made.PixelData = encapsulate([b"\xff" * 64])
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="cannot be decoded") as caught:
+        Volume.from_datasets([made])
+    assert "pip" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "flag"), [([1, 2, 3, 5], "--keep-gaps"), ([1, 2, 3.3, 4], "--keep-gaps")]
+)
+def test_advice_names_the_parameter_and_the_flag(numbers: list[float], flag: str) -> None:
+    with pytest.raises(VolumeError, match=rf'on_gap="keep" \({flag}\)'):
+        Volume.from_datasets(scaled(1, numbers))
+
+
+def test_advice_on_several_series_names_the_parameter_and_the_flag() -> None:
+    with pytest.raises(MixedSeries, match=r"series_uid= \(--series\)"):
+        Volume.from_datasets([image(1), image(2, SeriesInstanceUID="1.9")])
+
+
 def test_jp2_boxes_that_never_end_do_not_hang_the_decoder() -> None:
     stream = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x08ftyp" + bytes(40)
     made = image(1, syntax="1.2.840.10008.1.2.4.90")
