@@ -10,9 +10,11 @@ import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.image import Image
+from aiodicom.imaging.pixels import PixelFormat, frame_offsets
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID
@@ -254,3 +256,30 @@ def test_indices_into_a_palette_are_not_rescaled() -> None:
     """PS3.3 C.11.1: the modality transformation is of grey values."""
     image = Image.from_dataset(palette(6, 0, RescaleSlope=2, RescaleIntercept=1))
     assert image.pixels[0, 1, :, 0].tolist() == [1, 3, 5]
+
+
+def run_lengths(frames: int, *, table: bool, fragments: int = 1) -> Dataset:
+    """Frames of 1 x 2, run-length encoded (PS3.5 G): the values of frame n are n and n + 1."""
+    made = cine(NumberOfFrames=frames)
+    encoded = [b"\1\0\0\0\x40" + bytes(59) + bytes([1, n, n + 1, 0]) for n in range(frames)]
+    made.PixelData = encapsulate(encoded, fragments_per_frame=fragments, has_bot=table)
+    made["PixelData"].is_undefined_length = True
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.5")
+    return made
+
+
+@pytest.mark.parametrize(("table", "fragments"), [(True, 1), (False, 1), (True, 2)])
+def test_encapsulated_frames_with_and_without_a_table_of_their_offsets(table: bool, fragments: int) -> None:
+    made = run_lengths(5, table=table, fragments=fragments)
+    assert Image.from_dataset(made).pixels[0, :, :, 0].T.tolist() == [[n, n + 1] for n in range(5)]
+    assert Image.from_dataset(made, frame=3).pixels.ravel().tolist() == [3, 4]
+
+
+def test_offsets_are_told_where_each_frame_is_one_fragment() -> None:
+    """PS3.5 A.4: an empty offset table says nothing of where frames begin."""
+    form = PixelFormat(1, 2, 3, 1, 8, 8, 7, False, False, "MONOCHROME2")
+    assert frame_offsets(run_lengths(3, table=False).PixelData, form) == ([0, 76, 152], [68, 68, 68])
+    assert frame_offsets(run_lengths(3, table=True).PixelData, form) is None
+    assert frame_offsets(run_lengths(3, table=False, fragments=2).PixelData, form) is None
+    assert frame_offsets(run_lengths(3, table=False).PixelData[:-60], form) is None
