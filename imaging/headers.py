@@ -21,7 +21,7 @@ from pydicom.uid import UID
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
-from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
 from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
@@ -59,6 +59,7 @@ _SLOPE = 0x00281053
 _MODALITY_LUT = 0x00283000
 _FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
+_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
 RT_DOSE = "RTDOSE"
 _PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
 _VARIANTS = {
@@ -247,8 +248,11 @@ def _scan(path: Path) -> _Scanned:
             with whole[header.data_offset :] as view:
                 found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
                 length = len(view)
+                other = None if found.complete else _mislabelled(view, header)
     if found.complete:
         return _Scanned(header, found, None, ())
+    if other is not None:
+        return other
     pixels = found.pixel_data
     deflated = header.transfer_syntax_uid in DEFLATED_SYNTAXES
     if pixels is not None and not deflated and found.ordered and pixels.offset < found.end < length:
@@ -257,6 +261,23 @@ def _scan(path: Path) -> _Scanned:
     if found.truncated:
         raise TruncatedFile(f"{name} is not whole, fetch it again: {found.problem}")
     raise MalformedDataSet(f"{name} contradicts itself: {found.problem}")
+
+
+def _mislabelled(view: memoryview, header: FileHeader) -> _Scanned | None:
+    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`."""
+    if header.transfer_syntax_uid not in _PLAIN_SYNTAXES:
+        return None
+    for syntax in _PLAIN_SYNTAXES:
+        try:
+            found = scan_dataset(view, syntax, _TAGS, check_nested=True)
+        except NestingTooDeep:
+            continue
+        if found.complete and found.pixel_data is not None and found.values.get(_SOP_INSTANCE):
+            note = (
+                f"labelled {UID(header.transfer_syntax_uid).name}, but encoded in {UID(syntax).name}: read so"
+            )
+            return _Scanned(replace(header, transfer_syntax_uid=syntax, has_meta=False), found, None, (note,))
+    return None
 
 
 def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:

@@ -819,6 +819,31 @@ def test_bytes_behind_encapsulated_pixel_data_are_left_out_and_told(tmp_path: Pa
     assert "20 bytes behind the pixel data" in "".join(volume.report.assumptions)
 
 
+@pytest.mark.parametrize(("syntax", "label"), [(BIG, EXPLICIT), (EXPLICIT, BIG), (EXPLICIT, IMPLICIT)])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_file_labelled_with_another_plain_syntax_is_read_and_told(
+    tmp_path: Path, syntax: str, label: str, frames: int
+) -> None:
+    made = image(1, syntax, NumberOfFrames=frames, Modality="RTDOSE", GridFrameOffsetVector=[0, 2][:frames])
+    made.PixelData = made.PixelData * frames
+    path = save(tmp_path, [made]) / "z.dcm"
+    written = path.read_bytes()
+    spoiled = written.replace(f"{syntax}\0".encode(), f"{label}\0".encode().ljust(len(syntax) + 1, b"\0"))
+    assert spoiled != written
+    path.write_bytes(spoiled)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(100, 112)) * frames
+    assert "labelled" in "".join(volume.report.assumptions)
+    assert np.array_equal(Image.from_file(path).pixels[:, :, 0, 0], volume.voxels[0])
+
+
+def test_a_cut_file_is_truncated_whatever_its_label(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1, BIG)]) / "z.dcm"
+    path.write_bytes(path.read_bytes().replace(f"{BIG}\0".encode(), f"{EXPLICIT}\0".encode())[:-3])
+    with pytest.raises(TruncatedFile, match=r"z\.dcm"):
+        Volume.from_files(path)
+
+
 def test_a_whole_file_that_contradicts_itself_is_not_called_truncated(tmp_path: Path) -> None:
     path = save(tmp_path, [image(1)]) / "z.dcm"
     jpeg = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
