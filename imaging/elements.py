@@ -133,6 +133,14 @@ class Header:
         """All values of an element, as they are written."""
         return "\\".join(self.elements.texts(tag))
 
+    def label(self, tag: int) -> str:
+        """The same for what only names the image: where it cannot be read, nothing and a note."""
+        try:
+            return self.text(tag)
+        except MalformedDataSet:
+            self.notes.append(f"{attribute(tag)} cannot be read and is left out")
+            return ""
+
     def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
         """The first `count` numbers of an element, `None` when it is absent; else `MalformedDataSet`."""
         texts = self.elements.texts(tag)

@@ -162,15 +162,15 @@ def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Fr
     text = header.text
     slope, intercept, has_lut = _modality_transform(header, pixels.format)
     thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
-    variants = {label: text(tag) for tag, label in _VARIANTS.items()}
+    variants = {words: header.label(tag) for tag, words in _VARIANTS.items()}
     return Frame(
         source=name,
         index=index,
         pixels=pixels,
         sop_instance_uid=text(_SOP_INSTANCE),
         series_uid=text(_SERIES),
-        series_number=text(_SERIES_NUMBER),
-        description=text(_DESCRIPTION),
+        series_number=header.label(_SERIES_NUMBER),
+        description=header.label(_DESCRIPTION),
         modality=text(_MODALITY) or "unknown",
         reference=text(_REFERENCE),
         position=header.numbers(_POSITION, 3),

@@ -125,14 +125,16 @@ class Volume:
         """Read the one volume in a folder (with its subfolders), a file, or a list of files; names do not
         matter.
 
-        Files that are no DICOM or hold no image are left out and reported. series_uid: take this series only.
+        Files that are no DICOM or hold no image are left out and reported, and so is what only shows an image
+        and is no number, such as a window. series_uid: take this series only.
         on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
         on_duplicate: which of several different images at one position to keep, in the order of their
         instance numbers. tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or
         a quarter of the voxel's shortest side, whichever is less.
 
-        Raises OSError; `TruncatedFile`; `MixedSeries`, `SlicesMissing`, `DuplicateSlices`,
-        `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no image at all.
+        Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
+        `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
+        image at all.
         """
         frames: list[Frame] = []
         left_out: list[LeftOut] = []

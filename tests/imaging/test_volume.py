@@ -336,6 +336,17 @@ def test_distances_that_only_one_slice_needs_do_not_stop_a_stack(read: Callable[
     assert len(volume.report.assumptions) == 2
 
 
+def test_what_only_tells_images_apart_does_not_stop_them() -> None:
+    made = series(3)
+    tag = Tag("DiffusionBValue")
+    made[0][tag] = RawDataElement(tag, "FD", 3, b"abc", 0, False, True)
+    volume = Volume.from_datasets(made)
+    assert volume.voxels.shape[0] == 3
+    assert volume.report.assumptions == (
+        "data set 1: Diffusion b-value (0018,9087) cannot be read and is left out",
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
