@@ -34,6 +34,11 @@ SAME_COSINES = 0.002
 """Difference of orientation cosines (about 0.1 degrees) up to which slices form one stack."""
 SAME_SPACING = 0.001
 """Relative difference of pixel spacings up to which slices form one stack."""
+LARGEST_MM = 1e6
+SMALLEST_MM = 1e-6
+"""A kilometre and a nanometre: no place and no spacing beyond is meant, nor could be computed with."""
+_POSITION = 0x00200032
+_SPACING = 0x00280030
 _NAMED = 4  # files a message names
 _WEIGHTS = (1.0, 0.83, 0.71, 0.61, 0.53, 0.47)  # unlike each other, so that few orientations share a sum
 _MANY = 1 << 62
@@ -259,7 +264,10 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
     if absent:
         raise IrregularGeometry(f"{frame.name} has no {' and no '.join(absent)}: its place is unknown")
     if min(frame.spacing or (1.0,)) <= 0:
-        raise IrregularGeometry(f"{frame.name}: {attribute(0x00280030)} is not above zero")
+        raise IrregularGeometry(f"{frame.name}: {attribute(_SPACING)} is not above zero")
+    for tag, lengths in ((_SPACING, frame.spacing or ()), (_POSITION, frame.position or ())):
+        if max(map(abs, lengths)) > LARGEST_MM or (tag == _SPACING and min(lengths) < SMALLEST_MM):
+            raise IrregularGeometry(f"{frame.name}: {attribute(tag)} cannot be meant in millimetres")
     if not frame.has_place and options.on_duplicate == "raise":
         raise IrregularGeometry(
             f"{frame.source}: its {frame.pixels.format.frames} frames have no places of their own, but one "

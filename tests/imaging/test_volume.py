@@ -575,6 +575,9 @@ def test_headers_that_cannot_be_true(
     [
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angle"),
         ({"PixelSpacing": [0, 1]}, r"Pixel Spacing \(0028,0030\) is not above zero"),
+        ({"PixelSpacing": ["1e-300", "1e300"]}, r"\(0028,0030\) cannot be meant"),
+        ({"PixelSpacing": ["1e-7", "1"]}, r"\(0028,0030\) cannot be meant"),
+        ({"ImagePositionPatient": ["0", "-1e300", "0"]}, r"\(0020,0032\) cannot be meant"),
         ({"RescaleIntercept": "1e30"}, "64 bits"),
         ({"NumberOfFrames": 2}, "24 bytes of pixel data"),
     ],
