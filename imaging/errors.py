@@ -5,7 +5,21 @@ Messages name files and positions, never what an element says about the patient.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from ..dataset.errors import ImagingError
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors of our own that name no file are raised again with its name."""
+    try:
+        yield
+    except ImagingError as error:
+        if name in str(error):
+            raise
+        raise type(error)(f"{name}: {error}") from error
 
 
 class VolumeError(ImagingError):

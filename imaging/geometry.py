@@ -8,7 +8,7 @@ cosines.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -23,8 +23,12 @@ PLANES = ("sagittal", "coronal", "transverse")
 
 DEFAULT_TOLERANCE_MM = 0.1
 """How far a slice may lie from the regular grid: more than headers round, less than tables move by."""
+TOLERATED_PART = 0.25
+"""The same as a part of the voxel's shortest side, where that is less."""
 ROUNDING_MM = 0.005
 """Slices this near to the line through first and last take their step from those two, else from all."""
+ROUNDING_PART = 0.02
+"""The same as a part of the voxel's shortest side, where that is less."""
 PARALLEL_DEGREES = 0.1
 """Slices tilted less against each other count as parallel: the cosines of some headers have 3 decimals."""
 ALIGNED_DEGREES = 0.1
@@ -49,6 +53,16 @@ def slice_normal(orientation: ArrayLike) -> Floats:
     normal: Floats = np.cross(row, column)
     normal /= np.linalg.norm(normal)
     return normal
+
+
+def tolerance_of(side: float) -> float:
+    """How far in mm a slice may lie from the regular grid; side: the voxel's shortest in mm."""
+    return min(DEFAULT_TOLERANCE_MM, TOLERATED_PART * side)
+
+
+def rounding_of(side: float) -> float:
+    """Distance in mm that counts as none; side: the voxel's shortest in mm."""
+    return min(ROUNDING_MM, ROUNDING_PART * side)
 
 
 def slice_order(positions: ArrayLike, normal: ArrayLike) -> NDArray[np.intp]:
@@ -101,13 +115,14 @@ class VolumeGeometry:
         pixel_spacings: ArrayLike,
         *,
         single_slice_step: float = 1.0,
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float | None = None,
     ) -> VolumeGeometry:
         """Build it from the headers of the slices, in slice order.
 
         positions: (n, 3), orientations: (n, 6) or (6,), pixel_spacings: (n, 2) or (2,) as (between rows,
         between columns). single_slice_step: distance in mm assumed behind a volume of one slice.
-        Raises IrregularGeometry for numbers that describe no slice.
+        tolerance_mm: deviation up to which it counts as affine, 0.1 mm or a quarter of the voxel's shortest
+        side unless given. Raises IrregularGeometry for numbers that describe no slice.
         """
         count = shape[0]
         placed = np.array(positions, np.float64).reshape(count, 3)
@@ -126,7 +141,8 @@ class VolumeGeometry:
         arrays = (placed, cosines[:, 3:] * spacings[:, :1], cosines[:, :3] * spacings[:, 1:], steps)
         for array in arrays:
             array.flags.writeable = False
-        return cls(shape, *arrays, tolerance_mm=tolerance_mm)
+        made = cls(shape, *arrays)
+        return replace(made, tolerance_mm=tolerance_of(made._side) if tolerance_mm is None else tolerance_mm)
 
     # --- the slices ---------------------------------------------------------------------------------------
 
@@ -176,10 +192,17 @@ class VolumeGeometry:
         """Degrees between the way from slice to slice and the normal: the gantry tilt of a CT."""
         return float(_degrees_between(self._fit()[1], self.normal))
 
+    @property
+    def _side(self) -> float:
+        """The shortest side of a voxel in mm; of uneven steps the usual one counts."""
+        step = float(np.median(np.linalg.norm(self.slice_steps, axis=1)))
+        row, column = np.linalg.norm(self.row_steps[0]), np.linalg.norm(self.column_steps[0])
+        return min(step, float(row), float(column))
+
     def _fit(self) -> tuple[Floats, Floats]:
         """Origin and step of the line through the slices.
 
-        Taken from its ends where that is exact to `ROUNDING_MM`, as tools agree on; else by least squares, so
+        Taken from its ends where that is exact up to rounding, as tools agree on; else by least squares, so
         that rounded headers do not add up over the stack.
         """
         count = self.shape[0]
@@ -188,7 +211,7 @@ class VolumeGeometry:
         index = np.arange(count)
         step: Floats = (self.positions[-1] - self.positions[0]) / (count - 1)
         line = self.positions[0] + index[:, None] * step
-        if np.abs(line - self.positions).max() <= ROUNDING_MM:
+        if np.abs(line - self.positions).max() <= rounding_of(self._side):
             return self.positions[0], step
         centred = index - index.mean()
         step = centred @ self.positions / (centred @ centred)

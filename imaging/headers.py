@@ -6,28 +6,29 @@ objects, deflated and encapsulated ones with pydicom.
 
 from __future__ import annotations
 
-import math
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
-from ..dataset.errors import MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
+from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
-from .errors import IrregularGeometry
+from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute, parse
+from .errors import IrregularGeometry, naming
 from .geometry import slice_normal
+from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
 
 _IMAGE_TYPE = 0x00080008
@@ -58,8 +59,8 @@ _SLOPE = 0x00281053
 _MODALITY_LUT = 0x00283000
 _FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
-_SHARED_GROUPS = 0x52009229
-_FRAME_GROUPS = 0x52009230
+_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
+RT_DOSE = "RTDOSE"
 _PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
 _VARIANTS = {
     0x00180081: "echo time",
@@ -70,68 +71,25 @@ _VARIANTS = {
     0x00200013: "instance number",
 }
 """What tells images at one position apart, the most telling first."""
-_BINARY = frozenset({_SAMPLES, _ROWS, _COLUMNS, _ALLOCATED, _STORED, _HIGH_BIT, _SIGNED})
-_DOUBLES = frozenset({0x00189087})
 _TAGS = frozenset(
     {
         *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
         *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
-        *(_WIDTH, _INTERCEPT, _SLOPE, _MODALITY_LUT, _SHARED_GROUPS, _FRAME_GROUPS, _FRAME_OFFSETS),
+        *(
+            _WIDTH,
+            _INTERCEPT,
+            _SLOPE,
+            _MODALITY_LUT,
+            SHARED_GROUPS,
+            FRAME_GROUPS,
+            _FRAME_OFFSETS,
+            _DOSE_SCALING,
+        ),
         *_VARIANTS,
-        *_BINARY,
+        *BINARY,
+        *_PIXELS,
     }
 )
-
-
-class Elements(Protocol):
-    """The values of elements as texts."""
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element; none when it is absent or empty."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedElements:
-    """Elements from a scan of the top level."""
-
-    values: dict[int, bytes]
-    big_endian: bool = False
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element as text, blanks off; none where it is absent or empty."""
-        value = self.values.get(tag)
-        if not value:
-            return []
-        if tag in _BINARY or tag in _DOUBLES:
-            kind = np.dtype((">" if self.big_endian else "<") + ("u2" if tag in _BINARY else "f8"))
-            usable = len(value) // kind.itemsize * kind.itemsize
-            return [str(number) for number in np.frombuffer(value[:usable], kind).tolist()]
-        return [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
-
-
-class DatasetElements:
-    """Elements of data sets, looked for in order: a frame's groups, the shared ones, the top level."""
-
-    __slots__ = ("chain",)
-
-    def __init__(self, *chain: Dataset) -> None:
-        self.chain: tuple[Dataset, ...] = chain
-
-    def texts(self, tag: int) -> list[str]:
-        """The values of an element as text, from the first data set that has it."""
-        for dataset in self.chain:
-            try:
-                value: Any = dataset[tag].value if tag in dataset else None
-            except Exception as error:  # pydicom converts values late, and raises whatever that meets
-                raise MalformedDataSet(
-                    f"({tag >> 16:04X},{tag & 0xFFFF:04X}) cannot be read: {error}"
-                ) from error
-            if value is None or value == "":
-                continue
-            values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-            return [str(one) for one in values]
-        return []
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,6 +101,8 @@ class Frame:
     thickness: a guess at the distance of slices where only one is there.
     has_lut: a table, not slope and intercept, makes values of what is stored.
     variants: what may differ between images at one position, by name.
+    notes: what of the header was left out, and why.
+    has_place: the position is this frame's own, not one for all frames of the object.
     """
 
     source: str
@@ -164,6 +124,8 @@ class Frame:
     has_lut: bool
     is_mosaic: bool
     variants: dict[str, str]
+    notes: tuple[str, ...] = ()
+    has_place: bool = True
 
     @property
     def name(self) -> str:
@@ -171,35 +133,13 @@ class Frame:
         return f"{self.source} frame {self.index + 1}" if self.pixels.format.frames > 1 else self.source
 
 
-def _numbers(elements: Elements, tag: int, count: int, name: str) -> tuple[float, ...] | None:
-    """The first `count` numbers of an element, or `None` when it is absent."""
-    texts = elements.texts(tag)
-    if not texts:
-        return None
-    try:
-        numbers = tuple(float(text) for text in texts[:count])
-    except ValueError:
-        numbers = ()
-    if len(numbers) < count or not all(map(math.isfinite, numbers)):
-        raise MalformedDataSet(f"{name}: ({tag >> 16:04X},{tag & 0xFFFF:04X}) does not hold {count} numbers")
-    return numbers
-
-
-def _number(elements: Elements, tag: int, name: str) -> float | None:
-    found = _numbers(elements, tag, 1, name)
-    return found[0] if found else None
-
-
-def _text(elements: Elements, tag: int) -> str:
-    return "\\".join(elements.texts(tag))
-
-
 def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
     """How the pixels of element `tag` are stored; `UnsupportedPixels` when the header contradicts itself."""
+    header = Header(elements, name)
 
     def whole(number: int, default: int) -> int:
-        found = _number(elements, number, name)
-        return default if found is None else int(found)
+        found = header.whole(number)
+        return default if found is None else found
 
     allocated = whole(_ALLOCATED, {"float": 32, "double": 64}.get(_PIXELS[tag], 0))
     stored = whole(_STORED, allocated)
@@ -213,151 +153,256 @@ def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
         high_bit=whole(_HIGH_BIT, stored - 1),
         signed=whole(_SIGNED, 0) == 1,
         is_float=_PIXELS[tag] != "integer",
-        photometric=_text(elements, _PHOTOMETRIC),
+        photometric=header.text(_PHOTOMETRIC),
     ).checked(name)
 
 
 def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Frame:
-    center, width = _number(elements, _CENTER, name), _number(elements, _WIDTH, name)
-    slope, scaling = _number(elements, _SLOPE, name), _number(elements, _DOSE_SCALING, name)
-    thickness = _number(elements, _BETWEEN_SLICES, name) or _number(elements, _THICKNESS, name)
-    variants = {label: _text(elements, tag) for tag, label in _VARIANTS.items()}
+    header = Header(elements, name)
+    text = header.text
+    slope, intercept, has_lut = _modality_transform(header, pixels.format)
+    thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
+    variants = {words: header.label(tag) for tag, words in _VARIANTS.items()}
     return Frame(
         source=name,
         index=index,
         pixels=pixels,
-        sop_instance_uid=_text(elements, _SOP_INSTANCE),
-        series_uid=_text(elements, _SERIES),
-        series_number=_text(elements, _SERIES_NUMBER),
-        description=_text(elements, _DESCRIPTION),
-        modality=_text(elements, _MODALITY) or "unknown",
-        reference=_text(elements, _REFERENCE),
-        position=_numbers(elements, _POSITION, 3, name),
-        orientation=_numbers(elements, _ORIENTATION, 6, name),
-        spacing=_numbers(elements, _SPACING, 2, name),
+        sop_instance_uid=text(_SOP_INSTANCE),
+        series_uid=text(_SERIES),
+        series_number=header.label(_SERIES_NUMBER),
+        description=header.label(_DESCRIPTION),
+        modality=text(_MODALITY) or "unknown",
+        reference=text(_REFERENCE),
+        position=header.numbers(_POSITION, 3),
+        orientation=header.numbers(_ORIENTATION, 6),
+        spacing=header.numbers(_SPACING, 2),
         thickness=abs(thickness) if thickness else None,
-        slope=slope if slope is not None else scaling if scaling is not None else 1.0,
-        intercept=_number(elements, _INTERCEPT, name) or 0.0,
-        window=None if center is None or width is None else (center, width),
-        has_lut=slope is None and bool(elements.texts(_MODALITY_LUT)),
+        slope=slope,
+        intercept=intercept,
+        window=_window(header),
+        has_lut=has_lut,
         is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
-        variants={**variants, "image type": _text(elements, _IMAGE_TYPE)},
+        variants={**variants, "image type": text(_IMAGE_TYPE)},
+        notes=tuple(header.notes),
+        has_place=pixels.format.frames == 1 or not isinstance(elements, FrameElements) or elements.is_placed,
     )
 
 
-def frames_of_file(path: Path) -> list[Frame]:
-    """Read the header of a file, pixels later; no frames when the object holds no pixel data.
+def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float, bool]:
+    """Slope and intercept that make values of what is stored, and whether a table does instead.
 
-    Raises OSError, `NotDicom`, `TruncatedFile` when the data set is not whole, `MalformedDataSet`, and
-    `UnsupportedPixels` when the pixels cannot be read.
+    Doses are scaled by Dose Grid Scaling (PS3.3 C.8.8.3), all else by Rescale Slope and Rescale Intercept, or
+    by the Modality LUT Sequence where both are absent (C.11.1). Colours and indices into a palette are no
+    such values.
+    """
+    if form.samples != 1 or form.photometric == "PALETTE COLOR":
+        return 1.0, 0.0, False
+    slope, intercept = header.number(_SLOPE), header.number(_INTERCEPT)
+    rescaled = slope is not None or intercept is not None
+    if header.text(_MODALITY) == RT_DOSE:
+        scaling = header.number(_DOSE_SCALING)
+        if scaling is not None:
+            if (slope or 1.0, intercept or 0.0) != (1.0, 0.0):
+                header.notes.append(f"{attribute(_SLOPE)} is left out beside {attribute(_DOSE_SCALING)}")
+            return scaling, 0.0, False
+    has_lut = header.elements.has(_MODALITY_LUT)
+    if rescaled and has_lut:
+        header.notes.append(f"{attribute(_MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
+    if (slope is None) != (intercept is None):
+        there, absent = (_SLOPE, _INTERCEPT) if intercept is None else (_INTERCEPT, _SLOPE)
+        header.notes.append(f"{attribute(there)} has no {attribute(absent)} beside it")
+    return 1.0 if slope is None else slope, intercept or 0.0, has_lut and not rescaled
+
+
+def _window(header: Header) -> tuple[float, float] | None:
+    """The first window (center, width), `None` when it cannot be meant (PS3.3 C.11.2.1.2)."""
+    center, width = header.shown(_CENTER), header.shown(_WIDTH)
+    if center is None or width is None:
+        return None
+    if width <= 0:
+        header.notes.append(f"{attribute(_WIDTH)} is not above zero and left out")
+        return None
+    return center, width
+
+
+class _Scanned(NamedTuple):
+    """A file looked over. end: where what can be read of it ends; notes: what lies behind that."""
+
+    header: FileHeader
+    found: ScanResult
+    end: int | None
+    notes: tuple[str, ...]
+
+
+def _scan(path: Path) -> _Scanned:
+    """Look over a file; `TruncatedFile` where its end is missing, `MalformedDataSet` for contradictions.
+
+    What follows whole pixel data, as the last element of nearly all images, is not worth refusing them.
     """
     name = str(path)
-    with path.open("rb") as file:
+    with path.open("rb") as file, naming(name):
         if os.fstat(file.fileno()).st_size == 0:
             raise NotDicom(f"{name!r} is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as whole:
             header = read_header(whole)
             with whole[header.data_offset :] as view:
                 found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
-    if not found.complete:
+                length = len(view)
+                other = None if found.complete else _mislabelled(view, header)
+    if found.complete:
+        return _Scanned(header, found, None, ())
+    if other is not None:
+        return other
+    pixels = found.pixel_data
+    deflated = header.transfer_syntax_uid in DEFLATED_SYNTAXES
+    if pixels is not None and not deflated and found.ordered and pixels.offset < found.end < length:
+        note = f"{length - found.end} bytes behind the pixel data cannot be read and are left out"
+        return _Scanned(header, found, header.data_offset + found.end, (note,))
+    if found.truncated:
         raise TruncatedFile(f"{name} is not whole, fetch it again: {found.problem}")
-    if found.pixel_data is None:
+    raise MalformedDataSet(f"{name} contradicts itself: {found.problem}")
+
+
+def _mislabelled(view: memoryview, header: FileHeader) -> _Scanned | None:
+    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`."""
+    if header.transfer_syntax_uid not in _PLAIN_SYNTAXES:
+        return None
+    for syntax in _PLAIN_SYNTAXES:
+        try:
+            found = scan_dataset(view, syntax, _TAGS, check_nested=True)
+        except NestingTooDeep:
+            continue
+        if found.complete and found.pixel_data is not None and found.values.get(_SOP_INSTANCE):
+            note = (
+                f"labelled {UID(header.transfer_syntax_uid).name}, but encoded in {UID(syntax).name}: read so"
+            )
+            return _Scanned(replace(header, transfer_syntax_uid=syntax, has_meta=False), found, None, (note,))
+    return None
+
+
+def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
+    """Read the header of a file, pixels later; no frames when the object holds no pixel data.
+
+    index: the zero-based frame that is wanted alone. Raises OSError, `NotDicom`, `TruncatedFile` when the end
+    of the file is missing, `MalformedDataSet` when it contradicts itself, `UnsupportedPixels` when the pixels
+    cannot be read, and `IndexError`.
+    """
+    name = str(path)
+    header, found, end, notes = _scan(path)
+    location = found.pixel_data
+    if location is None:
         return []
+    _check_one_kind([tag for tag in _PIXELS if tag in found.values or tag in found.oversized], name)
     big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
-    form = pixel_format(elements, found.pixel_data.tag, name)
-    location = found.pixel_data
+    form = pixel_format(elements, location.tag, name)
     plain = (
         location.length is not None
         and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
         and form.is_plain
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
-    if plain and form.frames == 1 and _SHARED_GROUPS not in present and _FRAME_GROUPS not in present:
-        offset = header.data_offset + location.offset
-        return [
-            _frame(elements, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name, 0)
-        ]
-    dataset = read_dataset(path, header, stop_before_pixels=plain)
     if not plain:
-        return frames_of_dataset(dataset, name)
+        return _noted(frames_of_dataset(read_dataset(path, header, end=end), name, index), notes)
     offset = header.data_offset + location.offset
-    return _frames(dataset, FilePixels.opened(path, offset, location.length or 0, form, big_endian), name)
+    pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
+    if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
+        _indices(form, index, name)
+        return _noted([_frame(elements, pixels, name, 0)], notes)
+    dataset = read_dataset(path, header, stop_before_pixels=True)
+    return _noted(_frames(dataset, pixels, name, index), notes)
 
 
-def read_dataset(path: Path, header: FileHeader, *, stop_before_pixels: bool = False) -> Dataset:
-    """Read a file with pydicom; one without meta information is given its transfer syntax.
+def dataset_of_file(path: Path) -> Dataset:
+    """The whole data set of a file; errors as for `frames_of_file`."""
+    header, _, end, _ = _scan(path)
+    return read_dataset(path, header, end=end)
+
+
+def _noted(frames: list[Frame], notes: tuple[str, ...]) -> list[Frame]:
+    return [replace(frame, notes=(*frame.notes, *notes)) for frame in frames] if notes else frames
+
+
+def read_dataset(
+    path: Path, header: FileHeader, *, stop_before_pixels: bool = False, end: int | None = None
+) -> Dataset:
+    """Read a file, or what lies before `end`, with pydicom; one without meta information is given its
+    transfer syntax.
 
     Raises OSError, and `MalformedDataSet` for whatever pydicom stumbles over.
     """
     with path.open("rb") as file:
         if not header.has_meta:
             file.seek(header.data_offset)
-        source = file if header.has_meta else BytesIO(file.read())
+        whole = header.has_meta and end is None
+        source = file if whole else BytesIO(file.read(-1 if end is None else end - file.tell()))
         try:
             dataset = dcmread(source, force=True, stop_before_pixels=stop_before_pixels)
-        except OSError:
-            raise
         except Exception as error:  # its errors share no base
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the machine's, not one that pydicom makes of bytes it cannot read
             raise MalformedDataSet(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if not header.has_meta:
         dataset.file_meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
     return dataset
 
 
-def frames_of_dataset(dataset: Dataset, name: str) -> list[Frame]:
+def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> list[Frame]:
     """Read the header of a pydicom data set, named `name` in messages; no frames when it holds no pixel data.
 
-    Raises MalformedDataSet, and `UnsupportedPixels` when the pixels cannot be read.
+    index: the zero-based frame that is wanted alone. Raises MalformedDataSet, `UnsupportedPixels` when the
+    pixels cannot be read, and `IndexError`.
     """
-    tag = next((tag for tag in _PIXELS if tag in dataset), None)
-    if tag is None:
+    tags = [tag for tag in _PIXELS if tag in dataset]
+    if not tags:
         return []
-    form = pixel_format(DatasetElements(dataset), tag, name)
-    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name)
+    _check_one_kind(tags, name)
+    tag = tags[0]
+    form = pixel_format(DatasetElements(dataset, name), tag, name)
+    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
 
 
-def _frames(dataset: Dataset, pixels: PixelSource, name: str) -> list[Frame]:
+def _check_one_kind(tags: Sequence[int], name: str) -> None:
+    """Integers, floats and doubles exclude each other (PS3.3 C.7.6.3.1, C.7.6.24, C.7.6.25)."""
+    if len(tags) > 1:
+        raise MalformedDataSet(f"{name} has {' and '.join(map(attribute, tags))}, which exclude each other")
+
+
+def _indices(form: PixelFormat, index: int | None, name: str) -> Sequence[int]:
+    """The frames that are wanted; `IndexError` where there is no such one."""
+    if index is None:
+        return range(form.frames)
+    if not 0 <= index < form.frames:
+        raise IndexError(f"{name} has {form.frames} frames, none is {index}")
+    return (index,)
+
+
+def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
     """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
-    shared = list(_macros(dataset.get(_SHARED_GROUPS), 0))
     count = pixels.format.frames
-    frames = []
-    for index in range(count):
-        own = _macros(dataset.get(_FRAME_GROUPS), index)
-        frames.append(_frame(DatasetElements(*own, *shared, dataset), pixels, name, index))
-    if count > 1 and frames[0].position is not None:
-        return _offset(frames, DatasetElements(dataset).texts(_FRAME_OFFSETS), name)
-    return frames
-
-
-def _macros(groups: Any, index: int) -> Iterator[Dataset]:
-    """The items of one functional group sequence's item, each a macro's attributes."""
-    if groups is None or index >= len(groups.value):
-        return
-    for element in groups.value[index]:
-        if element.VR == "SQ" and len(element.value) == 1:
-            yield element.value[0]
+    wanted = _indices(pixels.format, index, name)
+    groups = FunctionalGroups(dataset, count, name)
+    if groups or count == 1:
+        return [_frame(FrameElements(groups, one), pixels, name, one) for one in wanted]
+    first = _frame(groups.top, pixels, name, wanted[0])
+    frames = [replace(first, index=one, has_place=False) for one in wanted]
+    offsets = groups.top.texts(_FRAME_OFFSETS) if first.modality == RT_DOSE else []
+    return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 
 def _offset(frames: list[Frame], offsets: Sequence[str], name: str) -> list[Frame]:
     """Move the frames of a dose along the normal by Grid Frame Offset Vector (PS3.3 C.8.8.3.2)."""
-    if not offsets:
-        return frames
-    first = frames[0]
+    first, count = frames[0], frames[0].pixels.format.frames
     if first.orientation is None or first.position is None:
-        raise IrregularGeometry(
-            f"{name}: its frames are placed, but neither position nor orientation is given"
-        )
-    try:
-        along = np.array([float(text) for text in offsets])
-    except ValueError:
-        raise MalformedDataSet(f"{name}: (3004,000C) does not hold numbers") from None
-    if len(along) != len(frames):
-        raise MalformedDataSet(f"{name}: {len(frames)} frames, but (3004,000C) places {len(along)}")
-    normal = slice_normal(first.orientation)
-    placed = np.asarray(first.position) + (along - along[0])[:, None] * normal
-    return [
-        replace(frame, position=tuple(position))
-        for frame, position in zip(frames, placed.tolist(), strict=True)
-    ]
+        raise IrregularGeometry(f"{name} has {attribute(_FRAME_OFFSETS)}, but no {attribute(_ORIENTATION)}")
+    along = parse(offsets)
+    if along is None:
+        raise MalformedDataSet(f"{name}: {attribute(_FRAME_OFFSETS)} does not hold numbers")
+    if len(along) != count:
+        raise MalformedDataSet(f"{name}: {count} frames, but {attribute(_FRAME_OFFSETS)} places {len(along)}")
+    with naming(name):
+        normal = slice_normal(first.orientation)
+    placed = np.asarray(first.position) + (np.array(along) - along[0])[:, None] * normal
+    positions = placed.tolist()
+    return [replace(frame, position=tuple(positions[frame.index]), has_place=True) for frame in frames]

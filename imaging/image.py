@@ -12,11 +12,17 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from ..dataset.part10 import read_header
 from .display import LARGEST, grey, png
-from .errors import UnsupportedPixels
-from .headers import Frame, frames_of_dataset, frames_of_file, read_dataset
+from .elements import DatasetElements, Header
+from .errors import UnsupportedPixels, naming
+from .headers import Frame, dataset_of_file, frames_of_dataset, frames_of_file
 from .pixels import decode, fill
+from .stack import tell_notes
+
+_CINE_RATE = 0x00180040
+_FRAME_TIME = 0x00181063
+_FRAME_TIME_VECTOR = 0x00181065
+_DISPLAY_RATE = 0x00082144
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -27,6 +33,7 @@ class Image:
     whatever it was stored as, palette colour stays indices into `colormap`. MONOCHROME1 is not inverted.
     colormap: (entries, 3) from 0 to 1 for palette colour, else `None`.
     frame_time: milliseconds from frame to frame, `None` when the header gives none.
+    assumptions: what of the header was left out, such as a window that is no number.
     pixel_spacing: mm in the patient (between rows, between columns), or `None`.
     window_center, window_width: of the first frame held, or `None`.
     """
@@ -40,6 +47,7 @@ class Image:
     window_width: float | None
     photometric: str
     sop_instance_uid: str
+    assumptions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         rows, columns, frames, channels = self.pixels.shape
@@ -75,6 +83,7 @@ class Image:
             "window": [self.window_center, self.window_width],
             "colormap_entries": None if self.colormap is None else len(self.colormap),
             "sop_instance_uid": self.sop_instance_uid,
+            "assumptions": list(self.assumptions),
         }
 
     @property
@@ -90,34 +99,33 @@ class Image:
         `IndexError` for a frame that is not there.
         """
         path = Path(path)
-        frames = frames_of_file(path)
-        return _make(read_dataset(path, read_header(path)), frames, frame, str(path))
+        frames = frames_of_file(path, frame)
+        return _make(dataset_of_file(path), frames, frame, str(path))
 
     @classmethod
     def from_dataset(cls, dataset: Dataset, *, frame: int | None = None) -> Image:
         """Make an image of a pydicom data set with its pixel data. Errors as for `from_file`."""
-        return _make(dataset, frames_of_dataset(dataset, "the data set"), frame, "the data set")
+        return _make(dataset, frames_of_dataset(dataset, "the data set", frame), frame, "the data set")
 
 
 def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> Image:
     if not frames:
         raise UnsupportedPixels(f"{name} holds no image")
-    if index is not None:
-        if not 0 <= index < len(frames):
-            raise IndexError(f"{name} has {len(frames)} frames, none is {index}")
-        frames = frames[index : index + 1]
     first = frames[0]
     form = first.pixels.format
+    timing = Header(DatasetElements(dataset, name), name)
+    frame_time = _frame_time(timing)
     return Image(
         pixels=_pixels(dataset, frames, index, name),
         colormap=_colormap(dataset, name) if form.photometric == "PALETTE COLOR" else None,
-        frame_time=_frame_time(dataset),
+        frame_time=frame_time,
         pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
         modality=first.modality,
         window_center=first.window[0] if first.window else None,
         window_width=first.window[1] if first.window else None,
         photometric=form.photometric,
         sop_instance_uid=first.sop_instance_uid,
+        assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
     )
 
 
@@ -125,33 +133,50 @@ def _pixels(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: 
     """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
     form = frames[0].pixels.format
     if form.samples == 1 and not frames[0].has_lut:
-        return fill(frames).transpose(1, 2, 0)[..., None]
+        with naming(name):
+            return fill(frames).transpose(1, 2, 0)[..., None]
     decoded = decode(dataset, name, index=index, raw=False)
     if frames[0].has_lut:
-        decoded = apply_modality_lut(decoded, dataset)
+        try:
+            decoded = apply_modality_lut(decoded, dataset)
+        except Exception as error:  # whatever a table that is none meets
+            told = type(error).__name__
+            raise UnsupportedPixels(
+                f"{name}: its modality look-up table cannot be applied ({told})"
+            ) from error
     channels = 1 if form.samples == 1 else decoded.shape[-1]
     return decoded.reshape(len(frames), form.rows, form.columns, channels).transpose(1, 2, 0, 3)
 
 
 def _colormap(dataset: Dataset, name: str) -> NDArray[np.float64]:
     """The palette by index, (entries, 3), 0 to 1 (PS3.3 C.7.6.3.1.5)."""
-    descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
     try:
+        descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
         entries, lowest = int(descriptor[0]) or 65536, int(descriptor[1])
         indices = np.arange(max(lowest, 0) + entries)
         colours = apply_color_lut(indices.astype(np.uint32), dataset)
-    except (TypeError, ValueError, AttributeError, IndexError, KeyError) as error:
-        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({error})") from error
+    except Exception as error:  # whatever a palette that is none meets
+        told = type(error).__name__
+        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({told})") from error
     scaled: NDArray[np.float64] = colours / np.float64(np.iinfo(colours.dtype).max)
     return scaled
 
 
-def _frame_time(dataset: Dataset) -> float | None:
-    """Milliseconds from frame to frame, however the header says it (PS3.3 C.7.6.5)."""
-    if dataset.get("FrameTime"):
-        return float(dataset.FrameTime)
-    steps = [float(step) for step in dataset.get("FrameTimeVector") or ()][1:]
-    if steps:
-        return sum(steps) / len(steps)
-    rate = dataset.get("CineRate") or dataset.get("RecommendedDisplayFrameRate")
-    return 1000 / float(rate) if rate else None
+def _frame_time(header: Header) -> float | None:
+    """Milliseconds from frame to frame; `None`, with a note, where the header has no such number.
+
+    Frame Increment Pointer tells which of Frame Time and Frame Time Vector counts, if it names one of them
+    (PS3.3 C.7.6.6.1.1); without both, the rates of the cine module (C.7.6.5).
+    """
+    order = [_FRAME_TIME, _FRAME_TIME_VECTOR]
+    if header.points_to(_FRAME_TIME_VECTOR):
+        order.reverse()
+    for tag in order:
+        steps = header.shown_all(tag)[1 if tag == _FRAME_TIME_VECTOR else 0 :]  # a vector's first is 0
+        if steps and sum(steps) > 0:
+            return sum(steps) / len(steps)
+    for tag in (_CINE_RATE, _DISPLAY_RATE):
+        rate = header.shown(tag)
+        if rate is not None and rate > 0:
+            return 1000 / rate
+    return None

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
+from .elements import attribute, value_of
 from .errors import UnsupportedPixels
 
 MAX_EXPANSION = 4000
@@ -25,6 +26,9 @@ MIN_DECODED = 64 * 1024 * 1024
 
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 _TOLD = 300  # characters of a decoder's message
+_ITEM = struct.Struct("<LL")
+_ITEM_TAG = 0xE000FFFE  # its group comes first
+_RLE = "1.2.840.10008.1.2.5"
 _PACKAGES = {
     "1.2.840.10008.1.2.4.50": "pylibjpeg pylibjpeg-libjpeg",
     "1.2.840.10008.1.2.4.51": "pylibjpeg pylibjpeg-libjpeg",
@@ -37,7 +41,7 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.202": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg pylibjpeg-openjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg pylibjpeg-rle",
+    _RLE: "pylibjpeg pylibjpeg-rle",
 }
 
 
@@ -148,11 +152,14 @@ class DatasetPixels:
     format: PixelFormat
     name: str
     big_endian: bool = False
+    offsets: tuple[list[int], list[int]] | None = None  # of encapsulated frames, and their lengths
 
     @classmethod
     def opened(cls, dataset: Dataset, tag: int, form: PixelFormat, name: str) -> DatasetPixels:
         """Check that the bytes suffice and that a decoder is there; raises `UnsupportedPixels`."""
-        value = dataset[tag].value or b""
+        value: bytes = value_of(dataset, tag, name) or b""
+        if not isinstance(value, (bytes, bytearray)):
+            raise UnsupportedPixels(f"{name}: {attribute(tag)} holds no bytes")
         syntax = _syntax_of(dataset)
         if _is_native(syntax):
             _enough(len(value), form, name)
@@ -171,7 +178,10 @@ class DatasetPixels:
         decoder_of(syntax, name)
         if _JP2_SIGNATURE in value:
             _check_boxes(value, form.frames, name)
-        return cls(dataset, None, form, name)
+        offsets = (
+            None if _is_native(syntax) or "ExtendedOffsetTable" in dataset else frame_offsets(value, form)
+        )
+        return cls(dataset, None, form, name, offsets=offsets)
 
     def stored(self, index: int) -> NDArray[Any]:
         """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
@@ -180,7 +190,26 @@ class DatasetPixels:
             kind, count = _encoded(form, self.big_endian), form.rows * form.columns
             values = np.frombuffer(self.value, kind, count, index * form.frame_bytes)
             return unpack(values.reshape(form.rows, form.columns).copy(), form)
-        return decode(self.dataset, self.name, index=index, raw=True)
+        return decode(self.dataset, self.name, index=index, raw=True, offsets=self.offsets)
+
+
+def frame_offsets(value: bytes, form: PixelFormat) -> tuple[list[int], list[int]] | None:
+    """Where frames of one fragment each begin behind the empty offset table, and their lengths (PS3.5 A.4).
+
+    Without it every single frame is looked for from the first on. `None` where there is a table, or another
+    number of fragments.
+    """
+    if form.frames == 1 or value[4:8] != bytes(4):
+        return None
+    offsets, lengths, at = [], [], _ITEM.size
+    while at + _ITEM.size <= len(value):
+        tag, length = _ITEM.unpack_from(value, at)
+        if tag != _ITEM_TAG:
+            break
+        offsets.append(at - _ITEM.size)
+        lengths.append(length)
+        at += _ITEM.size + length
+    return (offsets, lengths) if len(offsets) == form.frames and at <= len(value) else None
 
 
 def _check_boxes(value: bytes, count: int, name: str) -> None:
@@ -198,13 +227,39 @@ def _check_boxes(value: bytes, count: int, name: str) -> None:
             at += length
 
 
-def decode(dataset: Dataset, name: str, *, index: int | None, raw: bool) -> NDArray[Any]:
-    """Decode one frame, or all when `index` is `None`; `UnsupportedPixels` for what no decoder can read."""
+def decode(
+    dataset: Dataset,
+    name: str,
+    *,
+    index: int | None,
+    raw: bool,
+    offsets: tuple[list[int], list[int]] | None = None,
+) -> NDArray[Any]:
+    """Decode one frame, or all when `index` is `None`; `UnsupportedPixels` for what no decoder can read.
+
+    offsets: as `frame_offsets` finds them.
+    """
+    options: dict[str, Any] = {} if offsets is None else {"extended_offsets": offsets}
     try:
-        return pixel_array(dataset, index=index, raw=raw)
+        return pixel_array(dataset, index=index, raw=raw, **options)
     except Exception as error:  # decoders raise whatever their libraries do
         told = " ".join(f"{type(error).__name__}: {error}".split())[:_TOLD]
-        raise UnsupportedPixels(f"{name}: its pixels cannot be decoded ({told})") from error
+        advice = other_decoder(dataset)
+        raise UnsupportedPixels(f"{name}: its pixels cannot be decoded ({told}){advice}") from error
+
+
+def other_decoder(dataset: Dataset) -> str:
+    """Advice to install the package that reads all of a transfer syntax, where it is not there.
+
+    Pillow alone decodes JPEG of 8 bits and not of 12, and of JPEG 2000 the commoner images.
+    """
+    syntax = _syntax_of(dataset)
+    package = _PACKAGES.get(syntax or "")
+    if syntax is None or package is None or syntax == _RLE:  # of which pydicom reads all there is
+        return ""
+    wanted = package.split()[-1]
+    missing = any(wanted in told for told in get_decoder(syntax).missing_dependencies)
+    return f"; another decoder may read them: pip install {package}" if missing else ""
 
 
 def decoder_of(syntax: UID, name: str) -> None:
@@ -328,4 +383,4 @@ def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:
         limit = 1 << (8 * size - 1)
         if size >= stored.itemsize and -limit <= low and high < limit:
             return np.dtype(f"i{size}")
-    raise UnsupportedPixels("rescaled values do not fit into 64 bits")
+    raise UnsupportedPixels("the rescaled values do not fit into 64 bits")

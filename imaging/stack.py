@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import hashlib
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -9,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from ..dataset.names import safe_name
+from .elements import attribute
 from .errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -16,22 +20,28 @@ from .errors import (
     SlicesMissing,
     UnsupportedPixels,
     VolumeError,
+    naming,
 )
-from .geometry import PLANES, Floats, VolumeGeometry, slice_normal, slice_order
+from .geometry import PLANES, Floats, VolumeGeometry, rounding_of, slice_normal, slice_order, tolerance_of
 from .headers import Frame
 
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
 
-SAME_POSITION_MM = 0.005
-"""Slices nearer to each other lie at one position: headers repeat it digit by digit."""
 GAP_FACTOR = 1.5
 """A step longer than this times the usual one means that slices are absent."""
 SAME_COSINES = 0.002
 """Difference of orientation cosines (about 0.1 degrees) up to which slices form one stack."""
 SAME_SPACING = 0.001
 """Relative difference of pixel spacings up to which slices form one stack."""
+LARGEST_MM = 1e6
+SMALLEST_MM = 1e-6
+"""A kilometre and a nanometre: no place and no spacing beyond is meant, nor could be computed with."""
+_POSITION = 0x00200032
+_SPACING = 0x00280030
 _NAMED = 4  # files a message names
+_WEIGHTS = (1.0, 0.83, 0.71, 0.61, 0.53, 0.47)  # unlike each other, so that few orientations share a sum
+_MANY = 1 << 62
 
 
 class LeftOut(NamedTuple):
@@ -47,7 +57,7 @@ class StackOptions(NamedTuple):
     series_uid: str | None
     on_gap: OnGap
     on_duplicate: OnDuplicate
-    tolerance_mm: float
+    tolerance_mm: float | None
 
 
 class Stack(NamedTuple):
@@ -67,9 +77,10 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     left_out = list(refused)
     frames = _choose(_once(given, left_out), left_out, options.series_uid)
     for frame in frames:
-        _check_usable(frame)
+        _check_usable(frame, options)
     orientation = frames[0].orientation or ()
-    normal = slice_normal(orientation)
+    with naming(frames[0].name):
+        normal = slice_normal(orientation)
     order = slice_order([frame.position or () for frame in frames], normal)
     frames = _resolve_duplicates([frames[place] for place in order.tolist()], normal, left_out, options)
     positions = np.array([frame.position for frame in frames], np.float64)
@@ -90,7 +101,19 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     assumed = (
         (f"one slice only: {thickness:g} mm is taken for the distance of slices",) if len(frames) == 1 else ()
     )
-    return Stack(tuple(frames), geometry, tuple(left_out), assumed)
+    return Stack(tuple(frames), geometry, tuple(left_out), (*assumed, *tell_notes(frames)))
+
+
+def tell_notes(frames: Sequence[Frame]) -> tuple[str, ...]:
+    """What was left out of the headers, one sentence for all frames it is the same in."""
+    noted: dict[str, list[Frame]] = {}
+    for frame in frames:
+        for note in frame.notes:
+            noted.setdefault(note, []).append(frame)
+    return tuple(
+        f"{told[0].name}{f' and {len(told) - 1} more' if len(told) > 1 else ''}: {note}"
+        for note, told in noted.items()
+    )
 
 
 def _once(frames: Sequence[Frame], left_out: list[LeftOut]) -> list[Frame]:
@@ -123,16 +146,13 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
     if not frames:
         why = f"; left out: {left_out[0].name} ({left_out[0].why})" if left_out else ""
         raise VolumeError(f"there is no image to make a volume of{why}")
-    stacks: list[list[Frame]] = []
+    piles = _Piles()
     for frame in frames:
         if series_uid is not None and frame.series_uid != series_uid:
             left_out.append(LeftOut(frame.name, f"of series {frame.series_uid}"))
-            continue
-        home = next((stack for stack in stacks if _belongs(frame, stack[0])), None)
-        if home is None:
-            stacks.append([frame])
         else:
-            home.append(frame)
+            piles.add(frame)
+    stacks = piles.stacks
     if not stacks:
         choices = ", ".join(sorted({frame.series_uid for frame in frames})[:_NAMED])
         raise VolumeError(f"no image is of series {series_uid}; there is {choices}")
@@ -142,23 +162,52 @@ def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | 
         else:
             advice = "give the files of one of them"
         choices = "; ".join(_describe(stack) for stack in stacks[: 2 * _NAMED])
-        raise MixedSeries(f"the images form {len(stacks)} stacks, {advice}: {choices}")
+        differing = ", ".join(_differing([stack[0] for stack in stacks]))
+        raise MixedSeries(
+            f"the images form {len(stacks)} stacks, which differ in {differing}; {advice}: {choices}"
+        )
     return stacks[0]
 
 
-def _belongs(frame: Frame, other: Frame) -> bool:
-    one, two = frame.pixels.format, other.pixels.format
-    if (frame.series_uid, frame.reference, frame.modality) != (
-        other.series_uid,
-        other.reference,
-        other.modality,
-    ):
-        return False
-    if (one.rows, one.columns, one.samples) != (two.rows, two.columns, two.samples):
-        return False
-    return _near(frame.orientation, other.orientation, SAME_COSINES) and _near(
-        frame.spacing, other.spacing, SAME_SPACING * max(other.spacing or (1.0,))
-    )
+class _Piles:
+    """Frames on the stacks they belong to, each found without comparing it with all of them.
+
+    A frame belongs to the first stack whose first frame agrees with it. Only those are compared whose exact
+    attributes are equal and whose cosines, summed with weights, are as near as agreeing ones can be.
+    """
+
+    def __init__(self) -> None:
+        self.stacks: list[list[Frame]] = []
+        self._homes: dict[tuple[object, ...], list[tuple[float, int]]] = {}
+
+    def add(self, frame: Frame) -> None:
+        """Lay a frame on its stack, a new one if need be."""
+        homes = self._homes.setdefault(_exact(frame), [])
+        cosines = frame.orientation or ()
+        at = sum(weight * cosine for weight, cosine in zip(_WEIGHTS, cosines, strict=False))
+        near = sum(_WEIGHTS) * SAME_COSINES * (1 + 1e-9)
+        begin, end = bisect.bisect_left(homes, (at - near, 0)), bisect.bisect_right(homes, (at + near, _MANY))
+        fitting = sorted(number for _, number in homes[begin:end] if _agree(frame, self.stacks[number][0]))
+        if fitting:
+            self.stacks[fitting[0]].append(frame)
+        else:
+            bisect.insort(homes, (at, len(self.stacks)))
+            self.stacks.append([frame])
+
+
+def _exact(frame: Frame) -> tuple[object, ...]:
+    """What must be equal for two frames to form one stack."""
+    form = frame.pixels.format
+    said = frame.series_uid, frame.reference, frame.modality
+    return (*said, form.rows, form.columns, form.samples, frame.orientation is None, frame.spacing is None)
+
+
+def _agree(frame: Frame, other: Frame) -> bool:
+    return _near(frame.orientation, other.orientation, SAME_COSINES) and _same_spacing(frame, other)
+
+
+def _same_spacing(frame: Frame, other: Frame) -> bool:
+    return _near(frame.spacing, other.spacing, SAME_SPACING * max(other.spacing or (1.0,)))
 
 
 def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolerance: float) -> bool:
@@ -167,21 +216,41 @@ def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolera
     return all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
 
 
+def _differing(firsts: Sequence[Frame]) -> list[str]:
+    """In what stacks differ, by one frame of each."""
+    forms = [frame.pixels.format for frame in firsts]
+    said: dict[str, Sequence[object]] = {
+        "series": [frame.series_uid for frame in firsts],
+        "modality": [frame.modality for frame in firsts],
+        "frame of reference": [frame.reference for frame in firsts],
+        "matrix": [(form.rows, form.columns) for form in forms],
+        "colour": [form.samples for form in forms],
+    }
+    differing = [words for words, values in said.items() if len(set(values)) > 1]
+    first = firsts[0]
+    if not all(_near(frame.orientation, first.orientation, SAME_COSINES) for frame in firsts):
+        differing.append("orientation")
+    if not all(_same_spacing(frame, first) for frame in firsts):
+        differing.append("pixel spacing")
+    return differing
+
+
 def _describe(stack: Sequence[Frame]) -> str:
     first = stack[0]
     form = first.pixels.format
     plane = ""
     if first.orientation is not None:
-        nearest = np.abs(slice_normal(first.orientation)).argmax()
-        plane = PLANES[int(nearest)] + " "
+        normal = np.cross(first.orientation[:3], first.orientation[3:])  # which may be none yet
+        plane = PLANES[int(np.abs(normal).argmax())] + " "
+    place = f", frame of reference {safe_name(first.reference)}" if first.reference else ""
     label = f" {safe_name(first.description)}" if first.description else ""
     return (
         f"{len(stack)} {plane}{first.modality} images {form.rows} x {form.columns} of series "
-        f"{first.series_number or '?'}{label} ({first.series_uid or 'no UID'}), such as {first.name}"
+        f"{first.series_number or '?'}{label} ({first.series_uid or 'no UID'}){place}, such as {first.name}"
     )
 
 
-def _check_usable(frame: Frame) -> None:
+def _check_usable(frame: Frame, options: StackOptions) -> None:
     if frame.is_mosaic:
         raise IrregularGeometry(
             f"{frame.name} is a mosaic of many slices in one image: convert it to an enhanced object first"
@@ -194,7 +263,18 @@ def _check_usable(frame: Frame) -> None:
     absent = [words for words, value in wanted.items() if value is None]
     if absent:
         raise IrregularGeometry(f"{frame.name} has no {' and no '.join(absent)}: its place is unknown")
-    if frame.pixels.format.samples != 1 or frame.has_lut:
+    if min(frame.spacing or (1.0,)) <= 0:
+        raise IrregularGeometry(f"{frame.name}: {attribute(_SPACING)} is not above zero")
+    for tag, lengths in ((_SPACING, frame.spacing or ()), (_POSITION, frame.position or ())):
+        if max(map(abs, lengths)) > LARGEST_MM or (tag == _SPACING and min(lengths) < SMALLEST_MM):
+            raise IrregularGeometry(f"{frame.name}: {attribute(tag)} cannot be meant in millimetres")
+    if not frame.has_place and options.on_duplicate == "raise":
+        raise IrregularGeometry(
+            f"{frame.source}: its {frame.pixels.format.frames} frames have no places of their own, but one "
+            'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
+        )
+    form = frame.pixels.format
+    if form.samples != 1 or form.photometric == "PALETTE COLOR" or frame.has_lut:
         what = "a modality look-up table" if frame.has_lut else "colour"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
@@ -203,11 +283,14 @@ def _resolve_duplicates(
     stack: Sequence[Frame], normal: Floats, left_out: list[LeftOut], options: StackOptions
 ) -> list[Frame]:
     """Keep one frame for each position. `stack` is sorted along the normal."""
+    side = min(*(stack[0].spacing or (1.0,)), stack[0].thickness or math.inf)
+    same = rounding_of(side)  # headers repeat a position digit by digit
+    apart = tolerance_of(side) if options.tolerance_mm is None else options.tolerance_mm
     groups: list[list[Frame]] = []
     for frame in stack:
         place = np.asarray(frame.position)
-        if groups and abs((place - groups[-1][0].position) @ normal) <= SAME_POSITION_MM:
-            if np.linalg.norm(place - groups[-1][0].position) > options.tolerance_mm:
+        if groups and abs((place - groups[-1][0].position) @ normal) <= same:
+            if np.linalg.norm(place - groups[-1][0].position) > apart:
                 raise IrregularGeometry(
                     f"{groups[-1][0].name} and {frame.name} lie side by side in one plane"
                 )
@@ -229,15 +312,21 @@ def _resolve_duplicates(
 def _different(group: list[Frame], left_out: list[LeftOut]) -> list[Frame]:
     """Reduce the frames of one position to those with different pixels, in the order of their numbers."""
     group.sort(key=_instance_number)
-    different: list[Frame] = []
-    for frame in group:
-        twin = next((other for other in different if _same_pixels(frame, other)), None)
-        if twin is None:
-            different.append(frame)
-        else:
-            left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
-    group[:] = different
-    return different
+    if len(group) > 1:
+        seen: dict[tuple[object, ...], Frame] = {}
+        for frame in group:
+            twin = seen.setdefault(_content(frame), frame)
+            if twin is not frame:
+                left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
+        group[:] = seen.values()
+    return group
+
+
+def _content(frame: Frame) -> tuple[object, ...]:
+    """What frames of equal values share; each is read once, however many there are."""
+    stored = frame.pixels.stored(frame.index)
+    digest = hashlib.blake2b(np.ascontiguousarray(stored).data, digest_size=32).digest()
+    return digest, frame.pixels.format, frame.slope, frame.intercept
 
 
 def _instance_number(frame: Frame) -> float:

@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 
 from ..dataset.errors import NotDicom
 from .display import grey, png
-from .geometry import DEFAULT_TOLERANCE_MM, Floats, VolumeGeometry
+from .errors import naming
+from .geometry import Floats, VolumeGeometry
 from .headers import Frame, frames_of_dataset, frames_of_file
 from .pixels import fill
 from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
@@ -37,7 +38,7 @@ class VolumeReport:
     """What was done to make the volume.
 
     left_out: files and frames not used. deviation_mm: largest distance of a voxel from the regular grid.
-    assumptions: what had to be supposed because no header says it.
+    assumptions: what had to be supposed because no header says it, or says it in no number.
     """
 
     left_out: tuple[LeftOut, ...]
@@ -119,18 +120,21 @@ class Volume:
         series_uid: str | None = None,
         on_gap: OnGap = "raise",
         on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float | None = None,
     ) -> Volume:
         """Read the one volume in a folder (with its subfolders), a file, or a list of files; names do not
         matter.
 
-        Files that are no DICOM or hold no image are left out and reported. series_uid: take this series only.
+        Files that are no DICOM or hold no image are left out and reported, and so is what only shows an image
+        and is no number, such as a window. series_uid: take this series only.
         on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
         on_duplicate: which of several different images at one position to keep, in the order of their
-        instance numbers. tolerance_mm: how far a slice may lie from the regular grid.
+        instance numbers. tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or
+        a quarter of the voxel's shortest side, whichever is less.
 
-        Raises OSError; `TruncatedFile`; `MixedSeries`, `SlicesMissing`, `DuplicateSlices`,
-        `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no image at all.
+        Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
+        `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
+        image at all.
         """
         frames: list[Frame] = []
         left_out: list[LeftOut] = []
@@ -138,7 +142,7 @@ class Volume:
             try:
                 found = frames_of_file(path)
             except NotDicom as error:
-                left_out.append(LeftOut(str(path), str(error)))
+                left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
                 continue
             frames += found
             if not found:
@@ -153,7 +157,7 @@ class Volume:
         series_uid: str | None = None,
         on_gap: OnGap = "raise",
         on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float = DEFAULT_TOLERANCE_MM,
+        tolerance_mm: float | None = None,
     ) -> Volume:
         """Build the one volume in pydicom data sets, such as a retrieval yields; options as for `from_files`.
 
@@ -261,8 +265,10 @@ def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
 
 def _assemble(frames: Sequence[Frame], left_out: Sequence[LeftOut], options: StackOptions) -> Volume:
     stack = build_stack(frames, left_out, options)
+    with naming(stack.frames[0].name):
+        voxels = fill(stack.frames)
     return Volume(
-        voxels=fill(stack.frames),
+        voxels=voxels,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
         windows=tuple(frame.window for frame in stack.frames),

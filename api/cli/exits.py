@@ -96,8 +96,17 @@ def flagged(text: str, cause: Cause | None) -> str:
     return text if cause is None else f"{text} ({FLAGS[cause]})"
 
 
+_PARAMETERS = {"series_uid=": "--series", 'on_gap="keep"': "--keep-gaps"}
+"""Parameters of the library that its words name, and the options that set them."""
+
+
 def sentence(error: BaseException) -> str:
     """An error in one line, before `terminal.clean`."""
+    if isinstance(error, ImagingError):
+        text = str(error)
+        for parameter, option in _PARAMETERS.items():
+            text = text.replace(parameter, option)
+        return text
     if isinstance(error, OSError) and error.strerror and not isinstance(error, AiodicomError):
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return flagged(str(error) or type(error).__name__, getattr(error, "cause", None))

@@ -10,6 +10,14 @@ import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.image import Image
+from aiodicom.imaging.pixels import PixelFormat, frame_offsets
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+from pydicom.uid import UID
 
 
 def test_a_cine_in_colour(data: Path) -> None:
@@ -142,3 +150,136 @@ def test_every_real_file_is_read_or_refused_in_our_words(data: Path) -> None:
         assert image.pixels.size
     assert {"MR_truncated.dcm", "badVR.dcm"} <= refused
     assert not [name for name in refused if " is not in " in name]
+
+
+def cine(**values: object) -> Dataset:
+    """Three frames of 1 x 2."""
+    dataset = Dataset()
+    dataset.SOPInstanceUID = "1.2.3"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = 1, 2, 3
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    dataset.add_new(0x7FE00010, "OB", bytes(range(6)))
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            tag = Tag(name)
+            dataset[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+        else:
+            setattr(dataset, name, value)
+    return dataset
+
+
+@pytest.mark.parametrize(
+    ("values", "time"),
+    [
+        ({"FrameTime": 40}, 40),
+        ({"FrameTimeVector": [0, 30, 50]}, 40),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50]}, 10),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50], "FrameIncrementPointer": 0x00181065}, 40),
+        ({"FrameTime": 10, "FrameTimeVector": [0, 30, 50], "FrameIncrementPointer": 0x00181063}, 10),
+        ({"FrameTime": 0, "CineRate": 20}, 50),
+        ({"CineRate": 0, "RecommendedDisplayFrameRate": 25}, 40),
+        ({"FrameTimeVector": b"5 "}, None),
+        ({}, None),
+    ],
+)
+def test_the_time_from_frame_to_frame(values: dict[str, object], time: float | None) -> None:
+    """PS3.3 C.7.6.6.1.1: Frame Increment Pointer says which attribute counts."""
+    image = Image.from_dataset(cine(**values), frame=0)
+    assert image.frame_time == time
+    assert image.assumptions == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate", "WindowCenter"]
+)
+@pytest.mark.parametrize("value", [b"NaN ", b"AUTO", b"40,0", b"  "])
+def test_what_only_shows_an_image_is_left_out_and_told(name: str, value: bytes) -> None:
+    image = Image.from_dataset(cine(**{name: value}))
+    assert image.frame_time is None
+    assert image.window_center is None
+    assert image.pixels[0, 1, :, 0].tolist() == [1, 3, 5]
+    assert len(image.assumptions) == 1
+    assert "is no number and left out" in image.assumptions[0]
+    assert image.to_dict()["assumptions"] == list(image.assumptions)
+
+
+@pytest.mark.parametrize("value", [b"abc", b"\1\0"])
+def test_a_palette_that_is_none_is_our_error(value: bytes) -> None:
+    made = cine(PhotometricInterpretation="PALETTE COLOR")
+    tag = Tag("RedPaletteColorLookupTableDescriptor")
+    made[tag] = RawDataElement(tag, "US", len(value), value, 0, False, True)
+    with pytest.raises(UnsupportedPixels, match="the data set: its colour palette cannot be read"):
+        Image.from_dataset(made)
+
+
+def test_a_modality_table_that_is_none_is_our_error() -> None:
+    made = cine(ModalityLUTSequence=Sequence([Dataset()]))
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
+    with pytest.raises(UnsupportedPixels, match="the data set: its modality look-up table cannot be applied"):
+        Image.from_dataset(made)
+
+
+def test_one_frame_of_many_is_read_with_its_own_header_alone() -> None:
+    frames = [Dataset() for _ in range(3)]
+    for frame, slope in zip(frames, (b"AUTO", b"2 ", b"AUTO"), strict=True):
+        transform = Dataset()
+        tag = Tag("RescaleSlope")
+        transform[tag] = RawDataElement(tag, "DS", len(slope), slope, 0, False, True)
+        frame.PixelValueTransformationSequence = Sequence([transform])
+    made = cine(PerFrameFunctionalGroupsSequence=Sequence(frames))
+    assert Image.from_dataset(made, frame=1).pixels.ravel().tolist() == [4, 6]
+    with pytest.raises(IndexError, match="3 frames, none is 3"):
+        Image.from_dataset(made, frame=3)
+
+
+def palette(entries: int, lowest: int, **values: object) -> Dataset:
+    made = cine(PhotometricInterpretation="PALETTE COLOR", **values)
+    for colour, first in (("Red", 0), ("Green", 100), ("Blue", 200)):
+        setattr(made, f"{colour}PaletteColorLookupTableDescriptor", [entries, lowest, 8])
+        data = bytes(first + place for place in range(entries))
+        setattr(made, f"{colour}PaletteColorLookupTableData", data)
+    return made
+
+
+def test_the_descriptor_says_which_index_the_first_colour_is_of() -> None:
+    """PS3.3 C.7.6.3.1.5: indices below it have the first colour."""
+    image = Image.from_dataset(palette(4, 2))
+    assert image.colormap is not None
+    red = (image.colormap[:, 0] * 255).round().tolist()
+    assert red == [0, 0, 0, 1, 2, 3]
+
+
+def test_indices_into_a_palette_are_not_rescaled() -> None:
+    """PS3.3 C.11.1: the modality transformation is of grey values."""
+    image = Image.from_dataset(palette(6, 0, RescaleSlope=2, RescaleIntercept=1))
+    assert image.pixels[0, 1, :, 0].tolist() == [1, 3, 5]
+
+
+def run_lengths(frames: int, *, table: bool, fragments: int = 1) -> Dataset:
+    """Frames of 1 x 2, run-length encoded (PS3.5 G): the values of frame n are n and n + 1."""
+    made = cine(NumberOfFrames=frames)
+    encoded = [b"\1\0\0\0\x40" + bytes(59) + bytes([1, n, n + 1, 0]) for n in range(frames)]
+    made.PixelData = encapsulate(encoded, fragments_per_frame=fragments, has_bot=table)
+    made["PixelData"].is_undefined_length = True
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.5")
+    return made
+
+
+@pytest.mark.parametrize(("table", "fragments"), [(True, 1), (False, 1), (True, 2)])
+def test_encapsulated_frames_with_and_without_a_table_of_their_offsets(table: bool, fragments: int) -> None:
+    made = run_lengths(5, table=table, fragments=fragments)
+    assert Image.from_dataset(made).pixels[0, :, :, 0].T.tolist() == [[n, n + 1] for n in range(5)]
+    assert Image.from_dataset(made, frame=3).pixels.ravel().tolist() == [3, 4]
+
+
+def test_offsets_are_told_where_each_frame_is_one_fragment() -> None:
+    """PS3.5 A.4: an empty offset table says nothing of where frames begin."""
+    form = PixelFormat(1, 2, 3, 1, 8, 8, 7, False, False, "MONOCHROME2")
+    assert frame_offsets(run_lengths(3, table=False).PixelData, form) == ([0, 76, 152], [68, 68, 68])
+    assert frame_offsets(run_lengths(3, table=True).PixelData, form) is None
+    assert frame_offsets(run_lengths(3, table=False, fragments=2).PixelData, form) is None
+    assert frame_offsets(run_lengths(3, table=False).PixelData[:-60], form) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import shutil
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiodicom.cli.exits import sentence
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
-from aiodicom.imaging import pixels
+from aiodicom.imaging import pixels, stack
 from aiodicom.imaging.errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -21,10 +23,16 @@ from aiodicom.imaging.errors import (
     UnsupportedPixels,
     VolumeError,
 )
+from aiodicom.imaging.headers import frames_of_file
+from aiodicom.imaging.image import Image
 from aiodicom.imaging.volume import Volume
+from pydicom import dcmread
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 EXPLICIT, IMPLICIT, BIG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -63,6 +71,12 @@ def image(number: int, syntax: str = EXPLICIT, kind: str = "<i2", **changes: Any
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
+
+
+def raw(dataset: Dataset, name: str, value: bytes) -> None:
+    """Put bytes into a data set as a file would, to be converted when they are asked for."""
+    tag = Tag(name)
+    dataset[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
 
 
 def save(folder: Path, datasets: list[Dataset]) -> Path:
@@ -291,6 +305,65 @@ def test_windows_of_each_slice(read: Callable[..., Volume]) -> None:
     assert volume.window_widths == (101, 102, 103)
 
 
+@pytest.mark.parametrize("value", [b"NaN ", b"AUTO", b"40,0"])
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth"])
+def test_a_window_that_is_no_number_is_left_out_and_told(
+    read: Callable[..., Volume], value: bytes, name: str
+) -> None:
+    made = [image(n, WindowCenter=40, WindowWidth=400) for n in (1, 2, 3)]
+    for dataset in made[:2]:
+        raw(dataset, name, value)
+    volume = read(made)
+    assert volume.windows == (None, None, (40, 400))
+    assert len(volume.report.assumptions) == 1
+    assert "and 1 more" in volume.report.assumptions[0]
+    assert "is no number and left out" in volume.report.assumptions[0]
+    assert volume.report.left_out == ()
+
+
+def test_a_window_without_width_is_left_out_and_told(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.11.2.1.2.1: Window Width is at least 1, C.11.2.1.3: at any rate above 0."""
+    volume = read([image(1, WindowCenter=40, WindowWidth=0), image(2)])
+    assert volume.windows == (None, None)
+    assert "Window Width (0028,1051) is not above zero" in volume.report.assumptions[0]
+
+
+def test_distances_that_only_one_slice_needs_do_not_stop_a_stack(read: Callable[..., Volume]) -> None:
+    made = series(3)
+    raw(made[0], "SpacingBetweenSlices", b"none")
+    raw(made[1], "SliceThickness", b"thin")
+    volume = read(made)
+    assert volume.voxel_spacing == (0.25, 0.5, 2)
+    assert len(volume.report.assumptions) == 2
+
+
+def test_what_only_tells_images_apart_does_not_stop_them() -> None:
+    made = series(3)
+    tag = Tag("DiffusionBValue")
+    made[0][tag] = RawDataElement(tag, "FD", 3, b"abc", 0, False, True)
+    volume = Volume.from_datasets(made)
+    assert volume.voxels.shape[0] == 3
+    assert volume.report.assumptions == (
+        "data set 1: Diffusion b-value (0018,9087) cannot be read and is left out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ImagePositionPatient", b"-1\\-2\\NaN"),
+        ("PixelSpacing", b"0,5\\0.5 "),
+        ("RescaleSlope", b"AUTO"),
+        ("RescaleIntercept", b"1_0 "),
+    ],
+)
+def test_what_places_and_scales_stays_strict(read: Callable[..., Volume], name: str, value: bytes) -> None:
+    made = series(3)
+    raw(made[1], name, value)
+    with pytest.raises(MalformedDataSet, match=r"(y\.dcm|data set 2): .* does not hold"):
+        read(made)
+
+
 def test_enhanced_frames_have_their_own_place_and_rescale(read: Callable[..., Volume]) -> None:
     made = image(
         1, NumberOfFrames=3, ImagePositionPatient=None, PixelSpacing=None, ImageOrientationPatient=None
@@ -362,6 +435,49 @@ def test_uneven_distances_within_the_tolerance(read: Callable[..., Volume]) -> N
     assert read(made, tolerance_mm=0.6).geometry.is_affine
 
 
+def scaled(scale: float, numbers: list[float], **moved: float) -> list[Dataset]:
+    """Slices at z = 2 * number, all lengths times `scale`; of the last x and z are moved by so much."""
+    made = []
+    for place, number in enumerate(numbers):
+        last = place == len(numbers) - 1
+        x = -1 + (moved.get("x", 0) if last else 0)
+        z = 2 * number + (moved.get("z", 0) if last else 0)
+        dataset = image(place + 1, PixelSpacing=[f"{0.5 * scale:.8g}", f"{0.25 * scale:.8g}"])
+        dataset.ImagePositionPatient = [f"{value * scale:.8g}" for value in (x, -2, z)]
+        made.append(dataset)
+    return made
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-2, 1.0, 100.0])
+class TestDistancesInMicrometresAndDecimetres:
+    """What counts as a distance follows the voxel: micro-CT has voxels of micrometres."""
+
+    def test_neighbours_are_not_taken_for_one_position(self, scale: float) -> None:
+        volume = Volume.from_datasets(scaled(scale, [1, 2, 3, 4]))
+        assert volume.voxels.shape == (4, 3, 4)
+        assert volume.voxel_spacing == pytest.approx((0.25 * scale, 0.5 * scale, 2 * scale))
+
+    def test_gaps_are_seen(self, scale: float) -> None:
+        with pytest.raises(SlicesMissing):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 5]))
+
+    def test_uneven_distances_are_seen(self, scale: float) -> None:
+        with pytest.raises(IrregularGeometry, match="off the regular grid"):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 4], z=0.6))
+
+    def test_rounding_is_allowed(self, scale: float) -> None:
+        volume = Volume.from_datasets(scaled(scale, [1, 2, 3, 4], z=0.04 / max(scale, 1)))
+        assert volume.geometry.is_affine
+
+    def test_one_position_is_seen(self, scale: float) -> None:
+        with pytest.raises(DuplicateSlices):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 3], z=0.001 / max(scale, 1)))
+
+    def test_images_side_by_side_are_seen(self, scale: float) -> None:
+        with pytest.raises(IrregularGeometry, match="side by side"):
+            Volume.from_datasets(scaled(scale, [1, 2, 3, 3], x=0.2))
+
+
 def test_the_same_file_twice_counts_once(tmp_path: Path) -> None:
     save(tmp_path, series(3))
     shutil.copy(tmp_path / "z.dcm", tmp_path / "copy.dcm")
@@ -407,9 +523,11 @@ def test_images_side_by_side_are_no_volume(read: Callable[..., Volume]) -> None:
     [
         ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "sagittal"),
         ({"Rows": 2, "Columns": 2}, "2 x 2"),
-        ({"PixelSpacing": [1, 1]}, "2 stacks"),
+        ({"PixelSpacing": [1, 1]}, "2 stacks, which differ in pixel spacing;"),
         ({"SeriesInstanceUID": "1.9", "SeriesDescription": "other/one"}, r"series_uid=.*other_one \(1\.9\)"),
-        ({"FrameOfReferenceUID": "1.7"}, "2 stacks"),
+        ({"FrameOfReferenceUID": "1.7"}, "differ in frame of reference;.*, frame of reference 1.7"),
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "differ in orientation"),
+        ({"Modality": "CT"}, "differ in modality"),
     ],
 )
 def test_several_stacks_are_told_apart(
@@ -437,7 +555,6 @@ def test_an_unknown_series_is_an_error(read: Callable[..., Volume]) -> None:
     [
         ({"ImagePositionPatient": None}, IrregularGeometry, "Position"),
         ({"PixelSpacing": None}, IrregularGeometry, "Spacing"),
-        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, IrregularGeometry, "right angle"),
         ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, IrregularGeometry, "mosaic"),
         ({"Rows": 60000}, UnsupportedPixels, "24 bytes of pixel data"),
         ({"Rows": 0}, UnsupportedPixels, "no image"),
@@ -452,6 +569,303 @@ def test_headers_that_cannot_be_true(
 ) -> None:
     with pytest.raises(error, match=words):
         read([image(1, **changes)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "right angle"),
+        ({"PixelSpacing": [0, 1]}, r"Pixel Spacing \(0028,0030\) is not above zero"),
+        ({"PixelSpacing": ["1e-300", "1e300"]}, r"\(0028,0030\) cannot be meant"),
+        ({"PixelSpacing": ["1e-7", "1"]}, r"\(0028,0030\) cannot be meant"),
+        ({"ImagePositionPatient": ["0", "-1e300", "0"]}, r"\(0020,0032\) cannot be meant"),
+        ({"RescaleIntercept": "1e30"}, "64 bits"),
+        ({"NumberOfFrames": 2}, "24 bytes of pixel data"),
+    ],
+)
+def test_every_refusal_names_the_image(
+    read: Callable[..., Volume], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ImagingError, match=rf"(z\.dcm|data set 1).*{words}"):
+        read([image(1, **changes)])
+
+
+def test_a_file_whose_head_is_cut_is_named(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(TruncatedFile, match=r"z\.dcm"):
+        Volume.from_files(path)
+
+
+def test_frames_that_have_no_places_of_their_own_are_called_that(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    with pytest.raises(IrregularGeometry, match=r"3 frames have no places of their own.*an Image"):
+        read([made])
+
+
+def test_one_of_the_frames_without_places_can_be_taken(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    assert read([made], on_duplicate="first").voxels[:, 0, 0].tolist() == [300]
+
+
+def test_private_elements_that_nobody_can_read_do_no_harm(tmp_path: Path) -> None:
+    made = image(1, NumberOfFrames=2, ImagePositionPatient=None)
+    made.PixelData = image(1).PixelData + image(2).PixelData
+    frames = []
+    for number in (1, 2):
+        place, frame = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, number]
+        frame.PlanePositionSequence = Sequence([place])
+        frame.add_new(0x20051001, "LO", "abcdef")
+        frames.append(frame)
+    made.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    path = save(tmp_path, [made]) / "z.dcm"
+    spoiled = path.read_bytes().replace(b"\x05\x20\x01\x10LO", b"\x05\x20\x01\x10FL")  # of 6 bytes
+    path.write_bytes(spoiled)
+    assert Volume.from_files(path).voxels.shape == (2, 3, 4)
+    assert Volume.from_datasets([dcmread(path)]).voxels.shape == (2, 3, 4)
+
+
+# --- precedence and place ---------------------------------------------------------------------------------
+
+
+def dose(**changes: Any) -> Dataset:
+    return image(1, Modality="RTDOSE", DoseGridScaling="0.5", **changes)
+
+
+def test_doses_are_scaled_whether_they_have_one_frame_or_many(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.8.8.3: Dose Grid Scaling times Pixel Data are the doses."""
+    assert read([dose()]).voxels.ravel()[:3].tolist() == [50, 50.5, 51]
+
+
+def test_dose_grid_scaling_counts_before_a_rescale(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.8.8.3: it is Pixel Data that it multiplies."""
+    volume = read([dose(RescaleSlope=3, RescaleIntercept=7)])
+    assert volume.rescale == ((0.5, 0),)
+    assert any("beside Dose Grid Scaling" in told for told in volume.report.assumptions)
+
+
+def test_dose_grid_scaling_of_anything_else_does_not_count(read: Callable[..., Volume]) -> None:
+    assert read([image(1, DoseGridScaling="0.5")]).rescale == ((1, 0),)
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_frames_of_a_dose_lie_where_their_offsets_say(read: Callable[..., Volume], first: int) -> None:
+    """PS3.3 C.8.8.3.2: relative to Image Position (Patient), or absolute."""
+    made = dose(NumberOfFrames=3, GridFrameOffsetVector=[first, first + 4, first + 2])
+    made.PixelData = b"".join(image(n).PixelData for n in (1, 3, 2))
+    volume = read([made])
+    assert volume.voxels[:, 0, 0].tolist() == [50, 100, 150]
+    assert volume.geometry.positions.tolist() == [[-1, -2, 2], [-1, -2, 4], [-1, -2, 6]]
+
+
+def test_offsets_of_anything_but_a_dose_do_not_count(read: Callable[..., Volume]) -> None:
+    made = image(1, NumberOfFrames=3, GridFrameOffsetVector=[0, 2, 4])
+    made.PixelData = b"".join(image(n).PixelData for n in (1, 2, 3))
+    with pytest.raises(IrregularGeometry, match="no places of their own"):
+        read([made])
+
+
+@pytest.mark.parametrize("offsets", [[0, 2], [0, 2, 4, 6]])
+def test_offsets_that_are_not_one_a_frame(read: Callable[..., Volume], offsets: list[int]) -> None:
+    made = dose(NumberOfFrames=3, GridFrameOffsetVector=offsets)
+    made.PixelData = bytes(72)
+    with pytest.raises(MalformedDataSet, match=r"Vector \(3004,000C\) places"):
+        read([made])
+
+
+def table(**changes: Any) -> Dataset:
+    lut = Dataset()
+    lut.LUTDescriptor, lut.ModalityLUTType = [3, 100, 16], "US"
+    lut.add_new(0x00283006, "US", [7, 8, 9])
+    return image(1, kind="<u2", ModalityLUTSequence=Sequence([lut]), **changes)
+
+
+@pytest.mark.parametrize("changes", [{"RescaleIntercept": 5}, {"RescaleSlope": 2}])
+def test_a_table_beside_a_rescale_does_not_count(
+    read: Callable[..., Volume], changes: dict[str, Any]
+) -> None:
+    """PS3.3 C.11.1: the sequence shall not be present if Rescale Intercept is."""
+    volume = read([table(**changes)])
+    assert volume.voxels[0, 0, 1] == (106 if "RescaleIntercept" in changes else 202)
+    told = "; ".join(volume.report.assumptions)
+    assert "Modality LUT Sequence (0028,3000) is left out" in told
+    assert "beside it" in told
+
+
+def test_a_table_alone_counts() -> None:
+    """PS3.3 C.11.1: Rescale Intercept is required if the sequence is not present."""
+    with pytest.raises(UnsupportedPixels, match="a modality look-up table"):
+        Volume.from_datasets([table()])
+    assert Image.from_dataset(table()).pixels.ravel().tolist() == [7, 8] + [9] * 10
+
+
+def test_real_world_values_do_not_stand_for_the_rescale(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.16.2.11: they are another mapping of what is stored."""
+    mapping = Dataset()
+    mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 9.0, 9.0
+    mapping.add_new(0x00281053, "DS", "9")
+    volume = read([image(1, RealWorldValueMappingSequence=Sequence([mapping]))])
+    assert volume.rescale == ((1, 0),)
+
+
+@pytest.mark.parametrize("name", ["ImagerPixelSpacing", "NominalScannedPixelSpacing"])
+def test_spacing_elsewhere_than_in_the_patient_does_not_count(read: Callable[..., Volume], name: str) -> None:
+    """PS3.3 10.7.1.1: it is that of the detector or of the scanned film."""
+    with pytest.raises(IrregularGeometry, match="no Pixel Spacing"):
+        read([image(1, PixelSpacing=None, **{name: [0.5, 0.25]})])
+
+
+def test_of_one_slice_the_distance_counts_before_the_thickness(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.2.1.1: Slice Thickness is not how far slices lie apart."""
+    assert read([image(1, SpacingBetweenSlices=4, SliceThickness=3)]).voxel_spacing[2] == 4
+
+
+def test_the_window_of_a_frame_counts_before_that_of_the_object(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.16.2.10."""
+    window, group = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = [40, 1], [400, 1]
+    group.FrameVOILUTSequence = Sequence([window])
+    made = image(1, WindowCenter=9, WindowWidth=9, SharedFunctionalGroupsSequence=Sequence([group]))
+    assert read([made]).windows == ((40, 400),)
+
+
+def test_indices_into_a_palette_are_no_voxels(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.3.1.2."""
+    with pytest.raises(UnsupportedPixels, match="colour"):
+        read([image(1, PhotometricInterpretation="PALETTE COLOR")])
+
+
+def test_pixel_data_of_two_kinds_are_refused(read: Callable[..., Volume]) -> None:
+    """PS3.3 C.7.6.3, C.7.6.24: each excludes the other."""
+    made = image(1)
+    made.add_new(0x7FE00008, "OF", bytes(48))
+    with pytest.raises(MalformedDataSet, match=r"Pixel Data .* exclude each other"):
+        read([made])
+
+
+# --- work grows with the work ------------------------------------------------------------------------------
+
+
+def test_images_at_one_position_are_read_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not once for each other image there: a series over time has hundreds."""
+    reads: list[str] = []
+    stored = pixels.DatasetPixels.stored
+
+    def counted(source: pixels.DatasetPixels, index: int) -> Any:
+        reads.append(source.name)
+        return stored(source, index)
+
+    monkeypatch.setattr(pixels.DatasetPixels, "stored", counted)
+    made = [image(n, ImagePositionPatient=[-1, -2, n % 2]) for n in range(60)]
+    with pytest.raises(DuplicateSlices, match="2 of 2 positions"):
+        Volume.from_datasets(made)
+    assert len(reads) == len(set(reads)) == 60
+
+
+def test_equal_images_among_many_different_ones_are_still_found() -> None:
+    made = [image(n, ImagePositionPatient=[-1, -2, 0]) for n in range(1, 9)]
+    made.append(image(5, ImagePositionPatient=[-1, -2, 0], SOPInstanceUID="1.2.3.50", InstanceNumber=50))
+    volume = Volume.from_datasets(made, on_duplicate="first")
+    assert volume.voxels[0, 0, 0] == 100
+    whys = [left.why for left in volume.report.left_out]
+    assert whys.count("the same position and pixels as data set 5") == 1
+    assert whys.count("at the position of data set 1") == 7
+
+
+def test_many_stacks_are_told_apart_without_comparing_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    agree = stack._agree
+
+    def counted(*pair: Any) -> bool:
+        compared.append(pair)
+        return agree(*pair)
+
+    monkeypatch.setattr(stack, "_agree", counted)
+    made = []
+    for number in range(200):
+        turn = math.radians(number * 0.9)
+        cosines = [f"{value:.12f}" for value in (math.cos(turn), math.sin(turn), 0, 0, 0, -1)]
+        made.append(image(number + 1, ImageOrientationPatient=cosines))
+    with pytest.raises(MixedSeries, match="200 stacks, which differ in orientation"):
+        Volume.from_datasets(made)
+    assert len(compared) < 5 * len(made)
+
+
+def test_orientations_that_agree_form_one_stack_whatever_the_order() -> None:
+    rounded = [[1, 0, 0, 0, 1, 0], [0.999, 0.001, 0, -0.001, 0.999, 0], [1, -0.001, 0, 0.001, 1, 0]]
+    made = [image(n + 1, ImageOrientationPatient=rounded[n % 3]) for n in range(6)]
+    assert Volume.from_datasets(made).voxels.shape[0] == 6
+
+
+def test_one_frame_of_many_is_found_by_its_number(tmp_path: Path) -> None:
+    made = image(1, NumberOfFrames=3)
+    made.PixelData = b"".join(image(n).PixelData for n in (3, 1, 2))
+    path = save(tmp_path, [made]) / "z.dcm"
+    assert [frame.name for frame in frames_of_file(path, 1)] == [f"{path} frame 2"]
+    assert [frame.index for frame in frames_of_file(path)] == [0, 1, 2]
+    with pytest.raises(IndexError, match="3 frames, none is 3"):
+        frames_of_file(path, 3)
+
+
+# --- whole and not whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("behind", [b"\1\2\3\4\5\6\7\x08\x09\x0a", b"\xff" * 100, bytes(8) + b"rest of it"])
+def test_bytes_behind_whole_pixel_data_are_left_out_and_told(tmp_path: Path, behind: bytes) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    path.write_bytes(path.read_bytes() + behind)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(100, 112))
+    assert f"{len(behind)} bytes behind the pixel data" in "".join(volume.report.assumptions)
+
+
+def test_bytes_behind_encapsulated_pixel_data_are_left_out_and_told(tmp_path: Path) -> None:
+    made = image(1, syntax="1.2.840.10008.1.2.5", kind="<u1")
+    row = bytes([11, *range(12)])
+    made.PixelData = encapsulate([b"\1\0\0\0\x40" + bytes(59) + row + b"\0"])
+    made["PixelData"].is_undefined_length = True
+    path = save(tmp_path, [made]) / "z.dcm"
+    path.write_bytes(path.read_bytes() + b"\xfe" * 20)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(12))
+    assert "20 bytes behind the pixel data" in "".join(volume.report.assumptions)
+
+
+@pytest.mark.parametrize(("syntax", "label"), [(BIG, EXPLICIT), (EXPLICIT, BIG), (EXPLICIT, IMPLICIT)])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_a_file_labelled_with_another_plain_syntax_is_read_and_told(
+    tmp_path: Path, syntax: str, label: str, frames: int
+) -> None:
+    made = image(1, syntax, NumberOfFrames=frames, Modality="RTDOSE", GridFrameOffsetVector=[0, 2][:frames])
+    made.PixelData = made.PixelData * frames
+    path = save(tmp_path, [made]) / "z.dcm"
+    written = path.read_bytes()
+    spoiled = written.replace(f"{syntax}\0".encode(), f"{label}\0".encode().ljust(len(syntax) + 1, b"\0"))
+    assert spoiled != written
+    path.write_bytes(spoiled)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == list(range(100, 112)) * frames
+    assert "labelled" in "".join(volume.report.assumptions)
+    assert np.array_equal(Image.from_file(path).pixels[:, :, 0, 0], volume.voxels[0])
+
+
+def test_a_cut_file_is_truncated_whatever_its_label(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1, BIG)]) / "z.dcm"
+    path.write_bytes(path.read_bytes().replace(f"{BIG}\0".encode(), f"{EXPLICIT}\0".encode())[:-3])
+    with pytest.raises(TruncatedFile, match=r"z\.dcm"):
+        Volume.from_files(path)
+
+
+def test_a_whole_file_that_contradicts_itself_is_not_called_truncated(tmp_path: Path) -> None:
+    path = save(tmp_path, [image(1)]) / "z.dcm"
+    jpeg = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
+    path.write_bytes(jpeg)
+    with pytest.raises(MalformedDataSet, match=r"z\.dcm contradicts itself: .*not encapsulated") as caught:
+        Volume.from_files(path)
+    assert "fetch" not in str(caught.value)
 
 
 def test_numbers_that_are_none(tmp_path: Path) -> None:
@@ -550,6 +964,55 @@ def test_a_missing_decoder_names_the_package(monkeypatch: pytest.MonkeyPatch, tm
     made["PixelData"].is_undefined_length = True
     with pytest.raises(UnsupportedPixels, match="pip install pylibjpeg pylibjpeg-openjpeg"):
         Volume.from_datasets([made])
+
+
+@pytest.mark.parametrize(("installed", "told"), [(False, True), (True, False)])
+def test_a_decoder_that_cannot_read_an_image_is_not_the_last_word(
+    monkeypatch: pytest.MonkeyPatch, installed: bool, told: bool
+) -> None:
+    """Pillow is there for JPEG, and refuses 12 bits."""
+
+    class Pillow:
+        is_available = True
+        missing_dependencies: list[str] = (
+            [] if installed else ["x - requires a>=2.0 and pylibjpeg-libjpeg>=2"]
+        )
+
+    def refuse(*given: Any, **options: Any) -> None:
+        raise NotImplementedError("12 bits")
+
+    monkeypatch.setattr(pixels, "get_decoder", lambda uid: Pillow)
+    monkeypatch.setattr(pixels, "pixel_array", refuse)
+    made = image(1, syntax="1.2.840.10008.1.2.4.51", BitsStored=12, HighBit=11)
+    made.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="data set 1: its pixels cannot be decoded") as caught:
+        Volume.from_datasets([made])
+    assert ("pip install pylibjpeg pylibjpeg-libjpeg" in str(caught.value)) == told
+
+
+def test_no_package_is_named_for_what_every_machine_decodes() -> None:
+    made = image(1, syntax="1.2.840.10008.1.2.5")
+    made.PixelData = encapsulate([b"\xff" * 64])
+    made["PixelData"].is_undefined_length = True
+    with pytest.raises(UnsupportedPixels, match="cannot be decoded") as caught:
+        Volume.from_datasets([made])
+    assert "pip" not in str(caught.value)
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 5], [1, 2, 3.3, 4]])
+def test_advice_names_the_parameter_here_and_the_flag_on_the_command_line(numbers: list[float]) -> None:
+    with pytest.raises(VolumeError, match='on_gap="keep"') as caught:
+        Volume.from_datasets(scaled(1, numbers))
+    assert "--" not in str(caught.value)
+    assert "--keep-gaps" in sentence(caught.value)
+    assert "on_gap" not in sentence(caught.value)
+
+
+def test_advice_on_several_series_names_the_parameter_and_the_flag() -> None:
+    with pytest.raises(MixedSeries, match="series_uid=") as caught:
+        Volume.from_datasets([image(1), image(2, SeriesInstanceUID="1.9")])
+    assert "choose one with --series" in sentence(caught.value)
 
 
 def test_jp2_boxes_that_never_end_do_not_hang_the_decoder() -> None:
