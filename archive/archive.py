@@ -28,7 +28,7 @@ from ..dimse.levels import Level, Root
 from ..pdu.uids import is_near_uid, is_uid
 from .commit import Committer
 from .errors import ObjectRefused
-from .files import FILE_MODE, Durability, ObjectFiles
+from .files import FILE_MODE, INDEX, Durability, ObjectFiles
 from .find import Matches
 from .index import Counts, Index
 from .logbook import Logbook
@@ -91,7 +91,7 @@ class Archive:
         self._durable = durability == "fsync"
         self._files = ObjectFiles(self.directory, durability, create=create)
         try:
-            self._index = Index(self.directory / "index.sqlite")
+            self._index = Index(self.directory / INDEX)
         except BaseException:
             self._files.close(clean=False)
             raise

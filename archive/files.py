@@ -23,6 +23,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,7 @@ FILE_MODE = 0o640
 MAX_CONFLICTS = 16
 """Contradicting objects kept for one SOP Instance UID: a device that stamps each retry anew has no end."""
 
+INDEX = "index.sqlite"
 _CLEAN = "clean"
 
 _STEM = r"([0-9.]{1,64}|x[0-9a-f]{32})"  # what `file_stem` makes
@@ -255,3 +257,13 @@ def same_data(first: int, first_offset: int, second: int, second_offset: int) ->
         if os.pread(first, _CHUNK, first_offset + at) != os.pread(second, _CHUNK, second_offset + at):
             return False
     return True
+
+
+def set_index_aside(directory: Path) -> None:
+    """Rename the index of an archive, so that the next opening makes one from the objects."""
+    index = directory / INDEX
+    number = next(n for n in count(1) if not directory.joinpath(f"{INDEX}.damaged-{n}").exists())
+    for suffix in ("", "-wal", "-shm"):
+        old = index.with_name(index.name + suffix)
+        if old.exists():
+            old.rename(directory / f"{INDEX}.damaged-{number}{suffix}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,8 @@ from typing import Literal
 import click
 
 from ..archive.archive import Archive
-from ..archive.errors import NoArchive, ObjectRefused
-from ..archive.files import aside
+from ..archive.errors import IndexVersionError, NoArchive, ObjectRefused
+from ..archive.files import aside, set_index_aside
 from ..archive.upkeep import read_object
 from ..dataset.errors import ImagingError
 from . import output
@@ -62,10 +63,19 @@ def verify(common: Common, directory: Path) -> int:
 def reindex(common: Common, directory: Path) -> int:
     """Rebuild the index in DIR from the objects alone.
 
-    The archive must not be open elsewhere. What cannot be read is listed and left where it is.
+    The archive must not be open elsewhere. What cannot be read is listed and left where it is. An index that
+    is damaged, or of another version, is kept beside the new one.
     """
-    with Archive(directory, create=False) as opened:
-        found = opened.reindex()
+    try:
+        with Archive(directory, create=False) as opened:
+            found = opened.reindex()
+    except sqlite3.OperationalError:  # the disk, or a lock: nothing is wrong with the index
+        raise
+    except (IndexVersionError, sqlite3.DatabaseError) as error:
+        (complain if common.json else say)(f"the index is set aside: {error}")
+        set_index_aside(directory)
+        with Archive(directory, create=False) as opened:
+            found = opened.reindex()
     code = Code.OK if not found.skipped else Code.FAILED
     if common.json:
         skipped = [{"path": path, "reason": reason} for path, reason in found.skipped]

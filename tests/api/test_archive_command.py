@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,29 @@ def test_a_disk_that_is_not_mounted(tmp_path: Path) -> None:
     assert unmounted(tmp_path / "elsewhere", table) is None
     assert unmounted(Path("/proc/self"), table) is None
     assert unmounted(tmp_path / "data", tmp_path / "no table") is None
+
+
+@pytest.mark.parametrize("damage", ["pages", "all", "version"])
+def test_reindex_repairs_a_damaged_index(invoke: Invoke, folder: Path, damage: str) -> None:
+    """What is damaged is kept beside; the objects are the truth."""
+    before = sorted(path.name for path in (folder / "objects").rglob("*.dcm"))
+    index = folder / "index.sqlite"
+    raw = index.read_bytes()
+    if damage == "version":
+        with contextlib.closing(sqlite3.connect(index)) as connection:
+            connection.execute("PRAGMA user_version = 999")
+            connection.commit()
+    else:
+        kept = 4096 if damage == "pages" else 0
+        index.write_bytes(raw[:kept] + b"Z" * (len(raw) - kept))
+    index_of_it = index.read_bytes()
+    assert invoke("archive", "reindex", folder, "--json").json()["indexed"] == len(before)
+    (folder / "index.sqlite.damaged-1").unlink()
+    index.write_bytes(index_of_it)
+    result = invoke("archive", "reindex", folder)
+    assert result.code == 0
+    assert "the index is set aside" in result.out
+    assert f"{len(before)} objects indexed" in result.out
+    assert [path.name for path in folder.glob("index.sqlite.damaged-*")] == ["index.sqlite.damaged-1"]
+    assert invoke("archive", "verify", folder).code == 0
+    assert sorted(path.name for path in (folder / "objects").rglob("*.dcm")) == before
