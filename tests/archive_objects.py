@@ -9,10 +9,12 @@ from aiodicom.archive.archive import Archive
 from aiodicom.dataset.part10 import encode_file_meta
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse.levels import Root
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -43,6 +45,16 @@ def image(number: int = 1, *, study: str = "1.2.3", series: str | None = None, *
     for keyword, value in content.items():
         if value is not None:
             setattr(dataset, keyword, value)
+    return dataset
+
+
+def labelled(dataset: Dataset, syntax: str, *, encapsulated: bool = True) -> Dataset:
+    """That data set with its transfer syntax said beside it; its pixel data a single frame of JPEG."""
+    if encapsulated:
+        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
+        dataset["PixelData"].is_undefined_length = True
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     return dataset
 
 

@@ -16,9 +16,8 @@ from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal, Supported
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
-from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image
+from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image, labelled
 from pydicom.dataset import FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from syscalls import descriptors
 from wire import GET, LONG, PATIENCE, Plain, calling, ct, hear, identifier, say, scp_roles, store_request
@@ -75,10 +74,12 @@ async def test_what_is_left_early_is_closed(tmp_path: Path) -> None:
     conversion = Conversion(instance(tmp_path / "a", encode(dataset), EXPLICIT), IMPLICIT)
     parts = converted_parts(conversion)
     await anext(parts)
+    assert descriptors() != before
     await parts.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(PATIENCE):
         while descriptors() != before:  # a thread may be in it
             await asyncio.sleep(0)
+    assert descriptors() == before
 
 
 @pytest.mark.parametrize("stored", [EXPLICIT, DEFLATED])
@@ -192,10 +193,7 @@ async def test_a_store_to_who_takes_the_default_alone(tmp_path: Path, stored: st
 
 
 async def test_what_is_compressed_is_not_offered_otherwise(tmp_path: Path) -> None:
-    dataset = image(PixelData=encapsulate([b"\xff\xd8\xff\xd9"]))
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(JPEG)
+    dataset = labelled(image(), JPEG)
     there = OnlyTheDefault()
     async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
         report = await pacs.store(dataset)

@@ -157,6 +157,7 @@ async def test_a_peer_that_ends_after_each_query_is_asked_on_another_association
     how: str, ask: Callable[[Pacs], Awaitable[None]]
 ) -> None:
     """It closed while nothing ran, or as the next request was on its way: that changes nothing there."""
+    answered: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:
         for number in range(3):
@@ -165,6 +166,7 @@ async def test_a_peer_that_ends_after_each_query_is_asked_on_another_association
             if isinstance(heard.message, m.CFindRQ):
                 await reply(peer, heard, 0xFF00, identifier("STUDY", StudyInstanceUID="1.2.3"))
             await reply(peer, heard, 0)
+            answered.append(number)
             if number == 2:
                 await peer.answer_release()
                 return
@@ -175,10 +177,12 @@ async def test_a_peer_that_ends_after_each_query_is_asked_on_another_association
 
     async def user(client: Pacs) -> None:
         async with client:
-            for _ in range(3):
+            for asked in range(3):
                 await ask(client)
+                assert answered == list(range(asked + 1))  # each on the association it was answered on
 
     await play(script, user)
+    assert answered == [0, 1, 2]
 
 
 async def test_a_query_that_was_answered_in_part_is_not_asked_twice() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ from wire import CT, calling, ct, hear, say, store_request
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
+def file_sink(directory: Path, syntax: str, done: Callable[[Any], None], **how: Any) -> FileSink:
+    """For the object 1.2.3.1, sent in that transfer syntax."""
+    return FileSink(
+        directory,
+        store_request(uid="1.2.3.1"),
+        Context(1, CT, syntax, scu=False, scp=True),
+        implementation=("1.2.3", "TEST"),
+        source_ae=None,
+        durability="rename",
+        done=done,
+        **how,
+    )
+
+
 def deflated_image(size: int) -> bytes:
     """An object deflated, `size` bytes of it being pixel data that do not compress away at once."""
     pixels = random.Random(1).randbytes(4096) * (size // 4096)
@@ -38,15 +53,7 @@ def deflated_image(size: int) -> bytes:
 async def test_a_deflated_object_that_is_cut_is_not_whole(tmp_path: Path, size: int, cut: int) -> None:
     """PS3.5 A.5: whether the stream ends is known of every one, whatever its size."""
     told: list[Any] = []
-    sink = FileSink(
-        tmp_path,
-        store_request(uid="1.2.3.1"),
-        Context(1, CT, "1.2.840.10008.1.2.1.99", scu=False, scp=True),
-        implementation=("1.2.3", "TEST"),
-        source_ae=None,
-        durability="rename",
-        done=told.append,
-    )
+    sink = file_sink(tmp_path, "1.2.840.10008.1.2.1.99", told.append)
     data = deflated_image(size)
     sink.write(memoryview(data[: len(data) - cut]))
     outcome = await sink.commit()
@@ -58,16 +65,7 @@ async def test_a_deflated_object_that_is_cut_is_not_whole(tmp_path: Path, size: 
 async def test_an_object_without_end_is_refused(tmp_path: Path, over: int) -> None:
     told: list[Any] = []
     data = encode_dataset(ct("1.2.3.1", size=5000), "1.2.840.10008.1.2")
-    sink = FileSink(
-        tmp_path,
-        store_request(uid="1.2.3.1"),
-        Context(1, CT, "1.2.840.10008.1.2", scu=False, scp=True),
-        implementation=("1.2.3", "TEST"),
-        source_ae=None,
-        durability="rename",
-        done=told.append,
-        limit=len(data) - over,
-    )
+    sink = file_sink(tmp_path, "1.2.840.10008.1.2", told.append, limit=len(data) - over)
     sink.write(memoryview(data[:1000]))
     if over:
         with pytest.raises(Refused, match=f"over {len(data) - 1} bytes"):
@@ -182,22 +180,15 @@ async def test_a_patient_id_that_is_not_ascii_has_a_plan(tmp_path: Path, charset
 async def test_an_object_of_another_class_than_announced_is_refused(tmp_path: Path, into: str) -> None:
     """As the archive refuses it, and a store does not send it (PS3.4 B.2.3)."""
     told: list[Any] = []
-    context = Context(1, CT, EXPLICIT, scu=False, scp=True)
-    request = store_request(uid="1.2.3.1")
     data = encode_dataset(ct("1.2.3.1", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), EXPLICIT)
     sink: FileSink | DatasetSink
     if into == "files":
-        sink = FileSink(
-            tmp_path,
-            request,
-            context,
-            implementation=("1.2.3", "TEST"),
-            source_ae=None,
-            durability="rename",
-            done=told.append,
-        )
+        sink = file_sink(tmp_path, EXPLICIT, told.append)
     else:
-        sink = DatasetSink(request, context, 1 << 20, lambda outcome, dataset: told.append(dataset))
+        context = Context(1, CT, EXPLICIT, scu=False, scp=True)
+        sink = DatasetSink(
+            store_request(uid="1.2.3.1"), context, 1 << 20, lambda outcome, dataset: told.append(dataset)
+        )
     sink.write(memoryview(data))
     outcome = await sink.commit()
     assert outcome.status == 0xA900

@@ -39,6 +39,7 @@ from aiodicom.pdu import (
     PDV,
     AAbort,
     AAssociateAC,
+    AAssociateRQ,
     AReleaseRP,
     AReleaseRQ,
     ConnectionClosed,
@@ -129,12 +130,17 @@ async def getting(listener: ScriptedListener, uids: Sequence[str] = ("1.2.3.1",)
     await planning(first, uids)
     await first.answer_release()
     peer, request = await accepted(listener)
+    assert any(r.sop_class_uid == CT and r.scp_role for r in request.user_information.roles)
+    return await getter(peer, request)
+
+
+async def getter(peer: ScriptedPeer, request: AAssociateRQ) -> Getter:
+    """Hear the C-GET request; objects go by the context that takes CT in the default syntax."""
     [context_id] = [
         c.context_id
         for c in request.presentation_contexts
         if c.abstract_syntax == CT and c.transfer_syntaxes[0] == IMPLICIT
     ]
-    assert any(r.sop_class_uid == CT and r.scp_role for r in request.user_information.roles)
     return Getter(peer, await hear(peer, m.CGetRQ), context_id)
 
 
@@ -729,12 +735,7 @@ async def test_a_peer_without_c_find_is_asked_all_the_same(tmp_path: Path) -> No
         await first.answer_release()
         peer, request = await accepted(listener, answer=answer)
         assert len(request.presentation_contexts) == 128
-        [context_id] = [
-            c.context_id
-            for c in request.presentation_contexts
-            if c.abstract_syntax == CT and c.transfer_syntaxes == (IMPLICIT,)
-        ]
-        get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
+        get = await getter(peer, request)
         assert await get.store("1.2.3.1") == 0
         await get.final(completed=1, failed=0, warning=0)
         await peer.answer_release()
@@ -1276,12 +1277,7 @@ async def test_behind_a_full_disk_no_other_key_is_asked_for(
         await planning(first, ["1.2.3.2"])
         await first.answer_release()
         peer, request = await accepted(listener)
-        [context_id] = [
-            c.context_id
-            for c in request.presentation_contexts
-            if c.abstract_syntax == CT and c.transfer_syntaxes[0] == IMPLICIT
-        ]
-        get = Getter(peer, await hear(peer, m.CGetRQ), context_id)
+        get = await getter(peer, request)
         with monkeypatch.context() as patch:
             patch.setattr(os, "mkdir", fails)
             assert await get.store("1.2.3.1") == 0xA700

@@ -23,12 +23,10 @@ from aiodicom.dimse.sop_classes import NON_PATIENT, SUPPORTED_STORAGE
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
-from archive_objects import part10
+from archive_objects import labelled, part10
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
 from wire import (
     CT,
     EXPLICIT,
@@ -710,12 +708,7 @@ def test_who_takes_every_storage_class_takes_what_belongs_to_no_patient() -> Non
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.1"])
 async def test_a_data_set_that_contradicts_its_transfer_syntax_is_not_sent(syntax: str) -> None:
     """PS3.5 A.4, in memory as in a file."""
-    dataset = ct(size=100)
-    if syntax.endswith(".1"):
-        dataset.PixelData = encapsulate([b"\xff\xd8\xff\xd9"])
-        dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset = labelled(ct(size=100), syntax, encapsulated=syntax.endswith(".1"))
     there = Plain()
     async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
         report = await pacs.store(dataset)

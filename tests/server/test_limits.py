@@ -176,6 +176,7 @@ async def test_no_pending_connections_at_all() -> None:
     async with serving(limits=replace(LONG, max_pending_connections=0)) as server:
         async with await ScriptedPeer.connect("127.0.0.1", server.port) as peer:
             await peer.drain_until_close()
+        assert not server.associations
 
 
 async def test_connections_that_have_ended_make_room() -> None:
@@ -747,6 +748,7 @@ async def flood_of_requests() -> None:
         async with asyncio.timeout(PATIENCE):
             while len(server.associations) > 1:
                 await asyncio.sleep(0)
+        assert len(server.associations) == 1  # the bystander's
 
 
 async def test_inactivity_timeout_of_a_sub_operation(tmp_path: Path) -> None:

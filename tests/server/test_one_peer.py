@@ -66,6 +66,7 @@ async def test_what_a_peer_says_does_not_stand_for_reading(said: m.Message) -> N
             async with asyncio.timeout(PATIENCE):
                 while len(server.associations) > 1:
                     await asyncio.sleep(0.01)
+            assert len(server.associations) == 1  # the bystander's
 
 
 @on_each_loop
