@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from pydicom import config
 from pydicom.charset import decode_bytes, python_encoding
-from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement, empty_value_for_VR
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_sequence
@@ -21,6 +20,7 @@ from pydicom.sequence import Sequence as DicomSequence
 from pydicom.tag import BaseTag, Tag
 
 from ..dataset.charset import first_unheld, mend_tables, unknown_term
+from ..dataset.encoding import dictionary_vr
 
 mend_tables()
 
@@ -122,20 +122,13 @@ def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: i
     element = dataset.get_item(tag)
     vr = str(element.VR or "") if element is not None else ""
     if not vr or vr == "UN":
-        vr = _dictionary_vr(tag) or vr or "UN"
+        vr = dictionary_vr(tag) or vr or "UN"
     vr = vr.partition(" ")[0]
     if vr == "SQ":
         return vr, items_of(dataset[tag].value or (), encodings, depth)
     if isinstance(element, RawDataElement):
         return vr, decode_value(element.value or b"", vr, encodings, not element.is_little_endian)
     return vr, _text_of(element.value if element is not None else None)
-
-
-def _dictionary_vr(tag: BaseTag) -> str:
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
 
 
 def _text_of(value: object) -> str:
@@ -188,7 +181,7 @@ def _answered_vr(tag: BaseTag, stored: str) -> str:
 
     In implicit VR nobody could read what is encoded under another.
     """
-    known = _dictionary_vr(tag).split(" or ")
+    known = dictionary_vr(tag).split(" or ")
     if stored in known or not known[0]:
         return stored
     return known[0] if len(known) == 1 else "UN"  # which of several it would be, the object does not say

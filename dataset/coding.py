@@ -21,6 +21,7 @@ from ..pdu.uids import (
 )
 from .charset import mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
+from .encoding import dictionary_vr
 from .errors import NestingTooDeep
 from .scan import scan_dataset
 
@@ -240,7 +241,7 @@ def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...
 
     Elements of the standard that are no sequences; the rest is told as not decoded.
     """
-    from pydicom.datadict import DicomDictionary, dictionary_VR, keyword_for_tag  # type: ignore[attr-defined]
+    from pydicom.datadict import DicomDictionary, keyword_for_tag  # type: ignore[attr-defined]
     from pydicom.dataelem import RawDataElement
     from pydicom.dataset import Dataset
     from pydicom.tag import BaseTag
@@ -249,7 +250,7 @@ def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...
     found = scan_dataset(raw, _plain(transfer_syntax), frozenset(DicomDictionary), check_nested=True)
     dataset, undecoded = Dataset(), []
     for tag, value in sorted(found.values.items()):
-        vr = dictionary_VR(tag).split(" or ")[0]
+        vr = dictionary_vr(tag).split(" or ")[0]
         if vr == "SQ":
             undecoded.append(keyword_for_tag(tag))
         else:
@@ -289,18 +290,9 @@ def _check_size(element: object) -> None:
     from pydicom.dataelem import RawDataElement
 
     if isinstance(element, RawDataElement) and element.value is not None:
-        vr = element.VR or _dictionary_vr(element.tag)
+        vr = element.VR or dictionary_vr(element.tag)
         if len(element.value) % _SIZES.get(vr, 1):
             raise ValueError(f"{len(element.value)} bytes of {vr}")
-
-
-def _dictionary_vr(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return dictionary_VR(tag)
-    except KeyError:
-        return ""
 
 
 @contextmanager

@@ -11,7 +11,6 @@ import struct
 from array import array
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import NamedTuple
 
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -24,6 +23,7 @@ from .encoding import (
     SEQUENCE_END,
     UNDEFINED,
     Syntax,
+    dictionary_vr,
     name,
     syntax_of,
 )
@@ -270,7 +270,7 @@ def _vr(tag: int, top: _Container) -> bytes:
     group, element = tag >> 16, tag & 0xFFFF
     if group % 2:
         return b"LO" if 0x10 <= element <= 0xFF else b"UN"
-    known = _dictionary(tag)
+    known = dictionary_vr(tag)
     if " or " not in known:
         return known.encode("ascii") if known not in ("", "NONE") else b"UN"
     if known == "US or SS":
@@ -278,13 +278,3 @@ def _vr(tag: int, top: _Container) -> bytes:
     if tag == _PIXEL_DATA:
         return b"OW" if top.bits > 8 else b"OB"
     return b"OB" if group == 0x5400 and top.waveform_bits <= 8 else b"OW"
-
-
-@lru_cache(maxsize=4096)
-def _dictionary(tag: int) -> str:
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return str(dictionary_VR(tag))
-    except KeyError:
-        return ""

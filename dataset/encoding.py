@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -58,3 +59,14 @@ def syntax_of(transfer_syntax_uid: str) -> Syntax:
 def name(tag: int) -> str:
     """A tag as the standard writes it."""
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+@lru_cache(maxsize=4096)
+def dictionary_vr(tag: int) -> str:
+    """The VR in PS3.6, `US or SS` where it names two; "" for what it does not list."""
+    from pydicom.datadict import dictionary_VR  # here: moving files needs no pydicom
+
+    try:
+        return str(dictionary_VR(tag))
+    except KeyError:
+        return ""

@@ -36,9 +36,6 @@ from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, Match, Service
 
-_MODELS = frozenset(
-    model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
-)
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
 FETCH = 64
@@ -47,6 +44,10 @@ FETCH_BYTES = 256 * 1024
 """Bytes of matches at which they are enough: one that a peer stored large must not count 64 times."""
 QUERY_THREADS = 6
 """Threads that search the index."""
+
+_MODELS = frozenset(
+    model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
+)
 
 
 @dataclass(slots=True)
