@@ -79,11 +79,11 @@ class Conversion:
                 self._held = memoryview(os.pread(file.fileno(), item.data_size, item.data_offset))
         if item.transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
             return item.transfer_syntax_uid
-        inflated, _, problem = inflate(self._held, MAX_COPIED, MAX_COPIED)
-        if problem is not None:
-            raise MalformedDataSet(f"it cannot be converted: {problem}")
+        inflated = inflate(self._held, MAX_COPIED, MAX_COPIED)
+        if inflated.problem is not None:
+            raise MalformedDataSet(f"it cannot be converted: {inflated.problem}")
         self.close()
-        self._held = memoryview(inflated)
+        self._held = memoryview(inflated.window)
         return EXPLICIT_VR_LITTLE_ENDIAN
 
     def next(self) -> tuple[bytes, bool]:

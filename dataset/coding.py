@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -23,6 +23,7 @@ from .charset import mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
 from .encoding import dictionary_vr
 from .errors import NestingTooDeep
+from .found import ScanResult
 from .scan import scan_dataset
 
 if TYPE_CHECKING:
@@ -167,19 +168,8 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
     from pydicom.filereader import read_dataset
 
     mend_tables()
-    raw = bytes(data)
-    plain = transfer_syntax
-    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        inflated, _, problem = inflate(memoryview(raw), MAX_INFLATED, MAX_INFLATED)
-        if problem is not None:
-            raise DatasetDecodeError(f"not a whole data set: {problem}")
-        raw, plain = bytes(inflated), EXPLICIT_VR_LITTLE_ENDIAN
-    try:
-        found = scan_dataset(raw, plain, check_nested=True)
-    except NestingTooDeep:
-        raise DatasetDecodeError("sequences are nested too deeply") from None
-    if found.problem is not None:
-        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {found.problem}")
+    raw = _plain(data, transfer_syntax, MAX_INFLATED)
+    found = _whole(raw, transfer_syntax)
     implicit, little = _encoding(transfer_syntax)
     try:
         with _quiet():
@@ -194,21 +184,21 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
 
 def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
     """Warnings about values are silenced: they hold the value, and Python keeps each for ever."""
+    from pydicom.dataset import Dataset
     from pydicom.filereader import read_dataset
 
     mend_tables()
-    raw = bytes(data)
-    if transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        raw = _inflate(raw)
+    raw = _plain(data, transfer_syntax, MAXIMUM_INFLATED_IDENTIFIER)
+    if not raw:
+        return Dataset(), ()
     implicit, little = _encoding(transfer_syntax)
-    end, doubt = _check_whole(raw, transfer_syntax)
-    if doubt is not None:
+    found = _whole(raw, transfer_syntax)
+    if found.doubt is not None:
         return _salvaged(raw, transfer_syntax)
-    raw = raw[:end]
     undecoded: list[str] = []
     try:
         with _quiet():
-            dataset = read_dataset(BytesIO(raw), implicit, little)
+            dataset = read_dataset(BytesIO(raw[: found.end]), implicit, little)
             _decode_elements(dataset, undecoded)
     except RecursionError:
         raise DatasetDecodeError("sequences are nested too deeply") from None
@@ -217,23 +207,27 @@ def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tupl
     return dataset, tuple(undecoded)
 
 
-def _check_whole(raw: bytes, transfer_syntax: str) -> tuple[int, str | None]:
-    """Where the last element ends, and what is in doubt. Raises DatasetDecodeError where it is not whole."""
-    if not raw:
-        return 0, None
+def _plain(data: bytes | bytearray | memoryview, transfer_syntax: str, limit: int) -> bytes:
+    """The data set itself: what is deflated is inflated to that many bytes at most."""
+    if transfer_syntax != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+        return bytes(data)
+    inflated = inflate(memoryview(data), limit, limit)
+    if inflated.problem is not None:
+        raise DatasetDecodeError(f"not a whole data set: {inflated.problem}")
+    return bytes(inflated.window)
+
+
+def _whole(raw: bytes, transfer_syntax: str, tags: Collection[int] = ()) -> ScanResult:
+    """What our own reader finds in a plain data set. Raises DatasetDecodeError where it is not whole."""
+    inflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+    plain = EXPLICIT_VR_LITTLE_ENDIAN if inflated else transfer_syntax
     try:
-        found = scan_dataset(raw, _plain(transfer_syntax), check_nested=True)
+        found = scan_dataset(raw, plain, tags, check_nested=True)
     except NestingTooDeep:
         raise DatasetDecodeError("sequences are nested too deeply") from None
     if found.problem is not None:
         raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {found.problem}")
-    return found.end, found.doubt
-
-
-def _plain(transfer_syntax: str) -> str:
-    """The syntax of what has been inflated."""
-    deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
-    return EXPLICIT_VR_LITTLE_ENDIAN if deflated else transfer_syntax
+    return found
 
 
 def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
@@ -247,7 +241,7 @@ def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...
     from pydicom.tag import BaseTag
 
     implicit, little = _encoding(transfer_syntax)
-    found = scan_dataset(raw, _plain(transfer_syntax), frozenset(DicomDictionary), check_nested=True)
+    found = _whole(raw, transfer_syntax, DicomDictionary)
     dataset, undecoded = Dataset(), []
     for tag, value in sorted(found.values.items()):
         vr = dictionary_vr(tag).split(" or ")[0]
@@ -306,16 +300,3 @@ def _quiet() -> Iterator[None]:
     finally:
         if _SILENCE in warnings.filters:  # someone may have put another list there
             warnings.filters.remove(_SILENCE)  # type: ignore[attr-defined]
-
-
-def _inflate(raw: bytes) -> bytes:
-    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    try:
-        out = inflater.decompress(raw, MAXIMUM_INFLATED_IDENTIFIER)
-    except zlib.error as error:
-        raise DatasetDecodeError("not a deflated data set") from error
-    if not inflater.eof:
-        if inflater.unconsumed_tail or len(out) >= MAXIMUM_INFLATED_IDENTIFIER:
-            raise DatasetDecodeError(f"a data set that inflates over {MAXIMUM_INFLATED_IDENTIFIER} bytes")
-        raise DatasetDecodeError("a deflated data set without its end")
-    return out

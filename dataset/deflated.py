@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 DEFLATED_SYNTAXES = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
@@ -13,26 +14,41 @@ INFLATED_WINDOW = 4 * 1024 * 1024
 _INFLATE_STEP = 64 * 1024
 
 
-def inflate(view: memoryview, limit: int, keep: int = INFLATED_WINDOW) -> tuple[bytearray, int, str | None]:
-    """Inflate (RFC 1951, PS3.5 A.5): the first `keep` bytes or a little more, the size, what went wrong."""
+@dataclass(frozen=True, slots=True)
+class Inflated:
+    """The first bytes, the size of all there are, what went wrong, and whether that is a missing end."""
+
+    window: bytearray
+    total: int
+    problem: str | None = None
+    truncated: bool = False
+
+
+def inflate(view: memoryview, limit: int, keep: int = INFLATED_WINDOW) -> Inflated:
+    """Inflate (RFC 1951, PS3.5 A.5) up to `limit` bytes, keeping the first `keep` or a little more."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     window = bytearray()
     total = 0
     try:
         for start in range(0, len(view), _INFLATE_STEP):
             todo: bytes | memoryview = view[start : start + _INFLATE_STEP]
-            while todo and not stream.eof:
+            more = True
+            while more and not stream.eof:
                 grown = stream.decompress(todo, _INFLATE_STEP)
                 todo = stream.unconsumed_tail
+                # zlib may hold what did not fit after all input has been taken
+                more = bool(todo) or len(grown) == _INFLATE_STEP
                 total += len(grown)
                 if len(window) < keep:
                     window += grown
                 if total > limit:
-                    return window, total, f"the deflated data set inflates to more than {limit} bytes"
+                    return Inflated(window, total, f"the deflated data set inflates over {limit} bytes")
             if stream.eof:
                 break
     except zlib.error as error:
-        return window, total, f"the deflated data set is damaged after {total} inflated bytes ({error})"
+        words = f"the deflated data set is damaged after {total} inflated bytes ({error})"
+        return Inflated(window, total, words)
     if not stream.eof:
-        return window, total, f"the deflated data set is cut off after {total} inflated bytes"
-    return window, total, None
+        words = f"the deflated data set is cut off after {total} inflated bytes, without its end"
+        return Inflated(window, total, words, truncated=True)
+    return Inflated(window, total)

@@ -73,11 +73,11 @@ def scan_dataset(
     with memoryview(buffer) as whole, whole.cast("B") as view:
         walk = _Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements)
         if transfer_syntax_uid in DEFLATED_SYNTAXES:
-            window, total, problem = inflate(view, max_inflated)
-            with memoryview(window) as inflated:
-                found = walk.run(inflated, total, EXPLICIT, problem)
-            if problem is not None:
-                found = replace(found, truncated="cut off" in problem)
+            inflated = inflate(view, max_inflated)
+            with memoryview(inflated.window) as window:
+                found = walk.run(window, inflated.total, EXPLICIT, inflated.problem)
+            if inflated.problem is not None:
+                found = replace(found, truncated=inflated.truncated)
         else:
             found = walk.run(view, len(view), syntax_of(transfer_syntax_uid), None)
         return _judged(found, transfer_syntax_uid)

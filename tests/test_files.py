@@ -31,7 +31,6 @@ PARTS = {
     "pdu/items": "pdu/test_codec",
     "pdu/wire": "pdu/test_codec",
     "dimse/identity": "dimse/test_contexts",
-    "dataset/deflated": "dataset/test_scan",
     "dataset/encoding": "dataset/test_scan",
     "dataset/found": "dataset/test_scan",
     "dataset/sinks": "dataset/test_part10",

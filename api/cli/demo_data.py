@@ -178,7 +178,7 @@ def _attributes(path: Path, header: FileHeader) -> Dataset:
     """What the demo wants to know of an object, read by pydicom."""
     if header.transfer_syntax_uid in DEFLATED_SYNTAXES:
         with _mapped(path, header) as data:
-            return _read(BytesIO(inflate(data, MAX_INFLATED)[0]), header)
+            return _read(BytesIO(inflate(data, MAX_INFLATED).window), header)
     with path.open("rb") as file:
         file.seek(header.data_offset)
         return _read(file, header)
