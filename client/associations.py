@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from ..association.association import Association
 from ..association.connect import Peer, associate
-from ..association.errors import AssociationEnded, AssociationRejected, ContextNotAccepted, TotalTimeout
+from ..association.errors import (
+    AssociationAborted,
+    AssociationEnded,
+    AssociationRejected,
+    ContextNotAccepted,
+    TotalTimeout,
+)
 from ..association.performing import Provider, Refused, Request
 from ..association.tls import connection_info
 from ..dataset.sinks import StoreSink
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
 from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
-from ..pdu.errors import AiodicomError
+from ..pdu.errors import AiodicomError, ConnectionClosed
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
@@ -83,6 +90,38 @@ class _Holder:
             for syntax in context.transfer_syntaxes
         }
         return all((p.abstract_syntax, s) in proposed for p in wanted for s in p.transfer_syntaxes)
+
+
+class Attempt:
+    """A request on an association that the peer may have closed since it was used last, as some do after
+    each answer: that it ends so before any word of an answer is no failure, but reason for another attempt.
+    """
+
+    def __init__(self, associations: Associations, *, last: bool) -> None:
+        self.failed: bool = False
+        self._associations = associations
+        self._last = last
+        self._in_vain = False
+
+    def on(self, association: Association) -> None:
+        """It is asked on this one."""
+        self._in_vain = self._associations.reused(association)
+
+    def answered(self) -> None:
+        """The peer has said something: what fails now is a failure."""
+        self._in_vain = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        gone = isinstance(error, ConnectionClosed | AssociationEnded | AssociationAborted)
+        self.failed = gone and self._in_vain and not self._last and self._associations.opened
+        if self.failed:
+            log.info("asked once more, on another association: %s", error)
+        return self.failed
 
 
 class Associations:
@@ -252,6 +291,13 @@ class Associations:
     def reused(self, association: Association) -> bool:
         """Whether somebody had used it before who uses it now: the peer may have closed it since."""
         return any(one.association is association and one.uses > 1 for one in self._holders)
+
+    def attempts(self) -> Iterator[Attempt]:
+        """One attempt, and another where the first fails for what the peer did before: ``with attempt:``."""
+        first = Attempt(self, last=False)
+        yield first
+        if first.failed:
+            yield Attempt(self, last=True)
 
     def _drop(self, holder: _Holder) -> None:
         self._holders.remove(holder)

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..association.answers import words_of
-from ..association.errors import (
-    AssociationAborted,
-    AssociationEnded,
-    OperationCancelled,
-    OperationFailed,
-)
+from ..association.errors import OperationCancelled, OperationFailed
 from ..dataset.coding import decode_answer
 from ..dimse import messages as m
 from ..dimse.contexts import Proposal
 from ..dimse.levels import find_model
 from ..dimse.status import CANCEL, PENDING_WARNING, SUCCESS, Category, Status
-from ..pdu.errors import ConnectionClosed
-from .associations import Associations, need_context
+from .associations import Associations, Attempt, need_context
 from .identifier import Query
 from .streams import Stream
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-log: logging.Logger = logging.getLogger("aiodicom.client")
 
 _NOT_KEYS = {"QueryRetrieveLevel", "SpecificCharacterSet"}
 
@@ -129,39 +120,23 @@ async def answers(
 ) -> AsyncGenerator[tuple[Status, bytes, str], None]:
     """The matches of a query as they came: pending status, bytes and their transfer syntax.
 
-    A peer may have closed the association since it was used last, as some do after each query: the query is
-    asked once more on another then. Raises OperationFailed at the end for a final status that is no success.
+    Raises OperationFailed at the end for a final status that is no success.
     """
     deadline = associations.deadline()
-    asked = _Asked()
-    try:
-        async with aclosing(_answers(associations, query, deadline, asked)) as found:
-            async for answer in found:
-                yield answer
-        return
-    except (ConnectionClosed, AssociationEnded, AssociationAborted) as error:
-        if not asked.in_vain or not associations.opened:
-            raise
-        log.info("a query is asked once more, on another association: %s", error)
-    async with aclosing(_answers(associations, query, deadline, asked)) as found:
-        async for answer in found:
-            yield answer
-
-
-@dataclass(slots=True)
-class _Asked:
-    """Whether a query met an association that had been used before, and no answer came of it."""
-
-    in_vain: bool = False
+    for attempt in associations.attempts():
+        with attempt:
+            async with aclosing(_answers(associations, query, deadline, attempt)) as found:
+                async for answer in found:
+                    yield answer
 
 
 async def _answers(
-    associations: Associations, query: Query, deadline: float | None, asked: _Asked
+    associations: Associations, query: Query, deadline: float | None, attempt: Attempt
 ) -> AsyncGenerator[tuple[Status, bytes, str], None]:
     async with AsyncExitStack() as stack:
         async with associations.until(deadline):
             association = await stack.enter_async_context(associations.use([Proposal(query.model)]))
-            asked.in_vain = associations.reused(association)
+            attempt.on(association)
             context = need_context(association, query.model)
             operation = await association.invoke(
                 context,
@@ -172,7 +147,7 @@ async def _answers(
             while True:
                 async with associations.until(deadline):
                     response, data = await operation.next()
-                asked.in_vain = False
+                attempt.answered()
                 status = Status(response.status, "C-FIND")
                 if status.category is not Category.PENDING:
                     break

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
-from ..association.errors import AssociationAborted, AssociationEnded, OperationFailed
+from ..association.errors import OperationFailed
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
 from ..association.tasks import on_thread
@@ -24,7 +24,7 @@ from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_
 from ..dimse.limits import SessionLimits
 from ..dimse.status import SUCCESS, Status
 from ..pdu.codec import encode_ae_title
-from ..pdu.errors import AiodicomError, ConnectionClosed
+from ..pdu.errors import AiodicomError
 from ..pdu.types import (
     AsyncOperationsWindow,
     SOPClassCommonExtendedNegotiation,
@@ -32,7 +32,7 @@ from ..pdu.types import (
     UserIdentityRQ,
 )
 from ..server.limits import ServerLimits
-from .associations import Associations, need_context
+from .associations import Associations, Attempt, need_context
 from .finding import Finding
 from .identifier import build_query, parse_model
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
@@ -124,27 +124,22 @@ class Pacs:
         Where the peer had closed the association since it was used last, it is asked on another.
         """
         async with self._associations.limited():
-            answer = await self._echo(again=True) or await self._echo(again=False)
-        assert answer is not None
-        response, comment = answer
+            for attempt in self._associations.attempts():
+                with attempt:
+                    response, comment = await self._echo(attempt)
         if response.status != SUCCESS:
             raise OperationFailed("C-ECHO", response.status, comment).at(self.peer.name)
         return Status(response.status)
 
-    async def _echo(self, *, again: bool) -> tuple[m.Response, str | None] | None:
-        """The answer, and what it says; None where it is to be asked for again."""
-        reused = False
-        try:
-            async with self._associations.use([Proposal(VERIFICATION)]) as association:
-                reused = self._associations.reused(association)
-                context = need_context(association, VERIFICATION)
-                operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
-                response, data = await operation.next()
-                return response, words_of(response, data, context.transfer_syntax)
-        except (ConnectionClosed, AssociationEnded, AssociationAborted):
-            if again and reused and self._associations.opened:
-                return None
-            raise
+    async def _echo(self, attempt: Attempt) -> tuple[m.Response, str | None]:
+        """The answer, and what it says."""
+        async with self._associations.use([Proposal(VERIFICATION)]) as association:
+            attempt.on(association)
+            context = need_context(association, VERIFICATION)
+            operation = await association.invoke(context, lambda n: m.CEchoRQ(message_id=n))
+            response, data = await operation.next()
+            attempt.answered()
+            return response, words_of(response, data, context.transfer_syntax)
 
     async def store(
         self,
