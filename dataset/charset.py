@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 _TEXT = frozenset({"SH", "LO", "ST", "LT", "UC", "UT", "PN"})
 """The VRs that Specific Character Set is about (PS3.5 6.1.2.2)."""
 
+_STRINGS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
+"""VRs of the default repertoire alone (PS3.5 6.2)."""
+_ANY_TEXT = _TEXT | _STRINGS
 
 _DEFAULT = "iso8859"  # as pydicom names it
 _LATIN_9 = "iso8859_15"
-
-
+_JIS_X_0201 = "aiodicom_jis_x_0201"
 _DELIMITERS = {ord(sign) for sign in "\\^=\r\n\t\f"}
 """What in a name ends the reach of an escape (PS3.5 6.1.2.5.3)."""
-_JIS_X_0201 = "aiodicom_jis_x_0201"
-_STRINGS = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"})
-"""VRs of the default repertoire alone (PS3.5 6.2)."""
 
 
 @cache
@@ -200,7 +199,7 @@ def _decoded(
         if element.VR == "SQ":
             for item in element.value or ():
                 yield from _decoded(item, terms, changed)
-        elif element.VR in _TEXT | _STRINGS and element.value is not None:
+        elif element.VR in _ANY_TEXT and element.value is not None:
             values = element.value if element.VM > 1 else [element.value]
             for value in values:
                 yield terms, element.keyword or str(element.tag), str(value), element.VR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -147,12 +147,16 @@ class ArchiveService(Service):
     async def _fetched(self, request: Request, matches: Matches) -> tuple[list[tuple[Dataset, bytes]], bool]:
         """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
         address, syntax = request.address, request.context.transfer_syntax
+        loop = asyncio.get_running_loop()
+
+        def tell(words: str) -> None:  # a peer that stored such an object can ask for it at will
+            loop.call_soon_threadsafe(request.association.note, "answers given in part", words)
 
         def fetch() -> tuple[list[tuple[Dataset, bytes]], bool]:
             batch: list[tuple[Dataset, bytes]] = []
             size = 0
             for dataset in matches:
-                batch.append((dataset, encode_answer(dataset, syntax)))
+                batch.append((dataset, encode_answer(dataset, syntax, tell)))
                 size += len(batch[-1][1])
                 if len(batch) == FETCH or size >= FETCH_BYTES:
                     return batch, False
@@ -311,12 +315,14 @@ class ArchiveServer:
         await self.close(drain=None if kind is None else 0)
 
 
-def encode_answer(dataset: Dataset, transfer_syntax: str) -> bytes:
-    """An answer as bytes; what of it cannot be encoded is left out and said: it costs no other answer."""
+def encode_answer(
+    dataset: Dataset, transfer_syntax: str, tell: Callable[[str], object] = log.warning
+) -> bytes:
+    """An answer as bytes; what of it cannot be encoded is left out and told: it costs no other answer."""
     try:
         return encode_dataset(dataset, transfer_syntax)
     except LocalProtocolError as error:
-        log.warning("an answer is given in part: %s", error)
+        tell(f"an answer is given in part: {error}")
     kept = Dataset()
     for element in dataset:
         part = Dataset()

@@ -38,6 +38,19 @@ class Slow:
         self.end.set()
 
 
+class Some:
+    """A search that found these."""
+
+    def __init__(self, answers: list[Dataset]) -> None:
+        self.left = iter(answers)
+
+    def __iter__(self) -> Any:
+        return self.left
+
+    def give_up(self) -> None:
+        return None
+
+
 def from_address(address: str) -> Any:
     return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"))
 
@@ -135,6 +148,22 @@ def test_an_answer_that_cannot_be_encoded_costs_its_element_only(caplog: pytest.
     assert "given in part" in caplog.text
 
 
+async def test_answers_in_part_are_told_where_a_peer_can_repeat_them(service: ArchiveService) -> None:
+    """Not to the log for each: in the event loop, to what counts what a peer can do at will."""
+    notes: list[tuple[str, int]] = []
+    request = from_address("a")
+    request.association = SimpleNamespace(
+        note=lambda kind, words: notes.append((kind, threading.get_ident()))
+    )
+    answer = Dataset()
+    answer.SpecificCharacterSet = "ISO_IR 144"
+    answer.StudyDescription = "Schädel"
+    batch, _ = await service._fetched(request, Some([answer] * 3))  # type: ignore[arg-type]
+    assert len(batch) == 3
+    await asyncio.sleep(0)
+    assert notes == [("answers given in part", threading.get_ident())] * 3
+
+
 async def test_large_answers_are_taken_from_the_index_a_few_at_a_time(
     service: ArchiveService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,17 +176,7 @@ async def test_large_answers_are_taken_from_the_index_a_few_at_a_time(
         answer.PatientComments = "x" * 400
         answers.append(answer)
 
-    class Some:
-        def __init__(self) -> None:
-            self.left = iter(answers)
-
-        def __iter__(self) -> Any:
-            return self.left
-
-        def give_up(self) -> None:
-            return None
-
-    some, sizes = Some(), []
+    some, sizes = Some(answers), []
     ended = False
     while not ended:
         batch, ended = await service._fetched(from_address("a"), some)  # type: ignore[arg-type]
