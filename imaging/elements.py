@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from pydicom.datadict import dictionary_description, dictionary_has_tag, dictionary_VR
+from pydicom.datadict import dictionary_description, dictionary_has_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from ..dataset.encoding import dictionary_vr
 from ..dataset.errors import MalformedDataSet
 
 BINARY = frozenset({0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103})
@@ -114,7 +115,7 @@ def texts_of(dataset: Dataset, tag: int, name: str) -> list[str]:
 
 
 def _is_decimal(raw: RawDataElement, tag: int) -> bool:
-    return (raw.VR or (dictionary_VR(tag) if dictionary_has_tag(tag) else "UN")) in ("DS", "IS")
+    return (raw.VR or dictionary_vr(tag)) in ("DS", "IS")
 
 
 def _split(value: bytes) -> list[str]:
