@@ -31,6 +31,7 @@ AiodicomError                      the root of all
 ├── QueryError                     a query refused before anything was sent; also a ValueError
 ├── LocalProtocolError             we asked for what the standard forbids; nothing was sent
 ├── RemoteProtocolError            the peer broke the protocol
+├── NodeError                      a node that is not known, or a file of them that is none; also a ValueError
 ├── CommandRefused                 a command set that lacks what it must have
 ├── Refused                        raised by a service, to answer with a failure
 ├── TLSConfigurationError          keys, certificates or profiles that cannot be used; also a ValueError
@@ -96,6 +97,7 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
+from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
@@ -221,6 +223,8 @@ __all__ = [
     "NSetRQ",
     "NestingTooDeep",
     "NoArchive",
+    "Node",
+    "NodeError",
     "NotDicom",
     "NotDicomPeer",
     "ObjectRefused",
@@ -273,6 +277,8 @@ __all__ = [
     "connect",
     "diagnose",
     "encode_file_meta",
+    "find_node",
+    "read_nodes",
     "serve",
     "serve_archive",
     "server_context",

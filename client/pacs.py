@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from ..association.answers import words_of
 from ..association.association import Association
-from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
+from ..association.connect import Peer
 from ..association.errors import OperationFailed
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
@@ -37,6 +38,7 @@ from .finding import Finding
 from .identifier import build_query, parse_model
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move, Moving
+from .nodes import find_node
 from .planning import check_uids
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, ProgressCallback, StoreReport
@@ -305,7 +307,7 @@ class Pacs:
         return Moving(move, partial(move.here, Path(directory), durability, listening))
 
 
-async def test_connection(host: str, port: int, **options: Any) -> bool:
+async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028
     """Whether a peer can be connected to and answers a C-ECHO: a plain yes or no, whatever goes wrong.
 
     `options` are those of `connect`.
@@ -323,10 +325,10 @@ test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would t
 
 def connect(
     host: str,
-    port: int,
+    port: int | None = None,
     *,
-    calling_ae: str = DEFAULT_CALLING_AE,
-    called_ae: str = DEFAULT_CALLED_AE,
+    calling_ae: str | None = None,
+    called_ae: str | None = None,
     tls: ssl.SSLContext | None = None,
     server_hostname: str | None = None,
     timeouts: Timeouts | None = None,
@@ -342,24 +344,30 @@ def connect(
 
     Entering connects and opens an association; it raises ConnectFailed (HostUnknown, ConnectionRefused,
     TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.
-    `tls` is an SSL context, best one of `client_context`; None connects in plain. `lazy` leaves all of that
-    to the first operation, which then opens an association with what it needs.
+    `host` is a name, an address, or ``"@name"`` for a node of `read_nodes`: what is not given here is then
+    as that says; raises NodeError. `calling_ae` is ours (AIODICOM), `called_ae` the peer's (ANY-SCP). `tls`
+    is an SSL context, best one of `client_context`; without one the connection is plain. `lazy` leaves all
+    of that to the first operation, which then opens an association with what it needs.
     """
-    return Pacs(
-        Peer(
-            host=host,
-            port=port,
-            calling_ae=calling_ae,
-            called_ae=called_ae,
-            tls=tls,
-            server_hostname=server_hostname,
-            timeouts=timeouts if timeouts is not None else Timeouts(),
-            limits=limits if limits is not None else SessionLimits(),
-            user_identity=user_identity,
-            async_operations=async_operations,
-            extended=extended,
-            common_extended=common_extended,
-            lenient_roles=lenient_roles,
-        ),
-        lazy=lazy,
+    if host.startswith("@"):
+        base = find_node(host).peer()
+    elif port is None:
+        raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
+    else:
+        base = Peer(host=host.removeprefix("[").removesuffix("]"), port=port)
+    peer = replace(
+        base,
+        port=base.port if port is None else port,
+        calling_ae=base.calling_ae if calling_ae is None else calling_ae,
+        called_ae=base.called_ae if called_ae is None else called_ae,
+        tls=base.tls if tls is None else tls,
+        server_hostname=server_hostname,
+        timeouts=base.timeouts if timeouts is None else timeouts,
+        limits=base.limits if limits is None else limits,
+        user_identity=base.user_identity if user_identity is None else user_identity,
+        async_operations=async_operations,
+        extended=extended,
+        common_extended=common_extended,
+        lenient_roles=lenient_roles,
     )
+    return Pacs(peer, lazy=lazy)

@@ -26,11 +26,13 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "get": "retrieve",
     "move": "retrieve",
     "diagnose": "diagnose",
+    "nodes": "nodes",
     "serve": "serve",
     "archive": "archive",
     "volume": "volume",
     "conformance": "conform",
     "demo": "demo",
+    "completion": "completion",
 }
 
 

@@ -16,6 +16,7 @@ from ..archive.files import aside, set_index_aside
 from ..archive.upkeep import read_object
 from ..dataset.errors import ImagingError
 from . import output
+from .commands import Command
 from .exits import Code
 from .options import Common, local_command
 from .terminal import clean, complain, say, show_table
@@ -30,7 +31,7 @@ def archive() -> None:
     """Look after the archive in DIR: verify it, rebuild its index, list what was set aside."""
 
 
-@archive.command()
+@archive.command(cls=Command)
 @_DIRECTORY
 @local_command()
 def verify(common: Common, directory: Path) -> int:
@@ -57,7 +58,7 @@ def verify(common: Common, directory: Path) -> int:
     return code
 
 
-@archive.command()
+@archive.command(cls=Command)
 @_DIRECTORY
 @local_command()
 def reindex(common: Common, directory: Path) -> int:
@@ -86,7 +87,7 @@ def reindex(common: Common, directory: Path) -> int:
     return code
 
 
-@archive.command()
+@archive.command(cls=Command)
 @_DIRECTORY
 @local_command()
 def conflicts(common: Common, directory: Path) -> int:
@@ -94,7 +95,7 @@ def conflicts(common: Common, directory: Path) -> int:
     return _list(common, directory, "conflicts")
 
 
-@archive.command()
+@archive.command(cls=Command)
 @_DIRECTORY
 @local_command()
 def quarantine(common: Common, directory: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from ..imaging.phantom import write_series
+from .commands import Command
 from .demo_data import take_stock
 from .demo_show import Show
 from .demo_steps import Demo
@@ -22,7 +23,7 @@ from .options import Common, local_command
 _OUT = Path("demo-output")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),

@@ -9,6 +9,7 @@ from ..client.diagnose import Diagnosis, Outcome
 from ..client.diagnose import diagnose as run_diagnosis
 from ..pdu.uids import is_uid
 from . import output
+from .commands import PeerCommand
 from .exits import Code, exit_code, flagged, sentence
 from .options import PeerOptions, peer_command
 from .terminal import clean, complain, console, show_table
@@ -28,7 +29,7 @@ def sop_class(value: str) -> str:
     return value
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @peer_command()
 @click.option(
     "--need",

@@ -9,11 +9,12 @@ import click
 from ..client.results import ConnectionInfo
 from ..dimse.status import Status
 from . import output
+from .commands import PeerCommand
 from .options import PeerOptions, peer_command
 from .terminal import say, show_pairs
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @peer_command()
 def echo(target: PeerOptions) -> None:
     """Verify a peer: C-ECHO to HOST PORT, and what the connection is."""

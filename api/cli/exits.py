@@ -16,6 +16,7 @@ from ..association.errors import (
     TimeoutExpired,
 )
 from ..association.tls import TLSConfigurationError
+from ..client.nodes import NodeError
 from ..dataset.errors import ImagingError
 from ..dimse.levels import QueryError
 from ..pdu.errors import AiodicomError
@@ -56,6 +57,7 @@ MEANINGS: dict[Code, str] = {
 # The first class an error is an instance of decides; what is left of AiodicomError is the association's.
 _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (QueryError, Code.USAGE),
+    (NodeError, Code.USAGE),
     (TLSConfigurationError, Code.USAGE),
     (TimeoutExpired, Code.TIMEOUT),
     (NotDicomPeer, Code.NO_CONNECTION),

@@ -13,6 +13,8 @@ from ..client.identifier import build_query, parse_model
 from ..client.keys import named
 from ..dimse.levels import Level, QueryError
 from . import output
+from .commands import PeerCommand
+from .completion import complete_keyword
 from .options import PeerOptions, peer_command
 from .terminal import complain, say, show_table, tab_line
 
@@ -31,9 +33,9 @@ SHOWN: dict[Level, tuple[str, ...]] = {
 """What is asked for when the user names no return keys."""
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @peer_command(lines=True)
-@click.argument("matches", nargs=-1, metavar="[KEYWORD=VALUE]...")
+@click.argument("matches", nargs=-1, metavar="[KEYWORD=VALUE]...", shell_complete=complete_keyword)
 @click.option("--level", type=LEVEL, default="STUDY", show_default=True, help="What is looked for.")
 @click.option(
     "--root",
@@ -45,6 +47,7 @@ SHOWN: dict[Level, tuple[str, ...]] = {
     "returned",
     multiple=True,
     metavar="KEYWORDS",
+    shell_complete=complete_keyword,
     help="What to return beside the matching keys, with commas between; default: the usual keys.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many matches.")

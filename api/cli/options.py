@@ -22,6 +22,8 @@ from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
 from ..pdu.types import UserIdentityRQ
 from . import output
+from .commands import CONNECTION, GENERAL, LIMITS, SECURITY, section
+from .completion import complete_host
 from .exits import Terminated, exit_code, first_cause
 from .fields import field_options, take_fields
 from .logs import start_logging
@@ -154,7 +156,7 @@ def _common_options(*, json: bool, progress: bool) -> list[Callable[[Any], Any]]
                 help="Progress bars, where stderr is a terminal.",
             )
         )
-    return [*options, _LOOP, _VERBOSE]
+    return section(GENERAL, *options, _LOOP, _VERBOSE)
 
 
 def _take_common(values: dict[str, Any], verbosity_default: int) -> dict[str, Any]:
@@ -222,9 +224,7 @@ _KEY_OPTIONS: list[Callable[[Any], Any]] = [
     ),
 ]
 
-_PEER_OPTIONS: list[Callable[[Any], Any]] = [
-    click.argument("host"),
-    click.argument("port", type=PORT),
+_NAMES: list[Callable[[Any], Any]] = [
     click.option(
         "--calling",
         type=ae_title,
@@ -241,6 +241,9 @@ _PEER_OPTIONS: list[Callable[[Any], Any]] = [
         show_default=True,
         help="The peer's AE title.",
     ),
+]
+
+_PROTECTION: list[Callable[[Any], Any]] = [
     click.option(
         "--tls/--no-tls", "tls", default=None, help="TLS; implied by --trusted, --cert and --no-verify-host."
     ),
@@ -258,7 +261,14 @@ _PEER_OPTIONS: list[Callable[[Any], Any]] = [
     ),
     click.option("--user", help="A user name to identify with (PS3.7 D.3.3.7)."),
     click.option("--passcode", envvar="AIODICOM_PASSCODE", show_envvar=True, help="The passcode of --user."),
-    field_options(Timeouts, TIMEOUT_SUFFIX),
+]
+
+_PEER_OPTIONS: list[Callable[[Any], Any]] = [
+    click.argument("host", metavar="(HOST PORT|@NODE)", shell_complete=complete_host),
+    click.argument("port", type=PORT),
+    *section(CONNECTION, *_NAMES),
+    *section(SECURITY, *_PROTECTION),
+    *section(LIMITS, field_options(Timeouts, TIMEOUT_SUFFIX)),
 ]
 
 
@@ -342,7 +352,7 @@ def server_tls_options(function: F) -> F:
         type=PEM,
         help="File or folder of certificates (PEM): clients must show one that these vouch for.",
     )
-    return cast(F, _chain(function, [trusted, *_KEY_OPTIONS]))
+    return cast(F, _chain(function, section(SECURITY, trusted, *_KEY_OPTIONS)))
 
 
 def take_server_tls(values: dict[str, Any]) -> ssl.SSLContext | None:

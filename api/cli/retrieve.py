@@ -18,6 +18,7 @@ from ..client.retrieved import RetrieveResult
 from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
+from .commands import PeerCommand
 from .exits import Code, Terminated, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .options import PORT, PeerOptions, ae_title, network, peer_command
@@ -91,7 +92,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
     return peer_command(progress=True)(decorated)
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @retrieve_command
 @click.option(
     "--out",
@@ -122,7 +123,7 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
     return run_reported(work, target, out)
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @retrieve_command
 @click.option(
     "--destination", type=ae_title, metavar="TITLE", help="The AE title to move to; the peer must know it."

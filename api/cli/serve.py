@@ -20,6 +20,7 @@ from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
 from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
 from ..server.service import Destination
+from .commands import LIMITS, Command, section
 from .fields import field_options, take_fields
 from .options import Common, ae_title, local_command, network, server_tls_options, take_server_tls
 from .systemd import notify, still_starting
@@ -39,7 +40,10 @@ def destination(value: str) -> tuple[str, tuple[str, int]]:
     return ae_title(title), (host, int(port))
 
 
-@click.command()
+server_limits = section(LIMITS, field_options(ServerLimits))[0]
+
+
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option(
     "--host",
@@ -111,7 +115,7 @@ def destination(value: str) -> tuple[str, tuple[str, int]]:
     " /etc/fstab names and that is not mounted.",
 )
 @server_tls_options
-@field_options(ServerLimits)
+@server_limits
 @local_command(json=False, log_level=logging.INFO)
 def serve(common: Common, directory: Path, **values: Any) -> None:
     """Serve the archive in DIR: verification, storage, query, C-GET and C-MOVE.

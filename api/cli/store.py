@@ -8,6 +8,7 @@ import click
 
 from ..client.results import StoreReport
 from . import output
+from .commands import PeerCommand
 from .exits import Code, exit_code, sentence
 from .options import PeerOptions, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
@@ -15,7 +16,7 @@ from .terminal import complain, objects, progress_bar, say, size, speed
 _SHOWN = 20
 
 
-@click.command()
+@click.command(cls=PeerCommand)
 @peer_command(progress=True)
 @click.argument(
     "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path)

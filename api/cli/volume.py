@@ -10,11 +10,12 @@ import click
 from ..imaging.render import render_volume
 from ..imaging.volume import Volume
 from . import output
+from .commands import Command
 from .options import Common, local_command
 from .terminal import say, show_pairs
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--series", metavar="UID", help="Take this series only.")
 @click.option(
