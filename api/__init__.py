@@ -92,6 +92,16 @@ from .association.errors import (
     TLSFailed,
     TotalTimeout,
 )
+from .association.observing import (
+    BytesEvent,
+    EndedEvent,
+    Event,
+    MessageEvent,
+    Observer,
+    OpenedEvent,
+    PduEvent,
+    RequestEvent,
+)
 from .association.performing import Provider, Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
@@ -180,6 +190,7 @@ __all__ = [
     "AssociationTimeout",
     "AsyncOperationsWindow",
     "Between",
+    "BytesEvent",
     "CEchoRQ",
     "CFindRQ",
     "CGetRQ",
@@ -201,6 +212,8 @@ __all__ = [
     "Deviation",
     "Diagnosis",
     "DuplicateSlices",
+    "EndedEvent",
+    "Event",
     "Finding",
     "HostUnknown",
     "IdentifierError",
@@ -214,6 +227,7 @@ __all__ = [
     "LocalProtocolError",
     "MalformedDataSet",
     "Match",
+    "MessageEvent",
     "MixedSeries",
     "NActionRQ",
     "NCreateRQ",
@@ -228,9 +242,12 @@ __all__ = [
     "NotDicom",
     "NotDicomPeer",
     "ObjectRefused",
+    "Observer",
+    "OpenedEvent",
     "OperationCancelled",
     "OperationFailed",
     "Pacs",
+    "PduEvent",
     "PduLimits",
     "Peer",
     "Progress",
@@ -242,6 +259,7 @@ __all__ = [
     "RemoteProtocolError",
     "Reply",
     "Request",
+    "RequestEvent",
     "Retrieve",
     "RetrieveResult",
     "Root",

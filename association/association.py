@@ -33,9 +33,11 @@ from ..pdu.upper_layer import Buffer
 from .endings import provider_error, rejected
 from .errors import AssociationAborted, AssociationEnded, AssociationTimeout
 from .invoking import Invoking
+from .observing import Observer
 from .operations import Operation
 from .performing import Collector, DatasetTarget, Performing, Provider
 from .sending import Parts, Sender
+from .tap import make_tap
 from .tasks import Tasks
 from .timeouts import Timeouts
 from .transport import Connection
@@ -77,11 +79,14 @@ class Association:
         identifier_length: int = 4 * 1024 * 1024,
         opening: float | None = None,
         acceptor: Acceptor | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.session = session
         self.address = address
+        self._port = ""
         self.timeouts = timeouts
         self.connection: Connection = Connection(session, self, artim=timeouts.artim, opening=opening)
+        self.connection.tap = make_tap(observer, peer=self._whom, requestor=session.requestor)
         self.error: AiodicomError | None = None  # how it ended, unless by release
         self._loop = asyncio.get_running_loop()
         self._identifier_length = identifier_length
@@ -117,6 +122,15 @@ class Association:
         if request is not None:
             title = request.called_ae if self.session.requestor else request.calling_ae
         return f"{title}@{self.address}" if title else self.address
+
+    def _whom(self) -> str:
+        """The peer for observers: of one that came to us, the port it came from, too."""
+        if self.session.requestor:
+            return self.peer
+        if not self._port and self.connection.connected:
+            name = self.connection.transport.get_extra_info("peername")
+            self._port = f":{name[1]}" if isinstance(name, tuple) else ""
+        return self.peer + self._port
 
     @property
     def contexts(self) -> dict[int, Context]:
@@ -360,6 +374,8 @@ class Association:
         else:
             self._end(AssociationAborted("the connection closed", by_peer=True))
         self._closed.set()
+        if self.connection.tap is not None:
+            self.connection.tap.closed(self.error)
         if self._acceptor is not None:
             self._acceptor.on_gone()
 

@@ -24,6 +24,7 @@ from ..pdu.types import (
 from .association import Association
 from .dialing import dial, os_words
 from .errors import ConnectionRefused, ConnectTimeout, TLSFailed
+from .observing import Observer
 from .performing import Provider
 from .tasks import to_its_end
 from .timeouts import Timeouts
@@ -42,7 +43,7 @@ class Peer:
     """Whom to connect to and as whom; `tls` is an SSL context or None for a plain connection.
 
     `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None, the default, offers
-    none: some archives drop a connection that does.
+    none: some archives drop a connection that does. `observer` is told what happens on associations.
     """
 
     host: str
@@ -59,6 +60,7 @@ class Peer:
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = ()
     lenient_roles: bool = True
     identifier_length: int = 4 * 1024 * 1024
+    observer: Observer | None = None
 
     @property
     def name(self) -> str:
@@ -108,6 +110,7 @@ async def associate(
         watch=Watch(inactivity=peer.timeouts.inactivity),
         provider=provider,
         identifier_length=peer.identifier_length,
+        observer=peer.observer,
     )
     try:
         await _connect(peer, association)

@@ -21,6 +21,7 @@ from ..pdu.fsm import State
 from ..pdu.upper_layer import Buffer
 from .reading import TURN as NEXT_TURN
 from .reading import Reading
+from .tap import Tap
 
 log: logging.Logger = logging.getLogger("aiodicom.transport")
 
@@ -95,6 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self.last_activity: float = 0.0
         self.bytes_received: int = 0
         self.lost_error: Exception | None = None
+        self.tap: Tap | None = None
         self._loop = asyncio.get_running_loop()
         self._owner = owner
         self._artim = artim
@@ -133,6 +135,8 @@ class Connection(asyncio.BufferedProtocol):
         """Hand what was read to the session, its events to the user, its answers to the wire."""
         now = self.last_activity = self._loop.time()
         self.bytes_received += nbytes
+        if self.tap is not None:
+            self.tap.data(sent=False, data=self._scratch[:nbytes])
         owner = self._owner
         for event in self.session.receive(self._scratch[:nbytes]):
             owner.on_event(event)
@@ -226,6 +230,9 @@ class Connection(asyncio.BufferedProtocol):
         if buffers and not transport.is_closing():
             self.touch()
             self._handed += sum(map(len, buffers))
+            if self.tap is not None:
+                for buffer in buffers:
+                    self.tap.data(sent=True, data=memoryview(buffer).cast("B"))
             _write_all(transport, buffers)
             if self._writable is not None and transport.get_write_buffer_size() > WRITE_LIMIT:
                 log.warning("cut off a peer that does not read: %d bytes wait", WRITE_LIMIT)

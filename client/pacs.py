@@ -15,6 +15,7 @@ from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import Peer
 from ..association.errors import OperationFailed
+from ..association.observing import Observer
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
 from ..association.tasks import on_thread
@@ -339,6 +340,7 @@ def connect(
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
     lenient_roles: bool = True,
     lazy: bool = False,
+    observer: Observer | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
@@ -347,7 +349,8 @@ def connect(
     `host` is a name, an address, or ``"@name"`` for a node of `read_nodes`: what is not given here is then
     as that says; raises NodeError. `calling_ae` is ours (AIODICOM), `called_ae` the peer's (ANY-SCP). `tls`
     is an SSL context, best one of `client_context`; without one the connection is plain. `lazy` leaves all
-    of that to the first operation, which then opens an association with what it needs.
+    of that to the first operation, which then opens an association with what it needs. `observer` is
+    told what happens on each association.
     """
     if host.startswith("@"):
         base = find_node(host).peer()
@@ -369,5 +372,6 @@ def connect(
         extended=extended,
         common_extended=common_extended,
         lenient_roles=lenient_roles,
+        observer=observer,
     )
     return Pacs(peer, lazy=lazy)

@@ -19,6 +19,7 @@ from ..archive.archive import Archive
 from ..archive.errors import IdentifierError
 from ..archive.find import Matches
 from ..archive.upkeep import Progress
+from ..association.observing import Observer
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
 from ..dataset.coding import encode_dataset
@@ -217,6 +218,7 @@ class ArchiveServer:
         async_operations: AsyncOperationsWindow | None = None,
         progress: Progress | None = None,
         create: bool = True,
+        observer: Observer | None = None,
     ) -> None:
         self.directory: Path = Path(directory)
         self.ae_title = ae_title
@@ -234,6 +236,7 @@ class ArchiveServer:
         self._async_operations = async_operations
         self._progress = progress
         self._create = create
+        self._observer = observer
         self._archive: Archive | None = None
         self._server: Server | None = None
 
@@ -259,6 +262,7 @@ class ArchiveServer:
             limits=self._limits,
             access=self._access,
             async_operations=self._async_operations,
+            observer=self._observer,
         )
         try:
             await server.start()

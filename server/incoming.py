@@ -14,6 +14,7 @@ from ..association.association import Association
 from ..association.budget import Budget
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
 from ..association.errors import AssociationRejected, InactivityTimeout
+from ..association.observing import Observer
 from ..association.tasks import Tasks
 from ..association.timeouts import Timeouts
 from ..association.tls import connection_info, describe_tls_error
@@ -54,6 +55,7 @@ class Reception:
     logbook: Logbook
     beginning: Tasks
     read_ahead: Budget
+    observer: Observer | None
 
 
 class Incoming:
@@ -176,6 +178,7 @@ class Incoming:
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,
+            observer=self._reception.observer,
         )
 
     # --- its association

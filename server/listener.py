@@ -22,6 +22,7 @@ from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.budget import Budget
 from ..association.errors import AssociationAborted
+from ..association.observing import Observer
 from ..association.tasks import Tasks
 from ..pdu.types import AsyncOperationsWindow
 from .access import Access
@@ -61,6 +62,7 @@ class Server:
         limits: ServerLimits | None = None,
         access: Access | None = None,
         async_operations: AsyncOperationsWindow | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.service = service
         self.limits: ServerLimits = limits if limits is not None else ServerLimits()
@@ -81,6 +83,7 @@ class Server:
             self._logbook,
             self._beginning,
             Budget(self.limits.read_ahead),
+            observer,
         )
         self._sockets: list[socket.socket] = []
         self._capacity = descriptors() - self.limits.descriptor_reserve
@@ -240,10 +243,12 @@ def serve(
     limits: ServerLimits | None = None,
     access: Access | None = None,
     async_operations: AsyncOperationsWindow | None = None,
+    observer: Observer | None = None,
 ) -> Server:
     """A server, to be entered or awaited; that raises OSError when it cannot listen.
 
-    `host` None listens on every address; port 0 takes a free one.
+    `host` None listens on every address; port 0 takes a free one. `observer` is told what happens on each
+    association.
     """
     return Server(
         service,
@@ -253,4 +258,5 @@ def serve(
         limits=limits,
         access=access,
         async_operations=async_operations,
+        observer=observer,
     )

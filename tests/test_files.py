@@ -39,6 +39,8 @@ PARTS = {
     "imaging/render": "imaging/test_image",
     "imaging/stack": "imaging/test_volume",
     "archive/sink": "archive/test_archive",
+    "association/lines": "association/test_observing",
+    "association/tap": "association/test_observing",
     "archive/files": "archive/test_archive_crash",
     "archive/find": "archive/test_archive_find",
     "archive/query": "archive/test_archive_find",

@@ -27,6 +27,7 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "move": "retrieve",
     "diagnose": "diagnose",
     "nodes": "nodes",
+    "trace": "trace",
     "serve": "serve",
     "archive": "archive",
     "volume": "volume",

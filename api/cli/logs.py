@@ -7,6 +7,7 @@ import logging
 import threading
 from queue import Full, Queue
 
+from ..association.lines import TRACE
 from .terminal import clean
 
 QUEUED = 1000
@@ -85,7 +86,7 @@ def flush_logs() -> None:
 
 
 def start_logging(verbosity: int, default: int = logging.WARNING) -> None:
-    """Log to stderr: `default` and up, one ``-v`` everything of note, two everything."""
+    """Log to stderr: `default` and up; ``-v`` associations, ``-vv`` PDUs and messages, ``-vvv`` bytes."""
     target = logging.StreamHandler()
     target.setFormatter(_CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger("aiodicom")
@@ -95,4 +96,9 @@ def start_logging(verbosity: int, default: int = logging.WARNING) -> None:
     logger.addHandler(DroppingHandler(target))
     logger.propagate = False
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building its font cache
-    logger.setLevel({0: default, 1: logging.INFO}.get(verbosity, logging.DEBUG))
+    logging.addLevelName(TRACE, "TRACE")
+    if verbosity > 1:
+        import pydicom.uid  # noqa: F401 - names of UIDs: not loaded in the middle of what is being timed
+    logger.setLevel({0: default, 1: logging.INFO, 2: logging.DEBUG}.get(verbosity, TRACE))
+    # a server says what is amiss; each association only when asked
+    logging.getLogger("aiodicom.association").setLevel(logging.NOTSET if verbosity else logging.WARNING)

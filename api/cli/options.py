@@ -17,6 +17,7 @@ import click
 
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
 from ..association.errors import AssociationAborted
+from ..association.observing import Observer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
@@ -27,6 +28,7 @@ from .completion import complete_host
 from .exits import Terminated, exit_code, first_cause
 from .fields import field_options, take_fields
 from .logs import start_logging
+from .terminal import complain
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -137,8 +139,20 @@ _VERBOSE = click.option(
     "-v",
     "--verbose",
     count=True,
-    help="Log to stderr what happens on the network, twice for everything; never what data sets say.",
+    help="Log to stderr: associations; -vv each PDU and message, -vvv bytes too. Never what data sets say.",
 )
+
+
+trace_option: Callable[[Any], Any] = section(
+    GENERAL,
+    click.option(
+        "--trace",
+        "trace_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Write what happens on the network to FILE: .jsonl (no data) or .pcap (patients' data too).",
+    ),
+)[0]
 
 
 def _common_options(*, json: bool, progress: bool) -> list[Callable[[Any], Any]]:
@@ -286,16 +300,35 @@ def peer_command(
             common = _take_common(values, 30)
             with _failure_as_json(common["json"] and not lines):
                 listen_tls = _listen_tls(values)
-                return function(
-                    PeerOptions(**common, peer=_take_peer(values), listen_tls=listen_tls), **values
-                )
+                with tracing(values.pop("trace_path")) as observer:
+                    peer = _take_peer(values, observer)
+                    return function(PeerOptions(**common, peer=peer, listen_tls=listen_tls), **values)
 
-        return _chain(command, [*_PEER_OPTIONS, *_common_options(json=json, progress=progress)])
+        shared = [*_common_options(json=json, progress=progress), trace_option]
+        return _chain(command, [*_PEER_OPTIONS, *shared])
 
     return decorate
 
 
-def _take_peer(values: dict[str, Any]) -> Peer:
+@contextmanager
+def tracing(path: Path | None) -> Iterator[Observer | None]:
+    """The observer that writes a trace, until the work is done; None without a path."""
+    if path is None:
+        yield None
+        return
+    from .tracing import TraceFile
+
+    trace = TraceFile(path)
+    try:
+        yield trace
+    finally:
+        trace.close()
+        if trace.error is not None or trace.left_out:
+            why = trace.error.strerror if trace.error is not None else f"{trace.left_out} events are left out"
+            complain(f"the trace {path} is not whole: {why}")
+
+
+def _take_peer(values: dict[str, Any], observer: Observer | None) -> Peer:
     """The peer that parameters describe, taken out of them."""
     timeouts = take_fields(Timeouts, values, TIMEOUT_SUFFIX)
     return Peer(
@@ -306,6 +339,7 @@ def _take_peer(values: dict[str, Any]) -> Peer:
         tls=_client_tls(values),
         timeouts=timeouts,
         user_identity=_identity(values.pop("user"), values.pop("passcode")),
+        observer=observer,
     )
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,16 @@ from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
 from ..server.service import Destination
 from .commands import LIMITS, Command, section
 from .fields import field_options, take_fields
-from .options import Common, ae_title, local_command, network, server_tls_options, take_server_tls
+from .options import (
+    Common,
+    ae_title,
+    local_command,
+    network,
+    server_tls_options,
+    take_server_tls,
+    trace_option,
+    tracing,
+)
 from .systemd import notify, still_starting
 from .terminal import say
 
@@ -40,7 +49,7 @@ def destination(value: str) -> tuple[str, tuple[str, int]]:
     return ae_title(title), (host, int(port))
 
 
-server_limits = section(LIMITS, field_options(ServerLimits))[0]
+server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits))[0]
 
 
 @click.command(cls=Command)
@@ -116,6 +125,7 @@ server_limits = section(LIMITS, field_options(ServerLimits))[0]
 )
 @server_tls_options
 @server_limits
+@trace_option
 @local_command(json=False, log_level=logging.INFO)
 def serve(common: Common, directory: Path, **values: Any) -> None:
     """Serve the archive in DIR: verification, storage, query, C-GET and C-MOVE.
@@ -129,7 +139,7 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
     options["create"] = unmounted(directory) is None if values["create"] is None else values["create"]
 
     async def work() -> None:
-        with _stop_signal() as stop:
+        with _stop_signal() as stop, tracing(values["trace_path"]) as options["observer"]:
             async with serve_archive(directory, **options) as server:
                 protection = "with TLS" if options["tls"] else "without TLS"
                 say(f"{title} listens on port {server.port}, {protection}: {directory}")

@@ -49,6 +49,8 @@ def invoke(capsys: pytest.CaptureFixture[str]) -> Iterator[Invoke]:
     """Runs a command in this process and leaves logging as it was."""
     logger = logging.getLogger("aiodicom")
     before = (list(logger.handlers), logger.propagate, logger.level)
+    inner = logging.getLogger("aiodicom.association")
+    inner_before = inner.level
 
     def call(*arguments: object) -> Result:
         capsys.readouterr()
@@ -59,6 +61,7 @@ def invoke(capsys: pytest.CaptureFixture[str]) -> Iterator[Invoke]:
     yield call
     logger.handlers, logger.propagate = before[0], before[1]
     logger.setLevel(before[2])
+    inner.setLevel(inner_before)
 
 
 def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
