@@ -324,6 +324,15 @@ async def test_connection(host: str, port: int | None = None, **options: Any) ->
 test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
+def _described(host: str, port: int | None) -> Peer:
+    """What is known of a host, or of a node, before anything else is said."""
+    if host.startswith("@"):
+        return find_node(host).peer()
+    if port is None:
+        raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
+    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port)
+
+
 def connect(
     host: str,
     port: int | None = None,
@@ -352,12 +361,7 @@ def connect(
     of that to the first operation, which then opens an association with what it needs. `observer` is
     told what happens on each association.
     """
-    if host.startswith("@"):
-        base = find_node(host).peer()
-    elif port is None:
-        raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    else:
-        base = Peer(host=host.removeprefix("[").removesuffix("]"), port=port)
+    base = _described(host, port)
     peer = replace(
         base,
         port=base.port if port is None else port,
