@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +92,8 @@ _INSTANCE_COLUMNS = (
 _Row: TypeAlias = "tuple[int, str]"
 """Id and source of a study or series."""
 _ROWS_KEPT = 1024
+_PAGE = 10_000
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +222,8 @@ class Index:
         forget: Collection[str] = (),
         replace_all: bool = False,
         new: bool = False,
-    ) -> None:
-        """Index objects in one transaction, all or none; those already indexed stay as they are.
+    ) -> int:
+        """Index objects in one transaction, all or none; gives how many. Those indexed stay as they are.
 
         new: `locate` has said of every one that it is not indexed.
         forget: SOP Instance UIDs to take out first, their files having vanished.
@@ -236,13 +238,16 @@ class Index:
                 for table in ("study_words", "series_words", "instances", "series", "studies"):
                     self._writer.execute(f"DELETE FROM {table}")  # noqa: S608 - constant names
             emptied = self._take_out(forget)
+            added = 0
             for entry in entries:
                 if new or self.locate(entry.sop_instance_uid) is None:
                     self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
+                    added += 1
             self._drop_empty(emptied)
             if replace_all:
                 self._mark_whole()
         self.whole = self.whole or replace_all
+        return added
 
     def _study_of(self, entry: Entry) -> int:
         uid = entry.study_uid
@@ -391,6 +396,32 @@ class Index:
         with self.reader() as connection:
             for row in connection.execute(f"SELECT {_INSTANCE_COLUMNS} FROM instances"):  # noqa: S608
                 yield self._stored(row)
+
+    def series_by_folder(self, folder_of: Callable[[str], str]) -> dict[str, array[int]]:
+        """The numbers of all series, for `paths`, by the folder their objects lie in. Eight bytes each."""
+        found: dict[str, array[int]] = {}
+        last = 0
+        while True:
+            with self.reader() as connection:  # no snapshot of minutes
+                rows = connection.execute(
+                    "SELECT id, series_uid FROM series WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
+                ).fetchall()
+            if not rows:
+                return found
+            for number, uid in rows:
+                found.setdefault(folder_of(uid), array("q")).append(number)
+            last = rows[-1][0]
+
+    def paths(self, series: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+        """SOP Instance UID, path and length of the file of each object of these series."""
+        with self.reader() as connection:
+            for start in range(0, len(series), _AT_ONCE):
+                part = tuple(series[start : start + _AT_ONCE])
+                marks = ",".join("?" * len(part))
+                yield from connection.execute(
+                    f"SELECT sop_uid, path, size FROM instances WHERE series_id IN ({marks})",  # noqa: S608
+                    part,
+                )
 
     def _stored(self, row: tuple[str, str, str, str, int, int]) -> Instance:
         path, sop_class, instance, syntax, offset, size = row

@@ -2,10 +2,9 @@
 
     python benchmarks/scale.py [--instances 1000000] [--files 0] [--folder DIR]
 
-Rows are made up (two series of 50 instances a study) and go through the archive's own writer; objects are
-only made for what is compared: `--files` of the instances lie in the folder as empty files of the right
-length. Every query is put through `Archive.find` and read to its last answer; the least of several runs
-counts.
+Rows are made up (two series of 50 instances a study) and go through the archive's own writer. Every query is
+read to its last answer; the least of several runs counts. For `--files` objects there are files too, empty
+ones of the right length, which an archive opened as after a power failure compares with its index.
 """
 
 from __future__ import annotations
@@ -19,11 +18,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.entry import Entry
 from aiodicom.archive.files import INDEX
+from aiodicom.archive.find import Matches
 from aiodicom.archive.index import Index
+from aiodicom.archive.query import compile_query
 from aiodicom.dimse.levels import Root
 from pydicom.dataset import Dataset
 
@@ -142,7 +144,7 @@ def identifier(level: str, **keys: str) -> Dataset:
     return asked
 
 
-def ask(archive: Archive, count: int) -> None:
+def ask(index: Index, count: int) -> None:
     """Every kind of key."""
     study = count // IN_STUDY // 2
     uid = f"{ROOT}.{study}"
@@ -167,38 +169,71 @@ def ask(archive: Archive, count: int) -> None:
         "the middle of a name (a scan)": identifier("STUDY", PatientName=f"*{name[3:]}x*"),
     }
     for what, asked in queries.items():
-        answers = len(list(archive.find(Root.STUDY, None, asked)))
-        taken = least(lambda asked=asked: list(archive.find(Root.STUDY, None, asked)))  # type: ignore[misc]
+        query = compile_query(asked, Root.STUDY)
+        answers = len(list(Matches(index, query, None)))
+        taken = least(lambda query=query: list(Matches(index, query, None)))  # type: ignore[misc]
         say(what, f"{taken:,.2f} ms for {answers:,} answers")
 
 
-def change(archive: Archive, count: int) -> None:
-    """Take out single objects: of a series that stays, and the last of one."""
-    uids = [f"{ROOT}.{study}.1.{study * IN_STUDY}" for study in range(1, min(count // IN_STUDY, 20))]
-    index = archive._index
-    taken = max(
-        archive._committer.run(lambda uid=uid: least(lambda: index.remove([uid]), 1))  # type: ignore[misc]
-        for uid in uids
+def change(index: Index, count: int) -> None:
+    """Take out single objects: of a series that stays, and a whole series."""
+    uids = [f"{ROOT}.{study}.1.{study * IN_STUDY}" for study in range(1, min(count // IN_STUDY, 100))]
+    taken = sorted(least(lambda uid=uid: index.remove([uid]), 1) for uid in uids)  # type: ignore[misc]
+    say(f"one object taken out, of {len(uids)}", f"{median(taken):.2f} ms, {taken[-1]:.2f} ms at most")
+    whole = [f"{ROOT}.0.1.{number}" for number in range(IN_SERIES)]
+    say("a series of 50 taken out", f"{least(lambda: index.remove(whole), 1):.2f} ms")
+
+
+def compare(folder: Path, count: int) -> None:
+    """Open an archive of so many objects as after a power failure that took ten files."""
+    build(folder, count)
+    write_files(folder, count)
+    lost = [entry for entry in entries(count) if entry.sop_instance_uid.endswith("0")][:20]
+    for entry in lost[:10]:
+        (folder / entry.path).unlink()
+    (folder / "lock").write_text("another run of the machine")
+    started, cpu = time.perf_counter(), time.process_time()
+    with Archive(folder) as archive:
+        opened = time.perf_counter() - started
+        asked = identifier("STUDY", StudyInstanceUID=f"{ROOT}.{count // IN_STUDY // 2}")
+        answers = len(list(archive.find(Root.STUDY, None, asked)))
+        first = time.perf_counter() - started
+        during = least(lambda: list(archive.find(Root.STUDY, None, asked)), 50)
+        whole = archive.wait_until_compared()
+        compared, used = time.perf_counter() - started, time.process_time() - cpu
+        left = archive.counts().instances
+    say(
+        "opened after a power failure", f"{opened * 1000:,.0f} ms, {first * 1000:,.0f} ms to {answers} answer"
     )
-    say("one object taken out (the slowest of 19)", f"{taken:.2f} ms")
-    last = f"{ROOT}.0.1"
-    whole = [f"{last}.{number}" for number in range(IN_SERIES)]
-    taken = archive._committer.run(lambda: least(lambda: index.remove(whole), 1))
-    say("a series of 50 taken out", f"{taken:.2f} ms")
+    say("a keyed query meanwhile", f"{during:.2f} ms")
+    say(
+        "index and files compared",
+        f"{compared:,.1f} s, {used:,.1f} s of CPU; {count - left} taken out: {whole}",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--instances", type=int, default=1_000_000)
     parser.add_argument("--files", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="kept; by default a temporary one")
+    parser.add_argument("--folder", type=Path, help="where to put it; by default a temporary one")
     options = parser.parse_args()
     logging.basicConfig(level=logging.ERROR)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder: Path = options.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        say("instances", f"{options.instances:,}, {options.files:,} with files")
-        build(folder, options.instances)
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        say("instances", f"{options.instances:,}")
+        build(Path(temporary), options.instances)
+        index = Index(Path(temporary) / INDEX)
+        try:
+            say("opened", f"{least(lambda: Index(Path(temporary) / INDEX).close()):.1f} ms")
+            say("counted", f"{least(index.counts):,.0f} ms")
+            ask(index, options.instances)
+            change(index, options.instances)
+        finally:
+            index.close()
+    if options.files:
+        with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+            say("objects with files", f"{options.files:,}")
+            compare(Path(temporary), options.files)
 
 
 if __name__ == "__main__":
