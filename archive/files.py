@@ -211,7 +211,7 @@ class ObjectFiles:
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The objects in one of `folders` and their lengths; -1 for one that cannot be looked at."""
-        return {name: _size(self.root / name) for name in self.names(folder)}
+        return {name: _size(f"{self._root}/{name}") for name in self.names(folder)}
 
 
 def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
@@ -219,7 +219,7 @@ def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
     return [name[:-4] for name in _entries(root / folder) if _ASIDE_NAME.fullmatch(name)]
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except OSError:
