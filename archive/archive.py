@@ -27,6 +27,7 @@ from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NA
 from ..dimse.levels import Level, Root
 from ..pdu.uids import is_near_uid, is_uid
 from .commit import Committer
+from .comparing import Comparison
 from .errors import ObjectRefused
 from .files import FILE_MODE, INDEX, Durability, ObjectFiles
 from .find import Matches
@@ -54,10 +55,11 @@ class Archive:
     """An archive in a folder, open for this process alone until `close`.
 
     Opening finishes what a killed process left half-done: objects still arriving are removed, a group that
-    was being committed is indexed. Files are counted; where index and files differ in number, or after a
-    power failure, they are compared by name. Without an index, or with one whose making was cut off, it is
-    made from the files, which takes longest. An object that cannot be read is left out and said, never
-    removed.
+    was being committed is indexed. Then index and files are compared by name, after a power failure also by
+    length, on a thread while the archive serves: until that ends (`wait_until_compared`) an object that
+    only the files have is not found, and one that only the index has cannot be sent. Without an index, or
+    with one whose making was cut off, it is made from the files first, which takes longest. An object that
+    cannot be read is left out and said, never removed.
 
     durability: "fsync": success is answered once a power failure cannot undo it. "rename": a killed
         process loses nothing, a power failure may take the objects of the last half minute.
@@ -98,17 +100,43 @@ class Archive:
         self._upkeep = Upkeep(self._files, self._index, max_depth=max_sequence_depth, progress=progress)
         self._committer = Committer(self._files, self._index, self._logbook)
         self._ready = False
+        self._comparison: Comparison | None = None
         try:
-            self._committer.run(self._upkeep.settle)
+            unsure = self._committer.run(self._upkeep.settle)
             self._files.clean_incoming()
-            self._files.begin()
-            self._ready = True
+            power = unsure and self._files.last_end == "power"
+            if not power:  # else the next start must do as this one, if this one does not come to its end
+                self._files.begin()
+            if unsure:
+                self._compare(power)
+            self._ready = not unsure
         except BaseException:
             self.close()
             raise
 
+    def _compare(self, power: bool) -> None:
+        def compared() -> None:
+            if power:
+                self._files.begin()
+            self._ready = True
+
+        comparison = Comparison(
+            self._files, self._index, self._upkeep, self._committer, sizes=power, then=compared
+        )
+        comparison.start()
+        self._comparison = comparison
+
+    def wait_until_compared(self, timeout: float | None = None) -> bool:
+        """Wait, `timeout` seconds at most, until index and files agree; False where they do not by then.
+
+        That they could not be compared is False too: the log says why, and the next opening tries again.
+        """
+        return self._comparison is None or self._comparison.wait(timeout)
+
     def close(self) -> None:
         """Finish the commits that wait, then close index and folder. Idempotent."""
+        if self._comparison is not None:
+            self._comparison.stop()
         self._committer.close()
         self._index.close()
         # what was not forced to the disk may still be lost, however orderly the end

@@ -98,8 +98,13 @@ class ObjectFiles:
 
     def object_name(self, series_uid: str, sop_instance_uid: str) -> str:
         """The path of an object within the archive; a UID that cannot be a file name is hashed."""
+        return f"{self.folder_of(series_uid)}/{file_stem(sop_instance_uid)}.dcm"
+
+    @staticmethod
+    def folder_of(series_uid: str) -> str:
+        """The folder within the archive that a series' objects lie in, with those of others."""
         digest = hashlib.sha256(series_uid.encode()).hexdigest()
-        return f"objects/{digest[:2]}/{digest[2:4]}/{file_stem(sop_instance_uid)}.dcm"
+        return f"objects/{digest[:2]}/{digest[2:4]}"
 
     def sync_file(self, fd: int) -> None:
         """Force a file to the disk, if the durability asks for it."""
@@ -188,18 +193,37 @@ class ObjectFiles:
 
         What does not have the name of an object is none, whatever it holds.
         """
+        for folder in self.folders():
+            yield from self.names(folder)
+
+    def folders(self) -> Iterator[str]:
+        """The folders within the archive that objects may lie in, sorted."""
         for first in _entries(self.root / "objects"):
             for second in _entries(self.root / "objects" / first):
-                folder = f"objects/{first}/{second}"
-                for name in _entries(self.root / folder):
-                    path = f"{folder}/{name}"
-                    if _OBJECT_NAME.fullmatch(path):
-                        yield path
+                yield f"objects/{first}/{second}"
+
+    def names(self, folder: str) -> Iterator[str]:
+        """The objects in one of `folders`, sorted."""
+        for name in _entries(self.root / folder):
+            path = f"{folder}/{name}"
+            if _OBJECT_NAME.fullmatch(path):
+                yield path
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The objects in one of `folders` and their lengths; -1 for one that cannot be looked at."""
+        return {name: _size(f"{self._root}/{name}") for name in self.names(folder)}
 
 
 def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
     """What is set aside in an archive's folder, open or not: names without ``.dcm``, sorted."""
     return [name[:-4] for name in _entries(root / folder) if _ASIDE_NAME.fullmatch(name)]
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
 
 
 def _is_plain(found: os.DirEntry[str]) -> bool:

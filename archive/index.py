@@ -1,43 +1,49 @@
 """The archive's index: what is stored, in SQLite, so that a query never opens an image.
 
-Three tables mirror study, series and instance. The patient's attributes are held with each study, as that
-study brought them: when studies of one Patient ID carry different names, each is found by its own, and the
-PATIENT level has one answer per Patient ID, made from the first stored study that matches. Studies without a
-Patient ID are never taken for one patient. A series UID that comes in two studies is two series. A row's
-attributes are those of the earliest stored object below it, so that an index rebuilt from the files equals
-the one it replaces.
+Three tables mirror study, series and instance, two hold the words that `words` finds rows by. The patient's
+attributes are held with each study, as that study brought them: when studies of one Patient ID carry
+different names, each is found by its own, and the PATIENT level has one answer per Patient ID, made from the
+first stored study that matches. Studies without a Patient ID are never taken for one patient. A series UID
+that comes in two studies is two series. A row's attributes are those of the earliest stored object below it,
+so that an index rebuilt from the files equals the one it replaces.
 
 One thread writes (the archive's); any number read, each with a connection and a snapshot of its own.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from ..dataset.instance import Instance
+from . import words
 from .entry import Entry
 from .errors import IndexVersionError
 from .files import FILE_MODE
 from .selection import Selection
 
-SCHEMA_VERSION = 3
+log: logging.Logger = logging.getLogger("aiodicom.archive")
+
+SCHEMA_VERSION = 4
 """Raised also where what is in an index was read wrongly: 2 knows ISO 2022 IR 58 and ISO_IR 203,
-3 items with a character set of their own."""
+3 items with a character set of their own; 4 has words."""
 _REFILLED = frozenset({1, 2})
-"""Versions of the same tables, to be filled anew from the files."""
+"""Versions to be filled anew from the files."""
+_WITHOUT_WORDS = 3
+"""The version whose rows are right and have no words yet."""
 _APPLICATION_ID = 0x41444358
 _UNFINISHED = 0
 """The version of an index that was made and not yet filled: what is in it says nothing of the files."""
 
 _SCHEMA = """
-CREATE TABLE studies (
+CREATE TABLE IF NOT EXISTS studies (
     id INTEGER PRIMARY KEY,
     study_uid TEXT NOT NULL UNIQUE,
     patient_id TEXT NOT NULL,
@@ -48,10 +54,10 @@ CREATE TABLE studies (
     charset TEXT NOT NULL,
     source TEXT NOT NULL
 );
-CREATE INDEX studies_by_patient ON studies (patient_id, source);
-CREATE INDEX studies_by_date ON studies (study_date);
-CREATE INDEX studies_by_accession ON studies (accession);
-CREATE TABLE series (
+CREATE INDEX IF NOT EXISTS studies_by_patient ON studies (patient_id, source);
+CREATE INDEX IF NOT EXISTS studies_by_date ON studies (study_date);
+CREATE INDEX IF NOT EXISTS studies_by_accession ON studies (accession);
+CREATE TABLE IF NOT EXISTS series (
     id INTEGER PRIMARY KEY,
     study_id INTEGER NOT NULL REFERENCES studies (id) ON DELETE CASCADE,
     series_uid TEXT NOT NULL,
@@ -61,8 +67,8 @@ CREATE TABLE series (
     source TEXT NOT NULL,
     UNIQUE (study_id, series_uid)
 );
-CREATE INDEX series_by_uid ON series (series_uid);
-CREATE TABLE instances (
+CREATE INDEX IF NOT EXISTS series_by_uid ON series (series_uid);
+CREATE TABLE IF NOT EXISTS instances (
     id INTEGER PRIMARY KEY,
     series_id INTEGER NOT NULL REFERENCES series (id) ON DELETE CASCADE,
     sop_uid TEXT NOT NULL UNIQUE,
@@ -74,7 +80,7 @@ CREATE TABLE instances (
     data_offset INTEGER NOT NULL,
     size INTEGER NOT NULL
 );
-CREATE INDEX instances_by_series ON instances (series_id, sop_class);
+CREATE INDEX IF NOT EXISTS instances_by_series ON instances (series_id, sop_class);
 """
 
 _INSTANCE_COLUMNS = (
@@ -86,6 +92,8 @@ _INSTANCE_COLUMNS = (
 _Row: TypeAlias = "tuple[int, str]"
 """Id and source of a study or series."""
 _ROWS_KEPT = 1024
+_PAGE = 10_000
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,14 +133,14 @@ class Index:
         self._series: dict[tuple[int, str], _Row] = {}
         self._writer = self._connect()
         try:
-            empty = self._check()
-            self.whole: bool = self._version() == SCHEMA_VERSION
+            self._check()
             self._writer.execute("PRAGMA journal_mode = WAL")
             # A killed process loses nothing. After a power failure the last transactions may be missing,
             # never half there; the archive then compares index and files. This saves a sync per object.
             self._writer.execute("PRAGMA synchronous = NORMAL")
-            if empty:
+            if self._version() != SCHEMA_VERSION:
                 self._create()
+            self.whole: bool = self._version() == SCHEMA_VERSION
         except BaseException:
             self._writer.close()
             raise
@@ -143,8 +151,8 @@ class Index:
         connection.execute("PRAGMA foreign_keys = ON")
         return connection
 
-    def _check(self) -> bool:
-        """True when the file is new; `IndexVersionError` when it is not ours."""
+    def _check(self) -> None:
+        """Raise `IndexVersionError` when the file is not ours."""
         try:
             version = self._version()
             application = self._writer.execute("PRAGMA application_id").fetchone()[0]
@@ -156,19 +164,27 @@ class Index:
                 f"{self._path.name} is no index ({error}); remove it to have it rebuilt from the files"
             ) from error
         if not empty and (
-            application != _APPLICATION_ID or version not in {_UNFINISHED, SCHEMA_VERSION} | _REFILLED
+            application != _APPLICATION_ID
+            or version not in {_UNFINISHED, _WITHOUT_WORDS, SCHEMA_VERSION} | _REFILLED
         ):
             raise IndexVersionError(
                 f"{self._path.name} has version {version}, this program reads {SCHEMA_VERSION};"
                 " remove it to have it rebuilt from the files"
             )
-        return bool(empty)
 
     def _create(self) -> None:
+        """Make the tables that are not there; those of an older version get their words."""
+        version = self._version()
+        if version in _REFILLED:
+            log.warning("%s has version %d: it is filled anew from the objects", self._path.name, version)
         with self._transaction():
-            for statement in _SCHEMA.split(";"):
+            for statement in (_SCHEMA + words.SCHEMA).split(";"):
                 self._writer.execute(statement)
             self._writer.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            if version == _WITHOUT_WORDS:
+                log.warning("%s has version %d: names and descriptions are indexed", self._path.name, version)
+                words.write_all(self._writer)
+                self._mark_whole()
 
     def _version(self) -> int:
         return int(self._writer.execute("PRAGMA user_version").fetchone()[0])
@@ -206,8 +222,8 @@ class Index:
         forget: Collection[str] = (),
         replace_all: bool = False,
         new: bool = False,
-    ) -> None:
-        """Index objects in one transaction, all or none; those already indexed stay as they are.
+    ) -> int:
+        """Index objects in one transaction, all or none; gives how many. Those indexed stay as they are.
 
         new: `locate` has said of every one that it is not indexed.
         forget: SOP Instance UIDs to take out first, their files having vanished.
@@ -219,19 +235,19 @@ class Index:
             if replace_all or forget or len(self._studies) + len(self._series) > _ROWS_KEPT:
                 self._forget_rows()
             if replace_all:
-                self._writer.execute("DELETE FROM instances")
-                self._writer.execute("DELETE FROM series")
-                self._writer.execute("DELETE FROM studies")
-            for uid in forget:
-                self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,))
+                for table in ("study_words", "series_words", "instances", "series", "studies"):
+                    self._writer.execute(f"DELETE FROM {table}")  # noqa: S608 - constant names
+            emptied = self._take_out(forget)
+            added = 0
             for entry in entries:
                 if new or self.locate(entry.sop_instance_uid) is None:
                     self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
-            if forget:
-                self._drop_empty()
+                    added += 1
+            self._drop_empty(emptied)
             if replace_all:
                 self._mark_whole()
         self.whole = self.whole or replace_all
+        return added
 
     def _study_of(self, entry: Entry) -> int:
         uid = entry.study_uid
@@ -262,13 +278,16 @@ class Index:
                 " attributes = ?, charset = ?, source = ? WHERE study_uid = ?",
                 values,
             )
+            words.write_study(self._writer, row[0], entry.patient, entry.study, new=False)
             return row[0], entry.source
         cursor = self._writer.execute(
             "INSERT INTO studies (patient_id, study_date, accession, patient_attributes, attributes, charset,"
             " source, study_uid) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
-        return int(cursor.lastrowid or 0), entry.source
+        study_id = int(cursor.lastrowid or 0)
+        words.write_study(self._writer, study_id, entry.patient, entry.study, new=True)
+        return study_id, entry.source
 
     def _series_of(self, entry: Entry, study_id: int) -> int:
         key = study_id, entry.series_uid
@@ -291,13 +310,16 @@ class Index:
                 "UPDATE series SET modality = ?, attributes = ?, charset = ?, source = ? WHERE id = ?",
                 (*values, row[0]),
             )
+            words.write_series(self._writer, row[0], entry.series, new=False)
             return row[0], entry.source
         cursor = self._writer.execute(
             "INSERT INTO series (modality, attributes, charset, source, study_id, series_uid)"
             " VALUES (?, ?, ?, ?, ?, ?)",
             (*values, study_id, entry.series_uid),
         )
-        return int(cursor.lastrowid or 0), entry.source
+        series_id = int(cursor.lastrowid or 0)
+        words.write_series(self._writer, series_id, entry.series, new=True)
+        return series_id, entry.source
 
     def _add_instance(self, entry: Entry, series_id: int) -> None:
         self._writer.execute(
@@ -321,17 +343,39 @@ class Index:
 
         The attributes of a series or study that stays are left as they are until the next rebuild.
         """
-        removed = 0
+        uids = list(sop_instance_uids)
         with self._transaction():
             self._forget_rows()
-            for uid in sop_instance_uids:
-                removed += self._writer.execute("DELETE FROM instances WHERE sop_uid = ?", (uid,)).rowcount
-            self._drop_empty()
-        return removed
+            emptied = self._take_out(uids)
+            self._drop_empty(emptied)
+        return len(emptied)
 
-    def _drop_empty(self) -> None:
-        self._writer.execute("DELETE FROM series WHERE id NOT IN (SELECT series_id FROM instances)")
-        self._writer.execute("DELETE FROM studies WHERE id NOT IN (SELECT study_id FROM series)")
+    def _take_out(self, uids: Iterable[str]) -> list[int]:
+        """Remove instances; gives the series of each."""
+        touched = []
+        for uid in uids:
+            row = self._writer.execute(
+                "SELECT id, series_id FROM instances WHERE sop_uid = ?", (uid,)
+            ).fetchone()
+            if row is not None:
+                self._writer.execute("DELETE FROM instances WHERE id = ?", row[:1])
+                touched.append(row[1])
+        return touched
+
+    def _drop_empty(self, series: Iterable[int]) -> None:
+        """Remove those of these series, and of their studies, in which nothing is left."""
+        for one in set(series):
+            study = self._writer.execute("SELECT study_id FROM series WHERE id = ?", (one,)).fetchone()
+            self._writer.execute(
+                "DELETE FROM series WHERE id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM instances WHERE series_id = series.id)",
+                (one,),
+            )
+            self._writer.execute(
+                "DELETE FROM studies WHERE id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM series WHERE study_id = studies.id)",
+                study,
+            )
 
     def locate(self, sop_instance_uid: str) -> Instance | None:
         """The object of that UID, for the writing thread; `None` when it is not indexed."""
@@ -352,6 +396,32 @@ class Index:
         with self.reader() as connection:
             for row in connection.execute(f"SELECT {_INSTANCE_COLUMNS} FROM instances"):  # noqa: S608
                 yield self._stored(row)
+
+    def series_by_folder(self, folder_of: Callable[[str], str]) -> dict[str, array[int]]:
+        """The numbers of all series, for `paths`, by the folder their objects lie in. Eight bytes each."""
+        found: dict[str, array[int]] = {}
+        last = 0
+        while True:
+            with self.reader() as connection:  # no snapshot of minutes
+                rows = connection.execute(
+                    "SELECT id, series_uid FROM series WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
+                ).fetchall()
+            if not rows:
+                return found
+            for number, uid in rows:
+                found.setdefault(folder_of(uid), array("q")).append(number)
+            last = rows[-1][0]
+
+    def paths(self, series: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+        """SOP Instance UID, path and length of the file of each object of these series."""
+        with self.reader() as connection:
+            for start in range(0, len(series), _AT_ONCE):
+                part = tuple(series[start : start + _AT_ONCE])
+                marks = ",".join("?" * len(part))
+                yield from connection.execute(
+                    f"SELECT sop_uid, path, size FROM instances WHERE series_id IN ({marks})",  # noqa: S608
+                    part,
+                )
 
     def _stored(self, row: tuple[str, str, str, str, int, int]) -> Instance:
         path, sop_class, instance, syntax, offset, size = row

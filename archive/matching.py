@@ -9,8 +9,9 @@ empty-value keys; a value of `*` alone, however many, is universal for every VR.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
@@ -26,8 +27,8 @@ MAX_VALUES = 256
 """Values a key other than a list of UIDs may hold."""
 MAX_TEXT = 1024
 """Characters one value of a key may have; texts (LT, ST, UC, UR, UT) may have ten times that."""
-MAX_COMMENT = 64
-"""Characters of Error Comment (0000,0902), an LO."""
+WORD = 64
+"""Characters of a text that an index holds to find it by."""
 
 NOT_OF_MODEL = IDENTIFIER_MISMATCH
 """Identifier does not match SOP Class (PS3.4 tables C.4-1 to C.4-3)."""
@@ -52,7 +53,7 @@ class Matcher:
 
     The other fields let an index narrow the candidates first; each is a necessary condition, or `None`:
     `exact` - one value is among these; `prefix` - one value starts so; `low`, `high` - a date (YYYYMMDD)
-    lies between, both ends included and either possibly "".
+    lies between, both ends included and either possibly "". Of a name they mean one group, folded.
     """
 
     tag: int
@@ -153,19 +154,37 @@ def _uids(tag: int, values: list[str]) -> Matcher:
 
 def _any_value(tests: Sequence[Callable[[str], bool]], vr: str) -> Callable[[str], bool]:
     """True when any value of the attribute passes any of the tests."""
-    split = vr not in _UNSPLIT
-    leading = vr not in ("LT", "ST", "UT", "UC", "UR")
 
     def matches(text: str) -> bool:
-        if not text:
-            return False
-        for value in text.split("\\") if split else (text,):
-            trimmed = value.strip(" ") if leading else value.rstrip(" ")
-            if any(test(trimmed) for test in tests):
-                return True
-        return False
+        return bool(text) and any(test(value) for value in _values(vr, text) for test in tests)
 
     return matches
+
+
+def _values(vr: str, text: str) -> Iterator[str]:
+    """The values of an attribute, without the blanks that mean nothing in its VR."""
+    for value in text.split("\\") if vr not in _UNSPLIT else (text,):
+        yield value.rstrip(" ") if vr in _TEXTS else value.strip(" ")
+
+
+def words_of_value(vr: str, text: str) -> Iterator[str]:
+    """What an index finds an attribute by: the texts that `Matcher.exact`, `prefix`, `low` and `high` mean.
+
+    Those of a name are its groups, without regard to case; those of a date its days.
+    """
+    for value in _values(vr, text):
+        if vr == "PN":
+            yield from (as_word(word) for group in value.split("=") if (word := _fold_group(group)))
+        elif vr == "DA":
+            day = parse_value(vr, value)
+            yield from (day.text,) if day is not None else ()
+        elif value:
+            yield as_word(value)
+
+
+def as_word(text: str) -> str:
+    """A text, cut to what an index holds of it."""
+    return text[:WORD]
 
 
 def _texts(tag: int, vr: str, values: list[str]) -> Matcher:
@@ -233,7 +252,24 @@ def _names(tag: int, values: list[str]) -> Matcher:
     being universal. Trailing empty components count for nothing on either side.
     """
     tests = [_name_test(value) for value in values]
-    return Matcher(tag, _any_value(tests, "PN"))
+    hints = [_name_hint(value) for value in values]
+    exact = frozenset(word for word, whole in hints if whole)
+    if len(exact) == len(values):
+        return Matcher(tag, _any_value(tests, "PN"), exact=exact)
+    return Matcher(tag, _any_value(tests, "PN"), prefix=hints[0][0] or None if len(hints) == 1 else None)
+
+
+def _name_hint(key: str) -> tuple[str, bool]:
+    """What a group of every match begins with, folded, and whether it is that; "" where nothing is known."""
+    for group in key.split("=")[:3]:
+        folded = _fold_group(group)
+        if not folded or _all("PN", group):
+            continue
+        start, plain = (re.split(r"[*?]", one)[0] for one in (folded, _fold_plainly(group)))
+        if "?" in folded and start != plain:
+            return "", False
+        return start.rstrip("^"), start == folded  # an absent component is an empty one
+    return "", False
 
 
 def _name_test(key: str) -> Callable[[str], bool]:

@@ -1,7 +1,8 @@
 """Identifiers compiled: the checks and keys of a C-FIND, the choice of objects of a C-GET or C-MOVE.
 
 A compiled key is a test on an attribute and, where SQL can decide without missing a match (UIDs, Patient ID,
-days, modality), a condition that narrows the rows first. What a peer sent reaches SQL only as a parameter.
+days, modality, words of names and descriptions), a condition that narrows the rows first. What a peer sent
+reaches SQL only as a parameter.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .index import Index
 from .matching import NOT_OF_MODEL, ItemValues, Matcher, compile_key, compile_sequence
 from .selection import Selection
 from .text import Items, Value, encodings_of, key_value
+from .words import condition_of
 
 _LEVEL = 0x00080052
 _CHARSET = 0x00080005
@@ -40,6 +42,12 @@ _COLUMNS = {
     "SOPInstanceUID": "instances.sop_uid",
     "SOPClassUID": "instances.sop_class",
 }
+_NAMING = frozenset(
+    {"PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID"}
+)
+"""Keys of which a value has few answers."""
+_MAX_WORDS = 4
+"""Keys of one query that are looked up among words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +135,7 @@ def compile_query(
         tuple(wanted),
         tuple(unsupported),
         Tag(_AVAILABILITY) in identifier,
-        " AND ".join(where.conditions) or "1",
-        tuple(where.parameters),
+        *where.joined(),
     )
 
 
@@ -153,15 +160,30 @@ def _require_upper_keys(identifier: Dataset, root: Root, asked: Level, encodings
 
 
 class _Where:
-    """Conditions every answer meets, gathered while the keys are compiled."""
+    """Conditions every answer meets, gathered while the keys are compiled.
+
+    Words of names and descriptions count only where nothing names what is wanted: else the list of all that
+    have one would be made to look at one study.
+    """
 
     def __init__(self) -> None:
-        self.conditions: list[str] = []
-        self.parameters: list[str] = []
+        self._conditions: list[str] = []
+        self._parameters: list[str] = []
+        self._words: list[tuple[str, list[str]]] = []
+        self._named = False
 
-    def narrow(self, keyword: str, matcher: Matcher) -> None:
+    def joined(self) -> tuple[str, tuple[str, ...]]:
+        """All of them as SQL, and what is bound to it."""
+        words = [] if self._named else self._words[:_MAX_WORDS]
+        conditions = self._conditions + [condition for condition, _ in words]
+        bound = [*self._parameters, *(one for _, parameters in words for one in parameters)]
+        return " AND ".join(conditions) or "1", tuple(bound)
+
+    def narrow(self, kept: Attribute, matcher: Matcher) -> None:
         """Put into SQL what it can decide of a key without missing a match."""
+        keyword = kept.keyword
         column = _COLUMNS.get(keyword)
+        self._named |= keyword in _NAMING and matcher.exact is not None
         if keyword == "ModalitiesInStudy" and matcher.exact is not None:
             self._one_of(
                 matcher.exact,
@@ -169,6 +191,8 @@ class _Where:
                 " WHERE any_series.study_id = studies.id AND any_series.modality {})",
             )
         if column is None:
+            words = condition_of(kept, matcher)
+            self._words += [words] if words is not None else []
             return
         if matcher.exact is not None:
             self._one_of(matcher.exact, column + " {}")
@@ -189,8 +213,8 @@ class _Where:
             self._add(form.format("IN (SELECT value FROM json_each(?))"), json.dumps(sorted(values)))
 
     def _add(self, condition: str, parameter: str) -> None:
-        self.conditions.append(condition)
-        self.parameters.append(parameter)
+        self._conditions.append(condition)
+        self._parameters.append(parameter)
 
 
 def _compile(
@@ -211,7 +235,7 @@ def _compile(
     matcher = compile_key(kept.tag, kept.vr, value)
     if matcher is None:
         return None
-    where.narrow(kept.keyword, matcher)
+    where.narrow(kept, matcher)
     matches = matcher.matches
     return Criterion(kept, lambda found: isinstance(found, str) and matches(found))
 
@@ -252,8 +276,8 @@ def select(index: Index, root: Root, level: Level | str | None, identifier: Data
             if one is asked:
                 raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
             continue
-        where.narrow(kept.keyword, _literal(kept, value))
-    return index.select(" AND ".join(where.conditions), tuple(where.parameters))
+        where.narrow(kept, _literal(kept, value))
+    return index.select(*where.joined())
 
 
 def _literal(kept: Attribute, value: str) -> Matcher:

@@ -1,4 +1,4 @@
-"""Keeping index and files in agreement: after a kill, after a power failure, without an index, or on request.
+"""Keeping index and files in agreement: after a kill, without an index, or on request.
 
 Nothing here removes a file. An object that cannot be read is left out and said, and looked for again at the
 next start; one of the announced group that is proven torn is moved to `quarantine/`.
@@ -18,7 +18,6 @@ from ..dataset.instance import Instance
 from ..dataset.names import file_stem
 from ..dataset.part10 import FileHeader, read_header
 from ..dimse import status
-from ..pdu.uids import is_uid
 from .entry import Entry, entry_of
 from .errors import ObjectRefused, TornObject
 from .files import ObjectFiles
@@ -84,21 +83,21 @@ class Upkeep:
         self._max_depth = max_depth
         self._progress = progress
 
-    def settle(self) -> None:
-        """What a start has to do: fill an index that is not whole, or find what its files have more."""
+    def settle(self) -> bool:
+        """What a start has to do before it serves; gives whether files and index are to be compared then."""
         if not self._index.whole:
             self.rebuild()
-            return
+            return False
         self._recover()
-        if self._files.last_end == "power" or self._count() != self._index.counts().instances:
-            self.compare()
+        return True
 
     def rebuild(self) -> list[LeftOut]:
         """Fill the index anew from the files alone, in one transaction."""
         left: list[LeftOut] = []
-        self._index.add(self._entries(self._files.objects(), left, self._count()), replace_all=True)
+        expected = self._count()
+        self._index.add(self._entries(self._files.objects(), left, expected), replace_all=True)
         self._files.clear_announced()
-        _say(left)
+        say(left)
         return left
 
     def _recover(self) -> None:
@@ -107,32 +106,20 @@ class Upkeep:
         if announced:
             left: list[LeftOut] = []
             here = [name for name in announced if os.path.lexists(self._files.root / name)]
-            self._index.add(self._entries(here, left, len(here)))
+            self._index.add(self._entries(here, left))
             torn = [one for one in left if one.torn]
             for one in torn:
                 # it may have been answered, by a process before: the note of a group is not forced away
                 kept = self._files.quarantine(one.path)
                 log.warning("%s is no whole object, moved to %s: %s", one.path.name, kept, one.reason)
             self._index.remove(one.path.stem for one in torn)
-            _say([one for one in left if not one.torn])
+            say([one for one in left if not one.torn])
         self._files.clear_announced()
 
-    def compare(self) -> list[LeftOut]:
-        """Bring the index in line with the files: what either lacks is found by name."""
-        gone = [one.sop_instance_uid for one in self._index.stored() if not _is_there(one)]
-        hashed = {file_stem(uid) for one in self._index.stored() if not is_uid(uid := one.sop_instance_uid)}
-        missing = [
-            name
-            for name in self._files.objects()
-            if (stem := Path(name).stem) not in hashed and self._index.locate(stem) is None
-        ]
+    def read(self, names: Iterable[str]) -> tuple[list[Entry], list[LeftOut]]:
+        """The entries of these objects, and those that have none."""
         left: list[LeftOut] = []
-        self._index.add(self._entries(missing, left, len(missing)), forget=gone)
-        added = len(missing) - len(left)
-        if gone or added:
-            log.warning("index and files differed: %d objects added, %d taken out", added, len(gone))
-        _say(left)
-        return left
+        return list(self._entries(names, left)), left
 
     def verify(self) -> VerifyReport:
         """Read every object and compare it with the index, on any thread; changes nothing."""
@@ -156,18 +143,18 @@ class Upkeep:
             tuple(damaged),
             tuple(new),
             tuple(uid for uid, one in indexed.items() if uid not in found and not one.path.exists()),
-            tuple(uid for uid, one in indexed.items() if uid in found and not _is_there(one)),
+            tuple(uid for uid, one in indexed.items() if uid in found and not is_there(one)),
             tuple(doubtful),
         )
 
     def _count(self) -> int:
         return sum(1 for _ in self._files.objects())
 
-    def _entries(self, names: Iterable[str], left: list[LeftOut], expected: int) -> Iterator[Entry]:
+    def _entries(self, names: Iterable[str], left: list[LeftOut], expected: int = 0) -> Iterator[Entry]:
         for number, name in enumerate(names):
-            if number and number % PROGRESS_EVERY == 0 and self._progress is not None:
+            if expected and number and number % PROGRESS_EVERY == 0 and self._progress is not None:
                 self._progress(number, expected)
-            if number and number % _LOGGED_EVERY == 0:
+            if expected and number and number % _LOGGED_EVERY == 0:
                 log.info("indexing: %d of %d objects read", number, expected)
             path = self._files.root / name
             try:
@@ -204,7 +191,8 @@ def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Rec
         return header, record, os.fstat(file.fileno())
 
 
-def _is_there(stored: Instance) -> bool:
+def is_there(stored: Instance) -> bool:
+    """Whether the file of an object is there in its whole length, as far as can be seen."""
     try:
         return stored.path.stat().st_size == stored.data_offset + stored.data_size
     except FileNotFoundError:
@@ -213,7 +201,8 @@ def _is_there(stored: Instance) -> bool:
         return True
 
 
-def _say(left: list[LeftOut]) -> None:
+def say(left: list[LeftOut]) -> None:
+    """Log what was left out, and why."""
     for one in left[:SAID]:
         log.warning("not indexed: %s: %s", one.path, one.reason)
     if len(left) > SAID:

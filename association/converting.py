@@ -31,8 +31,11 @@ _NATIVE = frozenset({*CONVERTIBLE, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN})
 
 def substitute(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tuple[str, C] | None:
     """The transfer syntax an object can be converted to, and what carries it; None where there is none."""
-    if item.transfer_syntax_uid not in _NATIVE:
-        return None
+    return native_context(item, contexts) if item.transfer_syntax_uid in _NATIVE else None
+
+
+def native_context(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tuple[str, C] | None:
+    """An uncompressed transfer syntax that was taken for the class of an object, the first choice first."""
     for syntax in CONVERTIBLE:
         context = contexts.get((item.sop_class_uid, syntax))
         if context is not None:
@@ -40,10 +43,13 @@ def substitute(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tuple[s
     return None
 
 
-def with_defaults(proposals: list[Proposal]) -> list[Proposal]:
-    """With the default transfer syntax for each class that lies here without compression (PS3.5 10.1)."""
+def with_defaults(proposals: list[Proposal], *, decoding: bool = False) -> list[Proposal]:
+    """With the default transfer syntax for each class that lies here without compression (PS3.5 10.1).
+
+    decoding: for the others too, for they can be decompressed.
+    """
     stored = [(one.abstract_syntax, one.transfer_syntaxes[0]) for one in proposals]
-    native = dict.fromkeys(sop_class for sop_class, syntax in stored if syntax in _NATIVE)
+    native = dict.fromkeys(sop_class for sop_class, syntax in stored if decoding or syntax in _NATIVE)
     more = [uid for uid in native if (uid, IMPLICIT_VR_LITTLE_ENDIAN) not in stored]
     room = MAX_CONTEXTS - len(proposals)
     return proposals + [Proposal(uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for uid in more[:room]]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,8 @@ from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.upper_layer import Buffer
 from .answers import words_of
 from .budget import Budget
-from .converting import Conversion, converted_parts, substitute
+from .converting import Conversion, converted_parts, native_context, substitute
+from .decompressing import Decompressor
 from .errors import InactivityTimeout
 from .operations import Operation
 from .outgoing import Item, Loaded, is_dataset, load_ahead, read_parts
@@ -66,7 +67,8 @@ class StoreRun:
     `after` is awaited when an object is through, `wanted` asked before one begins; what has not begun by
     then, or by an error, is not told. `limit` is the seconds that a part of an object may take to be taken,
     and the answer to come; `budget` what objects may be read ahead in. `convert`: an object of which the
-    peer took no context goes out in another uncompressed transfer syntax, if one was taken (PS3.5 10.1).
+    peer took no context goes out in another uncompressed transfer syntax, if one was taken (PS3.5 10.1); with
+    a `decompressor` a compressed one too.
     `progress` is told of each part of a large object that has gone out.
     """
 
@@ -80,6 +82,7 @@ class StoreRun:
     limit: float | None = None
     budget: Budget | None = None
     convert: bool = False
+    decompressor: Decompressor | None = None
 
     async def run(self, items: Sequence[Instance]) -> None:
         """Send them. Raises what ended the association, and an AiodicomError for a file it cannot read."""
@@ -105,6 +108,8 @@ class StoreRun:
                         pending.append(await self._send(context, loaded))
                     elif other is not None:
                         pending += await self._send_converted(loaded, *other)
+                    elif self.decompressor is not None and (native := native_context(item, contexts)):
+                        pending += await self._send_decompressed(self.decompressor, loaded, *native)
                     else:
                         await self._tell(Outcome(item, error="no presentation context", refused=True))
             while pending:
@@ -120,14 +125,37 @@ class StoreRun:
         if self.after is not None:
             await self.after()
 
-    async def _send_converted(self, loaded: Loaded, syntax: str, context: Context) -> list[_Sent]:
-        """Send it in another transfer syntax; nothing is sent of an object that cannot be converted."""
+    async def _send_decompressed(
+        self, decompressor: Decompressor, loaded: Loaded, syntax: str, context: Context
+    ) -> list[_Sent]:
+        """Send it without compression; nothing is sent of an object that cannot be decoded."""
+        async with AsyncExitStack() as stack:
+            try:
+                native = await stack.enter_async_context(decompressor.decompressed(loaded.item))
+            except (ImagingError, OSError) as error:
+                await self._tell(Outcome(loaded.item, error=str(error)))
+                return []
+            if not self.wanted():  # decoding may take long
+                return []
+            if syntax != native.transfer_syntax_uid:
+                return await self._send_converted(loaded, syntax, context, native)
+            return [await self._send(context, loaded, read_parts(native, PART), syntax)]
+
+    async def _send_converted(
+        self, loaded: Loaded, syntax: str, context: Context, source: Instance | None = None
+    ) -> list[_Sent]:
+        """Send it in another transfer syntax; nothing is sent of an object that cannot be converted.
+
+        source: where it lies decoded.
+        """
         item = loaded.item
         try:
             if isinstance(item, Item) and is_dataset(item.dataset):
                 data = await on_thread(partial(encode_dataset, item.dataset, syntax))
                 return [await self._send(context, Loaded(item, data), converted=syntax)]
-            conversion = await on_thread(lambda: Conversion(loaded.item, syntax), unwanted=Conversion.close)
+            conversion = await on_thread(
+                lambda: Conversion(source or loaded.item, syntax), unwanted=Conversion.close
+            )
         except (ImagingError, LocalProtocolError, OSError) as error:
             await self._tell(Outcome(item, error=str(error)))
             return []

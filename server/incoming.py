@@ -13,6 +13,7 @@ from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.budget import Budget
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
+from ..association.decompressing import Decompressor
 from ..association.errors import AssociationRejected, InactivityTimeout
 from ..association.observing import Observer
 from ..association.tasks import Tasks
@@ -55,7 +56,8 @@ class Reception:
     logbook: Logbook
     beginning: Tasks
     read_ahead: Budget
-    observer: Observer | None
+    observer: Observer | None = None
+    decompressor: Decompressor | None = None
 
 
 class Incoming:
@@ -174,7 +176,9 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(self._reception.service, limits, self._reception.read_ahead),
+            provider=Performer(
+                self._reception.service, limits, self._reception.read_ahead, self._reception.decompressor
+            ),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,

@@ -80,6 +80,17 @@ class ServerLimits:
     )
     read_ahead: int = _limit(256 * 1024 * 1024, "the same for all associations together")
 
+    max_decompressions: int = _limit(
+        1,
+        "stored objects decompressed at once, in processes of their own, for peers that take them in no other"
+        " way; 0: none is",
+    )
+    max_decompressed_size: int = _limit(
+        512 * 1024 * 1024,
+        "bytes of pixels an object may have for that; a process has four times that and 1 GiB",
+    )
+    decompression_timeout: float = _limit(60.0, "how long one object may take to be decompressed")
+
     def __post_init__(self) -> None:
         """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5)."""
         if self.max_pdu_length and not 8 <= self.max_pdu_length < 1 << 32:

@@ -21,6 +21,7 @@ from typing import Any, Self
 from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.budget import Budget
+from ..association.decompressing import Decompressor
 from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.tasks import Tasks
@@ -72,6 +73,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._logbook = Logbook(log, self._loop.time)
         self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
+        self._decompressor = self._decodes()
         self._beginning = Tasks()
         self._accepting = Tasks()
         self._reception = Reception(
@@ -84,9 +86,18 @@ class Server:
             self._beginning,
             Budget(self.limits.read_ahead),
             observer,
+            self._decompressor,
         )
         self._sockets: list[socket.socket] = []
         self._capacity = descriptors() - self.limits.descriptor_reserve
+
+    def _decodes(self) -> Decompressor | None:
+        limits = self.limits
+        if not limits.max_decompressions:
+            return None
+        return Decompressor(
+            limits.max_decompressions, limits.max_decompressed_size, limits.decompression_timeout
+        )
 
     def __repr__(self) -> str:
         state = f"port {self.port}" if self._sockets else "not started"
@@ -164,6 +175,8 @@ class Server:
                 association.connection.close()
             for association in ending:
                 await association.wait_closed()
+            if self._decompressor is not None:
+                await self._decompressor.close()
 
     async def _stop_accepting(self) -> None:
         self._accepting.end()

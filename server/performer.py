@@ -8,6 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..association.budget import Budget
+from ..association.decompressing import Decompressor
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
@@ -37,8 +38,15 @@ _DECODING = ThreadPoolExecutor(2, thread_name_prefix="aiodicom-decode")
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(self, service: Service, limits: ServerLimits, read_ahead: Budget) -> None:
-        """read_ahead: the budget of the whole server."""
+    def __init__(
+        self,
+        service: Service,
+        limits: ServerLimits,
+        read_ahead: Budget,
+        decompressor: Decompressor | None = None,
+    ) -> None:
+        """read_ahead, decompressor: of the whole server."""
+        self._decompressor = decompressor
         self._service = service
         self._limits = limits
         self._read_ahead = Budget(limits.read_ahead_per_association, read_ahead)
@@ -121,7 +129,9 @@ class Performer:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
         instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
         title, budget = self._service.ae_title, self._read_ahead
-        work = SubOperationsSender(request, message, instances, self._limits, title, budget)
+        work = SubOperationsSender(
+            request, message, instances, self._limits, title, budget, self._decompressor
+        )
         if isinstance(message, m.CMoveRQ):
             destination = await self._service.destination(request, message.move_destination)
             await work.move(destination, message.move_destination)

@@ -13,6 +13,7 @@ from ..association.association import Association
 from ..association.budget import Budget
 from ..association.connect import Peer, associate
 from ..association.converting import with_defaults
+from ..association.decompressing import Decompressor
 from ..association.outgoing import groups
 from ..association.performing import Request
 from ..association.stores import Outcome, StoreRun
@@ -45,8 +46,10 @@ class SubOperationsSender:
         limits: ServerLimits,
         ae_title: str = "",
         budget: Budget | None = None,
+        decompressor: Decompressor | None = None,
     ) -> None:
         self._budget = budget
+        self._decompressor = decompressor
         self._ae_title = ae_title or request.called_ae
         self._request = request
         self._message = message
@@ -70,6 +73,7 @@ class SubOperationsSender:
             limit=self._limits.inactivity_timeout,
             budget=self._budget,
             convert=True,
+            decompressor=self._decompressor,
         )
         await run.run(self._instances)
         await self._finish()
@@ -80,7 +84,9 @@ class SubOperationsSender:
             await self._request.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
             return
         peer = self._peer(destination, ae_title)
-        for proposals, items in await on_thread(lambda: _groups(self._instances)):
+        for proposals, items in await on_thread(
+            lambda: _groups(self._instances, decoding=self._decompressor is not None)
+        ):
             if not self._wanted() or not items:
                 break
             await self._move(peer, proposals, items)
@@ -153,6 +159,7 @@ class SubOperationsSender:
             limit=self._limits.suboperation_timeout,
             budget=self._budget,
             convert=True,
+            decompressor=self._decompressor,
         )
         try:
             await run.run(items)
@@ -212,9 +219,12 @@ def _taken(items: Sequence[Instance], part: slice) -> Sequence[Instance]:
     return items[part]
 
 
-def _groups(instances: Sequence[Instance]) -> list[tuple[list[Proposal], Sequence[Instance]]]:
+def _groups(
+    instances: Sequence[Instance], *, decoding: bool
+) -> list[tuple[list[Proposal], Sequence[Instance]]]:
     """What goes over one association each: what it proposes, and the objects. May block."""
     if isinstance(instances, Selection) and len(instances.pairs) <= MAX_CONTEXTS:
         proposals = [Proposal(sop_class, (syntax,)) for sop_class, syntax in instances.pairs]
-        return [(with_defaults(proposals), instances)]
-    return [(with_defaults(proposals), items) for proposals, items in groups(instances)]
+        return [(with_defaults(proposals, decoding=decoding), instances)]
+    found = groups(instances)
+    return [(with_defaults(proposals, decoding=decoding), items) for proposals, items in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiodicom.archive.archive import Archive
 from aiodicom.dataset.part10 import encode_file_meta
 from aiodicom.dataset.sinks import StoreOutcome
@@ -14,7 +15,8 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
-from pydicom.uid import UID
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, RLELossless
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -22,6 +24,7 @@ IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
+RLE = "1.2.840.10008.1.2.5"
 
 
 def image(number: int = 1, *, study: str = "1.2.3", series: str | None = None, **values: Any) -> Dataset:
@@ -56,6 +59,36 @@ def labelled(dataset: Dataset, syntax: str, *, encapsulated: bool = True) -> Dat
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
     return dataset
+
+
+def picture(frames: int = 1, samples: int = 1, bits: int = 16) -> Dataset:
+    """An image without compression, with what a re-encoder might lose."""
+    dataset = image(PatientName="Ågren^Åsa", SpecificCharacterSet="ISO_IR 100")
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = 5, 7, samples
+    dataset.PhotometricInterpretation = "RGB" if samples == 3 else "MONOCHROME2"
+    if samples == 3:
+        dataset.PlanarConfiguration = 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = 0
+    if frames > 1:
+        dataset.NumberOfFrames = frames
+    shape = (frames, 5, 7, samples)
+    values = np.random.default_rng(1).integers(0, 255, shape, dtype=np.uint16 if bits == 16 else np.uint8)
+    dataset.PixelData = values.tobytes() + bytes(values.nbytes % 2)
+    dataset["PixelData"].VR = "OW" if bits == 16 else "OB"
+    dataset.private_block(0x0099, "TEST", create=True).add_new(1, "UN", b"\x01\x02\xff\x00")
+    item = Dataset()
+    item.CodeValue = "x"
+    dataset.ProcedureCodeSequence = Sequence([item])
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    return dataset
+
+
+def compressed(dataset: Dataset) -> bytes:
+    """Compress a `picture`, RLE lossless, and encode it."""
+    dataset.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+    return encode(dataset)
 
 
 def encode(dataset: Dataset, syntax: str = EXPLICIT) -> bytes:

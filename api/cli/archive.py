@@ -40,6 +40,7 @@ def verify(common: Common, directory: Path) -> int:
     The archive must not be open elsewhere; it is opened as a start would, and then only read.
     """
     with Archive(directory, create=False) as opened:
+        opened.wait_until_compared()
         found = opened.verify()
     code = Code.OK if found.ok else Code.FAILED
     if common.json:

@@ -71,6 +71,7 @@ def test_a_torn_file_of_that_group_is_moved_aside(tmp_path):
 def test_after_a_power_failure_index_and_files_are_compared(tmp_path):
     as_left_by_a_crash(tmp_path, "another run of the machine")
     with Archive(tmp_path) as archive:
+        assert archive.wait_until_compared(30)
         assert archive.counts().instances == 2
         lost = store(archive, image(3, study="1.9")).path
         short = store(archive, image(4)).path
@@ -78,6 +79,7 @@ def test_after_a_power_failure_index_and_files_are_compared(tmp_path):
     short.write_bytes(b"")
     (tmp_path / "lock").write_text("yet another")
     with Archive(tmp_path) as archive:
+        assert archive.wait_until_compared(30)
         assert archive.counts() == Counts(1, 1, 1, 2)
         assert store(archive, image(4)).status == 0
 

@@ -223,7 +223,17 @@ def test_a_list_of_uids_may_be_long():
         ("DA", "20240101-20240131", None, None, "20240101", "20240131"),
         ("DA", "20240101-\\20230101", None, None, "20230101", ""),
         ("DA", "20240101", None, None, "20240101", "20240101"),
-        ("PN", "abc", None, None, "", ""),
+        ("PN", "Smith ^JOHN^^", {"smith^john"}, None, "", ""),
+        ("PN", "Smith\\Roe", {"smith", "roe"}, None, "", ""),
+        ("PN", "SMITH^*", None, "smith", "", ""),
+        ("PN", "SMITH^J*", None, "smith^j", "", ""),
+        ("PN", "*smith", None, None, "", ""),
+        ("PN", "a*\\b*", None, None, "", ""),
+        ("PN", "*=Yama*=x", None, "yama", "", ""),
+        ("PN", "=Yama", {"yama"}, None, "", ""),
+        ("PN", "^^", None, None, "", ""),
+        ("PN", "Stra?e", None, "stra", "", ""),
+        ("PN", "Straß?", None, None, "", ""),
     ],
 )
 def test_hints_for_the_index(vr, key, exact, prefix, low, high):

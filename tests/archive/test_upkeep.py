@@ -149,7 +149,7 @@ def test_a_rebuild_that_was_cut_off_is_begun_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("lost", ["index", "lock"])
 def test_an_index_older_than_its_files_is_noticed(tmp_path, lost):
-    """A restored index, a lost log, a removed lock: what the files have more is found by their number."""
+    """A restored index, a lost log, a removed lock: what the files have more is found by name."""
     stored(tmp_path, range(3))
     old = (tmp_path / "index.sqlite").read_bytes()
     stored(tmp_path, range(3, 8))
@@ -157,9 +157,11 @@ def test_an_index_older_than_its_files_is_noticed(tmp_path, lost):
         (tmp_path / "index.sqlite").write_bytes(old)
     else:
         with Archive(tmp_path) as archive:
+            archive.wait_until_compared(30)
             archive._committer.run(lambda: archive._index.remove(["1.2.3.1.1"]))
         (tmp_path / "lock").unlink()
     with Archive(tmp_path) as archive:
+        assert archive.wait_until_compared(30)
         assert archive.counts().instances == 8
 
 
@@ -186,6 +188,7 @@ def test_an_object_that_cannot_be_read_now_is_there_later(tmp_path, monkeypatch,
         names = "".join(f"{path.relative_to(tmp_path)}\n" for path in paths.values())
         (tmp_path / "incoming" / "journal").write_text(names)
         with Archive(tmp_path) as archive:
+            archive.wait_until_compared(30)
             archive._committer.run(lambda: archive._index.remove([paths[1].stem]))
         (tmp_path / "incoming" / "journal").write_text(names)
         (tmp_path / "lock").write_text(boot)
@@ -195,11 +198,13 @@ def test_an_object_that_cannot_be_read_now_is_there_later(tmp_path, monkeypatch,
     with monkeypatch.context() as patched:
         unreadable(patched, paths[1].stem, error)
         with Archive(tmp_path) as archive:
+            archive.wait_until_compared(30)
             assert archive.counts().instances == 2
     assert paths[1].exists()
     assert paths[1].stem in caplog.text
     assert ("Input/output error" in caplog.text) is isinstance(error, OSError)
     with Archive(tmp_path) as archive:
+        archive.wait_until_compared(30)
         assert archive.counts().instances == 3
 
 
@@ -230,6 +235,7 @@ def test_the_archives_own_limit_of_depth_holds_at_a_start_too(tmp_path):
         assert len(archive.reindex().skipped) == 1
     assert path.exists()
     with Archive(tmp_path, max_sequence_depth=200) as archive:
+        archive.wait_until_compared(30)
         assert archive.counts().instances == 1
 
 
@@ -275,6 +281,7 @@ def test_many_left_out_are_counted(tmp_path, monkeypatch, caplog):
 def test_verify_says_what_is_wrong_and_changes_nothing(tmp_path):
     paths = stored(tmp_path, range(6))
     with Archive(tmp_path) as archive:
+        assert archive.wait_until_compared(30)
         assert archive.verify().ok
         whole = paths[0].read_bytes()
         paths[0].write_bytes(whole[:-5])

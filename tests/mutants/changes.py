@@ -42,7 +42,9 @@ MUTANTS = (
     # --- the archive
     Mutant("archive/commit.py", "                self._files.withdraw(one.entry.path)\n", "                pass\n", "archive/test_upkeep.py"),
     Mutant("archive/index.py", "            if replace_all:\n                self._mark_whole()", "            if False:\n                self._mark_whole()", "archive/test_upkeep.py"),
-    Mutant("archive/upkeep.py", "self._count() != self._index.counts().instances", "False", "archive/test_upkeep.py"),
+    Mutant("archive/archive.py", "            if unsure:\n                self._compare(power)\n", "", "archive/test_upkeep.py"),
+    Mutant("archive/archive.py", "            if not power:  #", "            if True:  #", "archive/test_comparing.py"),
+    Mutant("archive/comparing.py", "and not is_there(one)", "", "archive/test_comparing.py"),
     Mutant("archive/upkeep.py", "kept = self._files.quarantine(one.path)", "kept = one.path.unlink()", "archive/test_archive_crash.py"),
     Mutant("archive/upkeep.py", "max_depth=max_depth)\n        return header", "max_depth=64)\n        return header", "archive/test_upkeep.py"),
     Mutant("archive/upkeep.py", "except (ObjectRefused, OSError) as error:", "except ObjectRefused as error:", "archive/test_upkeep.py"),

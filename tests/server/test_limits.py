@@ -813,7 +813,7 @@ def test_every_limit_is_described_and_tested_here() -> None:
     assert described.keys() == {one.name for one in fields(ServerLimits)}
     assert all(len(text) > 10 for text in described.values())
     here = Path(__file__).read_text("utf-8") + (Path(__file__).parent / "test_listener.py").read_text("utf-8")
-    for name in ("test_wire_services.py", "test_one_peer.py"):
+    for name in ("test_wire_services.py", "test_one_peer.py", "../association/test_decompressing.py"):
         here += (Path(__file__).parent / name).read_text("utf-8")
     for name in described:
         assert f"{name}=" in here, f"no test sets {name}"
