@@ -165,14 +165,14 @@ def test_an_index_older_than_its_files_is_noticed(tmp_path, lost):
 
 def unreadable(monkeypatch, name, error):
     """Reading that file fails with `error`."""
-    real = upkeep.read_header
+    real = upkeep.read_object
 
-    def read(path):
-        if Path(path).stem == name:
+    def read(path, *limits):
+        if path.stem == name:
             raise error
-        return real(path)
+        return real(path, *limits)
 
-    monkeypatch.setattr(upkeep, "read_header", read)
+    monkeypatch.setattr(upkeep, "read_object", read)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), TypeError("odd"), MemoryError()])
@@ -201,6 +201,38 @@ def test_an_object_that_cannot_be_read_now_is_there_later(tmp_path, monkeypatch,
     assert ("Input/output error" in caplog.text) is isinstance(error, OSError)
     with Archive(tmp_path) as archive:
         assert archive.counts().instances == 3
+
+
+@pytest.mark.parametrize("how", ["cut short while it is read", "an error of the disk"])
+@pytest.mark.parametrize("where", ["start", "reindex", "verify"])
+def test_a_file_that_breaks_under_its_reader_costs_that_object(tmp_path, monkeypatch, how, where):
+    """Under a memory map either is SIGBUS, the end of the process."""
+    with Archive(tmp_path, durability="rename") as archive:
+        for number in range(3):
+            path = store(archive, image(number, ContentSequence=[image()] * 400)).path  # over one read
+    inode = path.stat().st_ino
+    real = os.pread
+
+    def pread(descriptor, size, at):
+        if os.fstat(descriptor).st_ino == inode and at > 4096:
+            if how == "an error of the disk":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            os.truncate(path, 5000)
+        return real(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", pread)
+    if where == "start":
+        (tmp_path / "index.sqlite").unlink()
+    with Archive(tmp_path) as archive:
+        if where == "verify":
+            [left] = archive.verify().damaged
+            assert (left.path, left.torn) == (path, False)
+        elif where == "reindex":
+            assert [one for one, _ in archive.reindex().skipped] == [path]
+        if where != "verify":
+            assert archive.counts().instances == 2
+        assert store(archive, image(7)).status == 0
+    assert path.exists()
 
 
 def deep(depth):
