@@ -7,6 +7,8 @@ import logging
 import os
 import sqlite3
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,33 @@ def test_whatever_is_raised_between_rename_and_index_is_taken_back(tmp_path, mon
         assert not list((tmp_path / "objects").rglob("*.dcm"))
         assert "secret" not in caplog.text
         assert store(archive, image()).status == 0
+
+
+def test_all_of_a_group_that_fails_are_taken_back(tmp_path, monkeypatch):
+    """What was answered with a failure is nowhere, however many came together."""
+    go = threading.Event()
+    with Archive(tmp_path, durability="rename") as archive, ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(archive._committer.run, lambda: go.wait(30))
+        sinks = [sink_for(archive, image(number)) for number in range(5)]
+        for number, sink in enumerate(sinks):
+            sink.write(memoryview(encode(image(number))))
+        commits = [sink._committed() for sink in sinks]
+        groups = []
+
+        def fail(_self, entries, **_):
+            groups.append(len(list(entries)))
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Index, "add", fail)
+            go.set()
+            assert [commit.result(30).status for commit in commits] == [0xA700] * 5
+            assert holding.result(30)
+        assert max(groups) > 1
+        assert not list((tmp_path / "objects").rglob("*.dcm"))
+        assert not list((tmp_path / "incoming").glob(".*"))
+        assert archive.counts().instances == 0
+        assert [store(archive, image(number)).status for number in range(5)] == [0] * 5
 
 
 def test_failures_are_said_once_and_counted(tmp_path, monkeypatch, caplog):
