@@ -35,6 +35,7 @@ from .index import Counts, Index
 from .logbook import Logbook
 from .query import compile_query, select
 from .record import MAX_DEPTH, MAX_ELEMENTS, stored_options
+from .search import Search
 from .selection import Selection
 from .sink import ArchiveSink, outcome_of
 from .upkeep import Progress, Upkeep, VerifyReport, read_object
@@ -249,16 +250,20 @@ class Archive:
 
         Raises IdentifierError (the identifier cannot be answered).
         """
-        return Matches(
-            self._index, compile_query(identifier, root, level, relational=relational), retrieve_ae
-        )
+        search = Search()
+        query = compile_query(identifier, root, level, relational=relational, check=search.check)
+        return Matches(self._index, query, retrieve_ae, search)
 
-    def select(self, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:
+    def select(
+        self, root: Root, level: Level | str | None, identifier: Dataset, *, search: Search | None = None
+    ) -> Selection:
         """The stored objects a C-GET or C-MOVE identifier names (PS3.4 C.4.2, C.4.3), read as they are taken.
 
-        Raises IdentifierError (the identifier has no usable level or unique key).
+        search: what can give it up from another thread, while it runs.
+
+        Raises IdentifierError (the identifier has no usable level or unique key), GivenUp.
         """
-        return select(self._index, root, level, identifier)
+        return select(self._index, root, level, identifier, search or Search())
 
     def counts(self) -> Counts:
         """How much is stored."""

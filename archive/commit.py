@@ -23,13 +23,15 @@ from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.instance import Instance
 from ..dataset.part10 import Part10Writer
 from ..dataset.sinks import StoreOutcome
+from ..dataset.walk import Steps, to_end
 from ..dimse import status
 from .entry import Entry, entry_of
 from .errors import ObjectRefused
 from .files import ObjectFiles, same_data
 from .index import Index
 from .logbook import Logbook
-from .record import Record, read_written
+from .record import Record, reading
+from .scanning import Scanners
 from .sink import ArchiveSink, outcome_of
 
 _MAX_GROUP = 256
@@ -75,7 +77,8 @@ class Committer:
         self._guard = threading.Lock()
         self._closed = False
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="archive-sync")
-        self._scanners = ThreadPoolExecutor(_SCANNERS, thread_name_prefix="archive-scan")
+        self._scanners = Scanners(_SCANNERS)
+        self._syncing = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="archive-sync-large")
         self._thread = threading.Thread(target=self._run, name="archive-commit", daemon=True)
         self._thread.start()
 
@@ -90,18 +93,20 @@ class Committer:
         if writer.scanned or (writer.bytes_written <= SCANNED_IN_TURN and not deflated):
             self._put(job)
             return future
-        with self._guard:
-            if self._closed:
-                raise RuntimeError("the archive is closed")
-            self._scanners.submit(self._prepare_beside, job)
+        self._scanners.submit(self._scan_beside(job))
         return future
 
-    def _prepare_beside(self, job: _Commit) -> None:
-        """Prepare an object on a thread of its own, then queue it: no other waits for it."""
+    def _scan_beside(self, job: _Commit) -> Steps[None]:
+        """Scan an object in steps, then have it prepared: no other waits for it."""
         if not job.future.set_running_or_notify_cancel():
             job.writer.discard()
             return
-        ready = self._prepare(job)
+        record = yield from self._examined(job)
+        if record is not None:  # it may take long to force a large one to the disk: no scan waits for that
+            self._syncing.submit(self._prepare_beside, job, record)
+
+    def _prepare_beside(self, job: _Commit, record: Record) -> None:
+        ready = self._secured(job, record)
         if ready is not None:
             self._queue.put(ready)  # also while closing: the queue's end comes behind the last of these
 
@@ -133,7 +138,8 @@ class Committer:
         """Finish what is queued and end the thread. Idempotent."""
         with self._guard:
             first, self._closed = not self._closed, True
-        self._scanners.shutdown()
+        self._scanners.close()
+        self._syncing.shutdown()
         if first:
             self._queue.put(None)
         self._thread.join()
@@ -185,26 +191,35 @@ class Committer:
 
     def _prepare(self, job: _Commit) -> _Ready | None:
         """Check a data set and force it to the disk; a refusal is answered here."""
+        record = to_end(self._examined(job))
+        return None if record is None else self._secured(job, record)
+
+    def _examined(self, job: _Commit) -> Steps[Record | None]:
         sink, writer = job.sink, job.writer
+        named = {"sop_class_uid": sink.sop_class_uid, "sop_instance_uid": sink.sop_instance_uid}
         try:
-            record = read_written(
-                writer,
-                sop_class_uid=sink.sop_class_uid,
-                sop_instance_uid=sink.sop_instance_uid,
-            )
-            self._files.sync_file(writer.fileno())
-            entry = self._entry(record, writer)
-        except ObjectRefused as refusal:
-            _answer(job, StoreOutcome(refusal.status, refusal.comment))
-            return None
-        except OSError as error:
-            _answer(job, outcome_of(error))
-            return None
+            return (yield from reading(writer, **named))
         except Exception as error:  # noqa: BLE001 - whatever an object leads its reader to is its own fault
+            self._refuse(job, error)
+            return None
+
+    def _secured(self, job: _Commit, record: Record) -> _Ready | None:
+        try:
+            self._files.sync_file(job.writer.fileno())
+            return _Ready(job.future, job.writer, self._entry(record, job.writer))
+        except Exception as error:  # noqa: BLE001 - as above
+            self._refuse(job, error)
+            return None
+
+    def _refuse(self, job: _Commit, error: Exception) -> None:
+        if isinstance(error, ObjectRefused):
+            _answer(job, StoreOutcome(error.status, error.comment))
+        elif isinstance(error, OSError):
+            self._say("an object could not be read back or forced to the disk", error)
+            _answer(job, outcome_of(error))
+        else:
             self._say("an object could not be examined", error)
             _answer(job, _UNREADABLE)
-            return None
-        return _Ready(job.future, writer, entry)
 
     def _entry(self, record: Record, writer: Part10Writer) -> Entry:
         stat = os.fstat(writer.fileno())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sqlite3
 import threading
 from array import array
 from collections.abc import Generator, Iterator, Sequence
@@ -22,6 +21,7 @@ from ..dimse.status import PENDING, PENDING_WARNING, Status
 from .attributes import Attribute
 from .index import Index
 from .query import CompiledQuery
+from .search import GivenUp, Search
 from .text import Value, charset_for, make_element
 
 _LEVEL = 0x00080052
@@ -36,67 +36,53 @@ _COUNTS_KEPT = 10_000
 class Matches(Iterator[Dataset]):
     """The answers to a query, found as they are asked for, on any thread; `close` it when given up early.
 
+    Between two of them it holds neither a connection nor a descriptor, however long it waits for its reader.
+
     pending_status: FF00H, or FF01H when some key is not supported.
     unsupported: tags of such keys; they match everything and answers leave them out.
     """
 
-    def __init__(self, index: Index, query: CompiledQuery, retrieve_ae: str | None) -> None:
+    def __init__(self, index: Index, query: CompiledQuery, retrieve_ae: str | None, search: Search) -> None:
         self.unsupported: tuple[int, ...] = query.unsupported
         self.pending_status: Status = PENDING_WARNING if query.unsupported else PENDING
         self._lock = threading.Lock()
-        self._given_up = threading.Event()
-        self._connection: sqlite3.Connection | None = None
-        self._between = threading.Lock()  # the end of the connection and its interruption
-        self._answers = self._find(index, query, retrieve_ae)
+        self._index = index
+        self._search = search
+        self._answers = _answers(search, query, retrieve_ae)
 
     def __next__(self) -> Dataset:
         with self._lock:
-            return next(self._answers)
+            answer = None
+            try:
+                with self._search.step(self._index):
+                    answer = next(self._answers, None)
+            except GivenUp:
+                self._answers.close()
+            if answer is None:
+                raise StopIteration
+            return answer
 
     def give_up(self) -> None:
         """Stop a search that is running on another thread, even inside one statement. Waits for nothing."""
-        self._given_up.set()
-        with self._between:
-            if self._connection is not None:
-                self._connection.interrupt()
+        self._search.give_up()
 
     def close(self) -> None:
-        """Let go of the database: no further answers. Stops a search that is running on another thread."""
+        """No further answers. Stops a search that is running on another thread."""
         self.give_up()
         with self._lock:
             self._answers.close()
 
-    def _find(
-        self, index: Index, query: CompiledQuery, retrieve_ae: str | None
-    ) -> Generator[Dataset, None, None]:
-        if self._given_up.is_set():
-            return
-        with index.reader() as connection:
-            with self._between:
-                self._connection = connection
-            try:
-                yield from _answers(connection, query, retrieve_ae, self._given_up)
-            except sqlite3.OperationalError:
-                if not self._given_up.is_set():  # else it was interrupted
-                    raise
-            finally:
-                with self._between:
-                    self._connection = None
 
-
-def _answers(
-    connection: sqlite3.Connection, query: CompiledQuery, retrieve_ae: str | None, given_up: threading.Event
-) -> Generator[Dataset, None, None]:
+def _answers(search: Search, query: CompiledQuery, retrieve_ae: str | None) -> Generator[Dataset, None, None]:
     """Yield the matches as answer data sets: the keys asked for, the level and the character set.
 
     What is answered is what matched when the first was taken, as it is when it is looked at; what was taken
-    out since is left out. An iterator given up early must be closed.
+    out since is left out. Each answer is sought on the connection of its step.
     """
     answered = ""
     counts: dict[tuple[str, object], str] = {}
-    for entity in _entities(connection, query, counts):
-        if given_up.is_set():
-            return
+    for entity in _entities(search, query, counts):
+        search.check()
         if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
             continue  # another study of the patient just answered
         if all(test.passes(entity.value(test.attribute)) for test in query.tests):
@@ -129,12 +115,10 @@ def _parsed(attributes: str) -> dict[str, Value]:
 class _Entity:
     """One patient, study, series or instance; its attributes are parsed and counted when asked for."""
 
-    __slots__ = ("_connection", "_counts", "_raw", "charsets", "patient_id", "row")
+    __slots__ = ("_counts", "_raw", "_search", "charsets", "patient_id", "row")
 
-    def __init__(
-        self, connection: sqlite3.Connection, row: Sequence[object], counts: dict[tuple[str, object], str]
-    ) -> None:
-        self._connection = connection
+    def __init__(self, search: Search, row: Sequence[object], counts: dict[tuple[str, object], str]) -> None:
+        self._search = search
         self._counts = counts
         self.row = row
         self.patient_id = str(row[_PATIENT_AT])
@@ -168,7 +152,7 @@ class _Entity:
             scope, parameter = "studies.id = ?", self.row[_STUDY_AT]
         known = self._counts.get((keyword, parameter))
         if known is None:
-            rows = self._connection.execute(_COMPUTED_SQL[keyword].format(scope), (parameter,))
+            rows = self._search.connection.execute(_COMPUTED_SQL[keyword].format(scope), (parameter,))
             known = "\\".join(str(row[0]) for row in rows)
             if len(self._counts) >= _COUNTS_KEPT:
                 self._counts.clear()
@@ -228,18 +212,20 @@ _TABLES = {
 
 
 def _entities(
-    connection: sqlite3.Connection, query: CompiledQuery, counts: dict[tuple[str, object], str]
+    search: Search, query: CompiledQuery, counts: dict[tuple[str, object], str]
 ) -> Iterator[_Entity]:
     columns, key, at = _TABLES[query.level]
     tables = columns[columns.index(" FROM ") :]
     order = " ORDER BY studies.patient_id, studies.source" if query.level is Level.PATIENT else ""
-    found = connection.execute(f"SELECT {key}{tables} WHERE {query.condition}{order}", query.parameters)
+    found = search.connection.execute(
+        f"SELECT {key}{tables} WHERE {query.condition}{order}", query.parameters
+    )
     keys = array("q", (row[0] for row in found))
     for start in range(0, len(keys), _FETCH):
         page = keys[start : start + _FETCH]
         marks = ",".join("?" * len(page))
-        rows = connection.execute(f"SELECT {columns} WHERE {key} IN ({marks})", tuple(page)).fetchall()
-        by_key = {row[at]: row for row in rows}
+        found = search.connection.execute(f"SELECT {columns} WHERE {key} IN ({marks})", tuple(page))
+        by_key = {row[at]: row for row in found}
         for one in page:
             if one in by_key:
-                yield _Entity(connection, by_key[one], counts)
+                yield _Entity(search, by_key[one], counts)

@@ -17,7 +17,7 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -94,6 +94,8 @@ _Row: TypeAlias = "tuple[int, str]"
 _ROWS_KEPT = 1024
 _PAGE = 10_000
 _AT_ONCE = 500
+READERS_KEPT = 8
+"""Reading connections kept open: each has two descriptors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class Index:
         # rows just written, by their UIDs: what arrives together belongs to few of them
         self._studies: dict[str, _Row] = {}
         self._series: dict[tuple[int, str], _Row] = {}
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
         self._writer = self._connect()
         try:
             self._check()
@@ -210,10 +214,25 @@ class Index:
 
     @contextmanager
     def reader(self) -> Iterator[sqlite3.Connection]:
-        """A connection that only reads, closed at the end; what one statement returns is one snapshot."""
-        with closing(self._connect()) as connection:
+        """A connection that only reads; what one statement returns is one snapshot.
+
+        They are as many as threads read at once, whatever waits for its reader: `READERS_KEPT` of them are
+        kept open, the others closed at the end, as is one that was in the middle of something.
+        """
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = self._connect()
             connection.execute("PRAGMA query_only = ON")
+        try:
             yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if self._closed or connection.in_transaction or len(self._readers) >= READERS_KEPT:
+            connection.close()
+        else:
+            self._readers.append(connection)
 
     def add(
         self,
@@ -427,7 +446,9 @@ class Index:
         path, sop_class, instance, syntax, offset, size = row
         return Instance(self._base / path, sop_class, instance, syntax, offset, size - offset)
 
-    def select(self, condition: str, parameters: tuple[str, ...]) -> Selection:
+    def select(
+        self, condition: str, parameters: tuple[str, ...], connection: sqlite3.Connection
+    ) -> Selection:
         """The objects a condition on the three tables holds for, series by series in the order of storing.
 
         `condition` is SQL text of this package, never of a peer; what a peer sent is in `parameters`.
@@ -436,7 +457,7 @@ class Index:
             "FROM studies JOIN series ON series.study_id = studies.id"
             f" JOIN instances ON instances.series_id = series.id WHERE {condition}"
         )
-        with self.reader() as connection:
+        with connection:  # which ends the transaction, however it goes
             connection.execute("BEGIN")  # both are of one snapshot
             pairs = connection.execute(
                 f"SELECT DISTINCT instances.sop_class, instances.transfer_syntax {tables} ORDER BY 1, 2",
@@ -444,7 +465,8 @@ class Index:
             ).fetchall()
             order = "ORDER BY series.study_id, series.id, instances.id"
             rows = connection.execute(f"SELECT instances.id {tables} {order}", parameters)
-            return Selection(array("q", (row[0] for row in rows)), pairs, self._rows)
+            found = array("q", (row[0] for row in rows))
+        return Selection(found, pairs, self._rows)
 
     def _rows(self, ids: Sequence[int]) -> list[Instance]:
         """The objects of these rows, in their order; one that is gone is named and has no file."""
@@ -469,5 +491,8 @@ class Index:
         return Counts(*row)
 
     def close(self) -> None:
-        """Close the writing connection, folding the log into the file."""
+        """Close what nobody reads on, and the writing connection, folding the log into the file."""
+        self._closed = True
+        while self._readers:
+            self._readers.pop().close()
         self._writer.close()

@@ -43,6 +43,15 @@ _TIMES = frozenset({"DA", "TM", "DT"})
 _NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
 _EMPTY_KEY = '""'
 
+Check: TypeAlias = Callable[[], None]
+"""Called before each comparison of one value with one key, which takes some 20 ms at most: a text of 64 kB
+with a pattern of `MAX_TEXT`. It raises where nobody wants the answer any more."""
+
+
+def nobody_minds() -> None:
+    """The `Check` of who waits for the answer whatever happens."""
+
+
 ItemValues: TypeAlias = Mapping[int, "tuple[str, str | list[ItemValues]]"]
 """An item of a sequence: VR and text, or VR and items, by tag."""
 
@@ -96,7 +105,7 @@ def glob(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
+def compile_key(tag: int, vr: str, text: str, check: Check = nobody_minds) -> Matcher | None:
     """Compile a key's text; `None` when it is universal (zero length, or `*` and nothing else).
 
     Raises IdentifierError (the text is not a key of that VR, or larger than the bounds of this module).
@@ -116,12 +125,12 @@ def compile_key(tag: int, vr: str, text: str) -> Matcher | None:
     if not values:
         return None
     if vr in _TIMES:
-        return _times(tag, vr, values)
+        return _times(tag, vr, values, check)
     if vr in _NUMBERS:
-        return _numbers(tag, values)
+        return _numbers(tag, values, check)
     if vr == "PN":
-        return _names(tag, values)
-    return _texts(tag, vr, values)
+        return _names(tag, values, check)
+    return _texts(tag, vr, values, check)
 
 
 def _all(vr: str, value: str) -> bool:
@@ -152,11 +161,18 @@ def _uids(tag: int, values: list[str]) -> Matcher:
     return Matcher(tag, matches, exact=wanted)
 
 
-def _any_value(tests: Sequence[Callable[[str], bool]], vr: str) -> Callable[[str], bool]:
+def _any_value(tests: Sequence[Callable[[str], bool]], vr: str, check: Check) -> Callable[[str], bool]:
     """True when any value of the attribute passes any of the tests."""
 
     def matches(text: str) -> bool:
-        return bool(text) and any(test(value) for value in _values(vr, text) for test in tests)
+        if not text:
+            return False
+        for value in _values(vr, text):
+            for test in tests:
+                check()
+                if test(value):
+                    return True
+        return False
 
     return matches
 
@@ -187,7 +203,7 @@ def as_word(text: str) -> str:
     return text[:WORD]
 
 
-def _texts(tag: int, vr: str, values: list[str]) -> Matcher:
+def _texts(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
     """Single values and wild cards, case-sensitive (PS3.4 C.2.2.2.1, C.2.2.2.4)."""
     if vr in _UNSPLIT:
         values = ["\\".join(values)]
@@ -198,14 +214,23 @@ def _texts(tag: int, vr: str, values: list[str]) -> Matcher:
     prefix = None
     if not literal and len(trimmed) == 1:
         prefix = trimmed[0].replace("?", "*").split("*", 1)[0] or None
-    return Matcher(tag, _any_value(tests, vr), exact=frozenset(trimmed) if literal else None, prefix=prefix)
+    exact = frozenset(trimmed) if literal else None
+    return Matcher(tag, _any_value(tests, vr, check), exact=exact, prefix=prefix)
 
 
-def _numbers(tag: int, values: list[str]) -> Matcher:
-    wanted = [_number(value) for value in values]
+def _numbers(tag: int, values: list[str], check: Check) -> Matcher:
+    wanted = frozenset(_number(value) for value in values)
     if None in wanted:
         raise IdentifierError("not a number", (tag,))
-    return Matcher(tag, lambda text: any(_number(value) in wanted for value in text.split("\\") if value))
+
+    def matches(text: str) -> bool:
+        for value in text.split("\\"):
+            check()
+            if value and _number(value) in wanted:
+                return True
+        return False
+
+    return Matcher(tag, matches)
 
 
 def _number(text: str) -> Decimal | None:
@@ -218,7 +243,7 @@ def _number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _times(tag: int, vr: str, values: list[str]) -> Matcher:
+def _times(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
     """Single dates and times, and ranges of them (PS3.4 C.2.2.2.5).
 
     A time of less than full precision stands for all it covers: `10` is 10:00:00 to 10:59:59.999999.
@@ -230,6 +255,7 @@ def _times(tag: int, vr: str, values: list[str]) -> Matcher:
 
     def matches(text: str) -> bool:
         for value in text.split("\\"):
+            check()
             moment = parse_value(vr, value)
             if moment is not None and any(span.holds(moment) for span in spans):
                 return True
@@ -245,7 +271,7 @@ def _day_bounds(spans: Sequence[Interval]) -> tuple[str, str]:
     return (min(starts) if all(starts) else ""), (max(ends) if all(ends) else "")
 
 
-def _names(tag: int, values: list[str]) -> Matcher:
+def _names(tag: int, values: list[str], check: Check) -> Matcher:
     """Person names: without regard to case, by component group (PS3.4 C.2.2.2.1, PS3.5 6.2.1).
 
     A key of one group matches any group of a name; a key of several matches group by group, its empty groups
@@ -254,9 +280,10 @@ def _names(tag: int, values: list[str]) -> Matcher:
     tests = [_name_test(value) for value in values]
     hints = [_name_hint(value) for value in values]
     exact = frozenset(word for word, whole in hints if whole)
+    matches = _any_value(tests, "PN", check)
     if len(exact) == len(values):
-        return Matcher(tag, _any_value(tests, "PN"), exact=exact)
-    return Matcher(tag, _any_value(tests, "PN"), prefix=hints[0][0] or None if len(hints) == 1 else None)
+        return Matcher(tag, matches, exact=exact)
+    return Matcher(tag, matches, prefix=hints[0][0] or None if len(hints) == 1 else None)
 
 
 def _name_hint(key: str) -> tuple[str, bool]:
@@ -322,7 +349,9 @@ def _trimmed(folded: str) -> str:
     return folded.rstrip("^")
 
 
-def compile_sequence(tag: int, items: Sequence[ItemValues]) -> Callable[[Sequence[ItemValues]], bool] | None:
+def compile_sequence(
+    tag: int, items: Sequence[ItemValues], check: Check = nobody_minds
+) -> Callable[[Sequence[ItemValues]], bool] | None:
     """Compile a sequence key: every key of its one item is to match within one item (PS3.4 C.2.2.2.6).
 
     `None` when it is universal: no item, or an item without values.
@@ -333,28 +362,32 @@ def compile_sequence(tag: int, items: Sequence[ItemValues]) -> Callable[[Sequenc
         raise IdentifierError("a sequence key may hold one item only", (tag,))
     tests: list[tuple[int, Callable[[str | list[ItemValues]], bool]]] = []
     for nested, (vr, value) in items[0].items() if items else ():
-        test = _nested_test(nested, vr, value)
+        test = _nested_test(nested, vr, value, check)
         if test is not None:
             tests.append((nested, test))
     if not tests:
         return None
 
     def matches(candidates: Sequence[ItemValues]) -> bool:
-        return any(all(test(item.get(nested, ("", ""))[1]) for nested, test in tests) for item in candidates)
+        for item in candidates:
+            check()
+            if all(test(item.get(nested, ("", ""))[1]) for nested, test in tests):
+                return True
+        return False
 
     return matches
 
 
 def _nested_test(
-    tag: int, vr: str, value: str | list[ItemValues]
+    tag: int, vr: str, value: str | list[ItemValues], check: Check
 ) -> Callable[[str | list[ItemValues]], bool] | None:
     if isinstance(value, str):
-        matcher = compile_key(tag, vr, value)
+        matcher = compile_key(tag, vr, value, check)
         if matcher is None:
             return None
         matches = matcher.matches
         return lambda candidate: isinstance(candidate, str) and matches(candidate)
-    inner = compile_sequence(tag, value)
+    inner = compile_sequence(tag, value, check)
     if inner is None:
         return None
     return lambda candidate: isinstance(candidate, list) and inner(candidate)

@@ -19,7 +19,16 @@ from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, un
 from .attributes import ATTRIBUTES, Attribute, attribute
 from .errors import IdentifierError
 from .index import Index
-from .matching import NOT_OF_MODEL, ItemValues, Matcher, compile_key, compile_sequence
+from .matching import (
+    NOT_OF_MODEL,
+    Check,
+    ItemValues,
+    Matcher,
+    compile_key,
+    compile_sequence,
+    nobody_minds,
+)
+from .search import Search
 from .selection import Selection
 from .text import Items, Value, encodings_of, key_value
 from .words import condition_of
@@ -98,7 +107,12 @@ def level_of(identifier: Dataset, root: Root, level: Level | str | None) -> Leve
 
 
 def compile_query(
-    identifier: Dataset, root: Root, level: Level | str | None = None, *, relational: bool = True
+    identifier: Dataset,
+    root: Root,
+    level: Level | str | None = None,
+    *,
+    relational: bool = True,
+    check: Check = nobody_minds,
 ) -> CompiledQuery:
     """Check an identifier and compile its keys.
 
@@ -106,6 +120,7 @@ def compile_query(
     left out of the answers (PS3.4 C.2.2.1.3).
 
     relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
+    check: called between the comparisons of one key with one value; it may raise.
 
     Raises IdentifierError (the level or a key cannot be used).
     """
@@ -124,7 +139,7 @@ def compile_query(
             unsupported += [] if int(tag) in _GENERAL else [int(tag)]
             continue
         wanted.append(kept)
-        test = _compile(identifier, kept, encodings, where)
+        test = _compile(identifier, kept, encodings, where, check)
         if test is not None:
             tests.append(test)
     if not relational:
@@ -218,21 +233,21 @@ class _Where:
 
 
 def _compile(
-    identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where
+    identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where, check: Check
 ) -> Criterion | None:
     try:
         _, value = key_value(identifier, Tag(kept.tag), encodings)
     except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
         raise IdentifierError("a key that cannot be read", (kept.tag,)) from error
     if kept.vr == "SQ":
-        matches_items = compile_sequence(kept.tag, _item_values(value) if isinstance(value, list) else [])
-        if matches_items is None:
+        items = _item_values(value) if isinstance(value, list) else []
+        one_matches = compile_sequence(kept.tag, items, check)
+        if one_matches is None:
             return None
-        check = matches_items
-        return Criterion(kept, lambda found: isinstance(found, list) and check(_item_values(found)))
+        return Criterion(kept, lambda found: isinstance(found, list) and one_matches(_item_values(found)))
     if not isinstance(value, str):
         raise IdentifierError("a sequence where a value belongs", (kept.tag,))
-    matcher = compile_key(kept.tag, kept.vr, value)
+    matcher = compile_key(kept.tag, kept.vr, value, check)
     if matcher is None:
         return None
     where.narrow(kept, matcher)
@@ -256,7 +271,9 @@ def _says_how_to_read(tag: int) -> bool:
     return tag in (_CHARSET, _TIMEZONE) or (tag >> 16 & 1 == 1 and 0x10 <= tag & 0xFFFF <= 0xFF)
 
 
-def select(index: Index, root: Root, level: Level | str | None, identifier: Dataset) -> Selection:
+def select(
+    index: Index, root: Root, level: Level | str | None, identifier: Dataset, search: Search
+) -> Selection:
     """The objects a C-GET or C-MOVE identifier stands for (PS3.4 C.4.2.2.1, C.4.3.2.1).
 
     The level's unique key must have a value or, being a UID, a list of them; unique keys of levels above
@@ -277,7 +294,8 @@ def select(index: Index, root: Root, level: Level | str | None, identifier: Data
                 raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
             continue
         where.narrow(kept, _literal(kept, value))
-    return index.select(*where.joined())
+    with search.step(index) as connection:
+        return index.select(*where.joined(), connection)
 
 
 def _literal(kept: Attribute, value: str) -> Matcher:

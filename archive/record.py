@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..dataset.errors import NestingTooDeep
 from ..dataset.found import ScanResult
 from ..dataset.part10 import Part10Writer, ScanOptions
-from ..dataset.scan import scan_dataset
+from ..dataset.scan import Buffer, scanning
+from ..dataset.walk import Steps, to_end
 from ..dimse import status
 from ..dimse.levels import Level
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
@@ -69,7 +70,7 @@ class Record:
 
 
 def read_record(
-    data: bytes | memoryview,
+    data: Buffer,
     transfer_syntax_uid: str,
     *,
     sop_class_uid: str | None = None,
@@ -82,14 +83,10 @@ def read_record(
     zeros; needs SOP class, SOP instance, study and series UIDs, for without them it could not be found again.
 
     Raises ObjectRefused (C000H-range when the data set is broken, TornObject when it is not whole; A900H when
-    it is not the object announced).
+    it is not the object announced), and OSError where a file cannot be read.
     """
-    return _record(
-        lambda: scan_dataset(data, transfer_syntax_uid, STORED_TAGS, max_depth=max_depth, check_nested=True),
-        transfer_syntax_uid,
-        sop_class_uid,
-        sop_instance_uid,
-    )
+    scan = scanning(data, transfer_syntax_uid, STORED_TAGS, max_depth=max_depth, check_nested=True)
+    return to_end(_record(scan, transfer_syntax_uid, sop_class_uid, sop_instance_uid))
 
 
 def stored_options(max_depth: int = MAX_DEPTH, max_elements: int | None = MAX_ELEMENTS) -> ScanOptions:
@@ -97,24 +94,19 @@ def stored_options(max_depth: int = MAX_DEPTH, max_elements: int | None = MAX_EL
     return ScanOptions(frozenset(STORED_TAGS), max_depth, check_nested=True, max_elements=max_elements)
 
 
-def read_written(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Record:
-    """`read_record` of what a writer made with `stored_options` has written."""
-    return _record(
-        writer.scan,
-        writer.transfer_syntax_uid,
-        sop_class_uid,
-        sop_instance_uid,
-    )
+def reading(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) -> Steps[Record]:
+    """`read_record` of what a writer made with `stored_options` has written, in steps."""
+    return _record(writer.scanning(), writer.transfer_syntax_uid, sop_class_uid, sop_instance_uid)
 
 
 def _record(
-    scanning: Callable[[], ScanResult],
+    scanned: Steps[ScanResult],
     transfer_syntax_uid: str,
     sop_class_uid: str | None,
     sop_instance_uid: str | None,
-) -> Record:
+) -> Steps[Record]:
     try:
-        scan = scanning()
+        scan = yield from scanned
     except NestingTooDeep:
         raise ObjectRefused(_CANNOT_UNDERSTAND, "sequences nested too deeply") from None
     if not scan.complete:

@@ -7,8 +7,8 @@ next start; one of the announced group that is proven torn is moved to `quaranti
 from __future__ import annotations
 
 import logging
-import mmap
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..dataset.errors import NotDicom, TruncatedFile
 from ..dataset.instance import Instance
 from ..dataset.names import file_stem
 from ..dataset.part10 import FileHeader, read_header
+from ..dataset.window import FileWindow
 from ..dimse import status
 from .entry import Entry, entry_of
 from .errors import ObjectRefused, TornObject
@@ -167,10 +168,10 @@ class Upkeep:
                 left.append(LeftOut(path, f"it cannot be read ({type(error).__name__})"))
 
     def _entry(self, path: Path, name: str) -> Entry:
-        header, record, stat = read_object(path, self._max_depth)
+        header, record, found = read_object(path, self._max_depth)
         if file_stem(record.sop_instance_uid) != path.stem:
             raise ObjectRefused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
-        return entry_of(record, name, header.data_offset, stat.st_size, stat.st_mtime_ns)
+        return entry_of(record, name, header.data_offset, found.st_size, found.st_mtime_ns)
 
 
 def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Record, os.stat_result]:
@@ -178,17 +179,15 @@ def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Rec
 
     Raises OSError, ImagingError, ObjectRefused (it is no whole object the archive can keep).
     """
-    if path.stat().st_size == 0:
-        raise TruncatedFile("the file is empty")
-    header = read_header(path)
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-        memoryview(mapping) as whole,
-        whole[header.data_offset :] as data,
-    ):
-        record = read_record(data, header.transfer_syntax_uid, max_depth=max_depth)
-        return header, record, os.fstat(file.fileno())
+    with path.open("rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise NotDicom("it is no file")
+        if found.st_size == 0:
+            raise TruncatedFile("the file is empty")
+        header = read_header(file.fileno())
+        data = FileWindow(file.fileno(), header.data_offset, found.st_size - header.data_offset)
+        return header, read_record(data, header.transfer_syntax_uid, max_depth=max_depth), found
 
 
 def is_there(stored: Instance) -> bool:

@@ -6,15 +6,15 @@ peer may rightly have chosen one in which it does not lie here.
 
 from __future__ import annotations
 
-import mmap
-import os
 from collections.abc import Generator, Mapping
+from io import FileIO
 from typing import TypeVar
 
 from ..dataset.convert import CONVERTIBLE, MAX_COPIED, convert
 from ..dataset.deflated import inflate
 from ..dataset.errors import MalformedDataSet
 from ..dataset.instance import Instance
+from ..dataset.window import FileWindow, read_at
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..pdu.uids import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
@@ -63,8 +63,8 @@ class Conversion:
 
     def __init__(self, item: Instance, syntax: str) -> None:
         self.begun: bool = False
-        self._held: memoryview = memoryview(b"")
-        self._mapping: mmap.mmap | None = None
+        self._held: memoryview | FileWindow = memoryview(b"")
+        self._file: FileIO | None = None
         self._parts: Generator[tuple[bytes, bool]] | None = None
         try:
             old = self._open(item)
@@ -76,21 +76,23 @@ class Conversion:
         self._parts = converted.parts(self._held, PART)
 
     def _open(self, item: Instance) -> str:
-        """Read the data set, or map a large one; the syntax it is in then."""
-        with open(item.path, "rb", buffering=0) as file:
-            if item.data_size > WHOLE_READ:
-                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                self._held = memoryview(self._mapping)[item.data_offset : item.data_offset + item.data_size]
-            else:
-                self._held = memoryview(os.pread(file.fileno(), item.data_size, item.data_offset))
-        if item.transfer_syntax_uid != DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-            return item.transfer_syntax_uid
-        inflated = inflate(self._held, MAX_COPIED, MAX_COPIED)
-        if inflated.problem is not None:
-            raise MalformedDataSet(f"it cannot be converted: {inflated.problem}")
+        """Read the data set, or open a large one; the syntax it is in then."""
+        self._file = file = FileIO(item.path)
+        self._held = FileWindow(file.fileno(), item.data_offset, item.data_size)
+        if item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+            inflated = inflate(self._held, MAX_COPIED, MAX_COPIED)
+            if inflated.problem is not None:
+                raise MalformedDataSet(f"it cannot be converted: {inflated.problem}")
+            self._keep(memoryview(inflated.window))
+            return EXPLICIT_VR_LITTLE_ENDIAN
+        if item.data_size <= WHOLE_READ:
+            self._keep(memoryview(read_at(file.fileno(), item.data_size, item.data_offset)))
+        return item.transfer_syntax_uid
+
+    def _keep(self, data: memoryview) -> None:
+        """It is in memory: the file is not needed any more."""
         self.close()
-        self._held = memoryview(inflated.window)
-        return EXPLICIT_VR_LITTLE_ENDIAN
+        self._held = data
 
     def next(self) -> tuple[bytes, bool]:
         """The next part, and whether it is the last."""
@@ -101,10 +103,11 @@ class Conversion:
         """Let go of the file."""
         if self._parts is not None:
             self._parts.close()
-        self._held.release()
-        if self._mapping is not None:
-            self._mapping.close()
-            self._mapping = None
+        if isinstance(self._held, memoryview):
+            self._held.release()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 async def converted_parts(conversion: Conversion) -> Parts:

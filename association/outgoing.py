@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import sys
@@ -17,6 +16,7 @@ from ..dataset.errors import ImagingError, NotDicom
 from ..dataset.instance import Instance
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
+from ..dataset.window import FileWindow
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.sop_classes import MEDIA_STORAGE_DIRECTORY
 from ..pdu.errors import LocalProtocolError
@@ -187,27 +187,21 @@ def _load(item: Instance, whole: int = WHOLE_READ) -> Loaded:
     try:
         with open(item.path, "rb", buffering=0) as file:
             if item.data_size > whole:
-                return _check_mapped(file.fileno(), item)
+                return _check_large(file.fileno(), item)
             data = os.pread(file.fileno(), item.data_size, item.data_offset)
         return _check(data, item, data)
     except (OSError, ImagingError) as error:
         return Loaded(item, error=_words(error))
 
 
-def _check_mapped(descriptor: int, item: Instance) -> Loaded:
+def _check_large(descriptor: int, item: Instance) -> Loaded:
+    size = max(os.fstat(descriptor).st_size - item.data_offset, 0)
     if not isinstance(item, Item):
-        return Loaded(item)
-    if not os.fstat(descriptor).st_size:  # nothing to map
-        return _check(b"", item, None)
-    with (
-        mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as mapping,
-        memoryview(mapping) as whole,
-        whole[item.data_offset :] as view,
-    ):
-        return _check(view, item, None)
+        size = min(size, item.data_size)
+    return _check(FileWindow(descriptor, item.data_offset, size), item, None)
 
 
-def _check(view: bytes | memoryview, item: Instance, data: bytes | None, what: str = "file") -> Loaded:
+def _check(view: bytes | FileWindow, item: Instance, data: bytes | None, what: str = "file") -> Loaded:
     """Whether the data set is whole, and what SOP instance it says it is.
 
     A file's group 2 is what names the object until here; where the data set says another SOP Instance UID

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .encoding import (
     BIG,
+    EXPLICIT,
     IMPLICIT,
     ITEM,
     ITEM_END,
@@ -23,12 +24,15 @@ from .encoding import (
     SEQUENCE_END,
     UNDEFINED,
     Syntax,
+    View,
     dictionary_vr,
     name,
+    reader_of,
     syntax_of,
 )
 from .errors import MalformedDataSet
 from .scan import Buffer, scan_dataset
+from .window import FileWindow
 
 CONVERTIBLE = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN)
 """Transfer syntaxes between which there is a way, the first choice first."""
@@ -40,6 +44,7 @@ MAX_COPIED = 64 * 1024 * 1024
 _BITS_ALLOCATED = 0x00280100
 _PIXEL_REPRESENTATION = 0x00280103
 _WAVEFORM_BITS = 0x54001004
+_NOTED = frozenset({_BITS_ALLOCATED, _PIXEL_REPRESENTATION, _WAVEFORM_BITS})
 _PIXEL_DATA = 0x7FE00010
 _LENGTH_TO_END = 0x00080001
 _WIDTHS = {
@@ -67,7 +72,7 @@ class Converted:
     pieces: list[bytes | Slice] = field(default_factory=list)
     size: int = 0
 
-    def parts(self, source: memoryview, size: int) -> Generator[tuple[bytes, bool]]:
+    def parts(self, source: View, size: int) -> Generator[tuple[bytes, bool]]:
         """In parts of `size` bytes (a multiple of 8), each with whether it is the last."""
         held = bytearray()
         sent = 0
@@ -81,7 +86,7 @@ class Converted:
         yield bytes(held), True
 
 
-def _blocks(source: memoryview, piece: bytes | Slice, size: int) -> Iterator[bytes | memoryview]:
+def _blocks(source: View, piece: bytes | Slice, size: int) -> Iterator[bytes | memoryview]:
     if isinstance(piece, bytes):
         yield piece
         return
@@ -89,7 +94,7 @@ def _blocks(source: memoryview, piece: bytes | Slice, size: int) -> Iterator[byt
         yield _swapped(source[start : min(start + size, piece.stop)], piece.width)
 
 
-def _swapped(value: memoryview, width: int) -> bytes | memoryview:
+def _swapped(value: bytes | memoryview, width: int) -> bytes | memoryview:
     if width == 1:
         return value
     swapped = array(_SWAPPED[width], bytes(value))
@@ -118,15 +123,21 @@ def convert(buffer: Buffer, old_uid: str, new_uid: str, *, max_depth: int = 64) 
 
     Raises MalformedDataSet for one that is not whole or in doubt, or would take more than `MAX_COPIED`.
     """
+    if isinstance(buffer, FileWindow):
+        return _convert(buffer, old_uid, new_uid, max_depth)
     with memoryview(buffer) as whole, whole.cast("B") as view:
-        tags = (_BITS_ALLOCATED, _PIXEL_REPRESENTATION)
-        found = scan_dataset(view, old_uid, tags, max_depth=max_depth, check_nested=True)
-        if not found.complete or found.doubt:
-            raise MalformedDataSet(f"it cannot be converted: {found.problem or found.doubt}")
-        old, new = syntax_of(old_uid), syntax_of(new_uid)
-        bits, representation = (_number(old, found.values.get(tag, b"")) for tag in tags)
-        root = _Container(True, found.end, old, new, representation or 0, bits or 16)
-        return _Conversion(view, root).run()
+        return _convert(view, old_uid, new_uid, max_depth)
+
+
+def _convert(view: View, old_uid: str, new_uid: str, max_depth: int) -> Converted:
+    tags = (_BITS_ALLOCATED, _PIXEL_REPRESENTATION)
+    found = scan_dataset(view, old_uid, tags, max_depth=max_depth, check_nested=True)
+    if not found.complete or found.doubt:
+        raise MalformedDataSet(f"it cannot be converted: {found.problem or found.doubt}")
+    old, new = syntax_of(old_uid), syntax_of(new_uid)
+    bits, representation = (_number(old, found.values.get(tag, b"")) for tag in tags)
+    root = _Container(True, found.end, old, new, representation or 0, bits or 16)
+    return _Conversion(view, root).run()
 
 
 def _number(syntax: Syntax, raw: bytes) -> int | None:
@@ -136,10 +147,11 @@ def _number(syntax: Syntax, raw: bytes) -> int | None:
 class _Conversion:
     """One walk: the containers it is in, and what it has written."""
 
-    __slots__ = ("_copied", "_done", "_out", "_stack", "_view")
+    __slots__ = ("_copied", "_done", "_out", "_readers", "_stack", "_view")
 
-    def __init__(self, view: memoryview, root: _Container) -> None:
+    def __init__(self, view: View, root: _Container) -> None:
         self._view = view
+        self._readers = {one: reader_of(one, view) for one in (EXPLICIT, IMPLICIT, BIG)}
         self._stack = [root]
         self._out = bytearray()
         self._copied = 0
@@ -173,7 +185,7 @@ class _Conversion:
         if pos == top.end:
             self._close(top)
             return pos
-        group, element, length = top.old.wide(self._view, pos)
+        group, element, length = self._readers[top.old].wide(self._view, pos)
         tag = group << 16 | element
         if tag in (ITEM_END, SEQUENCE_END):
             if top.end is not None or (tag == ITEM_END) != top.item:
@@ -201,16 +213,17 @@ class _Conversion:
         if top.old.implicit:
             vr = b"UN" if top.new.implicit else _vr(tag, top)
         else:
-            _, _, vr, length = top.old.header(self._view, pos)
+            _, _, vr, length = self._readers[top.old].header(self._view, pos)
             if vr in LONG_VRS:
-                length, start = top.old.length(self._view, pos + 8)[0], pos + 12
+                length, start = self._readers[top.old].length(self._view, pos + 8)[0], pos + 12
         nested = vr == b"SQ" and top.old is not top.new
         if nested and top.old.implicit and length != UNDEFINED and not self._begins_item(start, length):
             vr, nested = b"UN", False  # the dictionary has it for a sequence, the writer had not
         if length == UNDEFINED or nested:
             return self._sequence(start, tag, vr, length, top)
         stop = start + length
-        self._note(tag, self._view[start:stop], top)
+        if tag in _NOTED and length == 2:
+            self._note(tag, self._view[start:stop], top)
         if tag & 0xFFFF and tag != _LENGTH_TO_END:
             if length > _SHORT_LIMIT and not top.new.implicit and vr not in LONG_VRS:
                 vr = b"UN"  # PS3.5 6.2.2: a length that its own VR has no room for
@@ -219,7 +232,9 @@ class _Conversion:
         return stop
 
     def _begins_item(self, start: int, length: int) -> bool:
-        return not length or (length >= 8 and IMPLICIT.wide(self._view, start)[:2] == (0xFFFE, 0xE000))
+        return not length or (
+            length >= 8 and self._readers[IMPLICIT].wide(self._view, start)[:2] == (0xFFFE, 0xE000)
+        )
 
     def _sequence(self, start: int, tag: int, vr: bytes, length: int, top: _Container) -> int:
         """Into a sequence. One of VR UN, or unknown, is in implicit VR and stays so (PS3.5 6.2.2)."""
@@ -232,15 +247,14 @@ class _Conversion:
         self._stack.append(inside)
         return start
 
-    def _note(self, tag: int, value: memoryview, top: _Container) -> None:
-        if tag in (_BITS_ALLOCATED, _PIXEL_REPRESENTATION, _WAVEFORM_BITS) and len(value) == 2:
-            number = int.from_bytes(value, "big" if top.old is BIG else "little")
-            if tag == _BITS_ALLOCATED:
-                top.bits = number
-            elif tag == _PIXEL_REPRESENTATION:
-                top.representation = number
-            else:
-                top.waveform_bits = number
+    def _note(self, tag: int, value: bytes | memoryview, top: _Container) -> None:
+        number = int.from_bytes(value, "big" if top.old is BIG else "little")
+        if tag == _BITS_ALLOCATED:
+            top.bits = number
+        elif tag == _PIXEL_REPRESENTATION:
+            top.representation = number
+        else:
+            top.waveform_bits = number
 
     def _header(self, syntax: Syntax, tag: int, vr: bytes, length: int) -> None:
         order = ">" if syntax is BIG else "<"

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Generator
 from dataclasses import dataclass
+
+from .encoding import View
+from .walk import to_end
 
 DEFLATED_SYNTAXES = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 
@@ -12,6 +16,8 @@ MAX_INFLATED = 256 * 1024 * 1024
 INFLATED_WINDOW = 4 * 1024 * 1024
 """Bytes of an inflated data set kept for the walk; what lies behind is counted and dropped."""
 _INFLATE_STEP = 64 * 1024
+INFLATED_STEPS = 16
+"""Steps between two pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +30,16 @@ class Inflated:
     truncated: bool = False
 
 
-def inflate(view: memoryview, limit: int, keep: int = INFLATED_WINDOW) -> Inflated:
+def inflate(view: View, limit: int, keep: int = INFLATED_WINDOW) -> Inflated:
     """Inflate (RFC 1951, PS3.5 A.5) up to `limit` bytes, keeping the first `keep` or a little more."""
+    return to_end(inflating(view, limit, keep))
+
+
+def inflating(view: View, limit: int, keep: int = INFLATED_WINDOW) -> Generator[None, None, Inflated]:
+    """`inflate`, with a pause after each `INFLATED_STEPS` steps."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     window = bytearray()
-    total = 0
+    total = steps = 0
     try:
         for start in range(0, len(view), _INFLATE_STEP):
             todo: bytes | memoryview = view[start : start + _INFLATE_STEP]
@@ -43,6 +54,9 @@ def inflate(view: memoryview, limit: int, keep: int = INFLATED_WINDOW) -> Inflat
                     window += grown
                 if total > limit:
                     return Inflated(window, total, f"the deflated data set inflates over {limit} bytes")
+                steps += 1
+                if steps % INFLATED_STEPS == 0:
+                    yield
             if stream.eof:
                 break
     except zlib.error as error:

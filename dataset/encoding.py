@@ -6,9 +6,13 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from .window import FileWindow
+
+View: TypeAlias = memoryview | FileWindow
+"""A data set to be looked at: in memory, or in a file."""
 
 BIG_ENDIAN_SYNTAXES = frozenset({EXPLICIT_VR_BIG_ENDIAN})
 
@@ -25,14 +29,15 @@ LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # PS3.5
 KNOWN_VRS = SHORT_VRS | LONG_VRS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Syntax:
     """Readers of a header at an offset; each raises struct.error where the bytes end."""
 
     implicit: bool
-    header: Callable[[memoryview, int], tuple[Any, ...]]  # explicit: group, element, VR, length as 16 bits
-    wide: Callable[[memoryview, int], tuple[Any, ...]]  # group, element, length as 32 bits
-    length: Callable[[memoryview, int], tuple[Any, ...]]  # 32 bits
+    header: Callable[[Any, int], tuple[Any, ...]]  # explicit: group, element, VR, length as 16 bits
+    wide: Callable[[Any, int], tuple[Any, ...]]  # group, element, length as 32 bits
+    length: Callable[[Any, int], tuple[Any, ...]]  # 32 bits
+    in_file: bool = False  # they read from a FileWindow, else from memory
 
 
 def _syntax(order: Literal["<", ">"], implicit: bool) -> Syntax:
@@ -44,9 +49,42 @@ def _syntax(order: Literal["<", ">"], implicit: bool) -> Syntax:
     )
 
 
+def _through(form: struct.Struct) -> Callable[[FileWindow, int], tuple[Any, ...]]:
+    unpack, size = form.unpack_from, form.size
+
+    def read(window: FileWindow, pos: int) -> tuple[Any, ...]:
+        at = pos - window.base
+        if at < 0 or at + size > window.held:
+            at = window.place(pos, size)
+        return unpack(window.whole, at)
+
+    return read
+
+
+def _syntax_in_file(order: Literal["<", ">"], implicit: bool) -> Syntax:
+    header, wide, length = (_through(struct.Struct(order + form)) for form in ("HH2sH", "HHL", "L"))
+    return Syntax(implicit, header, wide, length, in_file=True)
+
+
 IMPLICIT = _syntax("<", True)
 EXPLICIT = _syntax("<", False)
 BIG = _syntax(">", False)
+_IN_FILE = {
+    IMPLICIT: _syntax_in_file("<", True),
+    EXPLICIT: _syntax_in_file("<", False),
+    BIG: _syntax_in_file(">", False),
+}
+
+
+def reader_of(syntax: Syntax, view: View) -> Syntax:
+    """The same syntax, to read that view with."""
+    return _IN_FILE[syntax] if isinstance(view, FileWindow) else syntax
+
+
+def other_vr(syntax: Syntax, *, implicit: bool) -> Syntax:
+    """Implicit or explicit VR little endian, to read with from where that syntax reads."""
+    plain = IMPLICIT if implicit else EXPLICIT
+    return _IN_FILE[plain] if syntax.in_file else plain
 
 
 def syntax_of(transfer_syntax_uid: str) -> Syntax:

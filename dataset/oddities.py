@@ -9,7 +9,17 @@ from __future__ import annotations
 import struct
 
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, UNCOMPRESSED
-from .encoding import EXPLICIT, IMPLICIT, ITEM, ITEM_END, KNOWN_VRS, LONG_VRS, SEQUENCE_END, UNDEFINED, Syntax
+from .encoding import (
+    ITEM,
+    ITEM_END,
+    KNOWN_VRS,
+    LONG_VRS,
+    SEQUENCE_END,
+    UNDEFINED,
+    Syntax,
+    View,
+    other_vr,
+)
 
 _ENCAPSULATED = (
     "1.2.840.10008.1.2.4.",
@@ -21,6 +31,8 @@ _NATIVE = {*UNCOMPRESSED, EXPLICIT_VR_BIG_ENDIAN, DEFLATED_EXPLICIT_VR_LITTLE_EN
 _REFERENCED = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (94, 95, 204, 205))
 """JPIP: the pixels are elsewhere."""
 _DELIMITERS = (ITEM_END, SEQUENCE_END)
+EMPTY_ITEMS = 64
+"""Empty items of a sequence that are looked past for one that tells how it is encoded."""
 
 
 def contradiction(transfer_syntax_uid: str, tag: int, length: int | None) -> str | None:
@@ -40,7 +52,7 @@ def contradiction(transfer_syntax_uid: str, tag: int, length: int | None) -> str
 
 
 def length_of_unknown_vr(
-    view: memoryview, pos: int, vr: bytes, short: int, syntax: Syntax, end: int
+    view: View, pos: int, vr: bytes, short: int, syntax: Syntax, end: int
 ) -> tuple[int, int] | None:
     """Length and start of the value of an element whose VR is none of PS3.5 6.2; None where nothing fits.
 
@@ -67,16 +79,16 @@ def length_of_unknown_vr(
     return None
 
 
-def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Syntax) -> tuple[Syntax, bool]:
+def inner_syntax(view: View, start: int, end: int, vr: bytes, syntax: Syntax) -> tuple[Syntax, bool]:
     """What the items of a sequence are encoded in, and whether that is against the standard.
 
     Inside UN it is implicit VR (PS3.5 6.2.2 note 2), else that of the data set. Where the first element of
     the first item can only be read the other way, it is the other.
     """
-    right = IMPLICIT if vr == b"UN" else syntax
+    right = other_vr(syntax, implicit=True) if vr == b"UN" else syntax
     if syntax.implicit or (not right.implicit and bytes(view[start + 12 : start + 14]) in KNOWN_VRS):
         return right, False  # nearly all: a known VR where one must stand
-    other = EXPLICIT if right.implicit else IMPLICIT
+    other = other_vr(syntax, implicit=not right.implicit)
     start = _first_filled(view, start, right)
     if not _starts(view, start, right, (ITEM,)):
         return right, False
@@ -88,9 +100,11 @@ def inner_syntax(view: memoryview, start: int, end: int, vr: bytes, syntax: Synt
     return other, True
 
 
-def _first_filled(view: memoryview, start: int, syntax: Syntax) -> int:
-    """Where the first item begins that has an element: empty ones tell nothing."""
-    while _starts(view, start, syntax, (ITEM,)):
+def _first_filled(view: View, start: int, syntax: Syntax) -> int:
+    """Where the first item begins that has an element, or the last looked at: empty ones tell nothing."""
+    for _ in range(EMPTY_ITEMS):
+        if not _starts(view, start, syntax, (ITEM,)):
+            break
         length = syntax.length(view, start + 4)[0] if start + 8 <= len(view) else UNDEFINED
         if length == 0:
             start += 8
@@ -101,7 +115,7 @@ def _first_filled(view: memoryview, start: int, syntax: Syntax) -> int:
     return start
 
 
-def _reads(view: memoryview, pos: int, syntax: Syntax, end: int) -> bool:
+def _reads(view: View, pos: int, syntax: Syntax, end: int) -> bool:
     """Whether an element at `pos` can be of that encoding: its value ends within, before another header."""
     try:
         group, element, length = syntax.wide(view, pos)
@@ -121,19 +135,19 @@ def _reads(view: memoryview, pos: int, syntax: Syntax, end: int) -> bool:
     return _leads_on(view, start + length, tag, syntax, end, sure=not syntax.implicit)
 
 
-def _tag(view: memoryview, pos: int, syntax: Syntax) -> int:
+def _tag(view: View, pos: int, syntax: Syntax) -> int:
     group, element, _ = syntax.wide(view, pos)
     return int(group << 16 | element)
 
 
-def _starts(view: memoryview, pos: int, syntax: Syntax, tags: tuple[int, ...]) -> bool:
+def _starts(view: View, pos: int, syntax: Syntax, tags: tuple[int, ...]) -> bool:
     try:
         return _tag(view, pos, syntax) in tags
     except struct.error:
         return False
 
 
-def _leads_on(view: memoryview, pos: int, tag: int, syntax: Syntax, end: int, *, sure: bool) -> bool:
+def _leads_on(view: View, pos: int, tag: int, syntax: Syntax, end: int, *, sure: bool) -> bool:
     """Whether the container ends at `pos`, or an element that may follow `tag` begins there."""
     if pos >= end or pos > len(view):
         return pos == end
@@ -148,7 +162,7 @@ def _leads_on(view: memoryview, pos: int, tag: int, syntax: Syntax, end: int, *,
     return not sure or syntax.implicit or bytes(view[pos + 4 : pos + 6]) in KNOWN_VRS
 
 
-def lacks_end_of_image(view: memoryview, start: int, stop: int, syntax: Syntax) -> bool:
+def lacks_end_of_image(view: View, start: int, stop: int, syntax: Syntax) -> bool:
     """Whether encapsulated pixel data begin as a JPEG or JPEG 2000 stream and do not end as one."""
     try:
         first = start + 16 + syntax.length(view, start + 4)[0]  # behind the offset table

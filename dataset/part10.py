@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import mmap
 import os
 import stat
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +24,9 @@ from .encoding import KNOWN_VRS, LONG_VRS
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
 from .leftovers import part_name
-from .scan import scan_beginning, scan_dataset
+from .scan import scan_beginning, scan_dataset, scanning
+from .walk import Steps, to_end
+from .window import FileWindow, read_at
 
 MAX_FILE_META = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""
@@ -204,16 +204,9 @@ class Part10Writer:
             self._first_scan = self._scan_beginning(view)
         self.bytes_written += len(view)
 
-    @contextlib.contextmanager
-    def mapped(self) -> Iterator[memoryview]:
-        """Lend the data set written so far as a read-only memory map, for `scan_dataset` before `commit`."""
-        size = self.data_offset + self.bytes_written
-        with (
-            mmap.mmap(self.fileno(), size, access=mmap.ACCESS_READ) as mapping,
-            memoryview(mapping) as whole,
-            whole[self.data_offset :] as view,
-        ):
-            yield view
+    def window(self) -> FileWindow:
+        """The data set written so far, to be scanned before `commit`."""
+        return FileWindow(self.fileno(), self.data_offset, self.bytes_written)
 
     def _scan_beginning(self, view: memoryview | bytes) -> ScanResult | None:
         options = self._options
@@ -235,24 +228,27 @@ class Part10Writer:
 
         The first fragment, looked at when it came, tells all there is to know of most images, whose rest is
         pixels: that is known when the last byte comes, and not begun then. Only where it does not is the
-        file read, or a large one mapped, which takes about as long as a scan.
+        file read. Raises OSError.
         """
+        return to_end(self.scanning())
+
+    def scanning(self) -> Steps[ScanResult]:
+        """`scan` in steps, as `scan.scanning` does."""
         if self.scanned and self._first_scan is not None:
             return self._first_scan
+        data: bytes | FileWindow = self.window()
         if self.bytes_written <= SCANNED_HEAD:
-            return self._scan(os.pread(self.fileno(), self.bytes_written, self.data_offset))
-        with self.mapped() as view:
-            return self._scan(view)
-
-    def _scan(self, data: bytes | memoryview) -> ScanResult:
-        options, syntax = self._options, self.transfer_syntax_uid
-        return scan_dataset(
-            data,
-            syntax,
-            options.tags,
-            max_depth=options.max_depth,
-            check_nested=options.check_nested,
-            max_elements=options.max_elements,
+            data = read_at(self.fileno(), self.bytes_written, self.data_offset)
+        options = self._options
+        return (
+            yield from scanning(
+                data,
+                self.transfer_syntax_uid,
+                options.tags,
+                max_depth=options.max_depth,
+                check_nested=options.check_nested,
+                max_elements=options.max_elements,
+            )
         )
 
     def commit(

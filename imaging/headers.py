@@ -6,7 +6,6 @@ objects, deflated and encapsulated ones with pydicom.
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, Truncat
 from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
+from ..dataset.window import FileWindow
 from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute, parse
 from .errors import IrregularGeometry, naming
 from .geometry import slice_normal
@@ -243,12 +243,11 @@ def _scan(path: Path) -> _Scanned:
     with path.open("rb") as file, naming(name):
         if os.fstat(file.fileno()).st_size == 0:
             raise NotDicom(f"{name!r} is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as whole:
-            header = read_header(whole)
-            with whole[header.data_offset :] as view:
-                found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
-                length = len(view)
-                other = None if found.complete else _mislabelled(view, header)
+        header = read_header(file.fileno())
+        length = header.file_size - header.data_offset
+        view = FileWindow(file.fileno(), header.data_offset, length)
+        found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
+        other = None if found.complete else _mislabelled(view, header)
     if found.complete:
         return _Scanned(header, found, None, ())
     if other is not None:
@@ -263,7 +262,7 @@ def _scan(path: Path) -> _Scanned:
     raise MalformedDataSet(f"{name} contradicts itself: {found.problem}")
 
 
-def _mislabelled(view: memoryview, header: FileHeader) -> _Scanned | None:
+def _mislabelled(view: FileWindow, header: FileHeader) -> _Scanned | None:
     """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`."""
     if header.transfer_syntax_uid not in _PLAIN_SYNTAXES:
         return None

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from ..archive.archive import Archive
 from ..archive.errors import IdentifierError
 from ..archive.find import Matches
+from ..archive.search import Search
 from ..archive.upkeep import Progress
 from ..association.observing import Observer
 from ..association.performing import Refused, Request
@@ -186,10 +187,13 @@ class ArchiveService(Service):
         self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> Sequence[Instance]:
         """The stored objects that an identifier names."""
+        search = Search()
         try:
             async with self._turn(request.address):
                 return await on_thread(
-                    lambda: self.archive.select(root, level, identifier), executor=self._searching
+                    lambda: self.archive.select(root, level, identifier, search=search),
+                    hurry=search.give_up,
+                    executor=self._searching,
                 )
         except IdentifierError as error:
             raise refused(error) from None

@@ -77,14 +77,13 @@ class Connections:
     def __len__(self) -> int:
         return len(self.pending) + len(self.open) + len(self.lingering)
 
-    def make_room(self, limit: int, capacity: int | None = None) -> str | None:
+    def make_room(self, limit: int, *, full: bool = False) -> str | None:
         """See that one more connection without an association fits.
 
         What has ended and lingers goes first, then the oldest of the address that has most of them: who opens
         connections and says nothing must not keep others out. The address that lost one in that way, "" when
-        there was room, None when the limit lets none in at all.
+        there was room, None when the limit lets none in at all. full: there is none for any connection.
         """
-        full = capacity is not None and len(self) >= capacity
         if not full and len(self.pending) + len(self.lingering) < limit:
             return ""
         if self.lingering:

@@ -55,7 +55,7 @@ class ServerLimits:
         " or the oldest of the address that has most of them",
     )
     descriptor_reserve: int = _limit(
-        128, "file descriptors kept for files and the index: no connection is accepted into them"
+        128, "file descriptors kept for files and the index: no connection is accepted while fewer are free"
     )
     max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
     max_contexts: int = _limit(128, "presentation contexts of a request")

@@ -224,7 +224,9 @@ class Server:
                 self._logbook.note("resources", "listener", f"no connection can be accepted: {error}")
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
-            lost = self.connections.make_room(self.limits.max_pending_connections, self._capacity)
+            # the lowest free descriptor tells how many are in use, by whomever: files and queries count too
+            full = sock.fileno() >= self._capacity
+            lost = self.connections.make_room(self.limits.max_pending_connections, full=full)
             if lost:
                 self._logbook.note("flood", lost, "closed a connection: too many without an association")
             if lost is None:

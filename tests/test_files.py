@@ -34,6 +34,7 @@ PARTS = {
     "dataset/encoding": "dataset/test_scan",
     "dataset/found": "dataset/test_scan",
     "dataset/sinks": "dataset/test_part10",
+    "dataset/walk": "dataset/test_scan",
     "imaging/headers": "imaging/test_volume",
     "imaging/pixels": "imaging/test_image",
     "imaging/render": "imaging/test_image",

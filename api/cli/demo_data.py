@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ..dataset.deflated import DEFLATED_SYNTAXES, MAX_INFLATED, inflate
 from ..dataset.errors import ImagingError, NotDicom
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
+from ..dataset.window import FileWindow
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
 
 _DIRECTORY = "1.2.840.10008.1.3.10"
@@ -151,22 +151,17 @@ def _take(stock: Stock, path: Path, header: FileHeader) -> None:
 
 
 @contextmanager
-def _mapped(path: Path, header: FileHeader) -> Iterator[memoryview]:
-    """The data set in a file, as a view of a map of it."""
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-        memoryview(mapping) as whole,
-        whole[header.data_offset :] as data,
-    ):
-        yield data
+def _opened(path: Path, header: FileHeader) -> Iterator[FileWindow]:
+    """The data set in a file."""
+    with path.open("rb", buffering=0) as file:
+        yield FileWindow(file.fileno(), header.data_offset, header.file_size - header.data_offset)
 
 
 def _problem(path: Path, header: FileHeader) -> str | None:
     """Why the data set is not whole."""
     if header.file_size <= header.data_offset:
         return "holds no data set"
-    with _mapped(path, header) as data:
+    with _opened(path, header) as data:
         try:
             found = scan_dataset(data, header.transfer_syntax_uid, check_nested=True)
         except ImagingError as error:
@@ -177,7 +172,7 @@ def _problem(path: Path, header: FileHeader) -> str | None:
 def _attributes(path: Path, header: FileHeader) -> Dataset:
     """What the demo wants to know of an object, read by pydicom."""
     if header.transfer_syntax_uid in DEFLATED_SYNTAXES:
-        with _mapped(path, header) as data:
+        with _opened(path, header) as data:
             return _read(BytesIO(inflate(data, MAX_INFLATED).window), header)
     with path.open("rb") as file:
         file.seek(header.data_offset)

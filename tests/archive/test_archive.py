@@ -191,8 +191,8 @@ def test_a_bomb_in_a_deflated_data_set_is_refused(archive, monkeypatch):
 
     from aiodicom.dataset import scan
 
-    defaults = scan.scan_dataset.__kwdefaults__ | {"max_inflated": 10**6}
-    monkeypatch.setattr(scan.scan_dataset, "__kwdefaults__", defaults)
+    defaults = scan.scanning.__kwdefaults__ | {"max_inflated": 10**6}
+    monkeypatch.setattr(scan.scanning, "__kwdefaults__", defaults)
     stream = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = stream.compress(encode(image()) + bytes(2_000_000)) + stream.flush()
     assert store(archive, image(), DEFLATED, data=data).status & 0xF000 == 0xC000
@@ -279,14 +279,14 @@ def test_an_index_that_cannot_be_written_takes_the_files_back(archive, monkeypat
 def test_a_surprise_in_one_object_is_not_its_groups(archive, monkeypatch):
     from aiodicom.archive import commit as archive_commit
 
-    real = archive_commit.read_written
+    real = archive_commit.reading
 
     def read(writer, *, sop_instance_uid, **others):
         if sop_instance_uid.endswith(".13"):
             raise ZeroDivisionError
         return real(writer, sop_instance_uid=sop_instance_uid, **others)
 
-    monkeypatch.setattr(archive_commit, "read_written", read)
+    monkeypatch.setattr(archive_commit, "reading", read)
     assert store(archive, image(13)).status == 0x0110
     assert store(archive, image(14)).status == 0
     assert len(kept(archive)) == 1

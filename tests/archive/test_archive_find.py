@@ -378,7 +378,7 @@ def test_closing_stops_a_search_on_another_thread(empty, monkeypatch):
     assert looking.wait(10)
     closer = threading.Thread(target=matches.close)
     closer.start()
-    assert matches._given_up.wait(10)
+    assert matches._search._given_up.wait(10)
     go_on.set()
     search.join(10)
     closer.join(10)
@@ -389,7 +389,8 @@ def test_giving_up_ends_a_statement_that_is_running_and_waits_for_nothing(empty,
     store(empty, image(1))
     begun = threading.Event()
 
-    def endless(connection, query, counts):
+    def endless(search, query, counts):
+        connection = search.connection
         connection.create_function("begin", 0, begun.set)
         numbers = "WITH RECURSIVE c(x) AS (SELECT begin() UNION ALL SELECT 1 FROM c) SELECT count(*) FROM c"
         connection.execute(numbers).fetchone()

@@ -26,30 +26,65 @@ def deflated(data):
     return whole + b"\0" * (len(whole) % 2)
 
 
+def held_scans(monkeypatch, go, *, begun=None, of=lambda writer: True):
+    """Scans that stop after their first step until `go` is set."""
+    real = archive_commit.reading
+
+    def reading(writer, **expected):
+        record = yield from real(writer, **expected)
+        if of(writer):
+            if begun is not None:
+                begun.release()
+            assert go.wait(30)
+        return record
+
+    monkeypatch.setattr(archive_commit, "reading", reading)
+
+
+def is_large(writer):
+    return writer.bytes_written > archive_commit.SCANNED_IN_TURN
+
+
 @pytest.mark.parametrize("durability", ["rename", "fsync"])
 def test_nobody_waits_for_an_object_that_takes_long(tmp_path, monkeypatch, durability):
     """The large one is held in the middle of its scan until all others are answered."""
-    go, begun = threading.Event(), threading.Event()
-    real = archive_commit.read_written
-
-    def read(writer, **expected):
-        if writer.bytes_written > archive_commit.SCANNED_IN_TURN:
-            begun.set()
-            assert go.wait(30)
-        return real(writer, **expected)
-
-    monkeypatch.setattr(archive_commit, "read_written", read)
+    go, begun = threading.Event(), threading.Semaphore(0)
+    held_scans(monkeypatch, go, begun=begun, of=is_large)
     with Archive(tmp_path, durability=durability) as archive:
         slow = sink_for(archive, image(0))
         slow.write(memoryview(of_items(0, 20_000)))
         waiting = slow._committed()
-        assert begun.wait(30)
+        assert begun.acquire(timeout=30)
         for number in range(1, 6):
             assert store(archive, image(number)).status == 0
         assert not waiting.done()
         go.set()
         assert waiting.result(30).status == 0
         assert archive.counts().instances == 6
+
+
+def test_large_objects_do_not_wait_for_two_hostile_ones(tmp_path, monkeypatch):
+    """Both scanners have one that never ends: the good ones come in between its steps."""
+    go = threading.Event()
+    real = archive_commit.reading
+
+    def reading(writer, **expected):
+        record = yield from real(writer, **expected)
+        while writer.bytes_written > 200_000 and not go.is_set():
+            yield  # as a walk over millions of items does
+        return record
+
+    monkeypatch.setattr(archive_commit, "reading", reading)
+    with Archive(tmp_path, durability="rename") as archive:
+        hostile = [sink_for(archive, image(number)) for number in range(3)]
+        for number, sink in enumerate(hostile):
+            sink.write(memoryview(of_items(number, 30_000)))
+        waiting = [sink._committed() for sink in hostile]
+        for number in range(3, 6):
+            assert store(archive, image(number), data=of_items(number, 10_000)).status == 0
+        assert not any(one.done() for one in waiting)
+        go.set()
+        assert [one.result(30).status for one in waiting] == [0, 0, 0]
 
 
 def test_closing_waits_for_what_is_scanned_beside(tmp_path):
@@ -68,7 +103,7 @@ def test_closing_waits_for_what_is_scanned_beside(tmp_path):
 
 def test_one_taken_back_while_it_waits_leaves_nothing(tmp_path, monkeypatch):
     go = threading.Event()
-    monkeypatch.setattr(archive_commit, "read_written", lambda *_, **__: go.wait(30))
+    held_scans(monkeypatch, go)
     with Archive(tmp_path) as archive:
         sinks = [sink_for(archive, image(number)) for number in range(4)]
         for number, sink in enumerate(sinks):

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack, closing
 
 import pytest
 from aiodicom.archive.entry import entry_of
 from aiodicom.archive.errors import IndexVersionError
-from aiodicom.archive.index import SCHEMA_VERSION, Counts, Index
+from aiodicom.archive.index import READERS_KEPT, SCHEMA_VERSION, Counts, Index
 from aiodicom.archive.record import read_record
 from archive_objects import CT, EXPLICIT, MR, encode, image
 from hypothesis import given
 from hypothesis import strategies as st
+from syscalls import descriptors
 
 
 def entry(dataset, at=1_000, path=None):
     record = read_record(encode(dataset), EXPLICIT)
     return entry_of(record, path or f"objects/00/00/{record.sop_instance_uid}.dcm", 300, 1000, at)
+
+
+def selected(index, condition, *parameters):
+    """What a retrieve by that condition is to send."""
+    with index.reader() as connection:
+        return index.select(condition, parameters, connection)
 
 
 def dump(index):
@@ -113,7 +121,7 @@ def test_a_series_uid_in_two_studies_is_two_series(index):
         ]
     )
     assert index.counts() == Counts(1, 2, 2, 2)
-    assert {one.sop_instance_uid for one in index.select("series.series_uid = ?", ("1.5",))} == {
+    assert {one.sop_instance_uid for one in selected(index, "series.series_uid = ?", "1.5")} == {
         "1.5.1",
         "1.5.2",
     }
@@ -201,8 +209,8 @@ def test_a_file_that_is_no_index_is_refused(tmp_path):
 def test_values_with_sql_in_them_are_only_values(index):
     name = "Robert'); DROP TABLE studies;--"
     index.add([entry(image(1, PatientID=name, AccessionNumber="' OR 1=1"))])
-    assert list(index.select("studies.patient_id = ?", ("x' OR '1'='1",))) == []
-    assert len(index.select("studies.patient_id = ?", (name,))) == 1
+    assert list(selected(index, "studies.patient_id = ?", "x' OR '1'='1")) == []
+    assert len(selected(index, "studies.patient_id = ?", name)) == 1
 
 
 def test_rows_remembered_are_forgotten_with_what_made_them(index):
@@ -224,3 +232,47 @@ def test_rows_remembered_are_forgotten_with_what_made_them(index):
     index.add([entry(image(2))], forget=["1.2.3.1.1"], new=True)
     assert index.counts() == Counts(patients=1, studies=1, series=1, instances=1)
     assert index.locate("1.2.3.1.2") is not None
+
+
+def test_what_a_retrieve_sends_and_what_it_proposes_are_of_one_moment(index):
+    """Something is stored between the two questions: it is in neither answer, or in both."""
+
+    class Slow(sqlite3.Connection):
+        def execute(self, statement, parameters=()):
+            found = super().execute(statement, parameters)
+            if "DISTINCT" in statement:
+                index.add([entry(image(2, SOPClassUID=MR))])
+            return found
+
+    index.add([entry(image(1))])
+    connection = sqlite3.connect(index._path, factory=Slow, isolation_level=None)
+    with closing(connection):
+        found = index.select("studies.study_uid = ?", ("1.2.3",), connection)
+    assert {one.sop_class_uid for one in found} == {sop_class for sop_class, _ in found.pairs} == {CT}
+    assert len(selected(index, "studies.study_uid = ?", "1.2.3")) == 2
+
+
+def test_readers_are_used_again_and_few_are_kept(tmp_path):
+    before = descriptors()
+    index = Index(tmp_path / "index.sqlite")
+    index.add([entry(image(number)) for number in range(3)])
+    for _ in range(100):
+        with index.reader() as first, index.reader() as second:
+            assert first is not second
+            assert first.execute("SELECT count(*) FROM instances").fetchone() == (3,)
+            with pytest.raises(sqlite3.OperationalError, match="readonly"):
+                second.execute("DELETE FROM instances")
+    assert len(descriptors() - before) <= 2 * 3 + 1  # of three connections, and what they share
+    with ExitStack() as stack:
+        for _ in range(3 * READERS_KEPT):
+            stack.enter_context(index.reader()).execute("SELECT 1 FROM instances").fetchone()
+    assert len(index._readers) == READERS_KEPT
+    for statement in ("BEGIN", "SELECT 1 FROM instances"):  # what is not finished is not handed on
+        with pytest.raises(ZeroDivisionError), index.reader() as left:
+            left.execute(statement)
+            raise ZeroDivisionError
+        with index.reader() as fresh:
+            assert fresh is not left
+            assert not fresh.in_transaction
+    index.close()
+    assert descriptors() == before

@@ -7,6 +7,8 @@ import logging
 import os
 import sqlite3
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -102,6 +104,33 @@ def test_whatever_is_raised_between_rename_and_index_is_taken_back(tmp_path, mon
         assert store(archive, image()).status == 0
 
 
+def test_all_of_a_group_that_fails_are_taken_back(tmp_path, monkeypatch):
+    """What was answered with a failure is nowhere, however many came together."""
+    go = threading.Event()
+    with Archive(tmp_path, durability="rename") as archive, ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(archive._committer.run, lambda: go.wait(30))
+        sinks = [sink_for(archive, image(number)) for number in range(5)]
+        for number, sink in enumerate(sinks):
+            sink.write(memoryview(encode(image(number))))
+        commits = [sink._committed() for sink in sinks]
+        groups = []
+
+        def fail(_self, entries, **_):
+            groups.append(len(list(entries)))
+            raise sqlite3.OperationalError("disk I/O error")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Index, "add", fail)
+            go.set()
+            assert [commit.result(30).status for commit in commits] == [0xA700] * 5
+            assert holding.result(30)
+        assert max(groups) > 1
+        assert not list((tmp_path / "objects").rglob("*.dcm"))
+        assert not list((tmp_path / "incoming").glob(".*"))
+        assert archive.counts().instances == 0
+        assert [store(archive, image(number)).status for number in range(5)] == [0] * 5
+
+
 def test_failures_are_said_once_and_counted(tmp_path, monkeypatch, caplog):
     with Archive(tmp_path, durability="rename") as archive:
 
@@ -167,14 +196,14 @@ def test_an_index_older_than_its_files_is_noticed(tmp_path, lost):
 
 def unreadable(monkeypatch, name, error):
     """Reading that file fails with `error`."""
-    real = upkeep.read_header
+    real = upkeep.read_object
 
-    def read(path):
-        if Path(path).stem == name:
+    def read(path, *limits):
+        if path.stem == name:
             raise error
-        return real(path)
+        return real(path, *limits)
 
-    monkeypatch.setattr(upkeep, "read_header", read)
+    monkeypatch.setattr(upkeep, "read_object", read)
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), TypeError("odd"), MemoryError()])
@@ -206,6 +235,38 @@ def test_an_object_that_cannot_be_read_now_is_there_later(tmp_path, monkeypatch,
     with Archive(tmp_path) as archive:
         archive.wait_until_compared(30)
         assert archive.counts().instances == 3
+
+
+@pytest.mark.parametrize("how", ["cut short while it is read", "an error of the disk"])
+@pytest.mark.parametrize("where", ["start", "reindex", "verify"])
+def test_a_file_that_breaks_under_its_reader_costs_that_object(tmp_path, monkeypatch, how, where):
+    """Under a memory map either is SIGBUS, the end of the process."""
+    with Archive(tmp_path, durability="rename") as archive:
+        for number in range(3):
+            path = store(archive, image(number, ContentSequence=[image()] * 400)).path  # over one read
+    inode = path.stat().st_ino
+    real = os.pread
+
+    def pread(descriptor, size, at):
+        if os.fstat(descriptor).st_ino == inode and at > 4096:
+            if how == "an error of the disk":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            os.truncate(path, 5000)
+        return real(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", pread)
+    if where == "start":
+        (tmp_path / "index.sqlite").unlink()
+    with Archive(tmp_path) as archive:
+        if where == "verify":
+            [left] = archive.verify().damaged
+            assert (left.path, left.torn) == (path, False)
+        elif where == "reindex":
+            assert [one for one, _ in archive.reindex().skipped] == [path]
+        if where != "verify":
+            assert archive.counts().instances == 2
+        assert store(archive, image(7)).status == 0
+    assert path.exists()
 
 
 def deep(depth):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,21 @@ def test_what_cannot_be_converted_leaves_nothing_open(tmp_path: Path, stored: st
     before = descriptors()
     with pytest.raises(MalformedDataSet, match="cannot be converted"):
         Conversion(instance(tmp_path / "a", b"no data set at all", stored), IMPLICIT)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("size", [100, WHOLE_READ + 10])
+def test_a_file_cut_short_is_an_error_and_leaves_nothing_open(tmp_path: Path, size: int) -> None:
+    before = descriptors()
+    dataset = image(BitsAllocated=8, PixelData=bytes(size))
+    dataset["PixelData"].VR = "OB"
+    one = instance(tmp_path / "a", encode(dataset), EXPLICIT)
+    os.truncate(tmp_path / "a", one.data_size - 4)
+    with pytest.raises((OSError, MalformedDataSet), match=r"became shorter|cannot be converted"):
+        conversion = Conversion(one, IMPLICIT)
+        with closing(conversion):
+            while not conversion.next()[1]:
+                pass
     assert descriptors() == before
 
 

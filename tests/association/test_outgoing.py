@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from aiodicom.association import outgoing
 from aiodicom.association.budget import Budget
-from aiodicom.association.outgoing import BATCH_BYTES, WHOLE_READ, load_ahead, read_parts
+from aiodicom.association.outgoing import BATCH_BYTES, WHOLE_READ, Item, load_ahead, read_parts
 from aiodicom.association.sending import PART
 from aiodicom.dataset.instance import Instance
+from aiodicom.dataset.window import FileWindow
 from syscalls import descriptors
 
 CONTENT = bytes(range(256)) * 9
@@ -102,3 +104,43 @@ async def test_without_room_nothing_is_read_before_it_is_wanted(
     await anext(ahead)
     assert read == [100, PART]
     await ahead.aclose()
+
+
+@pytest.mark.parametrize("whose", ["a user's", "the archive's"])
+@pytest.mark.parametrize("when", ["before", "while it is looked through"])
+async def test_a_large_file_cut_short_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str, when: str
+) -> None:
+    """With a memory map the process would have ended here, by SIGBUS."""
+    kind = Item if whose == "a user's" else Instance
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_bytes(FRAGMENTS)
+    items = [
+        kind(path, "1.2", f"1.3.{n}", "1.2.840.10008.1.2.4.50", 0, len(FRAGMENTS))
+        for n, path in enumerate(paths)
+    ]
+
+    def cut(descriptor: int, offset: int, size: int) -> FileWindow:
+        if os.fstat(descriptor).st_ino == os.stat(paths[1]).st_ino:
+            os.truncate(paths[1], len(FRAGMENTS) // 3)
+        return FileWindow(descriptor, offset, size)
+
+    if when == "before":
+        os.truncate(paths[1], len(FRAGMENTS) // 3)
+    else:
+        monkeypatch.setattr(outgoing, "FileWindow", cut)
+    told = [one.error async for one in load_ahead(items)]
+    assert told[0] is told[2] is None
+    if when == "before":
+        assert "the file changed" in str(told[1])
+    elif whose == "a user's":  # the archive's are known to be whole: nobody looks into them again
+        assert "became shorter" in str(told[1])
+
+
+FRAGMENTS = (
+    b"\x08\0\x16\0UI\x04\x001.2\0\xe0\x7f\x10\0OB\0\0\xff\xff\xff\xff"
+    + (b"\xfe\xff\0\xe0\0\0\x10\0" + bytes(1 << 20)) * (WHOLE_READ // (1 << 20) + 2)
+    + b"\xfe\xff\xdd\xe0\0\0\0\0"
+)
+"""Encapsulated pixel data over `WHOLE_READ`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 import zlib
 from io import BytesIO
@@ -11,8 +10,11 @@ from pathlib import Path
 import pytest
 from aiodicom.dataset.deflated import INFLATED_WINDOW
 from aiodicom.dataset.errors import ImagingError, NestingTooDeep
+from aiodicom.dataset.found import ScanResult
 from aiodicom.dataset.part10 import read_header
-from aiodicom.dataset.scan import scan_dataset
+from aiodicom.dataset.scan import scan_dataset, scanning
+from aiodicom.dataset.walk import STEP, Steps
+from aiodicom.dataset.window import FileWindow
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -99,12 +101,10 @@ def test_buffers_of_all_kinds_and_no_view_is_kept(tmp_path: Path) -> None:
     assert scan_dataset(growable, EXPLICIT, {UID}) == expected
     assert scan_dataset(memoryview(growable), EXPLICIT, {UID}) == expected
     growable.append(0)  # a kept view would forbid this
-    (tmp_path / "set").write_bytes(encoded)
-    with (
-        (tmp_path / "set").open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-    ):
-        assert scan_dataset(mapping, EXPLICIT, {UID}) == expected
+    (tmp_path / "set").write_bytes(b"before" + encoded + b"behind")
+    with (tmp_path / "set").open("rb") as file:
+        window = FileWindow(file.fileno(), 6, len(encoded))
+        assert scan_dataset(window, EXPLICIT, {UID}) == expected
 
 
 def test_encapsulated_pixels_are_walked_to_their_end() -> None:
@@ -315,3 +315,29 @@ def test_an_item_longer_than_its_place_is_told_by_its_length(nested: bool) -> No
     sequence = struct.pack("<HH2sHL", 0x0041, 0x1010, b"SQ", 0, 0xFFFFFFFF) + item
     problem = scan_dataset(sequence, EXPLICIT, check_nested=nested).problem
     assert problem == "offset 12: (FFFE,E000) claims 200 bytes where 20 are left"
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+def test_a_walk_through_millions_can_be_left_and_gone_on_with(undefined: bool) -> None:
+    """Between two pauses there are so many elements at most, wherever they stand."""
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
+    end = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+    many = 10 * STEP
+    length = 0xFFFFFFFF if undefined else 8 * many
+    sequence = struct.pack("<HH2sHL", 0x0008, 0x1140, b"SQ", 0, length) + item * many
+    sequence += end if undefined else b""
+    flat = b"".join(struct.pack("<HH2sHL", 9 + 2 * (n >> 15), n & 0x7FFF, b"UN", 0, 0) for n in range(many))
+    for data in (sequence, flat, encode(sample(), EXPLICIT) + end * many):
+        told: list[ScanResult] = []
+
+        def walk(data: bytes, told: list[ScanResult]) -> Steps[None]:
+            told.append((yield from scanning(data, EXPLICIT, (), check_nested=True)))
+
+        assert sum(1 for _ in walk(data, told)) >= many // STEP - 1
+        assert told == [scan_dataset(data, EXPLICIT, check_nested=True)]
+
+
+def test_so_can_an_inflation() -> None:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = stream.compress(encode(sample(), EXPLICIT) + bytes(20 << 20)) + stream.flush()
+    assert sum(1 for _ in scanning(data, DEFLATED)) >= 20

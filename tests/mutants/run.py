@@ -21,7 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
-from changes import MUTANTS, SURVIVE, Mutant
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mutants.changes import MUTANTS, SURVIVE, Mutant
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiodicom.archive.archive import Archive
+from aiodicom.archive.search import Search
 from aiodicom.dataset.coding import decode_dataset
 from aiodicom.dimse.levels import Level, Root
 from aiodicom.server import archive_service
@@ -114,7 +115,7 @@ async def test_retrieves_take_their_turns_with_the_queries(
     """Their lists are made on the same threads: one address has no more of those for them."""
     begun, go = threading.Semaphore(0), threading.Event()
 
-    def select(*ignored: Any) -> list[Any]:
+    def select(*ignored: Any, search: Search) -> list[Any]:
         begun.release()
         go.wait(10)
         return []

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import socket
 import subprocess
 import sys
 import tracemalloc
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -828,14 +829,34 @@ async def test_the_reserved_bytes_of_a_request_come_back() -> None:
         assert answer.reserved == echoed
 
 
-async def test_no_connection_takes_the_last_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aiodicom.server.listener.descriptors", lambda: 7)
+def lowest_free() -> int:
+    """The descriptor that the next one to be opened gets."""
+    found = os.dup(0)
+    os.close(found)
+    return found
+
+
+@pytest.mark.parametrize("by", ["connections", "files"])
+async def test_nobody_takes_the_last_descriptors(monkeypatch: pytest.MonkeyPatch, by: str) -> None:
+    """Whatever they are used for, so many stay free for the objects and queries of who is there."""
+    monkeypatch.setattr("aiodicom.server.listener.descriptors", lambda: lowest_free() + 40)
     limits = replace(LONG, descriptor_reserve=5)
-    async with serving(limits=limits) as server, calling(server) as first, calling(server) as second:
-        async with await ScriptedPeer.connect("127.0.0.1", server.port) as third:
-            await third.expect_close()
-        assert await echo(first) == 0
-        assert await echo(second) == 0
+    async with serving(limits=limits) as server, calling(server) as first:
+        with ExitStack() as files:
+            if by == "files":
+                for _ in range(40):
+                    files.enter_context(open(os.devnull))
+            async with AsyncExitStack() as stack:
+                for _ in range(40):
+                    peer = await ScriptedPeer.connect("127.0.0.1", server.port)
+                    await stack.enter_async_context(peer)
+                    if by == "files":
+                        await peer.expect_close()
+                    # an end of each is in this process
+                    assert len(server.connections) <= (1 if by == "files" else 20)
+                assert await echo(first) == 0
+        async with calling(server) as later:
+            assert await echo(later) == 0
 
 
 def test_the_soft_limit_of_descriptors_is_raised_and_told() -> None:

@@ -1,0 +1,88 @@
+"""A search can be given up at any moment, and holds nothing while nobody reads its answers."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from aiodicom.archive.archive import Archive
+from aiodicom.archive.search import GivenUp, Search
+from aiodicom.dimse.levels import Root
+from archive_objects import image, query, store
+from pydicom.dataset import Dataset
+from syscalls import descriptors
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
+
+MANY_PATTERNS = "\\".join(f"*{n}?z" for n in range(256))
+MANY_VALUES = "\\".join(f"N{n}^A" for n in range(7000))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    with Archive(tmp_path, durability="rename") as opened:
+        yield opened
+
+
+def coded(value):
+    """A sequence of one item."""
+    inside = Dataset()
+    inside.CodeMeaning = value
+    return [inside]
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ({"PatientName": MANY_VALUES}, {"PatientName": MANY_PATTERNS}),
+        ({"StudyDescription": MANY_VALUES}, {"StudyDescription": MANY_PATTERNS}),
+        (
+            {"ProcedureCodeSequence": coded(MANY_VALUES)},
+            {"ProcedureCodeSequence": coded(MANY_PATTERNS)},
+        ),
+    ],
+)
+def test_a_search_is_given_up_inside_one_object(archive, monkeypatch, stored, asked):
+    """Two million comparisons of one value with one pattern: who gives up does not wait for their end."""
+    begun = threading.Event()
+    checks = 0
+    real = Search.check
+
+    def check(search):
+        nonlocal checks
+        checks += 1
+        if checks > 1000:
+            begun.set()
+        real(search)
+
+    monkeypatch.setattr(Search, "check", check)
+    assert store(archive, image(1, **stored)).status == 0
+    found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID="", **asked))
+    answers: list[Dataset] = []
+    thread = threading.Thread(target=lambda: answers.extend(found), daemon=True)
+    thread.start()
+    assert begun.wait(30)
+    found.give_up()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert answers == []
+    assert checks < 1_000_000
+
+
+def test_queries_that_nobody_reads_hold_no_descriptors(archive):
+    for number in range(100):
+        store(archive, image(number))
+    before = len(descriptors())
+    waiting = [archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID="")) for _ in range(50)]
+    for one in waiting:
+        assert next(one)
+    assert len(descriptors()) <= before + 3
+    assert [len(list(one)) for one in waiting] == [99] * 50
+
+
+def test_a_retrieve_is_given_up_too(archive):
+    store(archive, image(1))
+    search = Search()
+    search.give_up()
+    with pytest.raises(GivenUp):
+        archive.select(Root.STUDY, "STUDY", query("STUDY", StudyInstanceUID="1.2.3"), search=search)
