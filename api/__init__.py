@@ -100,7 +100,7 @@ from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
-from .client.values import Between
+from .client.values import Between, literal
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
     ImagingError,
@@ -273,6 +273,7 @@ __all__ = [
     "connect",
     "diagnose",
     "encode_file_meta",
+    "literal",
     "serve",
     "serve_archive",
     "server_context",
