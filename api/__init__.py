@@ -112,7 +112,7 @@ from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
-from .client.values import Between
+from .client.values import Between, literal
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
     ImagingError,
@@ -296,6 +296,7 @@ __all__ = [
     "diagnose",
     "encode_file_meta",
     "find_node",
+    "literal",
     "read_nodes",
     "serve",
     "serve_archive",

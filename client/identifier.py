@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..dataset.coding import encode_dataset, encode_text_elements
 from ..dimse.levels import Level, QueryError, Root, check_query, find_model, get_model, move_model, unique_key
 from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
-from .keys import check_keys, put, settle_character_set
+from .keys import Putting, check_keys, given, settle_character_set
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -28,12 +28,16 @@ PLAN_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A SOP class and the identifier to send to it."""
+    """A SOP class and the identifier to send to it.
+
+    exact: the values that are `literal`, by the tags that lead to them.
+    """
 
     model: str
     level: Level
     root: Root
     identifier: Dataset | Mapping[str, str]
+    exact: Mapping[tuple[int, ...], str] = field(default_factory=dict)
 
     def encode(self, transfer_syntax: str) -> bytes:
         """The identifier in the syntax of its context."""
@@ -48,8 +52,9 @@ class Query:
             from pydicom.dataset import Dataset
 
             dataset = Dataset()
+            putting = Putting(dataset)
             for keyword, value in identifier.items():
-                put(dataset, keyword, value)
+                putting.put(keyword, value)
             settle_character_set(dataset)
             return encode_dataset(dataset, transfer_syntax)
         return encode_dataset(identifier, transfer_syntax)
@@ -90,25 +95,18 @@ def build_query(
     wanted_level, wanted_root = Level.parse(level), parse_root(root)
     keys = [return_keys] if isinstance(return_keys, str) else list(return_keys)
     check_query(wanted_level, wanted_root, [])
-    given = _given(match) if isinstance(match, Dataset) else dict(match)
-    check_keys(wanted_level, wanted_root, [*given, *keys])
+    wanted = given(match) if isinstance(match, Dataset) else dict(match)
+    check_keys(wanted_level, wanted_root, [*wanted, *keys])
     identifier = Dataset()
+    identifier.SpecificCharacterSet = ""  # some peers tell it to those alone who ask
+    putting = Putting(identifier)
     for key in [unique_key(wanted_level), *keys]:
-        put(identifier, key, "")
-    for key, value in given.items():
-        put(identifier, key, value)
+        putting.put(key, "")
+    for key, value in wanted.items():
+        putting.put(key, value)
     identifier.QueryRetrieveLevel = wanted_level.value
     settle_character_set(identifier)
-    return Query(find_model(wanted_root), wanted_level, wanted_root, identifier)
-
-
-def _given(query: Dataset) -> dict[str, object]:
-    """The keys of a data set that is a query; an empty sequence stays one."""
-    return {
-        element.keyword or f"{element.tag.group:04X},{element.tag.element:04X}": element.value
-        for element in query
-        if element.keyword != "QueryRetrieveLevel"
-    }
+    return Query(find_model(wanted_root), wanted_level, wanted_root, identifier, putting.exact)
 
 
 def build_plan(root: Root, match: Mapping[str, str], keys: Iterable[str]) -> Query:

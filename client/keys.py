@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..dataset.charset import terms_of, texts, unheld, unknown_term
 from ..dimse.levels import Level, QueryError, Root, check_query
-from .values import match_value
+from .values import WILD, LiteralText, match_value, over_midnight
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?")
+_PRIVATE = re.compile(r'\(?([0-9A-Fa-f]{3}[13579BDFbdf]), ?"?([^"\\]{1,64}?)"?, ?(?:xx)?([0-9A-Fa-f]{2})\)?')
+"""A private element by its creator: ``(0029,"ACME 1.1",01)``."""
+_PARTS = re.compile(r'(?:\([^)]*\)|"[^"]*"|[^.("]|[("])+')
+_BLOCK = 0x10
+"""The block in which private elements are asked for: which one it is, is ours to say (PS3.5 7.8.1)."""
 
 
 def named(key: str) -> str:
     """A key with the keywords of its tags, as far as they have one; ``A.B`` part by part."""
-    return ".".join(_name(part.strip()) for part in key.split("."))
+    return ".".join(map(_name, parts(key)))
+
+
+def parts(key: str) -> list[str]:
+    """The steps of a path into sequences; a dot of a private creator is none."""
+    return [part.strip() for part in _PARTS.findall(key)]
 
 
 def _name(part: str) -> str:
@@ -26,7 +37,8 @@ def _name(part: str) -> str:
 
     found = _TAG.fullmatch(part)
     if found is None:
-        return part
+        private = _PRIVATE.fullmatch(part)
+        return part if private is None else f'({private[1].upper()},"{private[2]}",{private[3].upper()})'
     group, element = (text.upper() for text in found.groups())
     return keyword_for_tag(int(group + element, 16)) or f"{group},{element}"
 
@@ -34,33 +46,101 @@ def _name(part: str) -> str:
 def check_keys(level: Level, root: Root, keys: Iterable[str]) -> None:
     """Raise QueryError for a keyword that does not exist, naming near ones, or lies below the level."""
     for key in keys:
-        top, *nested = named(key).split(".")
-        check_query(level, root, [] if _TAG.fullmatch(top) else [top])
-        check_query(Level.IMAGE, Root.PATIENT, [part for part in nested if not _TAG.fullmatch(part)])
+        top, *nested = parts(named(key)) or [""]
+        if not top:
+            raise QueryError("unknown keyword ''")
+        check_query(level, root, [] if _is_tag(top) else [top])
+        check_query(Level.IMAGE, Root.PATIENT, [part for part in nested if not _is_tag(part)])
 
 
-def put(identifier: Dataset, key: str, value: object) -> None:
-    """Set the element a key names, checked and spelled by its VR. A mapping is the item of a sequence."""
-    first, _, rest = named(key).partition(".")
-    tag, vr = _element(first)
-    if rest:
-        if vr != "SQ":
-            raise QueryError(f"{key}: {first} is no sequence")
-        put(_item(identifier, tag), rest, value)
-    elif vr == "SQ":
-        _put_item(identifier, tag, first, value)
-    else:
-        checked = match_value(first, vr, value)
-        try:
-            identifier.add_new(tag, vr, checked)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise QueryError(f"{first} ({vr}) cannot be matched with {value!r:.80}: {error}") from None
+def _is_tag(name: str) -> bool:
+    return bool(_TAG.fullmatch(name) or _PRIVATE.fullmatch(name))
 
 
-def _element(name: str) -> tuple[int, str]:
+@dataclass(frozen=True, slots=True)
+class _Typed:
+    """A value with the VR it has where no dictionary knows it."""
+
+    vr: str
+    value: object
+
+
+@dataclass(slots=True)
+class Putting:
+    """Sets the elements that keys name, checked and spelled by their VRs, in an identifier.
+
+    `exact` are the `literal` values by the tags that lead to them.
+    """
+
+    identifier: Dataset
+    exact: dict[tuple[int, ...], str] = field(default_factory=dict)
+
+    def put(self, key: str, value: object) -> None:
+        """Set one. A mapping is the item of a sequence."""
+        self._put(self.identifier, (), parts(named(key)), value)
+
+    def _put(self, item: Dataset, above: tuple[int, ...], path: list[str], value: object) -> None:
+        first, *rest = path
+        tag, vr = _element(item, first)
+        if isinstance(value, _Typed):
+            vr, value = value.vr, value.value
+        where = (*above, tag)
+        if rest:
+            if vr != "SQ":
+                raise QueryError(f"{'.'.join(path)}: {first} is no sequence")
+            self._put(_item(item, tag), where, rest, value)
+        elif vr == "SQ":
+            self._put_item(item, where, first, value)
+        else:
+            checked = match_value(first, vr, value)
+            if above and isinstance(checked, str) and over_midnight(vr, checked):
+                raise QueryError(f"{first}: inside a sequence no range leads over midnight")
+            if isinstance(value, LiteralText) and vr in WILD:
+                self.exact[where] = str(value)
+            try:
+                item.add_new(tag, vr, checked)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise QueryError(f"{first} ({vr}) cannot be matched with {value!r:.80}: {error}") from None
+
+    def _put_item(self, item: Dataset, where: tuple[int, ...], name: str, value: object) -> None:
+        """A sequence is matched by one item (PS3.4 C.2.2.2.6); an empty one asks for the whole sequence."""
+        from pydicom.dataset import Dataset
+        from pydicom.sequence import Sequence
+
+        if isinstance(value, Sequence | list | tuple) and len(value) == 1:
+            value = value[0]
+        if isinstance(value, Dataset):
+            value = given(value)
+        if value is None or value == "" or value == [] or value == {}:
+            item.add_new(where[-1], "SQ", Sequence([Dataset()]))
+        elif isinstance(value, Mapping):
+            for key, one in value.items():
+                check_keys(Level.IMAGE, Root.PATIENT, [str(key)])
+                self._put(_item(item, where[-1]), where, parts(named(str(key))), one)
+        else:
+            raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
+
+
+def given(query: Dataset) -> dict[str, object]:
+    """The keys of a data set that is a query or an item of one; an empty sequence stays one."""
+    return {
+        element.keyword or f"{element.tag.group:04X},{element.tag.element:04X}": _Typed(
+            element.VR, element.value
+        )
+        if element.tag.is_private and element.VR not in ("SQ", "UN")
+        else element.value
+        for element in query
+        if element.keyword != "QueryRetrieveLevel"
+    }
+
+
+def _element(item: Dataset, name: str) -> tuple[int, str]:
     """Tag and VR. A private element, and one that no dictionary has, is text (LO)."""
     from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+    private = _PRIVATE.fullmatch(name) if not _TAG.fullmatch(name) else None
+    if private is not None:
+        return _private_element(item, int(private[1], 16), private[2], int(private[3], 16))
     found = _TAG.fullmatch(name)
     tag = int("".join(found.groups()), 16) if found else tag_for_keyword(name)
     if tag is None:
@@ -74,6 +154,21 @@ def _element(name: str) -> tuple[int, str]:
     return tag, vr.split(" or ")[0]
 
 
+def _private_element(item: Dataset, group: int, creator: str, element: int) -> tuple[int, str]:
+    """Tag and VR of a private element, its block reserved in the item for its creator."""
+    from pydicom.datadict import private_dictionary_VR
+
+    block = _BLOCK
+    while (place := (group << 16) + block) in item and str(item[place].value) != creator:
+        block += 1
+    item.add_new(place, "LO", creator)
+    tag = (group << 16) + (block << 8) + element
+    try:
+        return tag, private_dictionary_VR(tag, creator)
+    except KeyError:
+        return tag, "LO"
+
+
 def _item(identifier: Dataset, tag: int) -> Dataset:
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
@@ -82,24 +177,6 @@ def _item(identifier: Dataset, tag: int) -> Dataset:
         identifier.add_new(tag, "SQ", Sequence([Dataset()]))
     item: Dataset = identifier[tag].value[0]
     return item
-
-
-def _put_item(identifier: Dataset, tag: int, name: str, value: object) -> None:
-    """A sequence is matched by one item (PS3.4 C.2.2.2.6); an empty one asks for the whole sequence."""
-    from pydicom.dataset import Dataset
-    from pydicom.sequence import Sequence
-
-    if isinstance(value, Sequence | list | tuple) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, Mapping):
-        for key, one in value.items():
-            put(_item(identifier, tag), str(key), one)
-    elif isinstance(value, Dataset):
-        identifier.add_new(tag, "SQ", Sequence([value]))
-    elif value is None or value == "" or value == []:
-        identifier.add_new(tag, "SQ", Sequence([Dataset()]))
-    else:
-        raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
 
 
 def _items(identifier: Dataset) -> Iterator[Dataset]:

@@ -6,6 +6,7 @@ A value that is wrong in form is answered by archives with nothing or with every
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from ..dimse.levels import QueryError
 
 TEMPORAL = frozenset({"DA", "TM", "DT"})
+WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+"""VRs in whose keys `*` and `?` match any text and any character (PS3.4 C.2.2.2.4)."""
 _BINARY = {
     "US": (0, 0xFFFF),
     "SS": (-0x8000, 0x7FFF),
@@ -32,6 +35,7 @@ _ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?
 _INTEGER = re.compile(r"[+-]?\d{1,12}")
 _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _AGE = re.compile(r"\d{3}[DWMY]")
+_CODE = re.compile(r"[A-Z0-9 _*?]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PARAGRAPHS = re.compile(
     r"[\x00-\x08\x0b\x0e-\x1f\x7f]"
@@ -46,12 +50,40 @@ class Between:
     last: datetime.date | datetime.time | str | None
 
 
+class LiteralText(str):
+    """Text of which `*` and `?` are characters like any other; see `literal`."""
+
+    __slots__ = ()
+
+
+def literal(text: str) -> LiteralText:
+    """A value of a query in which `*` and `?` are no wildcards: ``{"PatientID": aiodicom.literal("A*1")}``.
+
+    DICOM has no escape for them (PS3.4 C.2.2.2.4): each goes out as `?`, which matches any one character, and
+    answers that hold another one there are left out on our side. Its form is not judged either, so that what
+    an archive holds against its VR can be asked for (a code string in small letters).
+    """
+    return LiteralText(text)
+
+
+def over_midnight(vr: str, text: str) -> tuple[str, str] | None:
+    """The two ranges of which a range of times consists that ends before it begins; None for any other.
+
+    Archives that read such a range at all differ in what they make of it.
+    """
+    first, hyphen, last = text.partition("-")
+    known = min(len(first), len(last))
+    if vr != "TM" or not hyphen or not known or first[:known] <= last[:known]:
+        return None
+    return f"{first}-235959.999999", f"000000-{last}"
+
+
 def match_value(keyword: str, vr: str, value: object) -> Any:
     """A Python value as what the key holds, spelled as PS3.5 6.2 wants it. Raises QueryError.
 
     None and "" ask for the attribute without matching. Dates, times and moments may be ISO text, ranges
     (`"2024-01-01..2024-03-31"`, `"20240101-"`, a pair, a `Between`) or the types of `datetime`. A list is a
-    list of UIDs, or several values of a key that has several.
+    list of UIDs, or several values of a key that has several. A range of times may lead over midnight.
     """
     if value is None or value == "":
         return ""
@@ -61,6 +93,8 @@ def match_value(keyword: str, vr: str, value: object) -> Any:
         return [match_value(keyword, vr, part) for part in value]
     if vr in _BINARY or vr in ("FD", "FL"):
         return _number(keyword, vr, value)
+    if isinstance(value, LiteralText):
+        return _literal(keyword, vr, value)
     if isinstance(value, str) and "\\" in value and vr not in ("ST", "LT", "UT", "UR"):
         return [match_value(keyword, vr, part) for part in value.split("\\")]
     return _checked_text(keyword, vr, value)
@@ -73,7 +107,10 @@ def _refused(keyword: str, vr: str, value: object, why: str) -> QueryError:
 def _number(keyword: str, vr: str, value: object) -> int | float:
     try:
         if vr in ("FD", "FL"):
-            return float(str(value))
+            real = float(str(value))
+            if not math.isfinite(real):
+                raise _refused(keyword, vr, value, "a number is wanted")
+            return real
         number = int(str(value))
     except ValueError as error:
         raise _refused(keyword, vr, value, str(error)) from None
@@ -89,7 +126,7 @@ def _checked_text(keyword: str, vr: str, value: object) -> str:
         if isinstance(value, bool | bytes | dict | datetime.date | datetime.time | Between):
             raise _refused(keyword, vr, value, "text is wanted")
     else:
-        text = str(value)
+        text = _short_number(value) if vr == "DS" and isinstance(value, float) else str(value)
     control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
     if control.search(text):
         raise _refused(keyword, vr, value, "it holds a control character")
@@ -99,6 +136,18 @@ def _checked_text(keyword: str, vr: str, value: object) -> str:
     if why:
         raise _refused(keyword, vr, value, why)
     return text
+
+
+def _short_number(value: float) -> str:
+    """A number in the sixteen characters of a DS, as exactly as they allow (PS3.5 6.2)."""
+    return next((text for n in range(17, 8, -1) if len(text := f"{value:.{n}g}") <= 16), str(value))
+
+
+def _literal(keyword: str, vr: str, value: str) -> str:
+    control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
+    if control.search(value) or ("\\" in value and vr not in ("ST", "LT", "UT", "UR")):
+        raise _refused(keyword, vr, value, "it holds a control character or a backslash")
+    return re.sub(r"[*?]", "?", value) if vr in WILD else str(value)
 
 
 def _form_of_text(vr: str, text: str) -> str | None:
@@ -111,6 +160,9 @@ def _form_of_text(vr: str, text: str) -> str | None:
         return "a whole number of 32 bits is wanted"
     if vr == "DS" and not _DECIMAL.fullmatch(text):
         return "a number is wanted"
+    if vr == "CS" and not _CODE.fullmatch(text):
+        better = f", as {text.upper()}" if _CODE.fullmatch(text.upper()) else ""
+        return f"a code is of capital letters, digits, blanks and underscores{better}"
     if vr == "AS" and not _AGE.fullmatch(text):
         return "an age is three digits and D, W, M or Y, as 045Y"
     # what a UID of an archive is, that archive knows: one beyond 64 characters is asked for as it is
@@ -163,7 +215,7 @@ def _range(keyword: str, vr: str, value: object, first: object, last: object) ->
     if not any(ends):
         raise _refused(keyword, vr, value, "a range has one end at least")
     known = min(len(ends[0]), len(ends[1]), 8 if vr == "DT" else 99)
-    if all(ends) and ends[0][:known] > ends[1][:known]:
+    if vr != "TM" and all(ends) and ends[0][:known] > ends[1][:known]:
         raise _refused(keyword, vr, value, "the range ends before it begins")
     return "-".join(ends)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from aiodicom.client.identifier import build_query
 from aiodicom.client.keys import named
+from aiodicom.client.values import literal
 from aiodicom.dimse.levels import QueryError
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -27,6 +28,40 @@ def test_a_private_element_can_be_asked_for_and_matched() -> None:
     found = asked({"0009,1001": "x"}, ("0009,0010",))
     assert found[0x00091001].value == "x"
     assert found[0x00090010].value == ""
+
+
+@pytest.mark.parametrize("key", ['(0009,"ACME 1.1",01)', '0009,"ACME 1.1",01', '(0009,"ACME 1.1",xx01)'])
+def test_a_private_element_by_its_creator_has_its_block_reserved(key: str) -> None:
+    assert named(key) == '(0009,"ACME 1.1",01)'
+    found = asked({key: "x"})
+    assert (found[0x00090010].value, found[0x00091001].value) == ("ACME 1.1", "x")
+    nested = asked({f"ProcedureCodeSequence.{key}": "y"}).ProcedureCodeSequence[0]
+    assert (nested[0x00090010].value, nested[0x00091001].value) == ("ACME 1.1", "y")
+
+
+def test_two_creators_have_two_blocks_and_the_dictionary_knows_their_elements() -> None:
+    found = asked(
+        {'(0019,"GEMS_ACQU_01",9e)': "fse", '(0019,"ACME",01)': "x", '(0019,"GEMS_ACQU_01",0F)': 2.5}
+    )
+    assert [found[0x00190010].value, found[0x00190011].value] == ["GEMS_ACQU_01", "ACME"]
+    assert found[0x0019109E].value == "fse"
+    assert found[0x00191101].value == "x"
+    assert found[0x0019100F].VR == "DS"
+
+
+def test_a_private_element_of_a_data_set_keeps_its_vr() -> None:
+    query = Dataset()
+    query.private_block(0x0029, "ACME", create=True).add_new(1, "US", 5)
+    found = asked(query)
+    assert (found[0x00291001].VR, found[0x00291001].value) == ("US", 5)
+
+
+def test_a_literal_is_kept_beside_what_is_sent_for_it() -> None:
+    match = {"PatientID": literal("A*1"), "ProcedureCodeSequence.CodeValue": literal("B?"), "StudyID": "S*"}
+    query = build_query("STUDY", "STUDY", match, ())
+    assert isinstance(query.identifier, Dataset)
+    assert (query.identifier.PatientID, query.identifier.StudyID) == ("A?1", "S*")
+    assert query.exact == {(0x00100020,): "A*1", (0x00081032, 0x00080100): "B?"}
 
 
 @pytest.mark.parametrize("key", ["0000,0002", "0002,0010", "0008,0000"])
@@ -63,6 +98,8 @@ def test_a_sequence_is_matched_by_one_item(value: object) -> None:
         ({"0008,0060": "CT"}, "below the query's STUDY level"),
         ({"ProcedureCodeSequence": {"CodeValeu": "x"}}, "unknown keyword"),
         ({"StudyDate": "last week"}, "StudyDate"),
+        ({"": "x"}, "unknown keyword"),
+        ({"ReferencedStudySequence.StudyTime": "22:00..06:00"}, "no range leads over"),
     ],
 )
 def test_a_key_that_is_none_is_refused(match: dict[str, object], why: str) -> None:
@@ -89,7 +126,7 @@ def test_a_data_set_is_a_query() -> None:
 
 
 def test_what_is_not_ascii_is_utf_8_also_inside_a_sequence() -> None:
-    assert "SpecificCharacterSet" not in asked({"PatientName": "Doe*"})
+    assert asked({"PatientName": "Doe*"}).SpecificCharacterSet == ""  # asked for: some tell it to no other
     assert asked({"PatientName": "Müller"}).SpecificCharacterSet == "ISO_IR 192"
     nested = asked({"ProcedureCodeSequence": {"CodeMeaning": "Schädel"}})
     assert nested.SpecificCharacterSet == "ISO_IR 192"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 
 import pytest
-from aiodicom.client.values import Between, match_value
+from aiodicom.client.values import Between, literal, match_value, over_midnight
 from aiodicom.dimse.levels import QueryError
 
 TAKEN: list[tuple[str, object, object]] = [
@@ -39,6 +39,8 @@ TAKEN: list[tuple[str, object, object]] = [
     ("TM", time(10, 30), "103000"),
     ("TM", time(10, 30, 0, 5), "103000.000005"),
     ("TM", (time(10), None), "100000-"),
+    ("TM", "22:00..06:00", "2200-0600"),
+    ("TM", (time(22), time(6)), "220000-060000"),
     ("DT", "2019", "2019"),
     ("DT", "20190101103000.5-0500", "20190101103000.5-0500"),
     ("DT", "2019-01-01T10:30:00+02:00", "20190101103000+0200"),
@@ -55,7 +57,14 @@ TAKEN: list[tuple[str, object, object]] = [
     ("IS", "-12", "-12"),
     ("DS", "1.5e3", "1.5e3"),
     ("DS", 2.5, "2.5"),
+    ("DS", 0.1 + 0.2, "0.3"),
+    ("DS", -1 / 3, "-0.3333333333333"),
+    ("DS", 1e-200 / 3, "3.333333333e-201"),
     ("AS", "045Y", "045Y"),
+    ("CS", literal("Chest"), "Chest"),
+    ("CS", literal("C*_?"), "C?_?"),
+    ("LO", literal("50% *"), "50% ?"),
+    ("UI", literal("1.2"), "1.2"),
     ("US", "512", 512),
     ("FD", "0.5", 0.5),
     ("CS", "CT", "CT"),
@@ -94,6 +103,12 @@ REFUSED: list[tuple[str, object, str]] = [
     ("US", 70000, "0 to 65535"),
     ("US", "x", "invalid literal"),
     ("CS", "C" * 17, "more than 16"),
+    ("CS", "ct", "capital letters.* as CT"),
+    ("CS", "C-T", "capital letters"),
+    ("CS", literal("a\\b"), "backslash"),
+    ("LO", literal("a\0"), "control character"),
+    ("FD", "inf", "number"),
+    ("DS", float("nan"), "number"),
     ("LO", "a" * 65, "more than 64"),
     ("PN", "a" * 65, "more than 64"),
     ("LO", "a\nb", "control character"),
@@ -121,3 +136,21 @@ def test_a_value_that_is_none_is_refused_by_name(vr: str, value: object, why: st
 )
 def test_what_is_spelled_is_spelled_the_same_again(vr: str, value: object) -> None:
     assert match_value("Key", vr, value) == value
+
+
+@pytest.mark.parametrize(
+    ("vr", "text", "halves"),
+    [
+        ("TM", "2200-0600", ("2200-235959.999999", "000000-0600")),
+        ("TM", "220000.5-22", None),
+        ("TM", "0600-2200", None),
+        ("TM", "2200-", None),
+        ("TM", "-0600", None),
+        ("TM", "2200", None),
+        ("DA", "20240102-20240101", None),
+    ],
+)
+def test_a_range_of_times_that_ends_before_it_begins_leads_over_midnight(
+    vr: str, text: str, halves: tuple[str, str] | None
+) -> None:
+    assert over_midnight(vr, text) == halves
