@@ -100,6 +100,7 @@ from .client.pacs import Pacs, connect, test_connection
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
+from .client.storing import Store
 from .client.values import Between
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
@@ -249,6 +250,7 @@ __all__ = [
     "SessionLimits",
     "SlicesMissing",
     "Status",
+    "Store",
     "StoreOutcome",
     "StoreReport",
     "StoreSink",

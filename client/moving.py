@@ -97,7 +97,7 @@ class Move:
                 await self._ask(target, arrivals)
         except AiodicomError as error:
             self.result.ended_by(error)
-            if not self.result.items:
+            if not self.result.came:
                 raise
         else:
             await arrivals.late(server, quiet)

@@ -39,10 +39,10 @@ from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move, Moving
 from .planning import check_uids
 from .receiving import MAXIMUM_OBJECT, Durability
-from .results import ConnectionInfo, ProgressCallback, StoreReport
+from .results import ConnectionInfo, Keep, ProgressCallback, StoredItem, StoreReport
 from .retrieved import ReceivedItem
 from .retrieving import Retrieve
-from .storing import Storing
+from .storing import Store, Storing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -141,31 +141,38 @@ class Pacs:
             attempt.answered()
             return response, words_of(response, data, context.transfer_syntax)
 
-    async def store(
+    def store(
         self,
         source: Source | Iterable[Source],
         *,
         convert: bool = True,
         progress: ProgressCallback | None = None,
-    ) -> StoreReport:
-        """C-STORE files, folders and data sets, and report on each object.
+        items: Keep[StoredItem] = "all",
+    ) -> Store:
+        """C-STORE files, folders and data sets: awaited for a report on each object.
 
         Objects go out byte for byte as they lie in their files, each in a context of its own transfer
         syntax. Where the peer takes an object without compression in another such syntax only, it goes out
         in that (`StoredItem.converted_to`), unless `convert` is false. Files that are no DICOM are skipped
         and listed; truncated ones are reported. When the association ends before all is sent, `report.error`
-        says why.
+        says why. `items` says which objects the report lists. `Store.report` is there also after a cancel.
         """
         single = isinstance(source, str | Path) or is_dataset(source)
         sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
+        report = StoreReport(keep=items)
+        return Store(report, self._store(sources, report, convert, progress))
+
+    async def _store(
+        self, sources: list[Source], report: StoreReport, convert: bool, progress: ProgressCallback | None
+    ) -> StoreReport:
         found = await on_thread(lambda: find_items(sources))
-        report = StoreReport(skipped=found.skipped)
+        report.skipped += found.skipped
         storing = Storing(found.items, report, progress, convert)
         try:
             async with self._associations.limited():
                 await storing.run(self._associations.use)
         except AiodicomError as error:
-            if not any(item.status is not None for item in report.items):
+            if not report.answered:
                 raise
             report.error = error
         return report
@@ -205,6 +212,7 @@ class Pacs:
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
+        items: Keep[ReceivedItem] = ...,
     ) -> Retrieve[ReceivedItem]: ...
 
     @overload
@@ -219,6 +227,7 @@ class Pacs:
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
+        items: Keep[ReceivedItem] = ...,
     ) -> Retrieve[Dataset]: ...
 
     def get(
@@ -232,6 +241,7 @@ class Pacs:
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
         max_object_size: int = MAXIMUM_OBJECT,
+        items: Keep[ReceivedItem] = "all",
     ) -> Retrieve[ReceivedItem] | Retrieve[Dataset]:
         """C-GET by the unique key of a level, one or several: awaited for a RetrieveResult, or iterated.
 
@@ -240,7 +250,8 @@ class Pacs:
         `result.datasets`. What will come is found out by C-FIND first. The `root` is chosen
         as for `find`. `parents` are the unique keys of the
         levels above, for peers that want them and cannot be asked. An object of more than `max_object_size`
-        bytes (64 GiB; 2 GiB where data sets are held in memory) is refused.
+        bytes (64 GiB; 2 GiB where data sets are held in memory) is refused. `items` says which objects the
+        result lists: "all", "failed", or those a callable says true of; all are counted.
         """
         wanted, model, checked = parse_model(level, root)
         return Retrieve(
@@ -253,6 +264,7 @@ class Pacs:
             durability=durability,
             progress=progress,
             max_object_size=max_object_size,
+            items=items,
         )
 
     def move(
@@ -272,6 +284,7 @@ class Pacs:
         accept_from: Iterable[str] = (),
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
+        items: Keep[ReceivedItem] = "all",
     ) -> Moving:
         """C-MOVE by the unique key of a level, one or several.
 
@@ -292,6 +305,7 @@ class Pacs:
             raise QueryError("a move needs a destination, or a directory to move to this process")
         encode_ae_title(title)  # refuses one that is none before anything is sent
         move = Move(self._associations, wanted, model, uids, title, dict(parents or {}), progress)
+        move.result.keep = items
         if directory is None:
             return Moving(move, move.elsewhere)
         listening = Listening(

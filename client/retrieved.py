@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
-from .results import Progress, ProgressCallback, error_dict, escaped, html_table, item_dict
+from .results import Keep, Progress, ProgressCallback, error_dict, escaped, html_table, item_dict, kept
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -59,7 +59,9 @@ class RetrieveResult:
     their own (`receiving.ASIDE`), another patient's first, and say nothing about `ok`.
     `turned_away` are SOP Instance UIDs that came and were not asked for; nothing was kept of them, and they
     say nothing about `ok`; `turned_away_unnamed` more came when a thousand were named. `datasets` are what
-    came where neither a directory nor a loop took it.
+    came where neither a directory nor a loop took it. `keep` says which `items` are listed: "failed" lists
+    what failed and what lies beside another object alone. Everything is counted as it comes (`add`), so that
+    what the result says does not depend on what it lists.
     """
 
     status: Status | None = None
@@ -80,6 +82,56 @@ class RetrieveResult:
     received_here: bool = True  # False when a C-MOVE went to another application entity
     seconds: float = 0.0
     error: AiodicomError | None = None  # what ended the association before the final response
+    keep: Keep[ReceivedItem] = "all"
+    came: int = field(default=0, init=False)  # objects that came, each time, safe or not
+    received: int = field(default=0, init=False)  # different objects that are safe here
+    bytes: int = field(default=0, init=False)  # of the data sets that are safe here
+    _arrivals: int = field(default=0, init=False, repr=False)  # safe ones, each time one came
+    _promised: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+    _missing: set[str] = field(default_factory=set, init=False, repr=False)
+    _extra: set[str] = field(default_factory=set, init=False, repr=False)  # here, and not promised
+    _failed: set[str] = field(default_factory=set, init=False, repr=False)  # failed to, and not here
+
+    def __post_init__(self) -> None:
+        items, self.items = self.items, []
+        self.expect(self.expected)
+        for item in items:
+            self.add(item)
+
+    def expect(self, uids: list[str] | None) -> None:
+        """What the peer promised, told before anything comes."""
+        self.expected = uids
+        self._promised = frozenset(uids or ())
+        self._missing = set(self._promised)
+
+    def add(self, item: ReceivedItem) -> bool:
+        """An object has come, or failed to; whether it is the first of its UID that is safe."""
+        if kept(self.keep, item, item.ok and item.beside is None):
+            self.items.append(item)
+        self.came += 1
+        uid = item.sop_instance_uid
+        if not item.ok:
+            if uid in self._missing or not (uid in self._promised or uid in self._extra):
+                self._failed.add(uid)
+            return False
+        self._arrivals += 1
+        self._failed.discard(uid)
+        if uid in self._missing:
+            self._missing.remove(uid)
+            first = True
+        else:
+            first = uid not in self._promised and uid not in self._extra
+            if first:
+                self._extra.add(uid)
+        self.received += first
+        if first or item.beside is not None:
+            self.bytes += item.bytes
+        return first
+
+    @property
+    def waiting(self) -> int | None:
+        """How many of the promised ones are not here; None where none were promised."""
+        return None if self.expected is None else len(self._missing)
 
     def ended_by(self, error: AiodicomError) -> None:
         """The retrieve ended by an error: whatever was reported before is not how it ended."""
@@ -95,16 +147,14 @@ class RetrieveResult:
     def found(self) -> int:
         """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
         counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
-        came = {item.sop_instance_uid for item in self.items}
-        return max(len(self.expected or ()), counted, len(came))
+        return max(len(self.expected or ()), counted, self.received + len(self._failed))
 
     @property
     def missing(self) -> list[str] | None:
         """SOP Instance UIDs expected and not here; None where it is not known what was to come."""
         if self.expected is None or not self.received_here:
             return None
-        here = self._here()
-        return [uid for uid in self.expected if uid not in here]
+        return [uid for uid in self.expected if uid in self._missing]
 
     @property
     def unaccounted(self) -> int:
@@ -112,15 +162,7 @@ class RetrieveResult:
         if self.expected is not None or not self.received_here:
             return 0
         # one that came twice was sent twice
-        return max(0, (self.completed or 0) + (self.warning or 0) - sum(item.ok for item in self.items))
-
-    def _here(self) -> set[str]:
-        return {item.sop_instance_uid for item in self.items if item.ok}
-
-    @property
-    def bytes(self) -> int:
-        """Data set bytes that are safe here."""
-        return sum({item.path or id(item): item.bytes for item in self.items if item.ok}.values())
+        return max(0, (self.completed or 0) + (self.warning or 0) - self._arrivals)
 
     @property
     def beside(self) -> list[ReceivedItem]:
@@ -136,9 +178,9 @@ class RetrieveResult:
             and not self.not_found
             and not self.failed
             and not self.warning
-            and not self.missing
+            and not (self.received_here and self._missing)
             and not self.unaccounted
-            and all(item.ok for item in self.items)
+            and not self._failed
         )
 
     @property
@@ -148,7 +190,7 @@ class RetrieveResult:
             return "complete"
         if self.status == SUCCESS and not self.found:
             return "nothing"
-        some = any(item.ok for item in self.items) if self.received_here else self.completed
+        some = self.received if self.received_here else self.completed
         return "partial" if some else "failed"
 
     def to_dict(self) -> dict[str, Any]:
@@ -176,6 +218,7 @@ class RetrieveResult:
             "parents_unknown": list(self.parents_unknown),
             "expected": None if self.expected is None else len(self.expected),
             "missing": missing,
+            "received": self.received,
             "bytes": self.bytes,
             "seconds": self.seconds,
             "items": self.rows(),
@@ -186,8 +229,11 @@ class RetrieveResult:
         return [item.to_dict() for item in self.items]
 
     def __repr__(self) -> str:
-        good = sum(item.ok for item in self.items)
-        arrived = f", {good} of {self.found} here" if self.received_here else f", {self.completed or 0} moved"
+        arrived = (
+            f", {self.received} of {self.found} here"
+            if self.received_here
+            else f", {self.completed or 0} moved"
+        )
         said = f", {self.status}" if self.status is not None else ""
         error = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
         return f"<RetrieveResult {self.service} {self.outcome}{arrived}{said}{error}>"
@@ -198,35 +244,26 @@ class RetrieveResult:
 
 
 class Arrived:
-    """Adds what arrives to a result, counts it as it comes, and tells how far the retrieve is."""
+    """Adds what arrives to a result, and tells how far the retrieve is."""
 
     def __init__(self, result: RetrieveResult, progress: ProgressCallback | None) -> None:
         self.result = result
-        self.good: int = 0
         self.event: asyncio.Event = asyncio.Event()
         """Set by each arrival."""
-        self.missing: set[str] | None = None
-        """What is still to come, where it is known what comes."""
         self._named: set[str] = set()  # of what was turned away
-        self._here: set[str] = set()
-        self._bytes = 0
+        self._failed = 0
+        self._patients: set[str] = set()
         self._progress = progress
 
     def expect(self, uids: list[str] | None) -> None:
         """What the peer promised."""
-        self.result.expected = uids
-        self.missing = None if uids is None else set(uids)
+        self.result.expect(uids)
 
     def add(self, item: ReceivedItem) -> None:
         """An object has come, or failed to. One that comes again counts once."""
-        self.result.items.append(item)
-        if item.ok:
-            self.good += 1
-            if item.sop_instance_uid not in self._here:
-                self._here.add(item.sop_instance_uid)
-                self._bytes += item.bytes
-            if self.missing is not None:
-                self.missing.discard(item.sop_instance_uid)
+        self.result.add(item)
+        self._failed += not item.ok
+        self._patients.add(item.patient_id)
         self.event.set()
         self.tell()
 
@@ -237,8 +274,7 @@ class Arrived:
 
     def end(self) -> None:
         """The retrieve is over: what came of another patient's stands first."""
-        asked = {one.patient_id for one in self.result.items}
-        self.result.unasked.sort(key=lambda one: one.patient_id in asked)
+        self.result.unasked.sort(key=lambda one: one.patient_id in self._patients)
 
     def turn_away(self, uid: str) -> bool:
         """An object was refused that nobody asked for; whether it is the first."""
@@ -254,7 +290,6 @@ class Arrived:
     def tell(self) -> None:
         """Say how far it is."""
         if self._progress is not None:
-            expected = self.result.expected
-            total = None if expected is None else len(expected)
-            failed = len(self.result.items) - self.good
-            self._progress(Progress(len(self._here), total, self._bytes, None, failed))
+            result = self.result
+            total = None if result.expected is None else len(result.expected)
+            self._progress(Progress(result.received, total, result.bytes, None, self._failed))

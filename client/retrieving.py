@@ -35,7 +35,7 @@ from .associations import Associations, need_context
 from .identifier import build_retrieve
 from .planning import Plan, Target, make_plan
 from .receiving import NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, prepare, received
-from .results import ProgressCallback
+from .results import Keep, ProgressCallback
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .streams import Stream
 
@@ -77,9 +77,10 @@ class Retrieve(Stream[T]):
         durability: Durability,
         progress: ProgressCallback | None,
         max_object_size: int,
+        items: Keep[ReceivedItem] = "all",
     ) -> None:
         super().__init__()
-        self.result: RetrieveResult = RetrieveResult()
+        self.result: RetrieveResult = RetrieveResult(keep=items)
         self._associations = associations
         self._level = level
         self._root = root
@@ -256,7 +257,7 @@ class Retrieve(Stream[T]):
                     await self._fetch(plan)
                 except AiodicomError as error:
                     self.result.ended_by(error)
-                    if not self.result.items:
+                    if not self.result.came:
                         raise
         finally:
             self._arrived.end()
@@ -277,7 +278,7 @@ class Retrieve(Stream[T]):
         level = target.level or plan.level  # its own: instances of what was asked for, one by one
         query = build_retrieve("C-GET", level, plan.root, [target.uid], target.parents)
         context = need_context(association, query.model)
-        before = len(self.result.items)
+        before = self.result.came
         operation = await association.invoke(
             context,
             lambda n: m.CGetRQ(message_id=n, affected_sop_class_uid=query.model),
@@ -292,7 +293,7 @@ class Retrieve(Stream[T]):
                 assert isinstance(response, m.CGetRSP)
                 if categorize(response.status) is not Category.PENDING:
                     add_final(self.result, response, data, context.transfer_syntax)
-                    if nothing_found(target, response) and len(self.result.items) == before:
+                    if nothing_found(target, response) and self.result.came == before:
                         self.result.not_found.append(target.uid)
                     return
         finally:

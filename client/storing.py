@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..association.association import Association
 from ..association.converting import with_defaults
@@ -23,6 +23,34 @@ class Opener(Protocol):
 
     def __call__(self, proposals: list[Proposal]) -> AbstractAsyncContextManager[Association]:
         """An association on which these contexts have been proposed."""
+
+
+class Store(Coroutine[Any, Any, StoreReport]):
+    """One call of `Pacs.store`, to be awaited, or made a task of; `report` is alive at any moment, also
+    after it was cancelled.
+    """
+
+    def __init__(self, report: StoreReport, work: Coroutine[Any, Any, StoreReport]) -> None:
+        self.report: StoreReport = report
+        self._work = work
+
+    def __repr__(self) -> str:
+        return f"<Store: {self.report!r}>"
+
+    def __await__(self) -> Generator[Any, None, StoreReport]:
+        return self._work.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """As of a coroutine."""
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of a coroutine."""
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """As of a coroutine."""
+        self._work.close()
 
 
 class Storing:
@@ -95,7 +123,7 @@ class Storing:
             outcome.size or item.data_size,
             outcome.converted,
         )
-        self._report.items.append(stored)
+        self._report.add(stored)
         self._unreported.pop(id(item), None)
         if stored.stored:
             self._bytes += stored.bytes
@@ -107,7 +135,7 @@ class Storing:
         if self._callback is not None:
             self._callback(
                 Progress(
-                    len(self._report.items) - self._failed,
+                    self._report.stored_count,
                     len(self._items),
                     self._bytes,
                     self._total,

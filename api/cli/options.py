@@ -20,6 +20,8 @@ from ..association.errors import AssociationAborted
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
+from ..client.results import StoreReport
+from ..client.retrieved import RetrieveResult
 from ..pdu.types import UserIdentityRQ
 from . import output
 from .exits import Terminated, exit_code, first_cause
@@ -28,6 +30,7 @@ from .logs import start_logging
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+R = TypeVar("R", RetrieveResult, StoreReport)
 
 PEM = click.Path(exists=True, path_type=Path)
 PORT = click.IntRange(1, 65535)
@@ -82,6 +85,22 @@ class Common:
     def run_stoppable(self, work: Coroutine[Any, Any, T]) -> T:
         """As `run`; SIGTERM cancels the work as ^C does. Raises Terminated then."""
         return self.run(stoppable(work))
+
+    def run_told(self, work: Callable[[list[R]], Coroutine[Any, Any, R]], show: Callable[[R], object]) -> R:
+        """`run_stoppable` of work that says in a list what its report is, as soon as there is one.
+
+        Interrupted, the report so far is printed before the interruption is raised on.
+        """
+        so_far: list[R] = []
+        try:
+            return self.run_stoppable(work(so_far))
+        except (KeyboardInterrupt, Terminated):
+            for one in so_far:
+                if self.json:
+                    output.emit(one.to_dict() | {"ok": False, "interrupted": True})
+                else:
+                    show(one)
+            raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a command's work to its end on the loop chosen."""

@@ -18,7 +18,7 @@ from ..client.retrieved import RetrieveResult
 from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
-from .exits import Code, Terminated, exit_code, sentence
+from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .options import PORT, PeerOptions, ae_title, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
@@ -192,16 +192,7 @@ def run_reported(
     out: Path | None,
 ) -> int:
     """Run a retrieve and report on it, also when it is interrupted: what is there is there."""
-    so_far: list[RetrieveResult] = []
-    try:
-        result = target.run_stoppable(work(so_far))
-    except (KeyboardInterrupt, Terminated):
-        for one in so_far:
-            if target.json:
-                output.emit(one.to_dict() | {"ok": False, "interrupted": True})
-            else:
-                _show(one, out)
-        raise
+    result = target.run_told(work, lambda so_far: _show(so_far, out))
     return report(result, target.json, out)
 
 
@@ -226,10 +217,10 @@ def retrieve_code(result: RetrieveResult) -> Code:
 
 def _show(result: RetrieveResult, out: Path | None) -> None:
     if result.received_here:
-        good = [item for item in result.items if item.ok]
         rate = speed(result.bytes, result.seconds)
         into = f" into {out}" if out is not None else ""
-        say(f"received {objects(len(good))}, {size(result.bytes)} in {result.seconds:.1f} s ({rate}){into}")
+        took = f"{size(result.bytes)} in {result.seconds:.1f} s ({rate})"
+        say(f"received {objects(result.received)}, {took}{into}")
     else:
         say(f"moved {objects(result.completed or 0)}")
     failed = [

@@ -35,16 +35,17 @@ def test_an_object_that_comes_twice_counts_once() -> None:
     assert [one.objects for one in told] == [1, 1, 2]
     assert told[-1].bytes == 20
     assert told[-1].objects_total == 2
-    assert arrived.missing == set()
+    assert arrived.result.missing == []
 
 
 def test_what_is_missing_is_kept_as_objects_come() -> None:
     arrived = Arrived(RetrieveResult(), None)
     arrived.expect(["1.2", "1.3"])
     arrived.add(item("1.2", ok=False))
-    assert arrived.missing == {"1.2", "1.3"}
+    assert arrived.result.missing == ["1.2", "1.3"]
+    assert arrived.result.waiting == 2
     arrived.add(item("1.2"))
-    assert arrived.missing == {"1.3"}
+    assert arrived.result.waiting == 1
     assert arrived.result.missing == ["1.3"]
 
 
@@ -52,7 +53,8 @@ def test_without_a_plan_nothing_is_known_to_be_missing() -> None:
     arrived = Arrived(RetrieveResult(), None)
     arrived.expect(None)
     arrived.add(item("1.2"))
-    assert arrived.missing is None
+    assert arrived.result.waiting is None
+    assert arrived.result.missing is None
 
 
 def test_what_was_turned_away_is_named_once_and_counted_beyond() -> None:
