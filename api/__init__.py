@@ -96,10 +96,14 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
+from .client.listening import Listening
 from .client.pacs import Pacs, connect, test_connection
-from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
+from .client.plan import Plan
+from .client.progress import Progress
+from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
+from .client.rungs import Rung
 from .client.storing import Store
 from .client.values import Between
 from .dataset.coding import DatasetDecodeError
@@ -210,6 +214,7 @@ __all__ = [
     "Instance",
     "IrregularGeometry",
     "Level",
+    "Listening",
     "LocalProtocolError",
     "MalformedDataSet",
     "Match",
@@ -230,6 +235,7 @@ __all__ = [
     "Pacs",
     "PduLimits",
     "Peer",
+    "Plan",
     "Progress",
     "Proposal",
     "Provider",
@@ -242,6 +248,7 @@ __all__ = [
     "Retrieve",
     "RetrieveResult",
     "Root",
+    "Rung",
     "SOPClassCommonExtendedNegotiation",
     "SOPClassExtendedNegotiation",
     "Server",

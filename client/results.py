@@ -66,19 +66,6 @@ class ConnectionInfo:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a store or a retrieve has come. Totals are None where they are not known."""
-
-    objects: int = 0
-    objects_total: int | None = None
-    bytes: int = 0
-    bytes_total: int | None = None
-    failed: int = 0
-
-
-ProgressCallback = Callable[[Progress], None]
-
 T = TypeVar("T")
 Keep = Literal["all", "failed"] | Callable[[T], object]
 """Which objects a report lists: every one, those that failed, or what a callable says true of.

@@ -20,6 +20,7 @@ from ..association.errors import AssociationAborted
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
+from ..client.parallel import MAX_ASSOCIATIONS
 from ..client.results import StoreReport
 from ..client.retrieved import RetrieveResult
 from ..pdu.types import UserIdentityRQ
@@ -279,6 +280,18 @@ _PEER_OPTIONS: list[Callable[[Any], Any]] = [
     click.option("--passcode", envvar="AIODICOM_PASSCODE", show_envvar=True, help="The passcode of --user."),
     field_options(Timeouts, TIMEOUT_SUFFIX),
 ]
+
+
+def associations_option(function: F) -> F:
+    """How many associations share the work."""
+    option = click.option(
+        "--associations",
+        type=click.IntRange(1, MAX_ASSOCIATIONS),
+        default=1,
+        show_default=True,
+        help="Associations at once that share the work; a peer may allow few.",
+    )
+    return option(function)
 
 
 def peer_command(

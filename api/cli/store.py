@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..client.results import StoreReport
 from . import output
 from .exits import Code, exit_code, sentence
-from .options import PeerOptions, peer_command
+from .options import PeerOptions, associations_option, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -26,7 +27,8 @@ _SHOWN = 20
     help="Send every object in its own transfer syntax or not at all; otherwise one without compression goes"
     " out in another such syntax where the peer takes no other.",
 )
-def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool) -> int:
+@associations_option
+def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool, associations: int) -> int:
     """Store files and whole folders: C-STORE to HOST PORT.
 
     Objects go out byte for byte as they lie in their files, where the peer takes that. Files that are no
@@ -36,7 +38,8 @@ def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool) -> int
     async def work(so_far: list[StoreReport]) -> StoreReport:
         with progress_bar("store", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                storing = peer.store(paths, convert=not no_convert, progress=progress)
+                how: dict[str, Any] = {"convert": not no_convert, "associations": associations}
+                storing = peer.store(paths, progress=progress, **how)
                 so_far.append(storing.report)
                 return await storing
 

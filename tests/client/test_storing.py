@@ -15,7 +15,8 @@ import pytest
 from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
 from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
-from aiodicom.client.results import Progress, StoredItem, StoreReport
+from aiodicom.client.progress import Progress
+from aiodicom.client.results import StoredItem, StoreReport
 from aiodicom.client.storing import Store
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.part10 import encode_file_meta
