@@ -308,10 +308,11 @@ class Pacs:
         """
         methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
         where = Where.below(directory, durability, max_object_size)
-        wanted = self._wanted(level, uid, plan, root, parents, where=where, progress=progress)
+        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         return self._retrieve(
-            replace(wanted, skip_present=skip_present),
+            wanted,
             RetrieveResult(keep=items),
             lambda intake: [self._way(one, intake, count, listening) for one in methods],
             ladder=ladder and (via is not None or len(methods) > 1),
@@ -352,24 +353,15 @@ class Pacs:
         """
         if destination is None and directory is None:
             raise QueryError("a move needs a destination, or a directory to move to this process")
-        here = (
-            None
-            if directory is None
-            else Listening(
-                host=listen_host,
-                port=listen_port,
-                tls=listen_tls,
-                limits=limits,
-                quiet=quiet,
-                accept_from=tuple(accept_from),
-            )
-        )
+        listen = (listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
+        here = None if directory is None else Listening.at(*listen)
         where = Where.below(directory, durability, None if limits is None else limits.max_object_size)
-        wanted = self._wanted(level, uid, plan, root, parents, where=where, progress=progress)
+        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         title = encoded_title(destination or self.peer.calling_ae)
         return self._retrieve(
-            replace(wanted, skip_present=skip_present),
+            wanted,
             RetrieveResult(service="C-MOVE", keep=items, received_here=here is not None),
             lambda intake: [Move(self._associations, intake, title, here, count)],
         )
