@@ -107,11 +107,16 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
+from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.pacs import Pacs, connect, test_connection
-from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
+from .client.plan import Plan
+from .client.progress import Progress
+from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
+from .client.rungs import Rung
+from .client.storing import Store
 from .client.values import Between, literal
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
@@ -224,6 +229,7 @@ __all__ = [
     "Instance",
     "IrregularGeometry",
     "Level",
+    "Listening",
     "LocalProtocolError",
     "MalformedDataSet",
     "Match",
@@ -250,6 +256,7 @@ __all__ = [
     "PduEvent",
     "PduLimits",
     "Peer",
+    "Plan",
     "Progress",
     "Proposal",
     "Provider",
@@ -263,6 +270,7 @@ __all__ = [
     "Retrieve",
     "RetrieveResult",
     "Root",
+    "Rung",
     "SOPClassCommonExtendedNegotiation",
     "SOPClassExtendedNegotiation",
     "Server",
@@ -271,6 +279,7 @@ __all__ = [
     "SessionLimits",
     "SlicesMissing",
     "Status",
+    "Store",
     "StoreOutcome",
     "StoreReport",
     "StoreSink",

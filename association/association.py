@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from ..dimse import messages as m
@@ -162,6 +164,21 @@ class Association:
             raise self.error or AssociationEnded("the association was released").at(self.peer)
         if not self.session.established:
             raise AssociationEnded("the association is being released").at(self.peer)
+
+    @contextmanager
+    def patient(self, inactivity: float | None) -> Iterator[None]:
+        """Inside, nothing may move for so long: the peer fetches what it is asked for from somewhere slow."""
+        before = self._watchdog.watch
+        self._watchdog.watch = replace(before, inactivity=inactivity)
+        try:
+            yield
+        finally:
+            self._watchdog.watch = before
+            self._watchdog.arm()
+
+    def touch(self) -> None:
+        """What the peer does elsewhere counts as if something had moved here."""
+        self.connection.last_activity = self._loop.time()
 
     # --- its beginning and its end
 

@@ -12,6 +12,7 @@ class Timeouts:
     connect: name resolution, TCP connection and TLS handshake together (ConnectTimeout).
     association: from the A-ASSOCIATE-RQ to its answer, and from the A-RELEASE-RQ to its (AssociationTimeout).
     inactivity: while an operation runs, how long nothing may move in either direction (InactivityTimeout).
+    nearline: the same, while objects are retrieved that the peer says are not ONLINE: it fetches them first.
     total: one whole operation (TotalTimeout); off by default, for a big study takes as long as it takes.
     artim: how long a peer may keep the connection open after the association has ended (PS3.8 9.1.5).
     busy: how long a rejection that may pass (PS3.8 9.3.4, result 2) is answered by asking again.
@@ -21,6 +22,7 @@ class Timeouts:
     connect: float | None = 10.0
     association: float | None = 30.0
     inactivity: float | None = 60.0
+    nearline: float | None = 900.0
     total: float | None = None
     artim: float = 2.0
     busy: float = 3.0

@@ -72,11 +72,11 @@ class _Holder:
         """Whether another operation may use it."""
         return self.association.usable and not self.private
 
-    def taken(self, provider: Provider | None) -> _Holder:
+    def taken(self, provider: Provider | None, alone: bool) -> _Holder:
         """Itself, with one user more."""
         self.users += 1
         self.uses += 1
-        self.private = provider is not None
+        self.private = alone
         self.switch.current = provider
         return self
 
@@ -256,17 +256,22 @@ class Associations:
 
     @asynccontextmanager
     async def use(
-        self, proposals: Iterable[Proposal], provider: Provider | None = None, *, exactly: bool = False
+        self,
+        proposals: Iterable[Proposal],
+        provider: Provider | None = None,
+        *,
+        exactly: bool = False,
+        own: bool = False,
     ) -> AsyncGenerator[Association, None]:
         """An association on which these contexts have been proposed, open or opened now.
 
-        exactly: on one that is opened now nothing else is proposed.
+        exactly: on one that is opened now nothing else is proposed. own: nobody else uses it meanwhile.
 
         One with a `provider` is used by nobody else meanwhile. On an error what runs on it is cancelled, and
         where there was a provider it is released: dcmqrscp, for one, keeps its database locked on it after a
         C-GET was cancelled.
         """
-        holder = await self._acquire(list(proposals), provider, exactly)
+        holder = await self._acquire(list(proposals), provider, exactly, own)
         association = holder.association
         told = False
         try:
@@ -275,7 +280,7 @@ class Associations:
             told = True
             if association.usable and holder.users == 1:
                 await association.settle()
-                if holder.private:
+                if holder.switch.current is not None:
                     await _release_quietly(association)
             raise
         finally:
@@ -303,19 +308,22 @@ class Associations:
         self._holders.remove(holder)
         self._remember([holder])
 
-    async def _acquire(self, wanted: list[Proposal], provider: Provider | None, exactly: bool) -> _Holder:
+    async def _acquire(
+        self, wanted: list[Proposal], provider: Provider | None, exactly: bool, own: bool
+    ) -> _Holder:
+        alone = own or provider is not None
         async with self._opening:
             self._check_open()
             for holder in [one for one in self._holders if not one.users and not one.association.usable]:
                 self._drop(holder)
             for holder in self._holders:
-                if holder.free and (provider is None or not holder.users) and holder.covers(wanted):
-                    return holder.taken(provider)
+                if holder.free and not (alone and holder.users) and holder.covers(wanted):
+                    return holder.taken(provider, alone)
             for holder in [one for one in self._holders if not one.users]:
                 self._holders.remove(holder)
                 await _release_quietly(holder.association)
                 self._remember([holder])
-            return (await self._open(wanted, exactly)).taken(provider)
+            return (await self._open(wanted, exactly)).taken(provider, alone)
 
     # --- time
 

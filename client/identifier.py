@@ -19,6 +19,8 @@ PLAN_KEYS = {
     "SOPClassUID": (0x00080016, "UI"),
     "SOPInstanceUID": (0x00080018, "UI"),
     "QueryRetrieveLevel": (0x00080052, "CS"),
+    "RetrieveAETitle": (0x00080054, "AE"),
+    "InstanceAvailability": (0x00080056, "CS"),
     "AvailableTransferSyntaxUID": (0x00083002, "UI"),
     "PatientID": (0x00100020, "LO"),
     "StudyInstanceUID": (0x0020000D, "UI"),

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from ..association.performing import Refused, Request
 from ..dataset.sinks import StoreSink
@@ -21,7 +21,7 @@ from ..server.access import Access
 from ..server.limits import ServerLimits
 from ..server.listener import Server
 from ..server.service import Service
-from .receiving import MAXIMUM_OBJECT, Durability, open_file_sink
+from .intake import Intake
 from .retrieved import Arrived
 
 log: logging.Logger = logging.getLogger("aiodicom.moving")
@@ -43,6 +43,19 @@ class Listening:
     quiet: float = QUIET_PERIOD
     accept_from: Sequence[str] = ()
 
+    @classmethod
+    def at(
+        cls,
+        host: str | None,
+        port: int,
+        tls: ssl.SSLContext | None,
+        limits: ServerLimits | None,
+        quiet: float,
+        accept_from: Sequence[str],
+    ) -> Listening:
+        """With every value said."""
+        return cls(host=host, port=port, tls=tls, limits=limits, quiet=quiet, accept_from=accept_from)
+
 
 @dataclass(slots=True)
 class Arrivals(Service):
@@ -52,13 +65,15 @@ class Arrivals(Service):
     counts until its end: an archive may answer a C-MOVE before it sends.
     """
 
-    directory: Path
+    intake: Intake[Any]
     originators: frozenset[str]
-    durability: Durability
-    arrived: Arrived
     message_ids: set[int] = field(default_factory=set)
     planned: frozenset[str] | None = None
-    max_object_size: int = MAXIMUM_OBJECT
+
+    @property
+    def arrived(self) -> Arrived:
+        """What came so far."""
+        return self.intake.arrived
 
     def supported(self) -> Supported:
         """Verification and storage of every class."""
@@ -73,15 +88,7 @@ class Arrivals(Service):
             if self.arrived.turn_away(message.affected_sop_instance_uid):
                 log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
-        return open_file_sink(
-            self.directory,
-            message,
-            request.context,
-            source_ae=request.calling_ae,
-            durability=self.durability,
-            done=self.arrived.add,
-            limit=self.max_object_size,
-        )
+        return self.intake.store(request, source_ae=request.calling_ae, any_object=True)
 
     def takes(self, message: m.CStoreRQ) -> bool:
         """Whether it is of this move."""
@@ -102,9 +109,9 @@ class Arrivals(Service):
         failed = result.status is not None and result.status.category is Category.FAILURE
         if failed and not result.completed and not result.warning:
             return False  # the peer could not send, or does not know us
-        if self.arrived.missing is not None:
-            return bool(self.arrived.missing)
-        return self.arrived.good < (result.completed or 0) + (result.warning or 0)
+        if result.waiting is not None:
+            return bool(result.waiting)
+        return bool(result.unaccounted)
 
     async def late(self, server: Server, quiet: float) -> None:
         """Some archives answer the C-MOVE before they have sent: wait while objects come."""

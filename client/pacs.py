@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, overload
@@ -36,16 +35,22 @@ from ..pdu.types import (
 from ..server.limits import ServerLimits
 from .associations import Associations, Attempt, need_context
 from .finding import Finding
+from .getting import Getting
 from .identifier import build_query, parse_model
+from .intake import Intake, Where
+from .ladder import Via, Way, parse_via
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
-from .moving import Move, Moving
+from .moving import Move
 from .nodes import find_node
-from .planning import check_uids
+from .parallel import check_associations
+from .plan import Method, Plan
+from .planning import check_uids, make_plan
+from .progress import ProgressCallback
 from .receiving import MAXIMUM_OBJECT, Durability
-from .results import ConnectionInfo, ProgressCallback, StoreReport
-from .retrieved import ReceivedItem
-from .retrieving import Retrieve
-from .storing import Storing
+from .results import ConnectionInfo, Keep, StoredItem, StoreReport
+from .retrieved import ReceivedItem, RetrieveResult
+from .retrieving import Retrieve, Wanted
+from .storing import Store, Storing
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -144,31 +149,46 @@ class Pacs:
             attempt.answered()
             return response, words_of(response, data, context.transfer_syntax)
 
-    async def store(
+    def store(
         self,
         source: Source | Iterable[Source],
         *,
         convert: bool = True,
+        associations: int = 1,
         progress: ProgressCallback | None = None,
-    ) -> StoreReport:
-        """C-STORE files, folders and data sets, and report on each object.
+        items: Keep[StoredItem] = "all",
+    ) -> Store:
+        """C-STORE files, folders and data sets: awaited for a report on each object.
 
         Objects go out byte for byte as they lie in their files, each in a context of its own transfer
         syntax. Where the peer takes an object without compression in another such syntax only, it goes out
         in that (`StoredItem.converted_to`), unless `convert` is false. Files that are no DICOM are skipped
         and listed; truncated ones are reported. When the association ends before all is sent, `report.error`
-        says why.
+        says why. Several `associations` share the objects, which then go out in no order. `items` says which
+        the report lists. `Store.report` is there also after a cancel.
         """
         single = isinstance(source, str | Path) or is_dataset(source)
         sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
+        report = StoreReport(keep=items)
+        count = check_associations(associations)
+        return Store(report, self._store(sources, report, convert, progress, count))
+
+    async def _store(
+        self,
+        sources: list[Source],
+        report: StoreReport,
+        convert: bool,
+        progress: ProgressCallback | None,
+        count: int,
+    ) -> StoreReport:
         found = await on_thread(lambda: find_items(sources))
-        report = StoreReport(skipped=found.skipped)
-        storing = Storing(found.items, report, progress, convert)
+        report.skipped += found.skipped
+        storing = Storing(found.items, report, progress, convert, count)
         try:
             async with self._associations.limited():
                 await storing.run(self._associations.use)
         except AiodicomError as error:
-            if not any(item.status is not None for item in report.items):
+            if not report.answered:
                 raise
             report.error = error
         return report
@@ -196,75 +216,118 @@ class Pacs:
         query = build_query(wanted, checked, match if match is not None else {}, return_keys)
         return Finding(self._associations, query, limit, root_chosen=model is not None)
 
-    @overload
-    def get(
+    async def plan(
         self,
         level: Level | str,
         uid: str | Iterable[str],
         *,
+        root: Root | str | None = None,
+        parents: Mapping[str, str] | None = None,
+        via: Via = "get",
+    ) -> Plan:
+        """What a retrieve would ask for, found out by C-FIND: nothing is retrieved.
+
+        The plan says what is known of what is to come, and is a value: `to_json` and `from_json` keep it,
+        ``get(plan=plan)`` and ``move(plan=plan)`` go by it. The arguments are those of `get`.
+        """
+        methods, _ = parse_via(via)
+        wanted, model, checked = parse_model(level, root)
+        uids = check_uids(wanted, checked, uid)
+        async with self._associations.limited():
+            first = get_model if methods[0] == "get" else move_model
+            chosen = await self._associations.choose_root(wanted, model, first)
+            found = await make_plan(self._associations, wanted, chosen, uids, dict(parents or {}))
+        return replace(found, via=methods)
+
+    @overload
+    def get(
+        self,
+        level: Level | str | None = ...,
+        uid: str | Iterable[str] | None = ...,
+        *,
         directory: str | Path,
+        plan: Plan | None = ...,
+        via: Via | None = ...,
         root: Root | str | None = ...,
         parents: Mapping[str, str] | None = ...,
+        skip_present: bool = ...,
+        associations: int = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
+        items: Keep[ReceivedItem] = ...,
+        listening: Listening | None = ...,
     ) -> Retrieve[ReceivedItem]: ...
 
     @overload
     def get(
         self,
-        level: Level | str,
-        uid: str | Iterable[str],
+        level: Level | str | None = ...,
+        uid: str | Iterable[str] | None = ...,
         *,
         directory: None = ...,
+        plan: Plan | None = ...,
+        via: Via | None = ...,
         root: Root | str | None = ...,
         parents: Mapping[str, str] | None = ...,
+        skip_present: bool = ...,
+        associations: int = ...,
         durability: Durability = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
+        items: Keep[ReceivedItem] = ...,
+        listening: Listening | None = ...,
     ) -> Retrieve[Dataset]: ...
 
     def get(
         self,
-        level: Level | str,
-        uid: str | Iterable[str],
+        level: Level | str | None = None,
+        uid: str | Iterable[str] | None = None,
         *,
         directory: str | Path | None = None,
+        plan: Plan | None = None,
+        via: Via | None = None,
         root: Root | str | None = None,
         parents: Mapping[str, str] | None = None,
+        skip_present: bool = True,
+        associations: int = 1,
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
         max_object_size: int = MAXIMUM_OBJECT,
-    ) -> Retrieve[ReceivedItem] | Retrieve[Dataset]:
-        """C-GET by the unique key of a level, one or several: awaited for a RetrieveResult, or iterated.
+        items: Keep[ReceivedItem] = "all",
+        listening: Listening | None = None,
+    ) -> Retrieve[Any]:
+        """Retrieve by the unique key of a level, one or several: C-GET, and what else `via` names.
 
-        With a `directory` the objects lie there as files under patient, study and series, their bytes as
-        the peer sent them. Without one they are data sets: ``async for dataset in pacs.get(...)``, or
-        `result.datasets`. What will come is found out by C-FIND first. The `root` is chosen
-        as for `find`. `parents` are the unique keys of the
-        levels above, for peers that want them and cannot be asked. An object of more than `max_object_size`
-        bytes (64 GiB; 2 GiB where data sets are held in memory) is refused.
+        Awaited for a RetrieveResult, or iterated. With a `directory` the objects lie there as files, their
+        bytes as the peer sent them; those of which it holds a whole file already are not asked for
+        (`skip_present`). Without one they are data sets: ``async for dataset in pacs.get(...)``, or
+        `result.datasets`. What will come is found out by C-FIND first, or told by a `plan`. `via` is "get"
+        (one C-GET a key), or a ladder: "auto" tries C-GET, then C-MOVE to this process (`listening`), each
+        for less at a time until all is here; ("move", "get") in another order. `root`, `parents`: as of
+        `find`, and unique keys above. `associations` share the work. An object over `max_object_size` bytes
+        (64 GiB; 2 GiB in memory) is refused. `items` says which objects the result lists; all are counted.
         """
-        wanted, model, checked = parse_model(level, root)
-        return Retrieve(
-            self._associations,
+        methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
+        where = Where.below(directory, durability, max_object_size)
+        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        wanted = self._wanted(level, uid, plan, root, parents, **how)
+        count = check_associations(associations)
+        return self._retrieve(
             wanted,
-            model,
-            check_uids(wanted, checked, uid),
-            directory=Path(directory) if directory is not None else None,
-            parents=dict(parents or {}),
-            durability=durability,
-            progress=progress,
-            max_object_size=max_object_size,
+            RetrieveResult(keep=items),
+            lambda intake: [self._way(one, intake, count, listening) for one in methods],
+            ladder=ladder and (via is not None or len(methods) > 1),
         )
 
     def move(
         self,
-        level: Level | str,
-        uid: str | Iterable[str],
+        level: Level | str | None = None,
+        uid: str | Iterable[str] | None = None,
         *,
         destination: str | None = None,
         directory: str | Path | None = None,
+        plan: Plan | None = None,
         root: Root | str | None = None,
         parents: Mapping[str, str] | None = None,
         listen_host: str | None = None,
@@ -273,39 +336,81 @@ class Pacs:
         limits: ServerLimits | None = None,
         quiet: float = QUIET_PERIOD,
         accept_from: Iterable[str] = (),
+        skip_present: bool = True,
+        associations: int = 1,
         durability: Durability = "fsync",
         progress: ProgressCallback | None = None,
-    ) -> Moving:
-        """C-MOVE by the unique key of a level, one or several.
+        items: Keep[ReceivedItem] = "all",
+    ) -> Retrieve[ReceivedItem]:
+        """C-MOVE by the unique key of a level, one or several: awaited, or iterated, as `get`.
 
         With a `destination` alone the peer sends to that application entity, and the result holds what it
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
-        must have registered under our calling AE title (or under `destination`), and the objects lie in
-        the directory as after a `get`. Arrivals later than the final response are awaited for `quiet`
-        seconds without one. Only the peer's own address and this machine may connect, and those of
-        `accept_from` (networks, "10.0.0.0/8"), for a peer that sends from elsewhere. Where the plan knows
-        what is to come nothing else is taken: `RetrieveResult.turned_away` names it. An object of
-        more than 64 GiB, or `limits.max_object_size`, is refused. Raises OSError when the port cannot be had,
+        must have registered under our calling AE title (or under `destination`), and the objects lie there
+        as after a `get`. Arrivals later than the final response are awaited for `quiet` seconds without one.
+        Only the peer's own address and this machine may connect, and the networks of `accept_from`. Where
+        the plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`). An object over
+        64 GiB, or `limits.max_object_size`, is refused. Raises OSError when the port cannot be had,
         ValueError for what is no network.
         """
-        wanted, model, checked = parse_model(level, root)
-        uids = check_uids(wanted, checked, uid)
-        title = destination or self.peer.calling_ae
         if destination is None and directory is None:
             raise QueryError("a move needs a destination, or a directory to move to this process")
-        encode_ae_title(title)  # refuses one that is none before anything is sent
-        move = Move(self._associations, wanted, model, uids, title, dict(parents or {}), progress)
-        if directory is None:
-            return Moving(move, move.elsewhere)
-        listening = Listening(
-            host=listen_host,
-            port=listen_port,
-            tls=listen_tls,
-            limits=limits,
-            quiet=quiet,
-            accept_from=tuple(accept_from),
+        listen = (listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
+        here = None if directory is None else Listening.at(*listen)
+        where = Where.below(directory, durability, None if limits is None else limits.max_object_size)
+        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        wanted = self._wanted(level, uid, plan, root, parents, **how)
+        count = check_associations(associations)
+        title = encoded_title(destination or self.peer.calling_ae)
+        return self._retrieve(
+            wanted,
+            RetrieveResult(service="C-MOVE", keep=items, received_here=here is not None),
+            lambda intake: [Move(self._associations, intake, title, here, count)],
         )
-        return Moving(move, partial(move.here, Path(directory), durability, listening))
+
+    def _wanted(
+        self,
+        level: Level | str | None,
+        uid: str | Iterable[str] | None,
+        plan: Plan | None,
+        root: Root | str | None,
+        parents: Mapping[str, str] | None,
+        **how: Any,
+    ) -> Wanted:
+        """What is asked for, checked: by level and unique keys, or by a plan."""
+        if plan is not None:
+            if level is not None or uid is not None or root is not None or parents:
+                raise QueryError("a plan says itself what to retrieve: no level, keys, root or parents")
+            uids = [target.uid for target in plan.targets]
+            return Wanted(level=plan.level, root=plan.root, uids=uids, plan=plan, **how)
+        if level is None or uid is None:
+            raise QueryError("nothing to retrieve: no level and unique key given, and no plan")
+        wanted, model, checked = parse_model(level, root)
+        uids = check_uids(wanted, checked, uid)
+        return Wanted(level=wanted, root=model, uids=uids, parents=dict(parents or {}), **how)
+
+    def _retrieve(
+        self,
+        wanted: Wanted,
+        result: RetrieveResult,
+        ways: Callable[[Intake[Any]], Sequence[Way]],
+        *,
+        ladder: bool = False,
+    ) -> Retrieve[Any]:
+        return Retrieve(self._associations, wanted, result, ways, ladder=ladder)
+
+    def _way(self, method: Method, intake: Intake[Any], count: int, listening: Listening | None) -> Way:
+        """The service of a ladder."""
+        if method == "get":
+            return Getting(self._associations, intake, count)
+        here = listening or Listening()
+        return Move(self._associations, intake, self.peer.calling_ae, here, count)
+
+
+def encoded_title(title: str) -> str:
+    """An AE title that can be sent. Raises LocalProtocolError before anything is."""
+    encode_ae_title(title)
+    return title
 
 
 async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028

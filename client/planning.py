@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..association.errors import (
@@ -20,29 +19,22 @@ from ..association.errors import (
 from ..dataset.charset import text_of
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
-from ..dimse.contexts import MAX_CONTEXTS, Proposal
-from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
-from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
+from ..dimse.levels import Level, QueryError, Root, levels, unique_key
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
 from .associations import Associations
 from .finding import Finding, answers
 from .identifier import PLAN_KEYS, build_plan, build_query
+from .plan import Plan, Target
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-ROOM = MAX_CONTEXTS - 1
-"""Storage contexts of an association beside the one of the retrieve."""
-SYNTAXES = 48
-"""Transfer syntaxes of one context: DCMTK drops a connection that proposes over fifty."""
-CLASSES = ROOM // 2
-"""SOP classes that are asked for on one association: each has two contexts at least, for every syntax."""
-EVERYDAY = 16
-"""SOP classes with more than one context where nothing is known of what will come."""
-LISTED = 200
-"""Instances that one request names, where they are asked for one by one."""
+MAX_TITLES = 100
+"""Application entities that a plan names as where its objects can be retrieved from."""
 _CHARSET = 0x00080005
+_WHERE = ("InstanceAvailability", "RetrieveAETitle")
+_COUNT = "NumberOfSeriesRelatedInstances"
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
@@ -50,132 +42,6 @@ MAX_QUERIES = 50
 """Queries level by level by which it may be found out what lies below one unique key."""
 MAX_PLANNED = 1_000_000
 """Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One unique key to retrieve: its parents' unique keys, and what lies below it as far as is known.
-
-    level: where that is not the plan's. classes: the SOP class of each instance, where there are many.
-    """
-
-    uid: str
-    parents: Mapping[str, str]
-    instances: tuple[str, ...] | None = None
-    sop_classes: frozenset[str] = frozenset()
-    transfer_syntaxes: frozenset[str] = frozenset()
-    level: Level | None = None
-    classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one association carries of a plan."""
-
-    proposals: list[Proposal]
-    targets: list[Target]
-
-
-@dataclass(slots=True)
-class Plan:
-    """What a retrieve will ask for."""
-
-    level: Level
-    root: Root
-    targets: list[Target] = field(default_factory=list)
-
-    @property
-    def expected(self) -> list[str] | None:
-        """Every instance promised, or None when some target's are not known."""
-        found: list[str] = []
-        for target in self.targets:
-            if target.instances is None:
-                return None
-            found += target.instances
-        return list(dict.fromkeys(found))
-
-    @property
-    def parents_unknown(self) -> list[str]:
-        """The unique keys of levels above that some target lacks: a peer may want them."""
-        above = [unique_key(one) for one in levels(self.root) if one < self.level]
-        return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
-
-    def parts(self) -> list[Part]:
-        """What an association each can carry: the contexts to propose, and what to ask for on it.
-
-        One part, unless there are more SOP classes than an association has contexts.
-        """
-        groups: list[list[Target]] = [[]]
-        classes: set[str] = set()
-        for target in (part for whole in self.targets for part in _divided(whole, self.level)):
-            if groups[-1] and len(classes | target.sop_classes) > CLASSES:
-                groups.append([])
-                classes = set()
-            classes |= target.sop_classes
-            groups[-1].append(target)
-        return [Part(self._proposals(group), group) for group in groups]
-
-    def _proposals(self, targets: Sequence[Target]) -> list[Proposal]:
-        """The C-GET context and the storage contexts for what will come.
-
-        A SOP class that the query told gets one context a transfer syntax, the told syntaxes first, so that
-        the peer can send every object as it is stored. Where some target's classes are not known, half of
-        the room is for the standard's classes: the everyday ones with a context each for explicit and
-        implicit VR, as which nearly all lie in archives, then the others with one.
-        """
-        classes = sorted(set[str]().union(*(target.sop_classes for target in targets)))
-        told = set[str]().union(*(target.transfer_syntaxes for target in targets))
-        syntaxes = (*sorted(told), *(uid for uid in TRANSFER_SYNTAXES if uid not in told))
-        unknown = any(not target.sop_classes for target in targets)
-        proposals: list[Proposal] = []
-        if classes:
-            each = max(1, (ROOM // 2 if unknown else ROOM) // len(classes))
-            for uid in classes:
-                proposals += _storage_proposals(uid, syntaxes, each)
-        if unknown:
-            others = (uid for uid in patient_sop_classes() if uid not in classes)
-            for number, uid in enumerate(islice(others, ROOM)):
-                proposals += _some_proposals(uid, syntaxes, 3 if number < EVERYDAY else 1)
-        return [Proposal(get_model(self.root)), *proposals[:ROOM]]
-
-
-def _divided(target: Target, level: Level) -> Iterator[Target]:
-    """A target with more SOP classes than an association has contexts, as its instances class by class."""
-    if len(target.sop_classes) <= CLASSES:
-        yield target
-        return
-    assert target.instances is not None
-    parents = {**target.parents, unique_key(level): target.uid}
-    by_class: dict[str, list[str]] = {}
-    for uid, sop_class in zip(target.instances, target.classes, strict=True):
-        by_class.setdefault(sop_class, []).append(uid)
-    for sop_class, uids in by_class.items():
-        for start in range(0, len(uids), LISTED):
-            some = tuple(uids[start : start + LISTED])
-            known = frozenset({sop_class}) & target.sop_classes
-            uid = "\\".join(some)
-            yield Target(uid, parents, some, known, target.transfer_syntaxes, level=Level.IMAGE)
-
-
-def _storage_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
-    """As many of so many contexts with one transfer syntax as leaves room for the rest in the others.
-
-    With room for one context alone, what has no place in it are the retired syntaxes.
-    """
-    apart = min(len(syntaxes), contexts)
-    while apart and apart + -(-(len(syntaxes) - apart) // SYNTAXES) > contexts:
-        apart -= 1
-    for syntax in syntaxes[:apart]:
-        yield Proposal(sop_class, (syntax,), scp_role=True)
-    for start in range(apart, len(syntaxes), SYNTAXES)[: contexts - apart]:
-        yield Proposal(sop_class, syntaxes[start : start + SYNTAXES], scp_role=True)
-
-
-def _some_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
-    """A few contexts: one transfer syntax each, the last with the likeliest of the rest."""
-    for syntax in syntaxes[: contexts - 1]:
-        yield Proposal(sop_class, (syntax,), scp_role=True)
-    yield Proposal(sop_class, syntaxes[contexts - 1 :][:SYNTAXES], scp_role=True)
 
 
 def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
@@ -203,7 +69,19 @@ async def make_plan(
     user should see. Raises what no association could be opened for, and TotalTimeout.
     """
     planner = _Planner(associations, level, root, parents)
-    return Plan(level, root, [await planner.locate(uid) for uid in uids])
+    targets = [await planner.locate(uid) for uid in uids]
+    return Plan(level, root, targets, retrieve_titles=tuple(sorted(planner.titles)))
+
+
+def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
+    """The values of an answer, several of one key behind each other."""
+    found: dict[str, str] = {}
+    for keyword in keywords:
+        value = answer.get(keyword, None)
+        if value is not None and value != "":
+            several = not isinstance(value, str | int) and hasattr(value, "__iter__")
+            found[keyword] = "\\".join(map(str, value)) if several else str(value)
+    return found
 
 
 class _NoMoreQueries(Exception):
@@ -222,6 +100,7 @@ class _Planner:
     root: Root
     parents: Mapping[str, str]
     queries: int = 0
+    titles: set[str] = field(default_factory=set)  # where it can be retrieved from
     given_up: bool = False  # a query cost the association: the others are not asked
 
     async def locate(self, uid: str) -> Target:
@@ -263,7 +142,7 @@ class _Planner:
         above = [unique_key(one) for one in levels(self.root) if one < self.level]
         below = [unique_key(one) for one in levels(self.root) if self.level < one < Level.IMAGE]
         match = {**self.parents, unique_key(self.level): uid}
-        keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID"]
+        keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID", *_WHERE]
         query = build_plan(self.root, match, keys)
         values: list[dict[str, str]] = []
         async with aclosing(answers(self.associations, query)) as found_here:
@@ -276,6 +155,7 @@ class _Planner:
         if not found:
             return None
         parents = {key: found[0][key] for key in above if found[0].get(key)}
+        self._note(found)
         return _target(uid, {**parents, **self.parents}, found)
 
     async def _level_by_level(self, uid: str) -> Target | None:
@@ -290,24 +170,54 @@ class _Planner:
             if len(patients) != 1:
                 return None
             parents["PatientID"] = patients.pop()
-        leaves = [
-            {key: str(leaf.get(key, "") or "") for key in ("SOPInstanceUID", "SOPClassUID")}
-            async for leaf in self._leaves(self.level, {**parents, unique_key(self.level): uid})
-        ]
+        asked = {**parents, unique_key(self.level): uid}
+        series = await self._series(asked)
+        leaves: list[Mapping[str, str]] = []
+        counted: int | None = 0
+        for keys, count in series:
+            try:
+                found = await self._find(Level.IMAGE, keys, ["SOPClassUID", *_WHERE])
+            except OperationFailed as error:
+                log.info("the instances of a series cannot be listed: %s", error)
+                counted = None if counted is None or count is None else counted + count
+                continue
+            some = [{**keys, **_texts(leaf, ("SOPInstanceUID", "SOPClassUID", *_WHERE))} for leaf in found]
+            self._note(some)
+            leaves += some
+            counted = None if counted is None else counted + len(some)
+        if len(leaves) < (counted or 0):  # some of the series were told by their counts alone
+            return _target(uid, parents, (), counted=counted)
         return _target(uid, parents, leaves) if leaves else None
 
-    async def _leaves(self, level: Level, keys: Mapping[str, str]) -> AsyncIterator[Dataset]:
-        """Every instance below the unique keys, each level asked with all keys above it."""
-        below = [one for one in levels(self.root) if one > level]
-        if below[0] is Level.IMAGE:
-            for leaf in await self._find(Level.IMAGE, keys, ["SOPClassUID"]):
-                yield leaf
-            return
-        key = unique_key(below[0])
-        children = [str(one.get(key, "") or "") for one in await self._find(below[0], keys, [key])]
-        for child in filter(None, children):
-            async for leaf in self._leaves(below[0], {**keys, key: child}):
-                yield leaf
+    async def _series(self, keys: Mapping[str, str]) -> list[tuple[dict[str, str], int | None]]:
+        """The unique keys of every series below a patient or a study, and how many instances it is said to
+        have.
+        """
+        found: list[tuple[dict[str, str], int | None]] = []
+        for study in await self._studies(keys):
+            wanted = [_COUNT, *_WHERE]
+            for one in await self._find(Level.SERIES, study, ["SeriesInstanceUID", *wanted]):
+                told = _texts(one, ("SeriesInstanceUID", _COUNT, *_WHERE))
+                self._note([told])
+                if told.get("SeriesInstanceUID"):
+                    count = told.get(_COUNT, "")
+                    number = int(count) if count.isascii() and count.isdigit() else None
+                    found.append(({**study, "SeriesInstanceUID": told["SeriesInstanceUID"]}, number))
+        return found
+
+    async def _studies(self, keys: Mapping[str, str]) -> list[dict[str, str]]:
+        if self.level is Level.STUDY:
+            return [dict(keys)]
+        found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
+        uids = [str(one.get("StudyInstanceUID", "") or "") for one in found]
+        return [{**keys, "StudyInstanceUID": uid} for uid in filter(None, uids)]
+
+    def _note(self, told: Iterable[Mapping[str, str]]) -> None:
+        """Where the peer says its objects can be retrieved from."""
+        for one in told:
+            if len(self.titles) < MAX_TITLES:
+                titles = one.get("RetrieveAETitle", "").split("\\")
+                self.titles.update(title for title in map(str.strip, titles) if title)
 
     async def _find(
         self, level: Level, match: Mapping[str, str], keys: Iterable[str], *, root: Root | None = None
@@ -322,24 +232,40 @@ class _Planner:
         return found
 
 
-def _target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:
-    """A target with what answers at the image level say of it."""
-    named = [leaf for leaf in leaves if leaf.get("SOPInstanceUID")]
-    sop_classes = frozenset(name for leaf in leaves if is_uid(name := leaf.get("SOPClassUID", "")))
-    many = len(sop_classes) > CLASSES
+def _target(
+    uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]], *, counted: int | None = None
+) -> Target:
+    """A target with what answers at the image level say of it; `counted` where they do not say all."""
+    if counted is not None:
+        return Target(uid, parents, counted=counted)
+    named = {leaf["SOPInstanceUID"]: leaf for leaf in leaves if leaf.get("SOPInstanceUID")}
     return Target(
         uid,
         parents,
-        tuple(leaf["SOPInstanceUID"] for leaf in named),
-        sop_classes,
+        tuple(named),
+        frozenset(name for leaf in leaves if is_uid(name := leaf.get("SOPClassUID", ""))),
         frozenset(
             syntax
             for leaf in leaves
             for syntax in leaf.get("AvailableTransferSyntaxUID", "").split("\\")
             if is_uid(syntax)
         ),
-        classes=tuple(leaf.get("SOPClassUID", "") for leaf in named) if many else (),
+        classes=_of_each(named.values(), "SOPClassUID"),
+        series=_of_each(named.values(), "SeriesInstanceUID"),
+        studies=_of_each(named.values(), "StudyInstanceUID"),
+        unavailable={
+            uid: word[:16]
+            for uid, leaf in named.items()
+            if (word := leaf.get("InstanceAvailability", "ONLINE")) != "ONLINE"
+        },
     )
+
+
+def _of_each(leaves: Iterable[Mapping[str, str]], key: str) -> tuple[str, ...]:
+    """A value of every instance, each kept once; nothing where none has it."""
+    same: dict[str, str] = {}
+    found = tuple(same.setdefault(value, value) for leaf in leaves for value in [leaf.get(key, "")])
+    return found if any(found) else ()
 
 
 def _values(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[str, str]:

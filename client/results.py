@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from ..association.tls import TLSInfo
 from ..dimse.contexts import Context
@@ -66,18 +66,19 @@ class ConnectionInfo:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a store or a retrieve has come. Totals are None where they are not known."""
+T = TypeVar("T")
+Keep = Literal["all", "failed"] | Callable[[T], object]
+"""Which objects a report lists: every one, those that failed, or what a callable says true of.
 
-    objects: int = 0
-    objects_total: int | None = None
-    bytes: int = 0
-    bytes_total: int | None = None
-    failed: int = 0
+The callable is told of each as it comes, so one that says nothing takes them all and lists none.
+"""
 
 
-ProgressCallback = Callable[[Progress], None]
+def kept(keep: Keep[T], item: T, good: bool) -> bool:
+    """Whether a report lists it; `good`: there is nothing to tell of it."""
+    if callable(keep):
+        return bool(keep(item))
+    return keep == "all" or not good
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +130,46 @@ class StoreReport:
     """What became of everything that was to be stored.
 
     `skipped` are files that are no DICOM; `error` is what ended the association before all was sent.
+    `keep` says which `items` are listed: "failed" lists what failed or was stored with a warning alone.
+    `counted`, `stored_count`, `failed_count`, `warning_count` and `bytes` count everything as it ends.
     """
 
     items: list[StoredItem] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
     seconds: float = 0.0
     error: AiodicomError | None = None
+    keep: Keep[StoredItem] = "all"
+    counted: int = field(default=0, init=False)
+    stored_count: int = field(default=0, init=False)  # warnings included
+    warning_count: int = field(default=0, init=False)
+    answered: int = field(default=0, init=False)  # objects that have a status of the peer's
+    converted: int = field(default=0, init=False)
+    bytes: int = field(default=0, init=False)  # of the data sets that were stored
+
+    def __post_init__(self) -> None:
+        items, self.items = self.items, []
+        for item in items:
+            self.add(item)
+
+    def add(self, item: StoredItem) -> None:
+        """What became of one object."""
+        if kept(self.keep, item, item.ok):
+            self.items.append(item)
+        self.counted += 1
+        self.stored_count += item.stored
+        self.warning_count += item.warning
+        self.answered += item.status is not None
+        self.converted += item.converted_to is not None
+        self.bytes += item.bytes if item.stored else 0
+
+    @property
+    def failed_count(self) -> int:
+        """How many objects the peer does not have."""
+        return self.counted - self.stored_count
 
     @property
     def stored(self) -> list[StoredItem]:
-        """Objects the peer has, warnings included."""
+        """Objects the peer has, warnings included, as far as they are listed."""
         return [item for item in self.items if item.stored]
 
     @property
@@ -152,22 +183,18 @@ class StoreReport:
         return [item for item in self.items if item.warning]
 
     @property
-    def bytes(self) -> int:
-        """Data set bytes that were stored."""
-        return sum(item.bytes for item in self.items if item.stored)
-
-    @property
     def ok(self) -> bool:
         """Whether there was something to store and every object was answered with success."""
-        return bool(self.items) and self.error is None and all(item.ok for item in self.items)
+        good = self.stored_count - self.warning_count
+        return self.counted > 0 and self.error is None and good == self.counted
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values, as the command line prints it as JSON."""
         return {
             "ok": self.ok,
-            "stored": len(self.stored),
-            "failed": len(self.failed),
-            "warnings": len(self.warnings),
+            "stored": self.stored_count,
+            "failed": self.failed_count,
+            "warnings": self.warning_count,
             "bytes": self.bytes,
             "seconds": self.seconds,
             "error": error_dict(self.error),
@@ -180,11 +207,9 @@ class StoreReport:
         return [item.to_dict() for item in self.items]
 
     def __repr__(self) -> str:
-        parts = [
-            f"{len(self.stored)} of {len(self.items)} stored, {self.bytes} bytes in {self.seconds:.1f} s"
-        ]
-        if self.warnings:
-            parts.append(f"{len(self.warnings)} with a warning")
+        parts = [f"{self.stored_count} of {self.counted} stored, {self.bytes} bytes in {self.seconds:.1f} s"]
+        if self.warning_count:
+            parts.append(f"{self.warning_count} with a warning")
         if self.skipped:
             parts.append(f"{len(self.skipped)} skipped")
         if self.error is not None:

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..dimse import messages as m
 from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
-from .results import Progress, ProgressCallback, error_dict, escaped, html_table, item_dict
+from .plan import StandsOn
+from .progress import Meter, Phase, ProgressCallback
+from .results import Keep, error_dict, escaped, html_table, item_dict, kept
+from .rungs import Rung
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -24,6 +28,7 @@ class ReceivedItem:
     """One object that arrived, or failed to: `path` is where it lies now, None when it is not kept.
 
     `beside` is a file that was there before with another object of the same SOP Instance UID: both are kept.
+    `present`: it lay here before, whole, and was not asked for.
     """
 
     sop_class_uid: str
@@ -34,6 +39,7 @@ class ReceivedItem:
     path: Path | None = None
     bytes: int = 0
     beside: Path | None = None
+    present: bool = False
     patient_id: str = field(default="", repr=False)
 
     @property
@@ -44,7 +50,11 @@ class ReceivedItem:
     def to_dict(self) -> dict[str, Any]:
         """The item as plain values."""
         beside = None if self.beside is None else str(self.beside)
-        return item_dict(self) | {"transfer_syntax_uid": self.transfer_syntax_uid, "beside": beside}
+        return item_dict(self) | {
+            "transfer_syntax_uid": self.transfer_syntax_uid,
+            "beside": beside,
+            "present": self.present,
+        }
 
 
 @dataclass(slots=True, repr=False)
@@ -52,14 +62,18 @@ class RetrieveResult:
     """What a C-GET or C-MOVE came to: what the peer reported beside what arrived here.
 
     `status` is the final one, None where the peer gave none. `expected` are SOP Instance UIDs a C-FIND
-    promised, None where it was not asked. The counters are those of the final responses; None where the peer
-    sent none. `parents_unknown` are unique keys above that were neither given nor found out: a peer that
-    refuses may want them. `not_found` are unique keys that the peer has nothing of.
+    promised, None where it was not asked; `stands_on` says what is known of what is to come: that list, the
+    peer's counts of related instances (`counted`), or what it counts while it sends. The counters are those
+    of the final responses; None where the peer sent none. `parents_unknown` are unique keys above that were
+    neither given nor found out: a peer that refuses may want them. `not_found` are unique keys that the peer
+    has nothing of.
     `unasked` are objects that came though nothing of what was asked for has them: they lie in a folder of
     their own (`receiving.ASIDE`), another patient's first, and say nothing about `ok`.
     `turned_away` are SOP Instance UIDs that came and were not asked for; nothing was kept of them, and they
     say nothing about `ok`; `turned_away_unnamed` more came when a thousand were named. `datasets` are what
-    came where neither a directory nor a loop took it.
+    came where neither a directory nor a loop took it. `rungs` are the attempts of a ladder. `keep` says
+    which `items` are listed: "failed" lists what failed and what lies beside another object alone.
+    Everything is counted as it comes (`add`), so that what the result says does not depend on what it lists.
     """
 
     status: Status | None = None
@@ -72,6 +86,9 @@ class RetrieveResult:
     not_found: list[str] = field(default_factory=list)
     parents_unknown: list[str] = field(default_factory=list)
     expected: list[str] | None = None
+    counted: int | None = None  # by the related-instances counts of a C-FIND, where there is no list
+    stands_on: StandsOn | None = None
+    availability: dict[str, str] = field(default_factory=dict, repr=False)
     items: list[ReceivedItem] = field(default_factory=list)
     unasked: list[ReceivedItem] = field(default_factory=list)
     turned_away: list[str] = field(default_factory=list)
@@ -80,6 +97,74 @@ class RetrieveResult:
     received_here: bool = True  # False when a C-MOVE went to another application entity
     seconds: float = 0.0
     error: AiodicomError | None = None  # what ended the association before the final response
+    keep: Keep[ReceivedItem] = "all"
+    unreached: int | None = None  # the port of ours that nobody connected to during a move
+    settled: bool = False  # nothing was left to ask the peer for
+    rungs: list[Rung] = field(default_factory=list)
+    present: int = field(default=0, init=False)  # objects that lay here before, and were not asked for
+    came: int = field(default=0, init=False)  # objects that came, each time, safe or not
+    received: int = field(default=0, init=False)  # different objects that are safe here
+    bytes: int = field(default=0, init=False)  # of the data sets that are safe here
+    _arrivals: int = field(default=0, init=False, repr=False)  # safe ones, each time one came
+    _promised: frozenset[str] = field(default=frozenset(), init=False, repr=False)
+    _missing: set[str] = field(default_factory=set, init=False, repr=False)
+    _extra: set[str] = field(default_factory=set, init=False, repr=False)  # here, and not promised
+    _failed: set[str] = field(default_factory=set, init=False, repr=False)  # failed to, and not here
+
+    def __post_init__(self) -> None:
+        items, self.items = self.items, []
+        self.expect(self.expected)
+        for item in items:
+            self.add(item)
+
+    def expect(self, uids: list[str] | None) -> None:
+        """What the peer promised, told before anything comes."""
+        self.expected = uids
+        self._promised = frozenset(uids or ())
+        self._missing = set(self._promised)
+
+    def add(self, item: ReceivedItem) -> bool:
+        """An object has come, or failed to; whether it is the first of its UID that is safe."""
+        if kept(self.keep, item, item.ok and item.beside is None):
+            self.items.append(item)
+        uid = item.sop_instance_uid
+        if item.present:
+            self.present += 1
+            self._missing.discard(uid)
+            return False
+        self.came += 1
+        if not item.ok:
+            if uid in self._missing or not (uid in self._promised or uid in self._extra):
+                self._failed.add(uid)
+            return False
+        self._arrivals += 1
+        self._failed.discard(uid)
+        if uid in self._missing:
+            self._missing.remove(uid)
+            first = True
+        else:
+            first = uid not in self._promised and uid not in self._extra
+            if first:
+                self._extra.add(uid)
+        self.received += first
+        if first or item.beside is not None:
+            self.bytes += item.bytes
+        return first
+
+    def begin(self, *, forget: bool = False) -> None:
+        """The peer is asked anew: what it says now counts. forget: what failed is asked for again."""
+        self.status = self.comment = self.error = None
+        self.completed = self.failed = self.warning = None
+        self.failed_uids, self.not_found = [], []
+        self.unreached, self.settled = None, False
+        if forget:
+            self.items = [item for item in self.items if item.ok]
+            self._failed.clear()
+
+    @property
+    def waiting(self) -> int | None:
+        """How many of the promised ones are not here; None where none were promised."""
+        return None if self.expected is None else len(self._missing)
 
     def ended_by(self, error: AiodicomError) -> None:
         """The retrieve ended by an error: whatever was reported before is not how it ended."""
@@ -95,16 +180,36 @@ class RetrieveResult:
     def found(self) -> int:
         """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
         counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
-        came = {item.sop_instance_uid for item in self.items}
-        return max(len(self.expected or ()), counted, len(came))
+        came = self.received + self.present + len(self._failed)
+        return max(self.expected_count or 0, counted, came)
+
+    @property
+    def expected_count(self) -> int | None:
+        """How many objects are to come: by the list, else by the peer's counts; None where none tells."""
+        return self.counted if self.expected is None else len(self.expected)
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """What is missing and was not ONLINE (NEARLINE, OFFLINE, UNAVAILABLE), by SOP Instance UID."""
+        return {uid: self.availability[uid] for uid in self.missing or () if uid in self.availability}
+
+    @property
+    def advice(self) -> str | None:
+        """What the attempts say about the peer, or about us, in words."""
+        if self.unreached is not None and not self.ok:
+            return f"nobody connected to port {self.unreached}: is our title registered there?"
+        refused = [rung.service for rung in self.rungs if rung.refused]
+        brought = [rung.service for rung in self.rungs if rung.received]
+        if refused and brought:
+            return f"{refused[0]} is refused here, {brought[0]} was accepted"
+        return None
 
     @property
     def missing(self) -> list[str] | None:
         """SOP Instance UIDs expected and not here; None where it is not known what was to come."""
         if self.expected is None or not self.received_here:
             return None
-        here = self._here()
-        return [uid for uid in self.expected if uid not in here]
+        return [uid for uid in self.expected if uid in self._missing]
 
     @property
     def unaccounted(self) -> int:
@@ -112,15 +217,8 @@ class RetrieveResult:
         if self.expected is not None or not self.received_here:
             return 0
         # one that came twice was sent twice
-        return max(0, (self.completed or 0) + (self.warning or 0) - sum(item.ok for item in self.items))
-
-    def _here(self) -> set[str]:
-        return {item.sop_instance_uid for item in self.items if item.ok}
-
-    @property
-    def bytes(self) -> int:
-        """Data set bytes that are safe here."""
-        return sum({item.path or id(item): item.bytes for item in self.items if item.ok}.values())
+        sent = (self.completed or 0) + (self.warning or 0) - self._arrivals
+        return max(0, sent, (self.counted or 0) - self.received)
 
     @property
     def beside(self) -> list[ReceivedItem]:
@@ -131,14 +229,15 @@ class RetrieveResult:
     def ok(self) -> bool:
         """Whether all that was asked for was found and is safe: nothing promised or counted is missing."""
         return (
-            self.status == SUCCESS
+            (self.status == SUCCESS or self.settled)
+            and self.error is None
             and self.found > 0
             and not self.not_found
             and not self.failed
             and not self.warning
-            and not self.missing
+            and not (self.received_here and self._missing)
             and not self.unaccounted
-            and all(item.ok for item in self.items)
+            and not self._failed
         )
 
     @property
@@ -148,7 +247,7 @@ class RetrieveResult:
             return "complete"
         if self.status == SUCCESS and not self.found:
             return "nothing"
-        some = any(item.ok for item in self.items) if self.received_here else self.completed
+        some = self.received + self.present if self.received_here else self.completed
         return "partial" if some else "failed"
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,8 +273,15 @@ class RetrieveResult:
             "turned_away": list(self.turned_away),
             "turned_away_unnamed": self.turned_away_unnamed,
             "parents_unknown": list(self.parents_unknown),
-            "expected": None if self.expected is None else len(self.expected),
+            "expected": self.expected_count,
+            "stands_on": self.stands_on,
+            "unavailable": self.unavailable,
+            "advice": self.advice,
             "missing": missing,
+            "received": self.received,
+            "present": self.present,
+            "unreached": self.unreached,
+            "rungs": [rung.to_dict() for rung in self.rungs],
             "bytes": self.bytes,
             "seconds": self.seconds,
             "items": self.rows(),
@@ -186,8 +292,11 @@ class RetrieveResult:
         return [item.to_dict() for item in self.items]
 
     def __repr__(self) -> str:
-        good = sum(item.ok for item in self.items)
-        arrived = f", {good} of {self.found} here" if self.received_here else f", {self.completed or 0} moved"
+        arrived = (
+            f", {self.received} of {self.found} here"
+            if self.received_here
+            else f", {self.completed or 0} moved"
+        )
         said = f", {self.status}" if self.status is not None else ""
         error = f", {type(self.error).__name__}: {self.error}" if self.error is not None else ""
         return f"<RetrieveResult {self.service} {self.outcome}{arrived}{said}{error}>"
@@ -198,35 +307,27 @@ class RetrieveResult:
 
 
 class Arrived:
-    """Adds what arrives to a result, counts it as it comes, and tells how far the retrieve is."""
+    """Adds what arrives to a result, and tells how far the retrieve is."""
 
     def __init__(self, result: RetrieveResult, progress: ProgressCallback | None) -> None:
         self.result = result
-        self.good: int = 0
         self.event: asyncio.Event = asyncio.Event()
         """Set by each arrival."""
-        self.missing: set[str] | None = None
-        """What is still to come, where it is known what comes."""
         self._named: set[str] = set()  # of what was turned away
-        self._here: set[str] = set()
-        self._bytes = 0
-        self._progress = progress
+        self._failed = 0
+        self._patients: set[str] = set()
+        self._meter = Meter(progress)
+        self._counted: int | None = None  # what the peer's counters come to
 
     def expect(self, uids: list[str] | None) -> None:
         """What the peer promised."""
-        self.result.expected = uids
-        self.missing = None if uids is None else set(uids)
+        self.result.expect(uids)
 
     def add(self, item: ReceivedItem) -> None:
         """An object has come, or failed to. One that comes again counts once."""
-        self.result.items.append(item)
-        if item.ok:
-            self.good += 1
-            if item.sop_instance_uid not in self._here:
-                self._here.add(item.sop_instance_uid)
-                self._bytes += item.bytes
-            if self.missing is not None:
-                self.missing.discard(item.sop_instance_uid)
+        self.result.add(item)
+        self._failed += not item.ok
+        self._patients.add(item.patient_id)
         self.event.set()
         self.tell()
 
@@ -237,8 +338,7 @@ class Arrived:
 
     def end(self) -> None:
         """The retrieve is over: what came of another patient's stands first."""
-        asked = {one.patient_id for one in self.result.items}
-        self.result.unasked.sort(key=lambda one: one.patient_id in asked)
+        self.result.unasked.sort(key=lambda one: one.patient_id in self._patients)
 
     def turn_away(self, uid: str) -> bool:
         """An object was refused that nobody asked for; whether it is the first."""
@@ -251,10 +351,32 @@ class Arrived:
         self.result.turned_away.append(uid)
         return len(self._named) == 1
 
-    def tell(self) -> None:
+    def told(self, response: m.CGetRSP | m.CMoveRSP) -> None:
+        """The peer says how far it is."""
+        done = (response.completed or 0) + (response.warning or 0)
+        failed = response.failed or 0
+        self._counted = done + failed + (response.remaining or 0)
+        if not self.result.received_here:
+            self._meter.tell(
+                "transferring",
+                objects=done,
+                total=self._counted,
+                size=0,
+                failed=failed,
+                arrived=done + failed,
+            )
+
+    def tell(self, phase: Phase = "transferring") -> None:
         """Say how far it is."""
-        if self._progress is not None:
-            expected = self.result.expected
-            total = None if expected is None else len(expected)
-            failed = len(self.result.items) - self.good
-            self._progress(Progress(len(self._here), total, self._bytes, None, failed))
+        result = self.result
+        if result.received_here:
+            expected = result.expected_count
+            self._meter.tell(
+                phase,
+                objects=result.received + result.present,
+                total=expected if expected is not None else self._counted,
+                size=result.bytes,
+                failed=self._failed,
+                arrived=result.came,
+                present=result.present,
+            )

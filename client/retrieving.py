@@ -1,4 +1,4 @@
-"""C-GET as a user: what will come is found out first, then fetched into sinks and compared."""
+"""A retrieve as its user holds it: awaited or iterated, its result alive, asked again for what is missing."""
 
 from __future__ import annotations
 
@@ -6,96 +6,76 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-from ..association.answers import words_of
-from ..association.association import Association
 from ..association.errors import OperationCancelled, OperationFailed
-from ..association.performing import Refused, Request
-from ..association.reading import Reading
 from ..association.tasks import Tasks, on_thread
-from ..dataset.coding import DatasetDecodeError, decode_dataset
-from ..dataset.sinks import StoreOutcome, StoreSink
-from ..dimse import messages as m
-from ..dimse.levels import Level, Root, get_model
-from ..dimse.status import (
-    CANCEL,
-    NOT_AUTHORIZED,
-    SOP_CLASS_NOT_SUPPORTED,
-    SUCCESS,
-    UNRECOGNIZED_OPERATION,
-    Category,
-    Status,
-    categorize,
-)
+from ..dimse.levels import Level, Root
+from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
-from .associations import Associations, need_context
-from .identifier import build_retrieve
-from .planning import Plan, Target, make_plan
-from .receiving import NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, prepare, received
-from .results import ProgressCallback
-from .retrieved import Arrived, ReceivedItem, RetrieveResult
+from .associations import Associations
+from .intake import Intake, Where
+from .ladder import Way, climb
+from .plan import Plan
+from .planning import make_plan
+from .present import find_present
+from .progress import ProgressCallback
+from .receiving import prepare
+from .results import Keep
+from .retrieved import ReceivedItem, RetrieveResult
 from .streams import Stream
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 T = TypeVar("T")
 
-DATASETS_AHEAD = 8
-"""Objects received but not yet taken by who iterates, at which the peer is held."""
-BYTES_AHEAD = 64 * 1024 * 1024
-"""Bytes of such objects at which the peer is held too: one of any size may wait."""
-MAX_ASIDE = 1000
-"""Objects that were not asked for which are set aside; more are refused."""
-MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
-"""Bytes of one object that a retrieve into memory takes."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a retrieve is to bring, and what it tells of it; `plan` where it has been planned before."""
+
+    level: Level
+    root: Root | None
+    uids: Sequence[str]
+    parents: Mapping[str, str] = field(default_factory=dict)
+    plan: Plan | None = None
+    where: Where = Where()
+    skip_present: bool = True
+    progress: ProgressCallback | None = None
+    items: Keep[ReceivedItem] = "all"
 
 
 class Retrieve(Stream[T]):
-    """One C-GET: awaited for its result, or iterated for what comes, as it comes.
+    """One retrieve: awaited for its result, or iterated for what comes, as it comes.
 
-    Into a `directory` it gives the objects' `ReceivedItem`s, else their data sets. `result` is alive at any
-    moment, also after the retrieve was cancelled. It runs once: awaited again, or after a loop, it gives
-    the result there is. Leaving the loop early cancels; a failure is raised at the end of it. It is the
-    provider of the association it runs on.
+    Into a directory it gives the objects' `ReceivedItem`s, else their data sets. `result` is alive at any
+    moment, also after the retrieve was cancelled; `again` asks for what is missing then. It runs once:
+    awaited again, or after a loop, it gives the result there is. Leaving the loop early cancels; a failure
+    is raised at the end of it. `plan` is what was found out before anything was asked for.
     """
 
     def __init__(
         self,
         associations: Associations,
-        level: Level,
-        root: Root | None,
-        uids: Sequence[str],
+        wanted: Wanted,
+        result: RetrieveResult,
+        ways: Callable[[Intake[T]], Sequence[Way]],
         *,
-        directory: Path | None,
-        parents: Mapping[str, str],
-        durability: Durability,
-        progress: ProgressCallback | None,
-        max_object_size: int,
+        ladder: bool = False,
     ) -> None:
         super().__init__()
-        self.result: RetrieveResult = RetrieveResult()
+        self.result: RetrieveResult = result
+        self.plan: Plan | None = wanted.plan
         self._associations = associations
-        self._level = level
-        self._root = root
-        self._uids = list(uids)
-        self._wanted = frozenset(uids)
-        self._planned: frozenset[str] = frozenset()
-        self._directory = directory
-        self._parents = parents
-        self._durability: Durability = durability
-        self._max_object_size = max_object_size
-        self._over = False  # nothing more is asked for
-        self._stop: Callable[[], object] | None = None  # sends a C-CANCEL for what runs
-        self._ahead = 0  # bytes of what waits for who iterates
-        self._arrived = Arrived(self.result, progress)
-        self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
-        self._reading: Reading | None = None  # of the association, while objects are taken
+        self._wanted = wanted
+        self._ladder = ladder
+        self._intake = Intake[T](
+            result, wanted.where, wanted.level, frozenset(wanted.uids), progress=wanted.progress
+        )
+        self._ways = ways(self._intake)
+        self._promised = False
         self._awaited = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -110,30 +90,30 @@ class Retrieve(Stream[T]):
                 await self._run()
         return self.result
 
-    async def _start(self) -> AsyncGenerator[T, None]:
-        ready = self._ready = asyncio.Queue[tuple[T, int] | None]()
+    async def again(self) -> RetrieveResult:
+        """Ask once more, for what is not here: after a failure, a cancel, or a loop that was left.
 
-        async def work() -> None:
-            try:
+        What is here stays in the result; what the peer says replaces what it said. Where it is not known
+        what is missing, everything is asked for again.
+        """
+        async with self._awaited:
+            if self._begin() or not self.result.ok:
+                self.result.begin(forget=True)
+                if self.result.expected is None and self._wanted.plan is None:
+                    self.plan, self._promised = None, False
                 await self._run()
-            finally:
-                ready.put_nowait(None)
+        return self.result
 
+    async def _start(self) -> AsyncGenerator[T, None]:
         tasks = Tasks()
-        task = tasks.start(work())
+        taken = self._intake.taken()
+        task = tasks.start(self._run(), self._intake.end)
         try:
-            while (came := await ready.get()) is not None:
-                one, held = came
-                self._ahead -= held
-                few = ready.qsize() <= DATASETS_AHEAD // 2 and self._ahead <= BYTES_AHEAD // 2
-                if self._reading is not None and few:
-                    self._reading.room(self)
+            async for one in taken:
                 yield one
             await task
         finally:
-            self._ready = None  # what comes while it is cancelled is dropped
-            if self._reading is not None:
-                self._reading.room(self)
+            await taken.aclose()
             tasks.end()
             await tasks.wait()
             if not task.cancelled() and task.exception() is not None:
@@ -147,158 +127,63 @@ class Retrieve(Stream[T]):
         if result.status is not None and result.status != SUCCESS:  # a warning says that an object failed
             failed = OperationCancelled if result.status == CANCEL else OperationFailed
             comment = "; ".join(filter(None, (result.comment, _refused_here(result.items))))
-            raise failed("C-GET", result.status, comment or None).at(self._associations.peer.name)
-
-    # --- the provider of its association
-
-    def store(self, request: Request) -> StoreSink:
-        """Where an object goes."""
-        message, context = request.message, request.context
-        assert isinstance(message, m.CStoreRQ)
-        if self._reading is None:
-            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
-        uid = message.affected_sop_instance_uid
-        if len(self.result.unasked) >= MAX_ASIDE and uid not in self._planned:
-            self._arrived.turn_away(uid)
-            raise Refused(NOT_AUTHORIZED, "not asked for")
-        if self._directory is None:
-
-            def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
-                if outcome.status == NOT_AUTHORIZED:
-                    self._arrived.turn_away(message.affected_sop_instance_uid)
-                else:
-                    self._take(dataset, received(message, context, outcome, into.size))
-
-            size = min(self._max_object_size, MAXIMUM_DATASET)
-            into = DatasetSink(message, context, size, done, self._asked_for)
-            return into
-        return self._file_sink(request, message)
-
-    def _file_sink(self, request: Request, message: m.CStoreRQ) -> FileSink:
-        assert self._directory is not None
-
-        def came(item: ReceivedItem) -> None:
-            if sink is not None and sink.no_room:
-                self._stop_here()
-            if sink is not None and sink.unasked and item.ok:
-                self._arrived.set_aside(item)
-            else:
-                self._take(item, item)
-
-        sink: FileSink | None = None
-        try:
-            sink = open_file_sink(
-                self._directory,
-                message,
-                request.context,
-                source_ae=self._associations.peer.called_ae,
-                durability=self._durability,
-                done=came,
-                limit=self._max_object_size,
-                asked=self._asked_for,
-            )
-        except OSError as error:
-            if error.errno in NO_ROOM:
-                self._stop_here()
-            raise
-        return sink
-
-    def _stop_here(self) -> None:
-        """The disk is full: what is still to come could not be kept either."""
-        self._over = True
-        if self._stop is not None:
-            log.warning("no room is left: the rest is not asked for")
-            self._stop()
-
-    def _asked_for(self, uid: str, keys: Mapping[str, str]) -> bool:
-        """Whether an object belongs to what was asked for: by the plan, or by its own keys.
-
-        What has no such key, or a Patient ID that would have to be decoded, may well belong to it.
-        """
-        if uid in self._planned:
-            return True
-        key = {Level.PATIENT: "patient_id", Level.STUDY: "study_uid", Level.SERIES: "series_uid"}
-        own = uid if self._level is Level.IMAGE else keys.get(key[self._level], "")
-        return own in self._wanted or not own or not own.isascii()
-
-    async def perform(self, request: Request, data: bytes | None) -> None:
-        """No other request is offered by a client."""
-        raise Refused(UNRECOGNIZED_OPERATION, "not offered here")
-
-    def _take(self, one: Any, item: ReceivedItem) -> None:
-        """An object has come, or failed to: `one` is what is handed to who iterates, or None."""
-        if self._ready is not None and one is not None:
-            held = item.bytes if self._directory is None else 0
-            self._ready.put_nowait((one, held))
-            self._ahead += held
-            waiting = self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD
-            if waiting and self._reading is not None:
-                self._reading.full(self)
-        elif self._directory is None and one is not None and self._ready is None:
-            self.result.datasets.append(one)
-        self._arrived.add(item)
+            name = self._associations.peer.name
+            raise failed(result.service, result.status, comment or None).at(name)
 
     # --- the work
 
     async def _run(self) -> None:
         started = time.perf_counter()
+        self._intake.begin()
         try:
             async with self._associations.limited():
-                if self._directory is not None:
-                    await on_thread(partial(prepare, self._directory))
-                root = await self._associations.choose_root(self._level, self._root, get_model)
-                plan = await make_plan(self._associations, self._level, root, self._uids, self._parents)
-                self._arrived.expect(plan.expected)
-                self._planned = frozenset(uid for one in plan.targets for uid in one.instances or ())
-                self.result.parents_unknown = plan.parents_unknown
-                self._arrived.tell()
-                try:
-                    await self._fetch(plan)
-                except AiodicomError as error:
-                    self.result.ended_by(error)
-                    if not self.result.items:
-                        raise
+                await self._work()
         finally:
-            self._arrived.end()
-            self.result.seconds = time.perf_counter() - started
+            self._intake.end()
+            self.result.seconds += time.perf_counter() - started
 
-    async def _fetch(self, plan: Plan) -> None:
-        for part in plan.parts():
-            async with self._associations.use(part.proposals, self) as association:
-                self._reading = association.connection.reading
-                try:
-                    for target in part.targets:
-                        if not self._over:
-                            await self._get(association, plan, target)
-                finally:
-                    self._reading = None
-
-    async def _get(self, association: Association, plan: Plan, target: Target) -> None:
-        level = target.level or plan.level  # its own: instances of what was asked for, one by one
-        query = build_retrieve("C-GET", level, plan.root, [target.uid], target.parents)
-        context = need_context(association, query.model)
-        before = len(self.result.items)
-        operation = await association.invoke(
-            context,
-            lambda n: m.CGetRQ(message_id=n, affected_sop_class_uid=query.model),
-            query.encode(context.transfer_syntax),
-        )
-        operation.consumer = self
-        tasks = Tasks()
-        self._stop = lambda: tasks.start(association.ask_to_end(operation))
+    async def _work(self) -> None:
+        wanted, result = self._wanted, self.result
+        if wanted.where.directory is not None:
+            await on_thread(partial(prepare, wanted.where.directory))
+        self._intake.arrived.tell("planning")
+        plan = await self._planned()
+        if not self._promised:
+            self._promised = True
+            self._intake.expect(plan)
+            await self._look()
+        self._intake.arrived.tell()
+        left = plan
+        if result.expected is not None and result.waiting != len(result.expected):
+            left = plan.only(result.missing or ())
+            result.settled = not left.targets
+        if result.settled:
+            return
+        if self._ladder:
+            await climb(self._ways, left, self._intake, result.rungs.append)
+            return
         try:
-            while True:
-                response, data = await operation.next()
-                assert isinstance(response, m.CGetRSP)
-                if categorize(response.status) is not Category.PENDING:
-                    add_final(self.result, response, data, context.transfer_syntax)
-                    if nothing_found(target, response) and len(self.result.items) == before:
-                        self.result.not_found.append(target.uid)
-                    return
-        finally:
-            self._stop = None
-            await tasks.wait()
-            await association.cancel(operation)
+            await self._ways[0].fetch(left)
+        except AiodicomError as error:
+            result.ended_by(error)
+            if not result.came:
+                raise
+
+    async def _planned(self) -> Plan:
+        """What is to be asked for, found out unless it is known."""
+        if self.plan is None:
+            wanted = self._wanted
+            root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
+            self.plan = await make_plan(self._associations, wanted.level, root, wanted.uids, wanted.parents)
+        return self.plan
+
+    async def _look(self) -> None:
+        """Find what of it lies in the directory already, whole."""
+        wanted, result = self._wanted, self.result
+        if wanted.where.directory is None or not wanted.skip_present or not result.expected:
+            return
+        for item in await on_thread(partial(find_present, wanted.where.directory, result.expected)):
+            result.add(item)
 
 
 def _refused_here(items: Sequence[ReceivedItem]) -> str:
@@ -309,30 +194,3 @@ def _refused_here(items: Sequence[ReceivedItem]) -> str:
     first = refused[0]
     more = f" and {len(refused) - 1} more" if len(refused) > 1 else ""
     return f"refused here: {first.sop_instance_uid} ({first.comment or first.status}){more}"
-
-
-def add_final(
-    result: RetrieveResult, response: m.CGetRSP | m.CMoveRSP, data: bytes | None, transfer_syntax: str
-) -> None:
-    """Add a final response to a result: the first that is no success stays the status of the whole."""
-    if not result.status:
-        result.status = Status(response.status, result.service)
-        result.comment = words_of(response, data, transfer_syntax)
-    for name in ("completed", "failed", "warning"):
-        value = getattr(response, name)
-        if value is not None:
-            setattr(result, name, (getattr(result, name) or 0) + value)
-    if data:
-        try:
-            found = decode_dataset(data, transfer_syntax).get("FailedSOPInstanceUIDList", None)
-        except DatasetDecodeError as error:
-            log.warning("the list of failed instances cannot be read: %s", error)
-            return
-        if found:
-            result.failed_uids += [found] if isinstance(found, str) else map(str, found)
-
-
-def nothing_found(target: Target, response: m.CGetRSP | m.CMoveRSP) -> bool:
-    """Whether a final response is a success with nothing of what was asked for."""
-    counted = (response.completed or 0) + (response.failed or 0) + (response.warning or 0)
-    return response.status == SUCCESS and not target.instances and not counted

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..association.association import Association
 from ..association.converting import with_defaults
@@ -15,25 +16,67 @@ from ..association.stores import Outcome, StoreRun
 from ..dataset.instance import Instance
 from ..dimse.contexts import Proposal, outcomes
 from ..dimse.sop_classes import NON_PATIENT
-from .results import Progress, ProgressCallback, StoredItem, StoreReport
+from .parallel import share
+from .progress import Meter, Phase, ProgressCallback
+from .results import StoredItem, StoreReport
+
+CHUNK = 64
+"""Objects that one of several associations takes at a time."""
 
 
 class Opener(Protocol):
     """Gives associations that have what is asked for."""
 
-    def __call__(self, proposals: list[Proposal]) -> AbstractAsyncContextManager[Association]:
-        """An association on which these contexts have been proposed."""
+    def __call__(
+        self, proposals: list[Proposal], *, own: bool = False
+    ) -> AbstractAsyncContextManager[Association]:
+        """An association on which these contexts have been proposed; `own`: nobody else uses it."""
+
+
+class Store(Coroutine[Any, Any, StoreReport]):
+    """One call of `Pacs.store`, to be awaited, or made a task of; `report` is alive at any moment, also
+    after it was cancelled.
+    """
+
+    def __init__(self, report: StoreReport, work: Coroutine[Any, Any, StoreReport]) -> None:
+        self.report: StoreReport = report
+        self._work = work
+
+    def __repr__(self) -> str:
+        return f"<Store: {self.report!r}>"
+
+    def __await__(self) -> Generator[Any, None, StoreReport]:
+        return self._work.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """As of a coroutine."""
+        return self._work.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """As of a coroutine."""
+        return self._work.throw(*error)
+
+    def close(self) -> None:
+        """As of a coroutine."""
+        self._work.close()
 
 
 class Storing:
     """One run of storing: sends the items in order and writes the report."""
 
     def __init__(
-        self, items: list[Item], report: StoreReport, progress: ProgressCallback | None, convert: bool
+        self,
+        items: list[Item],
+        report: StoreReport,
+        progress: ProgressCallback | None,
+        convert: bool,
+        count: int = 1,
     ) -> None:
+        """count: associations at once; several send in no order."""
+        self._count = count
         self._convert = convert
         self._report = report
-        self._callback = progress
+        self._meter = Meter(progress)
         self._items = items
         self._unreported = {id(item): item for item in items}
         self._total = sum(item.data_size for item in items)
@@ -52,21 +95,32 @@ class Storing:
                 self._add(Outcome(item), item.error or f"not sent: {why}")
             raise
         finally:
+            self._tell("done")
             self._report.seconds = time.perf_counter() - started
 
     async def _run(self, opener: Opener) -> None:
-        self._tell()
+        self._tell("planning")
         for proposals, items in groups(self._items):
             if proposals:
-                async with opener(with_defaults(proposals) if self._convert else proposals) as association:
-                    done = partial(self._done, _refusals(association))
-                    run = StoreRun(
-                        association=association, done=done, progress=self._part, convert=self._convert
-                    )
-                    await run.run(items)
+                offered = with_defaults(proposals) if self._convert else proposals
+                chunks = self._chunks(items)
+                work = partial(self._work, opener, offered, chunks)
+                await share(min(self._count, len(chunks)), chunks, work)
             else:
                 for item in items:
                     self._done({}, Outcome(item, error=item.error if isinstance(item, Item) else None))
+
+    def _chunks(self, items: list[Instance]) -> deque[list[Instance]]:
+        """What an association sends before it looks for more: all of it, where there is one."""
+        size = len(items) if self._count == 1 else max(1, min(CHUNK, len(items) // (4 * self._count)))
+        return deque(items[start : start + size] for start in range(0, len(items), size))
+
+    async def _work(self, opener: Opener, proposals: list[Proposal], chunks: deque[list[Instance]]) -> None:
+        async with opener(proposals, own=self._count > 1) as association:
+            done = partial(self._done, _refusals(association))
+            run = StoreRun(association=association, done=done, progress=self._part, convert=self._convert)
+            while chunks:
+                await run.run(chunks.popleft())
 
     def _part(self, item: Instance, size: int) -> None:
         self._bytes += size
@@ -95,7 +149,7 @@ class Storing:
             outcome.size or item.data_size,
             outcome.converted,
         )
-        self._report.items.append(stored)
+        self._report.add(stored)
         self._unreported.pop(id(item), None)
         if stored.stored:
             self._bytes += stored.bytes
@@ -103,17 +157,16 @@ class Storing:
             self._failed += 1
         self._tell()
 
-    def _tell(self) -> None:
-        if self._callback is not None:
-            self._callback(
-                Progress(
-                    len(self._report.items) - self._failed,
-                    len(self._items),
-                    self._bytes,
-                    self._total,
-                    self._failed,
-                )
-            )
+    def _tell(self, phase: Phase = "transferring") -> None:
+        self._meter.tell(
+            phase,
+            objects=self._report.stored_count,
+            total=len(self._items),
+            size=self._bytes,
+            size_total=self._total,
+            failed=self._failed,
+            arrived=self._report.counted,
+        )
 
 
 def _refusals(association: Association) -> dict[tuple[str, str], str]:

@@ -47,6 +47,8 @@ class Connections:
         self.lingering: dict[Connected, None] = {}
         self.counts: Counter[str] = Counter()
         """Open associations by address and by AE title."""
+        self.total: int = 0
+        """Connections that ever came."""
         self._groups = {
             Phase.ACCEPTED: self.pending,
             Phase.CONNECTED: self.pending,
@@ -65,6 +67,7 @@ class Connections:
         connection.phase = phase
         if after is not None and connection not in after:
             after[connection] = None
+            self.total += after is self.pending
             if after is self.open:
                 self.counts.update(connection.keys())
 

@@ -23,6 +23,7 @@ VALUES = {
     "archive/record": "archive/test_index",
     "association/errors": "association/test_connecting",
     "association/timeouts": "association/test_connecting",
+    "client/rungs": "client/test_ladder",
     "conformance/target": "conformance/test_runner",
 }
 
@@ -63,6 +64,8 @@ ON_THE_WIRE = {
     "association/stores": "client/test_storing",
     "association/tls_alert": "association/test_tls",
     "association/watchdog": "association/test_connecting",
+    "client/getting": "client/test_retrieving",
+    "client/intake": "client/test_retrieving",
     "client/moving": "client/test_retrieving",
     "server/admission": "server/test_listener",
     "server/connections": "server/test_listener",

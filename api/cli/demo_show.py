@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from ..client.results import ProgressCallback
+from ..client.progress import ProgressCallback
 from .terminal import clean, console, progress_bar, show_pairs, show_table
 
 ROWS = 4

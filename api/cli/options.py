@@ -21,6 +21,9 @@ from ..association.observing import Observer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
+from ..client.parallel import MAX_ASSOCIATIONS
+from ..client.results import StoreReport
+from ..client.retrieved import RetrieveResult
 from ..pdu.types import UserIdentityRQ
 from . import output
 from .commands import CONNECTION, GENERAL, LIMITS, SECURITY, section
@@ -32,6 +35,7 @@ from .terminal import complain
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+R = TypeVar("R", RetrieveResult, StoreReport)
 
 PEM = click.Path(exists=True, path_type=Path)
 PORT = click.IntRange(1, 65535)
@@ -86,6 +90,22 @@ class Common:
     def run_stoppable(self, work: Coroutine[Any, Any, T]) -> T:
         """As `run`; SIGTERM cancels the work as ^C does. Raises Terminated then."""
         return self.run(stoppable(work))
+
+    def run_told(self, work: Callable[[list[R]], Coroutine[Any, Any, R]], show: Callable[[R], object]) -> R:
+        """`run_stoppable` of work that says in a list what its report is, as soon as there is one.
+
+        Interrupted, the report so far is printed before the interruption is raised on.
+        """
+        so_far: list[R] = []
+        try:
+            return self.run_stoppable(work(so_far))
+        except (KeyboardInterrupt, Terminated):
+            for one in so_far:
+                if self.json:
+                    output.emit(one.to_dict() | {"ok": False, "interrupted": True})
+                else:
+                    show(one)
+            raise
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a command's work to its end on the loop chosen."""
@@ -284,6 +304,18 @@ _PEER_OPTIONS: list[Callable[[Any], Any]] = [
     *section(SECURITY, *_PROTECTION),
     *section(LIMITS, field_options(Timeouts, TIMEOUT_SUFFIX)),
 ]
+
+
+def associations_option(function: F) -> F:
+    """How many associations share the work."""
+    option = click.option(
+        "--associations",
+        type=click.IntRange(1, MAX_ASSOCIATIONS),
+        default=1,
+        show_default=True,
+        help="Associations at once that share the work; a peer may allow few.",
+    )
+    return option(function)
 
 
 def peer_command(

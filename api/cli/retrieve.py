@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from ..client.associations import sop_class_name
 from ..client.identifier import parse_model
-from ..client.listening import LISTEN_PORT
+from ..client.listening import LISTEN_PORT, Listening
+from ..client.plan import Plan
 from ..client.planning import check_uids
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult
@@ -19,9 +21,9 @@ from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
 from .commands import PeerCommand
-from .exits import Code, Terminated, exit_code, sentence
+from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
-from .options import PORT, PeerOptions, ae_title, network, peer_command
+from .options import PORT, PeerOptions, ae_title, associations_option, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -56,6 +58,33 @@ _MAX_OBJECT_SIZE = click.option(
     help="Refuse an object of more bytes: a peer that sends without end must not fill the disk."
     f" [default: {MAXIMUM_OBJECT}]",
 )
+_SKIP_PRESENT = click.option(
+    "--skip-present/--no-skip-present",
+    default=True,
+    show_default=True,
+    help="Ask only for what is missing in the folder; otherwise for everything, and compare.",
+)
+
+
+_LISTEN_PORT = click.option(
+    "--listen-port",
+    type=PORT,
+    help="The port we listen on for a move to ourselves; the peer must know our calling AE title under it."
+    f" [default: {LISTEN_PORT}]",
+)
+_ACCEPT_FROM = click.option(
+    "--accept-from",
+    type=network,
+    multiple=True,
+    metavar="NETWORK",
+    help="For a move to ourselves: addresses that may send to us beside HOST's own, for a peer that sends"
+    " from elsewhere. May be repeated.",
+)
+_LISTEN_TLS = click.option(
+    "--listen-tls",
+    is_flag=True,
+    help="Listen with TLS: --cert is ours, and with --trusted the peer must show one that it vouches for.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +97,13 @@ class What:
     parents: dict[str, str] | None
     durability: Durability
     max_object_size: int
+    skip_present: bool
+    associations: int
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Pacs.get` and `Pacs.move`."""
-        return {"root": self.root, "parents": self.parents, "durability": self.durability}
+        names = ("root", "parents", "durability", "skip_present", "associations")
+        return {name: getattr(self, name) for name in names}
 
 
 def retrieve_command(function: Callable[..., int]) -> Any:
@@ -83,11 +115,21 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         level, _, checked = parse_model(values.pop("level"), root)
         uids = check_uids(level, checked, values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
-        what = What(level, root, uids, parents, values.pop("durability"), values.pop("max_object_size"))
+        names = ("durability", "max_object_size", "skip_present", "associations")
+        what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
         return function(target, what, **values)
 
     decorated: Any = command
-    for option in (_MAX_OBJECT_SIZE, _DURABILITY, _PARENTS, _ROOT, _LEVEL, _UIDS):
+    for option in (
+        _MAX_OBJECT_SIZE,
+        _DURABILITY,
+        associations_option,
+        _SKIP_PRESENT,
+        _PARENTS,
+        _ROOT,
+        _LEVEL,
+        _UIDS,
+    ):
         decorated = option(decorated)
     return peer_command(progress=True)(decorated)
 
@@ -96,15 +138,48 @@ def retrieve_command(function: Callable[..., int]) -> Any:
 @retrieve_command
 @click.option(
     "--out",
-    required=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="The folder to retrieve into.",
 )
-def get(target: PeerOptions, what: What, out: Path) -> int:
-    """Retrieve patients, studies, series or instances from HOST PORT into a folder: C-GET.
+@click.option(
+    "--via",
+    type=click.Choice(["get", "auto", "get,move", "move,get"]),
+    default="get",
+    show_default=True,
+    help="get: C-GET alone. auto (get,move): what it does not bring is asked for again at lower levels, then"
+    " by C-MOVE to ourselves; move,get: the other way round.",
+)
+@_LISTEN_PORT
+@_ACCEPT_FROM
+@_LISTEN_TLS
+@click.option("--dry-run", is_flag=True, help="Print what would be asked for, and retrieve nothing.")
+def get(
+    target: PeerOptions,
+    what: What,
+    out: Path | None,
+    via: str,
+    listen_port: int | None,
+    accept_from: tuple[str, ...],
+    listen_tls: bool,
+    dry_run: bool,
+) -> int:
+    """Retrieve patients, studies, series or instances from HOST PORT into a folder.
 
     Files come exactly as the peer sent them, under patient/study/series/instance; none is overwritten.
     """
+    services: Any = via if via in ("get", "auto") else tuple(via.split(","))
+    if dry_run:
+        return _plan(target, what, services)
+    if out is None:
+        raise click.UsageError("Missing option '--out'.")
+    if via == "get" and (listen_port is not None or accept_from or listen_tls):
+        raise click.UsageError("--listen-port, --accept-from and --listen-tls go with --via auto")
+    listening = Listening(
+        port=listen_port or LISTEN_PORT,
+        tls=target.listen_tls() if listen_tls else None,
+        limits=ServerLimits(max_object_size=what.max_object_size),
+        accept_from=accept_from,
+    )
 
     async def work(so_far: list[RetrieveResult]) -> RetrieveResult:
         with progress_bar("get", wanted=target.progress) as progress:
@@ -113,6 +188,8 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
                     what.level,
                     what.uids,
                     directory=out,
+                    via=services,
+                    listening=listening,
                     progress=progress,
                     max_object_size=what.max_object_size,
                     **what.options(),
@@ -123,6 +200,29 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
     return run_reported(work, target, out)
 
 
+def _plan(target: PeerOptions, what: What, via: Any) -> int:
+    """Print what would be asked for."""
+
+    async def work() -> Plan:
+        async with target.connect() as peer:
+            return await peer.plan(what.level, what.uids, root=what.root, parents=what.parents, via=via)
+
+    plan = target.run(work())
+    if target.json:
+        output.emit(plan.to_dict())
+        return Code.OK
+    count = "an unknown number of objects" if plan.objects is None else objects(plan.objects)
+    services = ", then ".join(f"C-{one.upper()}" for one in plan.via)
+    say(f"would ask for {count} (by {plan.stands_on}), by {services}")
+    for uid, number in sorted(plan.sop_classes.items()):
+        say(f"  {sop_class_name(uid)}: {objects(number)}")
+    if plan.unavailable:
+        say(f"not online: {objects(len(plan.unavailable))}")
+    if plan.retrieve_titles:
+        say(f"can be retrieved from: {', '.join(plan.retrieve_titles)}")
+    return Code.OK
+
+
 @click.command(cls=PeerCommand)
 @retrieve_command
 @click.option(
@@ -131,25 +231,9 @@ def get(target: PeerOptions, what: What, out: Path) -> int:
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Move to ourselves, into this folder."
 )
-@click.option(
-    "--listen-port",
-    type=PORT,
-    help="The port we listen on for --out; the peer must know our calling AE title under it."
-    f" [default: {LISTEN_PORT}]",
-)
-@click.option(
-    "--accept-from",
-    type=network,
-    multiple=True,
-    metavar="NETWORK",
-    help="With --out: addresses that may send to us beside HOST's own, for a peer that sends from elsewhere."
-    " May be repeated.",
-)
-@click.option(
-    "--listen-tls",
-    is_flag=True,
-    help="Listen with TLS: --cert is ours, and with --trusted the peer must show one that it vouches for.",
-)
+@_LISTEN_PORT
+@_ACCEPT_FROM
+@_LISTEN_TLS
 def move(
     target: PeerOptions,
     what: What,
@@ -193,16 +277,7 @@ def run_reported(
     out: Path | None,
 ) -> int:
     """Run a retrieve and report on it, also when it is interrupted: what is there is there."""
-    so_far: list[RetrieveResult] = []
-    try:
-        result = target.run_stoppable(work(so_far))
-    except (KeyboardInterrupt, Terminated):
-        for one in so_far:
-            if target.json:
-                output.emit(one.to_dict() | {"ok": False, "interrupted": True})
-            else:
-                _show(one, out)
-        raise
+    result = target.run_told(work, lambda so_far: _show(so_far, out))
     return report(result, target.json, out)
 
 
@@ -227,10 +302,12 @@ def retrieve_code(result: RetrieveResult) -> Code:
 
 def _show(result: RetrieveResult, out: Path | None) -> None:
     if result.received_here:
-        good = [item for item in result.items if item.ok]
         rate = speed(result.bytes, result.seconds)
         into = f" into {out}" if out is not None else ""
-        say(f"received {objects(len(good))}, {size(result.bytes)} in {result.seconds:.1f} s ({rate}){into}")
+        took = f"{size(result.bytes)} in {result.seconds:.1f} s ({rate})"
+        say(f"received {objects(result.received)}, {took}{into}")
+        if result.present:
+            say(f"present before: {objects(result.present)}")
     else:
         say(f"moved {objects(result.completed or 0)}")
     failed = [
@@ -241,7 +318,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
     for title, lines in (
         ("refused here", failed),
         ("failed at the peer", result.failed_uids),
-        ("missing", result.missing or []),
+        ("missing", [_missing(uid, result.unavailable) for uid in result.missing or []]),
         ("beside another object of their UID", [str(item.path) for item in result.beside]),
         ("not asked for and set aside", [str(item.path) for item in result.unasked]),
         ("not asked for and turned away", result.turned_away),
@@ -253,13 +330,21 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
             print(f"  {clean(line)}")
         if len(lines) > _SHOWN:
             say(f"  ... and {len(lines) - _SHOWN} more (--json lists them)")
+    for rung in result.rungs:
+        reason = f": {rung.reason}" if rung.reason else ""
+        say(f"by {rung.service} at {rung.level.value} level: {objects(rung.received)}{reason}")
     if result.turned_away_unnamed:
         say(f"and {result.turned_away_unnamed} more that were not asked for")
 
 
+def _missing(uid: str, unavailable: dict[str, str]) -> str:
+    return f"{uid}: {unavailable[uid]} at the peer" if uid in unavailable else uid
+
+
 def _complaint(result: RetrieveResult) -> str:
+    advice = f"; {result.advice}" if result.advice else ""
     if result.error is not None:
-        return sentence(result.error)
+        return sentence(result.error) + advice
     parts = []
     if result.status is not None and not result.status.ok:
         comment = f" ({result.comment})" if result.comment else ""
@@ -279,4 +364,4 @@ def _complaint(result: RetrieveResult) -> str:
     if result.outcome != "partial" and result.parents_unknown and result.expected is None:
         keys = " ".join(f"--parent {key}=..." for key in result.parents_unknown)
         text += f"; it may want the keys above: {keys}"
-    return text
+    return text + advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from ..client.results import StoreReport
 from . import output
 from .commands import PeerCommand
 from .exits import Code, exit_code, sentence
-from .options import PeerOptions, peer_command
+from .options import PeerOptions, associations_option, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
 
 _SHOWN = 20
@@ -27,19 +28,23 @@ _SHOWN = 20
     help="Send every object in its own transfer syntax or not at all; otherwise one without compression goes"
     " out in another such syntax where the peer takes no other.",
 )
-def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool) -> int:
+@associations_option
+def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool, associations: int) -> int:
     """Store files and whole folders: C-STORE to HOST PORT.
 
     Objects go out byte for byte as they lie in their files, where the peer takes that. Files that are no
     DICOM are skipped and listed.
     """
 
-    async def work() -> StoreReport:
+    async def work(so_far: list[StoreReport]) -> StoreReport:
         with progress_bar("store", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                return await peer.store(paths, convert=not no_convert, progress=progress)
+                how: dict[str, Any] = {"convert": not no_convert, "associations": associations}
+                storing = peer.store(paths, progress=progress, **how)
+                so_far.append(storing.report)
+                return await storing
 
-    report = target.run(work())
+    report = target.run_told(work, _show)
     code = store_code(report)
     if target.json:
         output.emit(report.to_dict())
@@ -67,10 +72,9 @@ def store_code(report: StoreReport) -> Code:
 
 def _show(report: StoreReport) -> None:
     rate = speed(report.bytes, report.seconds)
-    say(f"stored {objects(len(report.stored))}, {size(report.bytes)} in {report.seconds:.1f} s ({rate})")
-    converted = sum(item.converted_to is not None for item in report.items)
-    if converted:
-        say(f"converted to another uncompressed transfer syntax: {objects(converted)}")
+    say(f"stored {objects(report.stored_count)}, {size(report.bytes)} in {report.seconds:.1f} s ({rate})")
+    if report.converted:
+        say(f"converted to another uncompressed transfer syntax: {objects(report.converted)}")
     troubles = [str(item) for item in report.items if not item.ok]
     skipped = [f"{path}: {reason}" for path, reason in report.skipped]
     for title, lines in (("not stored, or with a warning", troubles), ("skipped", skipped)):
@@ -83,11 +87,11 @@ def _show(report: StoreReport) -> None:
 
 
 def _complaint(report: StoreReport) -> str:
-    if not report.items:
+    if not report.counted:
         return "there was nothing to store: no DICOM file was found"
     parts = []
-    if report.failed:
-        parts.append(f"{len(report.failed)} of {objects(len(report.items))} not stored")
-    if report.warnings:
-        parts.append(f"{len(report.warnings)} stored with a warning")
+    if report.failed_count:
+        parts.append(f"{report.failed_count} of {objects(report.counted)} not stored")
+    if report.warning_count:
+        parts.append(f"{report.warning_count} stored with a warning")
     return ", ".join(parts)

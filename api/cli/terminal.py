@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..client.results import Progress, ProgressCallback
+from ..client.progress import Progress, ProgressCallback
 
 if TYPE_CHECKING:  # rich takes longer to load than an echo: only what draws loads it
     from rich.console import Console
@@ -136,7 +136,7 @@ def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallbac
     if not wanted or not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -145,11 +145,10 @@ def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallbac
         TextColumn("{task.fields[counted]}"),
         TextColumn("{task.fields[amount]}"),
         TextColumn("{task.fields[rate]}", style="cyan"),
-        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[left]}"),
     )
     with Bars(*columns, console=console(error=True), transient=False) as bars:
-        task = bars.add_task(clean(title), total=None, counted="", amount="", rate="")
-        started = time.monotonic()
+        task = bars.add_task(clean(title), total=None, counted="", amount="", rate="", left="")
         last: Progress | None = None
         drawn = 0.0
 
@@ -162,7 +161,8 @@ def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallbac
                 total=now.bytes_total if by_bytes else now.objects_total,
                 counted=_counted(now),
                 amount=size(now.bytes),
-                rate=speed(now.bytes, time.monotonic() - started),
+                rate="" if now.rate is None else f"{size(now.rate)}/s",
+                left="" if now.seconds_left is None else _clock(now.seconds_left),
             )
 
         def update(now: Progress) -> None:
@@ -178,7 +178,16 @@ def progress_bar(title: str, *, wanted: bool = True) -> Iterator[ProgressCallbac
             draw(last)
 
 
+def _clock(seconds: float) -> str:
+    """``1:05``, ``2:03:04``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
 def _counted(now: Progress) -> str:
+    if now.phase == "planning":
+        return "finding out what will come" if now.expected is None else f"{now.expected} objects"
     total = "" if now.objects_total is None else f"/{now.objects_total}"
     failed = f", {now.failed} failed" if now.failed else ""
     return f"{now.objects}{total} objects{failed}"

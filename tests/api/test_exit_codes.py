@@ -405,3 +405,32 @@ async def test_a_get_that_is_stopped_says_what_is_there(
         assert "received 1 object" in out
         assert "missing: 1" in out
     assert [name for name in files_below(tmp_path / "out") if name.endswith(".part")] == []
+
+
+@pytest.mark.parametrize("how", ["--json", "--no-progress"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_store_that_is_stopped_says_what_is_there(
+    series: Path, how: str, number: signal.Signals, code: int
+) -> None:
+    """What the peer answered for is reported; the rest is named as not answered, or not sent."""
+    async with ScriptedListener() as listener:
+        process = start("store", "127.0.0.1", listener.port, series, how)
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CStoreRQ)
+        await reply(peer, heard, 0)
+        await hear(peer, m.CStoreRQ)
+        process.send_signal(number)
+        await peer.drain_until_close()
+        out, err = await asyncio.to_thread(process.communicate, timeout=30)
+    assert process.returncode == code
+    assert err.strip() == f"aiodicom: {'interrupted' if code == 130 else 'terminated'}"
+    if how == "--json":
+        report = json.loads(out)
+        assert report["interrupted"] is True
+        assert report["ok"] is False
+        assert (report["stored"], report["failed"]) == (1, 3)
+        reasons = sorted(one["error"].split(":")[0] for one in report["items"] if one["error"])
+        assert reasons == ["not answered", "not sent", "not sent"]
+    else:
+        assert "stored 1 object" in out
+        assert "not stored, or with a warning: 3" in out

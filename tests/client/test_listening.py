@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from aiodicom.client import listening
+from aiodicom.client.intake import Intake, Where
 from aiodicom.client.listening import Arrivals, Listening, listened
 from aiodicom.client.pacs import connect
-from aiodicom.client.retrieved import Arrived, RetrieveResult
+from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.dimse.levels import Level
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from wire import ct
@@ -24,7 +26,8 @@ def free_port() -> int:
 
 
 def arrivals(folder: Path) -> Arrivals:
-    return Arrivals(folder, frozenset({"AIODICOM"}), "rename", Arrived(RetrieveResult(), None))
+    where = Where(directory=folder, durability="rename")
+    return Arrivals(Intake(RetrieveResult(), where, Level.STUDY, frozenset()), frozenset({"AIODICOM"}))
 
 
 @pytest.mark.parametrize("clients", [1, 2])

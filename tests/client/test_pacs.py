@@ -150,9 +150,9 @@ def test_success_without_the_objects_it_counts_is_no_success() -> None:
     result = RetrieveResult(status=0, completed=2)
     assert result.unaccounted == 2
     assert not result.ok
-    result.items.append(ReceivedItem("1.2", "1.2.3", "1.2.840.10008.1.2", SUCCESS))
+    result.add(ReceivedItem("1.2", "1.2.3", "1.2.840.10008.1.2", SUCCESS))
     assert result.unaccounted == 1
-    result.items.append(result.items[0])  # sent twice, counted twice: nothing else is to come
+    result.add(result.items[0])  # sent twice, counted twice: nothing else is to come
     assert result.unaccounted == 0
     assert result.ok
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from aiodicom.client.pacs import Pacs, connect
-from aiodicom.client.planning import MAX_QUERIES, SYNTAXES, Plan, Target
+from aiodicom.client.plan import SYNTAXES, Plan, Target
+from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client import retrieving
+from aiodicom.client import intake
 from aiodicom.client.pacs import connect
+from aiodicom.client.progress import Progress
 from aiodicom.client.receiving import ASIDE
-from aiodicom.client.results import Progress
 from aiodicom.client.retrieved import MAX_TURNED_AWAY, Arrived, ReceivedItem, RetrieveResult
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.instance import Instance
@@ -35,16 +35,17 @@ def test_an_object_that_comes_twice_counts_once() -> None:
     assert [one.objects for one in told] == [1, 1, 2]
     assert told[-1].bytes == 20
     assert told[-1].objects_total == 2
-    assert arrived.missing == set()
+    assert arrived.result.missing == []
 
 
 def test_what_is_missing_is_kept_as_objects_come() -> None:
     arrived = Arrived(RetrieveResult(), None)
     arrived.expect(["1.2", "1.3"])
     arrived.add(item("1.2", ok=False))
-    assert arrived.missing == {"1.2", "1.3"}
+    assert arrived.result.missing == ["1.2", "1.3"]
+    assert arrived.result.waiting == 2
     arrived.add(item("1.2"))
-    assert arrived.missing == {"1.3"}
+    assert arrived.result.waiting == 1
     assert arrived.result.missing == ["1.3"]
 
 
@@ -52,7 +53,8 @@ def test_without_a_plan_nothing_is_known_to_be_missing() -> None:
     arrived = Arrived(RetrieveResult(), None)
     arrived.expect(None)
     arrived.add(item("1.2"))
-    assert arrived.missing is None
+    assert arrived.result.waiting is None
+    assert arrived.result.missing is None
 
 
 def test_what_was_turned_away_is_named_once_and_counted_beyond() -> None:
@@ -144,7 +146,7 @@ async def test_another_object_of_the_same_uid_is_kept_beside_and_named(tmp_path:
         folder = tmp_path / comment
         folder.mkdir(exist_ok=True)
         service = Sends(folder, ["1.2.3.1"], ct("1.2.3.1", ImageComments=comment))
-        result = await got(service, directory=tmp_path / "out")
+        result = await got(service, directory=tmp_path / "out", skip_present=False)
         assert result.ok
         assert len(files_below(tmp_path / "out")) == number
         beside = [one.beside for one in result.items]
@@ -164,7 +166,7 @@ async def test_a_file_beside_another_is_named_in_the_report(tmp_path: Path) -> N
         folder = tmp_path / comment
         folder.mkdir()
         service = Sends(folder, ["1.2.3.1"], ct("1.2.3.1", ImageComments=comment))
-        result = await got(service, directory=tmp_path / "out")
+        result = await got(service, directory=tmp_path / "out", skip_present=False)
         paths.append(result.files[0])
     assert [one.path for one in result.beside] == [paths[1]]
     assert result.items[0].beside == paths[0]
@@ -185,7 +187,7 @@ async def test_a_key_given_twice_is_asked_once(tmp_path: Path) -> None:
 async def test_what_nobody_asked_for_is_not_taken_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retrieving, "MAX_ASIDE", 2)
+    monkeypatch.setattr(intake, "MAX_ASIDE", 2)
     (tmp_path / "in").mkdir()
     strangers = [ct(f"1.9.{n}", StudyInstanceUID="1.9") for n in range(5)]
     service = Sends(tmp_path / "in", ["1.2.3.1"], *strangers, ct("1.2.3.1"))

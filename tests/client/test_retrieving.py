@@ -26,15 +26,15 @@ from aiodicom.association.errors import (
     TotalTimeout,
 )
 from aiodicom.association.tasks import Job
-from aiodicom.client import retrieving
+from aiodicom.client import intake
+from aiodicom.client.intake import DATASETS_AHEAD
 from aiodicom.client.moving import Move
 from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieved import RetrieveResult
-from aiodicom.client.retrieving import DATASETS_AHEAD
 from aiodicom.dataset.names import file_stem
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.levels import Level, QueryError, Root, find_model, get_model
+from aiodicom.dimse.levels import QueryError, Root, find_model, get_model
 from aiodicom.pdu import (
     PDV,
     AAbort,
@@ -1077,10 +1077,10 @@ async def nobodys(_: object) -> list[str]:
 
 async def test_a_peer_by_name_may_send_from_its_addresses() -> None:
     peer = Peer(host="localhost", port=104, called_ae="X")
-    move = Move(SimpleNamespace(peer=peer), Level.STUDY, Root.STUDY, ["1.2"], "US", {}, None)  # type: ignore[arg-type]
+    move = Move(SimpleNamespace(peer=peer), None, "US")  # type: ignore[arg-type]
     assert "127.0.0.1" in await move._senders()
     nowhere = SimpleNamespace(peer=Peer(host="no.such.host.invalid", port=104, called_ae="X"))
-    move = Move(nowhere, Level.STUDY, Root.STUDY, ["1.2"], "US", {}, None)  # type: ignore[arg-type]
+    move = Move(nowhere, None, "US")  # type: ignore[arg-type]
     assert await move._senders() == ["127.0.0.0/8", "::1"]
 
 
@@ -1298,7 +1298,7 @@ async def test_data_sets_that_wait_hold_the_peer_by_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not by their number alone: eight of any size could be as large as the memory."""
-    monkeypatch.setattr(retrieving, "BYTES_AHEAD", 100_000)
+    monkeypatch.setattr(intake, "BYTES_AHEAD", 100_000)
     async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
         assert (await pacs.store([ct(f"1.2.3.{n}", size=60_000) for n in range(6)])).ok
         retrieve = pacs.get("STUDY", "1.2.3")
@@ -1307,7 +1307,7 @@ async def test_data_sets_that_wait_hold_the_peer_by_their_bytes(
             seen += 1
             for _ in range(200):
                 await asyncio.sleep(0)
-            assert retrieve._ahead <= 3 * 70_000
+            assert retrieve._intake._ahead <= 3 * 70_000
         assert seen == 6
-        assert retrieve._ahead == 0
+        assert retrieve._intake._ahead == 0
         assert retrieve.result.bytes > 6 * 60_000

@@ -15,7 +15,9 @@ import pytest
 from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
 from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
-from aiodicom.client.results import Progress, StoredItem, StoreReport
+from aiodicom.client.progress import Progress
+from aiodicom.client.results import StoredItem, StoreReport
+from aiodicom.client.storing import Store
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.part10 import encode_file_meta
 from aiodicom.dimse import messages as m
@@ -734,3 +736,52 @@ async def test_a_deflated_file_that_is_not_whole_is_not_sent(tmp_path: Path, how
         report = await pacs.store(tmp_path / "a.dcm")
     assert not there.stored
     assert "deflated" in str(report.items[0].error)
+
+
+# --- cancelled, or listed in part
+
+
+async def test_a_store_that_is_cancelled_keeps_its_report(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 4)
+    stores: list[Store] = []
+    tasks: list[asyncio.Task[StoreReport]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await hear(peer, m.CStoreRQ)
+        tasks[0].cancel()
+        await peer.expect(AAbort)
+        await peer.close()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            store = client.store(tmp_path / "in")
+            stores.append(store)
+            tasks.append(asyncio.create_task(store))
+            with pytest.raises(asyncio.CancelledError):
+                await tasks[0]
+
+    await play(script, user)
+    [store] = stores
+    assert (store.report.counted, store.report.stored_count) == (4, 1)
+    assert not store.report.ok
+    assert [one.status for one in store.report.items] == [0, None, None, None]
+    assert all(one.error for one in store.report.failed)
+    assert "1 of 4 stored" in repr(store)
+
+
+async def test_a_report_lists_failures_alone_where_told_to(tmp_path: Path) -> None:
+    objects(tmp_path / "in", 4)
+
+    async def script(listener: ScriptedListener) -> None:
+        peer = await storage(listener)
+        for status in (0, 0xA700, 0xB000, 0):
+            await reply(peer, await hear(peer, m.CStoreRQ), status)
+        await peer.answer_release()
+
+    told: list[Progress] = []
+    report = await play(script, storing(tmp_path / "in", items="failed", progress=told.append))
+    assert uids(report.items) == ["1", "2"]
+    assert (report.counted, report.stored_count, report.warning_count) == (4, 3, 1)
+    assert (told[-1].objects, told[-1].failed) == (3, 1)

@@ -1,0 +1,243 @@
+"""What takes the objects of a retrieve, whichever way they come: kept, counted, handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..association.association import Association
+from ..association.performing import Refused, Request
+from ..association.reading import Reading
+from ..dataset.sinks import StoreOutcome, StoreSink
+from ..dimse import messages as m
+from ..dimse.levels import Level
+from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
+from .plan import Plan
+from .progress import ProgressCallback
+from .receiving import MAXIMUM_OBJECT, NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
+from .retrieved import Arrived, ReceivedItem, RetrieveResult
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+log: logging.Logger = logging.getLogger("aiodicom.retrieving")
+
+T = TypeVar("T")
+
+DATASETS_AHEAD = 8
+"""Objects received but not yet taken by who iterates, at which the peer is held."""
+BYTES_AHEAD = 64 * 1024 * 1024
+"""Bytes of such objects at which the peer is held too: one of any size may wait."""
+MAX_ASIDE = 1000
+"""Objects that were not asked for which are set aside; more are refused."""
+MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
+"""Bytes of one object that a retrieve into memory takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """Where objects go: files below a directory, or data sets where there is none."""
+
+    directory: Path | None = None
+    durability: Durability = "fsync"
+    max_object_size: int = MAXIMUM_OBJECT
+
+    @classmethod
+    def below(cls, directory: str | Path | None, durability: Durability, size: int | None) -> Where:
+        """As a user says it; `size` is that of the largest object."""
+        folder = None if directory is None else Path(directory)
+        return cls(directory=folder, durability=durability, max_object_size=size or MAXIMUM_OBJECT)
+
+
+class Intake(Generic[T]):
+    """Takes what comes while it is `open`, and adds it to a result.
+
+    planned: SOP Instance UIDs that are to come. over: nothing more is asked for; whoever asks adds what stops
+    it to `stops`. asking: associations on which a request waits whose objects come on others.
+    """
+
+    def __init__(
+        self,
+        result: RetrieveResult,
+        where: Where,
+        level: Level,
+        wanted: frozenset[str],
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        self.result = result
+        self.where = where
+        self.arrived: Arrived = Arrived(result, progress)
+        self.planned: frozenset[str] = frozenset()
+        self.open: bool = False
+        self.over: bool = False
+        self.stops: set[Callable[[], object]] = set()
+        self.asking: set[Association] = set()
+        self._level = level
+        self._wanted = wanted
+        self._ahead = 0  # bytes of what waits for who iterates
+        self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
+        self._readings: set[Reading] = set()  # of the associations on which objects come
+        self._held = False
+
+    # --- sinks
+
+    def store(self, request: Request, *, source_ae: str, any_object: bool = False) -> StoreSink:
+        """Where an object goes; `any_object`: whoever calls knows that it was asked for."""
+        message = request.message
+        assert isinstance(message, m.CStoreRQ)
+        if not self.open:
+            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
+        self._moves()
+        uid = message.affected_sop_instance_uid
+        if not any_object and len(self.result.unasked) >= MAX_ASIDE and uid not in self.planned:
+            self.arrived.turn_away(uid)
+            raise Refused(NOT_AUTHORIZED, "not asked for")
+        if isinstance(request.association, Association):
+            self.reads(request.association.connection.reading)
+        if self.where.directory is None:
+            return self._dataset_sink(request, message)
+        return self._file_sink(self.where.directory, request, message, source_ae, any_object)
+
+    def _dataset_sink(self, request: Request, message: m.CStoreRQ) -> DatasetSink:
+        def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
+            if outcome.status == NOT_AUTHORIZED:
+                self.arrived.turn_away(message.affected_sop_instance_uid)
+            else:
+                self._take(dataset, received(message, request.context, outcome, sink.size))
+
+        size = min(self.where.max_object_size, MAXIMUM_DATASET)
+        sink = DatasetSink(message, request.context, size, done, self._asked_for)
+        return sink
+
+    def _file_sink(
+        self, directory: Path, request: Request, message: m.CStoreRQ, source_ae: str, any_object: bool
+    ) -> FileSink:
+        def came(item: ReceivedItem) -> None:
+            if sink is not None and sink.no_room:
+                self._stop_here()
+            if sink is not None and sink.unasked and item.ok:
+                self.arrived.set_aside(item)
+            else:
+                self._take(item, item)
+
+        sink: FileSink | None = None
+        try:
+            sink = open_file_sink(
+                directory,
+                message,
+                request.context,
+                source_ae=source_ae,
+                durability=self.where.durability,
+                done=came,
+                limit=self.where.max_object_size,
+                asked=None if any_object else self._asked_for,
+            )
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                self._stop_here()
+            raise
+        return sink
+
+    def _stop_here(self) -> None:
+        """The disk is full: what is still to come could not be kept either."""
+        if not self.over:
+            log.warning("no room is left: the rest is not asked for")
+        self.over = True
+        for stop in self.stops:
+            stop()
+
+    def _asked_for(self, uid: str, keys: Mapping[str, str]) -> bool:
+        """Whether an object belongs to what was asked for: by the plan, or by its own keys.
+
+        What has no such key, or a Patient ID that would have to be decoded, may well belong to it.
+        """
+        if uid in self.planned:
+            return True
+        key = {Level.PATIENT: "patient_id", Level.STUDY: "study_uid", Level.SERIES: "series_uid"}
+        own = uid if self._level is Level.IMAGE else keys.get(key[self._level], "")
+        return own in self._wanted or not own or not own.isascii()
+
+    # --- who iterates
+
+    def _take(self, one: Any, item: ReceivedItem) -> None:
+        """An object has come, or failed to: `one` is what is handed to who iterates, or None."""
+        if self._ready is not None and one is not None:
+            held = item.bytes if self.where.directory is None else 0
+            self._ready.put_nowait((one, held))
+            self._ahead += held
+            if self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD:
+                self._hold(True)
+        elif self.where.directory is None and one is not None and self._ready is None:
+            self.result.datasets.append(one)
+        self._moves()
+        self.arrived.add(item)
+
+    def _moves(self) -> None:
+        """Something comes: a request that waits for the end of it is not forgotten."""
+        for association in self.asking:
+            association.touch()
+
+    def reads(self, reading: Reading) -> None:
+        """Objects come on an association that is read from so: it is held where who iterates is slow."""
+        self._readings.add(reading)
+        if self._held:
+            reading.full(self)
+
+    def ends(self, reading: Reading) -> None:
+        """No more objects come there."""
+        self._readings.discard(reading)
+        reading.room(self)
+
+    def _hold(self, hold: bool) -> None:
+        self._held = hold
+        for reading in self._readings:
+            if hold:
+                reading.full(self)
+            else:
+                reading.room(self)
+
+    def taken(self) -> AsyncGenerator[T, None]:
+        """What comes from now on, as it comes, until `end`."""
+        self._ready = asyncio.Queue[tuple[T, int] | None]()
+        return self._taken(self._ready)
+
+    async def _taken(self, ready: asyncio.Queue[tuple[T, int] | None]) -> AsyncGenerator[T, None]:
+        try:
+            while (came := await ready.get()) is not None:
+                one, held = came
+                self._ahead -= held
+                if ready.qsize() <= DATASETS_AHEAD // 2 and self._ahead <= BYTES_AHEAD // 2:
+                    self._hold(False)
+                yield one
+        finally:
+            self._ready = None  # what comes while it is cancelled is dropped
+            self._hold(False)
+
+    # --- its beginning and end
+
+    def begin(self) -> None:
+        """Objects may come."""
+        self.open, self.over = True, False
+
+    def expect(self, plan: Plan) -> None:
+        """What is promised."""
+        self.arrived.expect(plan.expected)
+        self.planned = frozenset(uid for one in plan.targets for uid in one.instances or ())
+        result = self.result
+        result.parents_unknown = plan.parents_unknown
+        result.stands_on = plan.stands_on
+        result.counted = plan.objects if plan.stands_on == "counts" else None
+        result.availability = plan.unavailable
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        self.open = False
+        self._readings.clear()
+        self.arrived.end()
+        self.arrived.tell("done")
+        if self._ready is not None:
+            self._ready.put_nowait(None)

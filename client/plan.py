@@ -1,0 +1,399 @@
+"""What a retrieve will ask for, as a value: to be looked at, kept, narrowed to what is missing, divided."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Literal
+
+from ..dimse.contexts import MAX_CONTEXTS, Proposal
+from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
+from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
+from ..pdu.uids import is_near_uid
+
+ROOM = MAX_CONTEXTS - 1
+"""Storage contexts of an association beside the one of the retrieve."""
+SYNTAXES = 48
+"""Transfer syntaxes of one context: DCMTK drops a connection that proposes over fifty."""
+CLASSES = ROOM // 2
+"""SOP classes that are asked for on one association: each has two contexts at least, for every syntax."""
+EVERYDAY = 16
+"""SOP classes with more than one context where nothing is known of what will come."""
+LISTED = 200
+"""Instances that one request names, where they are asked for one by one."""
+FORMAT = 1
+"""Of a plan as JSON."""
+
+Method = Literal["get", "move"]
+METHODS: tuple[Method, ...] = ("get", "move")
+"""The services of a ladder: C-GET, and C-MOVE to this process."""
+StandsOn = Literal["list", "counts", "counters"]
+"""What is known of what is to come: a list by C-FIND, the related-instances counts of a C-FIND, or no more
+than what the peer counts while it sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One unique key to retrieve: its parents' unique keys, and what lies below it as far as is known.
+
+    level: where that is not the plan's. classes, series, studies: of each instance, where they are known, ""
+    for one that is not. counted: how many instances the peer says there are, where they could not be listed.
+    unavailable: the Instance Availability of those that are not ONLINE.
+    """
+
+    uid: str
+    parents: Mapping[str, str]
+    instances: tuple[str, ...] | None = None
+    sop_classes: frozenset[str] = frozenset()
+    transfer_syntaxes: frozenset[str] = frozenset()
+    level: Level | None = None
+    classes: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    studies: tuple[str, ...] = ()
+    counted: int | None = None
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+
+    def some(self, level: Level, uid: str, parents: Mapping[str, str], which: Sequence[int]) -> Target:
+        """A target below this one: of its instances these."""
+        assert self.instances is not None
+        classes = _at(self.classes, which)
+        return replace(
+            self,
+            uid=uid,
+            parents=parents,
+            instances=tuple(self.instances[n] for n in which),
+            sop_classes=frozenset(classes) & self.sop_classes if classes else self.sop_classes,
+            level=level,
+            classes=classes,
+            series=_at(self.series, which),
+            studies=_at(self.studies, which),
+        )
+
+
+def _at(values: tuple[str, ...], which: Sequence[int]) -> tuple[str, ...]:
+    return tuple(values[n] for n in which) if values else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one association carries of a plan."""
+
+    proposals: list[Proposal]
+    targets: list[Target]
+
+
+@dataclass(slots=True, repr=False)
+class Plan:
+    """What a retrieve will ask for. `via` are the services it will be asked by, in order.
+
+    retrieve_titles: the application entities that the peer says it can be retrieved from.
+    """
+
+    level: Level
+    root: Root
+    targets: list[Target] = field(default_factory=list)
+    via: tuple[Method, ...] = ("get",)
+    retrieve_titles: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> list[str] | None:
+        """Every instance promised, or None when some target's are not known."""
+        found: list[str] = []
+        for target in self.targets:
+            if target.instances is None:
+                return None
+            found += target.instances
+        return list(dict.fromkeys(found))
+
+    @property
+    def stands_on(self) -> StandsOn:
+        """What is known of what is to come; the weakest of its targets counts."""
+        if all(target.instances is not None for target in self.targets):
+            return "list"
+        told = all(target.instances is not None or target.counted is not None for target in self.targets)
+        return "counts" if told else "counters"
+
+    @property
+    def objects(self) -> int | None:
+        """How many objects are to come; None where the peer does not say."""
+        if self.stands_on == "list":
+            return len(self.expected or ())
+        if self.stands_on == "counters":
+            return None
+        return sum(
+            target.counted or 0 if target.instances is None else len(target.instances)
+            for target in self.targets
+        )
+
+    @property
+    def sop_classes(self) -> dict[str, int]:
+        """How many objects of which SOP class are to come, as far as is known."""
+        return dict(Counter(uid for target in self.targets for uid in target.classes if uid))
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """The Instance Availability of what is not ONLINE, by SOP Instance UID."""
+        return {uid: word for target in self.targets for uid, word in target.unavailable.items()}
+
+    @property
+    def parents_unknown(self) -> list[str]:
+        """The unique keys of levels above that some target lacks: a peer may want them."""
+        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
+
+    def __repr__(self) -> str:
+        count = "an unknown number of" if self.objects is None else str(self.objects)
+        keys = f"{len(self.targets)} x {self.level.value}"
+        parts = len(self.parts())
+        over = f"{parts} association{'s' * (parts != 1)}"
+        via = ", then ".join(f"C-{one.upper()}" for one in self.via)
+        away = f", {len(self.unavailable)} not online" if self.unavailable else ""
+        return f"<Plan {keys}: {count} objects (by {self.stands_on}), {via} over {over}{away}>"
+
+    # --- narrowed and divided
+
+    def only(self, wanted: Collection[str], level: Level | None = None) -> Plan:
+        """The plan for these instances alone, asked for by no more and no larger requests than that takes.
+
+        A key all of whose instances are wanted is asked for whole, unless `level` says that nothing above it
+        may be asked for. Targets of which nothing is known stay as they are.
+        """
+        finest = level or self.level
+        chosen = wanted if isinstance(wanted, set | frozenset | dict) else frozenset(wanted)
+        targets = [
+            part
+            for target in self.targets
+            for part in ([target] if target.instances is None else self._narrowed(target, chosen, finest))
+        ]
+        return replace(self, targets=targets)
+
+    def _narrowed(self, target: Target, wanted: Collection[str], finest: Level) -> Iterator[Target]:
+        assert target.instances is not None
+        level = target.level or self.level
+        which = [n for n, uid in enumerate(target.instances) if uid in wanted]
+        if not which:
+            return
+        if len(which) == len(target.instances) and level >= finest:
+            yield target
+            return
+        if level is Level.IMAGE:
+            yield from _listed(target, target.parents, which)
+            return
+        keys = {Level.PATIENT: target.studies, Level.STUDY: target.series}.get(level, ())
+        parents = {**target.parents, unique_key(level): target.uid}
+        if not keys:  # what they lie in is not known, unless they are a series' own
+            yield from _listed(target, parents, which)
+            return
+        below = Level.STUDY if level is Level.PATIENT else Level.SERIES
+        whole: dict[str, list[int]] = {}
+        for number, key in enumerate(keys):
+            whole.setdefault(key, []).append(number)
+        chosen = set(which)
+        for key, numbers in whole.items():
+            if not chosen.isdisjoint(numbers):
+                child = target.some(below, key, parents, numbers)
+                if key:
+                    yield from self._narrowed(child, wanted, finest)
+                else:
+                    some = [n for n, uid in enumerate(child.instances or ()) if uid in wanted]
+                    yield from _listed(child, parents, some)
+
+    def divided(self, count: int) -> Plan:
+        """The plan in at least so many requests where that can be, for as many associations: by series, else
+        by batches of instances. What is not known is not divided.
+        """
+        if count < 2 or len(self.targets) >= count or self.stands_on != "list":
+            return self
+        everything = frozenset(self.expected or ())
+        by_series = self.only(everything, Level.SERIES) if self.level < Level.SERIES else self
+        if len(by_series.targets) >= count:
+            return by_series
+        size = max(1, min(LISTED, -(-len(everything) // (4 * count))))
+        listed = by_series.only(everything, Level.IMAGE)
+        pieces = [piece for target in listed.targets for piece in _pieces(target, size)]
+        return replace(self, targets=pieces)
+
+    def parts(self) -> list[Part]:
+        """What an association each can carry: the contexts to propose, and what to ask for on it.
+
+        One part, unless there are more SOP classes than an association has contexts.
+        """
+        groups: list[list[Target]] = [[]]
+        classes: set[str] = set()
+        for target in (part for whole in self.targets for part in self._fitting(whole)):
+            if groups[-1] and len(classes | target.sop_classes) > CLASSES:
+                groups.append([])
+                classes = set()
+            classes |= target.sop_classes
+            groups[-1].append(target)
+        return [Part(self._proposals(group), group) for group in groups]
+
+    def _fitting(self, target: Target) -> Iterator[Target]:
+        """A target with more SOP classes than an association has contexts, as instances class by class."""
+        if len(target.sop_classes) <= CLASSES:
+            yield target
+            return
+        by_class: dict[str, list[str]] = {}
+        for uid, sop_class in zip(target.instances or (), target.classes, strict=True):
+            by_class.setdefault(sop_class, []).append(uid)
+        for uids in by_class.values():
+            yield from self._narrowed(target, frozenset(uids), Level.IMAGE)
+
+    def _proposals(self, targets: Sequence[Target]) -> list[Proposal]:
+        """The C-GET context and the storage contexts for what will come.
+
+        A SOP class that the query told gets one context a transfer syntax, the told syntaxes first, so that
+        the peer can send every object as it is stored. Where some target's classes are not known, half of
+        the room is for the standard's classes: the everyday ones with a context each for explicit and
+        implicit VR, as which nearly all lie in archives, then the others with one.
+        """
+        classes = sorted(set[str]().union(*(target.sop_classes for target in targets)))
+        told = set[str]().union(*(target.transfer_syntaxes for target in targets))
+        syntaxes = (*sorted(told), *(uid for uid in TRANSFER_SYNTAXES if uid not in told))
+        unknown = any(not target.sop_classes for target in targets)
+        proposals: list[Proposal] = []
+        if classes:
+            each = max(1, (ROOM // 2 if unknown else ROOM) // len(classes))
+            for uid in classes:
+                proposals += _storage_proposals(uid, syntaxes, each)
+        if unknown:
+            others = (uid for uid in patient_sop_classes() if uid not in classes)
+            for number, uid in enumerate(islice(others, ROOM)):
+                proposals += _some_proposals(uid, syntaxes, 3 if number < EVERYDAY else 1)
+        return [Proposal(get_model(self.root)), *proposals[:ROOM]]
+
+    # --- kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as plain values; `from_dict` takes them back."""
+        return {
+            "format": FORMAT,
+            "level": self.level.value,
+            "root": self.root.value,
+            "via": list(self.via),
+            "retrieve_titles": list(self.retrieve_titles),
+            "objects": self.objects,
+            "stands_on": self.stands_on,
+            "sop_classes": self.sop_classes,
+            "associations": len(self.parts()),
+            "targets": [_target_dict(target) for target in self.targets],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """A plan that was kept. Raises QueryError for what is none."""
+        try:
+            if values["format"] != FORMAT:
+                raise ValueError(f"format {values['format']!r}")
+            return cls(
+                Level(values["level"]),
+                Root(values["root"]),
+                [_target_from(one) for one in values["targets"]],
+                tuple(_method(one) for one in values["via"]),
+                tuple(map(str, values["retrieve_titles"])),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise QueryError(f"this is no plan of a retrieve: {error}") from None
+
+    def to_json(self) -> str:
+        """`to_dict` as a text."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """A plan that was kept as a text. Raises QueryError for what is none."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise QueryError(f"this is no plan of a retrieve: {error}") from None
+        return cls.from_dict(values)
+
+
+def _listed(target: Target, parents: Mapping[str, str], which: Sequence[int]) -> Iterator[Target]:
+    """Instances of a target, named in requests of `LISTED` each."""
+    assert target.instances is not None
+    for start in range(0, len(which), LISTED):
+        some = which[start : start + LISTED]
+        yield target.some(Level.IMAGE, "\\".join(target.instances[n] for n in some), parents, some)
+
+
+def _pieces(target: Target, size: int) -> Iterator[Target]:
+    count = len(target.instances or ())
+    for start in range(0, count, size):
+        some = range(start, min(start + size, count))
+        uid = "\\".join((target.instances or ())[n] for n in some)
+        yield target.some(Level.IMAGE, uid, target.parents, some)
+
+
+def _target_dict(target: Target) -> dict[str, Any]:
+    return {
+        "uid": target.uid,
+        "level": None if target.level is None else target.level.value,
+        "parents": dict(target.parents),
+        "instances": None if target.instances is None else list(target.instances),
+        "counted": target.counted,
+        "sop_classes": sorted(target.sop_classes),
+        "transfer_syntaxes": sorted(target.transfer_syntaxes),
+        "classes": list(target.classes),
+        "series": list(target.series),
+        "studies": list(target.studies),
+        "unavailable": dict(target.unavailable),
+    }
+
+
+def _target_from(values: Mapping[str, Any]) -> Target:
+    instances = values["instances"]
+    count = 0 if instances is None else len(instances)
+    lists = {name: _uids(values[name]) for name in ("classes", "series", "studies")}
+    if any(len(one) not in (0, count) for one in lists.values()):
+        raise ValueError("lists of different lengths")
+    return Target(
+        str(values["uid"]),
+        {str(key): str(value) for key, value in values["parents"].items()},
+        None if instances is None else _uids(instances),
+        frozenset(_uids(values["sop_classes"])),
+        frozenset(_uids(values["transfer_syntaxes"])),
+        None if values["level"] is None else Level(values["level"]),
+        counted=None if values["counted"] is None else int(values["counted"]),
+        unavailable={str(key): str(value) for key, value in values["unavailable"].items()},
+        **lists,
+    )
+
+
+def _method(name: Any) -> Method:
+    for method in METHODS:
+        if name == method:
+            return method
+    raise ValueError(f"no such service: {name!r}")
+
+
+def _uids(values: Iterable[Any]) -> tuple[str, ...]:
+    found = tuple(map(str, values))
+    for uid in found:
+        if uid and not is_near_uid(uid):
+            raise ValueError(f"{uid[:80]!r} is no UID")
+    return found
+
+
+def _storage_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
+    """As many of so many contexts with one transfer syntax as leaves room for the rest in the others.
+
+    With room for one context alone, what has no place in it are the retired syntaxes.
+    """
+    apart = min(len(syntaxes), contexts)
+    while apart and apart + -(-(len(syntaxes) - apart) // SYNTAXES) > contexts:
+        apart -= 1
+    for syntax in syntaxes[:apart]:
+        yield Proposal(sop_class, (syntax,), scp_role=True)
+    for start in range(apart, len(syntaxes), SYNTAXES)[: contexts - apart]:
+        yield Proposal(sop_class, syntaxes[start : start + SYNTAXES], scp_role=True)
+
+
+def _some_proposals(sop_class: str, syntaxes: tuple[str, ...], contexts: int) -> Iterator[Proposal]:
+    """A few contexts: one transfer syntax each, the last with the likeliest of the rest."""
+    for syntax in syntaxes[: contexts - 1]:
+        yield Proposal(sop_class, (syntax,), scp_role=True)
+    yield Proposal(sop_class, syntaxes[contexts - 1 :][:SYNTAXES], scp_role=True)
