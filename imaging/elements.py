@@ -21,8 +21,20 @@ from pydicom.multival import MultiValue
 from ..dataset.encoding import dictionary_vr
 from ..dataset.errors import MalformedDataSet
 
-BINARY = frozenset({0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103})
-"""Elements of VR US: samples, rows, columns, bits, representation."""
+BINARY = frozenset(
+    {
+        0x00280002,
+        0x00280010,
+        0x00280011,
+        0x00280100,
+        0x00280101,
+        0x00280102,
+        0x00280103,
+        0x00280120,
+        0x00280121,
+    }
+)
+"""Elements of VR US: samples, rows, columns, bits, representation; padding too, whose sign is its user's."""
 DOUBLES = frozenset({0x00189087})
 """Elements of VR FD."""
 

@@ -27,9 +27,9 @@ from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
 from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute, parse
 from .errors import IrregularGeometry, naming
-from .geometry import slice_normal
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
+from .space import slice_normal
 
 _IMAGE_TYPE = 0x00080008
 _SOP_INSTANCE = 0x00080018
@@ -52,6 +52,8 @@ _ALLOCATED = 0x00280100
 _STORED = 0x00280101
 _HIGH_BIT = 0x00280102
 _SIGNED = 0x00280103
+_PADDING = 0x00280120
+_PADDING_LIMIT = 0x00280121
 _CENTER = 0x00281050
 _WIDTH = 0x00281051
 _INTERCEPT = 0x00281052
@@ -74,6 +76,7 @@ _VARIANTS = {
 _TAGS = frozenset(
     {
         *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
+        *(_PADDING, _PADDING_LIMIT),
         *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
         *(
             _WIDTH,
@@ -103,6 +106,7 @@ class Frame:
     variants: what may differ between images at one position, by name.
     notes: what of the header was left out, and why.
     has_place: the position is this frame's own, not one for all frames of the object.
+    padding: lowest and highest stored value that stands for no measurement.
     """
 
     source: str
@@ -126,6 +130,7 @@ class Frame:
     variants: dict[str, str]
     notes: tuple[str, ...] = ()
     has_place: bool = True
+    padding: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -185,7 +190,32 @@ def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Fr
         variants={**variants, "image type": text(_IMAGE_TYPE)},
         notes=tuple(header.notes),
         has_place=pixels.format.frames == 1 or not isinstance(elements, FrameElements) or elements.is_placed,
+        padding=_padding(header, pixels.format),
     )
+
+
+def _padding(header: Header, form: PixelFormat) -> tuple[int, int] | None:
+    """Stored values outside the measurement: Pixel Padding Value, or from it to its Range Limit.
+
+    (PS3.3 C.7.5.1.1.2.) They are of VR US or SS as Pixel Representation says; pixels of colours and floats
+    have none.
+    """
+    if form.samples != 1 or form.is_float:
+        return None
+    ends = [header.shown(tag) for tag in (_PADDING, _PADDING_LIMIT)]
+    if ends[0] is None:
+        return None
+    low, high = sorted(
+        _as_stored(int(end), form) for end in (ends[0], ends[0] if ends[1] is None else ends[1])
+    )
+    return low, high
+
+
+def _as_stored(value: int, form: PixelFormat) -> int:
+    """A value written unsigned where pixels are signed, or the other way round, as a pixel holds it."""
+    span = 1 << form.bits_allocated
+    value %= span
+    return value - span if form.signed and value >= span // 2 else value
 
 
 def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float, bool]:

@@ -338,6 +338,14 @@ class Rescaled(Protocol):
         ...
 
 
+def scaled(stored: int, rescale: tuple[float, float], kind: np.dtype[Any]) -> Any:
+    """The voxel of type `kind` that a stored value became in `fill`."""
+    slope, intercept = rescale
+    if kind.kind in "iu":
+        return stored * int(slope) + int(intercept)
+    return kind.type(np.float64(stored) * slope + intercept)
+
+
 def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:
     """Read frames of one size into a new array (frames, rows, columns), rescaled one by one.
 

@@ -22,8 +22,9 @@ from .errors import (
     VolumeError,
     naming,
 )
-from .geometry import PLANES, Floats, VolumeGeometry, rounding_of, slice_normal, slice_order, tolerance_of
+from .geometry import VolumeGeometry
 from .headers import Frame
+from .space import PLANES, Floats, rounding_of, slice_normal, slice_order, tolerance_of
 
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
@@ -91,8 +92,8 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     geometry = VolumeGeometry.from_slices(
         (len(frames), form.rows, form.columns),
         positions,
-        orientation,
-        frames[0].spacing or (),
+        [frame.orientation or () for frame in frames],
+        [frame.spacing or () for frame in frames],
         single_slice_step=thickness,
         tolerance_mm=options.tolerance_mm,
     )

@@ -6,23 +6,28 @@ other order is a view of them, and carries its own affine.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
-from ..dataset.errors import NotDicom
 from .display import grey, png
-from .errors import naming
-from .geometry import Floats, VolumeGeometry
-from .headers import Frame, frames_of_dataset, frames_of_file
-from .pixels import fill
+from .errors import IrregularGeometry, UnsupportedPixels, naming
+from .geometry import VolumeGeometry
+from .pixels import fill, scaled
+from .reading import Found, read_datasets, read_files
+from .resample import Method, resampled, right_angled
+from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
 from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
+
+_T = TypeVar("_T")
+_ALL = slice(None)
+_PLANE_CODES = {"transverse": "LPS", "coronal": "LIP", "sagittal": "PIR"}
 
 
 class SliceSource(NamedTuple):
@@ -44,6 +49,25 @@ class VolumeReport:
     left_out: tuple[LeftOut, ...]
     deviation_mm: float
     assumptions: tuple[str, ...]
+
+
+class Axis(NamedTuple):
+    """An axis besides the three of space.
+
+    name: "time", "echo time", "b-value", ... unit: of the coordinates, "" for none. values: the coordinate of
+    each place along it.
+    """
+
+    name: str
+    unit: str
+    values: tuple[Any, ...]
+
+
+class VoxelView(NamedTuple):
+    """A view of voxels in a stated order of axes, and the (4, 4) affine that maps indices of that order."""
+
+    voxels: NDArray[Any]
+    affine: Floats
 
 
 class PlaneSlice(NamedTuple):
@@ -69,6 +93,10 @@ class Volume:
     rescale: (slope, intercept) of every slice: stored value * slope + intercept = voxel.
     sources: which file or data set each slice came from.
     photometric: "MONOCHROME1" voxels are bright where low; they are not inverted.
+    padding: (lowest, highest) stored value that stands for no measurement, of every slice, or `None`.
+    axes: what the voxels' first axes are, before (slice, row, column), if there are more than those three.
+    What belongs to a slice is held once for each of (*axes, slice), in the order of memory. After slices have
+    been cut across (`reorient`, `resample`), what is not the same in all is empty, or `None` a window.
     """
 
     voxels: NDArray[Any]
@@ -80,6 +108,8 @@ class Volume:
     series_uid: str
     photometric: str
     report: VolumeReport
+    padding: tuple[tuple[int, int] | None, ...] = ()
+    axes: tuple[Axis, ...] = ()
 
     def __repr__(self) -> str:
         slices, rows, columns = self.voxels.shape
@@ -136,18 +166,7 @@ class Volume:
         `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
         image at all.
         """
-        frames: list[Frame] = []
-        left_out: list[LeftOut] = []
-        for path in _paths(source):
-            try:
-                found = frames_of_file(path)
-            except NotDicom as error:
-                left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
-                continue
-            frames += found
-            if not found:
-                left_out.append(LeftOut(str(path), "holds no image"))
-        return _assemble(frames, left_out, StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
+        return _assemble(read_files(source), StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
 
     @classmethod
     def from_datasets(
@@ -163,21 +182,16 @@ class Volume:
 
         Messages call the data sets by their place, counted from 1.
         """
-        frames: list[Frame] = []
-        left_out: list[LeftOut] = []
-        for number, dataset in enumerate(datasets, 1):
-            found = frames_of_dataset(dataset, f"data set {number}")
-            frames += found
-            if not found:
-                left_out.append(LeftOut(f"data set {number}", "holds no image"))
-        return _assemble(frames, left_out, StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
+        return _assemble(
+            read_datasets(datasets), StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm)
+        )
 
     # --- MATLAB's words -----------------------------------------------------------------------------------
 
     @property
     def matlab_voxels(self) -> NDArray[Any]:
         """View in MATLAB's order (column, row, slice); its affine is `geometry.affine_crs`."""
-        return self.voxels.transpose(2, 1, 0)
+        return self.view("crs").voxels
 
     @property
     def spatial_units(self) -> str:
@@ -229,6 +243,38 @@ class Volume:
         """One for every slice, in slice order; empty when a header lacks it."""
         return tuple(window[1] for window in self.windows if window) if all(self.windows) else ()
 
+    # --- parts and other orders ---------------------------------------------------------------------------
+
+    def view(self, layout: Layout, system: System = "LPS") -> VoxelView:
+        """The voxels in the order of `layout`, without a copy, with the affine of that order.
+
+        "crs" is MATLAB's, SimpleITK's and NIfTI's, "rcs" that of a stack of pictures; `system` is what the
+        affine maps to. Further axes and colours come behind the three, in "src" where they are held.
+        """
+        affine = self.geometry.affine_in(layout, system)
+        if layout == "src":
+            return VoxelView(self.voxels, affine)
+        lead = len(self.axes)
+        order = [lead + axis for axis in LAYOUTS[layout]]
+        rest = [axis for axis in range(self.voxels.ndim) if axis not in order]
+        return VoxelView(self.voxels.transpose(*order, *rest), affine)
+
+    def padding_mask(self) -> NDArray[np.bool_] | None:
+        """Where the voxels stand for no measurement (PS3.3 C.7.5.1.1.2); `None` where no header says so.
+
+        Shape as `voxels`.
+        """
+        if not any(self.padding):
+            return None
+        mask = np.zeros(self.voxels.shape, np.bool_)
+        frames = self.voxels.reshape(len(self.padding), *self.geometry.shape[1:])
+        places = mask.reshape(frames.shape)
+        for place, voxels, ends, scale in zip(places, frames, self.padding, self.rescale, strict=True):
+            if ends is not None:
+                low, high = sorted(scaled(end, scale, voxels.dtype) for end in ends)
+                np.logical_and(voxels >= low, voxels <= high, out=place)
+        return mask
+
     def extract_slice(self, index: int, plane: str | None = None) -> PlaneSlice:
         """Return a zero-based slice along "transverse", "coronal" or "sagittal"; without a plane, as
         acquired.
@@ -236,41 +282,165 @@ class Volume:
         Raises IndexError, and `IrregularGeometry` when the volume is oblique or mixed.
         """
         axis = 0 if plane is None else self.geometry.axis_of(plane)
-        size = self.voxels.shape[axis]
-        if not 0 <= index < size:
-            raise IndexError(f"slice {index} of {size}")
-        pixels = np.moveaxis(self.voxels, axis, 0)[index]
-        last = [count - 1 for count in pixels.shape]
-        corners = [(0, 0), (0, last[1]), (last[0], last[1]), (last[0], 0)]
-        indices = [[*corner[:axis], index, *corner[axis:]] for corner in corners]
+        corners = self.geometry.slice_corners(index, plane)
         spacing = self.voxel_spacing[::-1]
         kept = [spacing[other] for other in range(3) if other != axis]
-        return PlaneSlice(pixels, self.geometry.voxel_to_patient(indices), (kept[0], kept[1]))
+        pixels = self.voxels[(slice(None),) * (len(self.axes) + axis) + (index,)]
+        return PlaneSlice(pixels, corners, (kept[0], kept[1]))
+
+    def replace_slice(self, index: int, pixels: ArrayLike, plane: str | None = None) -> Volume:
+        """A copy with another slice, as `extract_slice` gives it; write into that to change this volume.
+
+        Raises as `extract_slice`, and `ValueError` for pixels of another shape, or that the voxels' type
+        cannot hold.
+        """
+        given, old = np.asarray(pixels), self.extract_slice(index, plane).pixels
+        if given.shape != old.shape:
+            raise ValueError(f"the slice has {old.shape} pixels, not {given.shape}")
+        if not np.can_cast(given.dtype, old.dtype) and not np.array_equal(_held(given, old.dtype), given):
+            raise ValueError(f"voxels of type {old.dtype} cannot hold these values")
+        changed = replace(self, voxels=self.voxels.copy())
+        changed.extract_slice(index, plane).pixels[...] = given
+        return changed
+
+    def crop(self, slices: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Volume:
+        """A part, each voxel where it was; steps thin out, negative ones turn round.
+
+        A view where the part lies in one piece, else a copy. Raises IndexError for an empty one.
+        """
+        kept = slices, rows, columns
+        taken = [range(*one.indices(size)) for one, size in zip(kept, self.geometry.shape, strict=True)]
+        geometry = self.geometry.sliced(*taken)
+        voxels = self.voxels[(*(_ALL for _ in self.axes), *kept)]
+        count = self.geometry.shape[0]
+
+        def of_kept(values: tuple[_T, ...]) -> tuple[_T, ...]:
+            runs = range(0, len(values), count)  # one for each place along the further axes
+            return tuple(values[run + number] for run in runs for number in taken[0])
+
+        return replace(
+            self,
+            voxels=np.ascontiguousarray(voxels),
+            geometry=geometry,
+            windows=of_kept(self.windows),
+            rescale=of_kept(self.rescale),
+            sources=of_kept(self.sources),
+            padding=of_kept(self.padding),
+        )
+
+    def reorient(self, to: str) -> Volume:
+        """The same voxels in another order of axes, each where it was: MATLAB's updateOrientation.
+
+        to: where (column, row, slice) shall grow to, such as "LPS" or "RAS"; or "transverse" for LPS,
+        "coronal" for LIP, "sagittal" for PIR, as they are looked at. Raises `ValueError` for a code that is
+        none, `IrregularGeometry` where a mixed or uneven stack would have to be cut across.
+        """
+        axes, senses = self.geometry.reorientation(_PLANE_CODES.get(to, to))
+        lead, geometry = len(self.axes), self.geometry.permuted(axes)
+        order = (*range(lead), *(lead + axis for axis in axes), *range(lead + 3, self.voxels.ndim))
+        turned = replace(self, voxels=self.voxels.transpose(order), geometry=geometry)
+        if axes[0] != 0:
+            turned = turned._other_slices("slices are others than those of the files")
+        return turned.crop(*(slice(None, None, sense) for sense in senses))
+
+    def reposition(self, matrix: ArrayLike, system: System = "LPS") -> Volume:
+        """The same voxels moved by a (4, 4) matrix from mm to mm, such as a registration finds."""
+        return replace(self, geometry=self.geometry.transformed(matrix, system))
+
+    def resample(
+        self, target: VolumeGeometry, *, method: Method = "linear", fill: float | None = None
+    ) -> Volume:
+        """The volume at the voxels of another geometry, in the type it has.
+
+        method: "nearest", "linear" or "cubic". fill: the value outside; unless given that of the padding,
+        else the lowest there is. Padding stays padding, and no other voxel takes part of it. Raises
+        ImagingError without scipy, `IrregularGeometry` for a mixed volume, `UnsupportedPixels` for colour.
+        """
+        if self.photometric == "PALETTE COLOR" and method != "nearest":
+            raise UnsupportedPixels(
+                'indices into a palette cannot be mixed: method="nearest", or to_rgb first'
+            )
+        mask = self.padding_mask()
+        if fill is None:
+            fill = float(self.voxels.min() if mask is None or not mask.any() else self.voxels[mask][0])
+        shape = self.geometry.shape
+        colours = self.voxels.shape[len(self.axes) + 3 :]
+        parts = self.voxels.reshape(-1, *shape, *(colours or (1,)))
+        masks = None if mask is None else mask.reshape(-1, *shape)
+        voxels = np.empty((len(parts), *target.shape, parts.shape[-1]), self.voxels.dtype)
+        for number, part in enumerate(parts):
+            padding = None if masks is None else masks[number]
+            for colour in range(parts.shape[-1]):
+                voxels[number, ..., colour] = resampled(
+                    part[..., colour], self.geometry, target, method, fill, padding
+                )
+        made = replace(
+            self,
+            voxels=voxels.reshape(*self.voxels.shape[: len(self.axes)], *target.shape, *colours),
+            geometry=target,
+        )
+        return made._other_slices(f"resampled ({method}), {fill:g} where nothing was measured")
+
+    def regular(
+        self,
+        spacing: tuple[float, float, float] | None = None,
+        *,
+        method: Method = "linear",
+        fill: float | None = None,
+    ) -> Volume:
+        """The volume resampled onto a regular grid at right angles: uneven distances even, shear out.
+
+        spacing: mm along (column, row, slice), unless given that of the volume. Errors as for `resample`.
+        """
+        return self.resample(right_angled(self.geometry, spacing), method=method, fill=fill)
+
+    def deskew(self, *, method: Method = "linear", fill: float | None = None) -> Volume:
+        """A sheared volume, such as a CT with tilted gantry, at right angles; itself where it is not sheared.
+
+        Raises IrregularGeometry for a volume whose slices lie unevenly: `regular` is for those.
+        """
+        if not self.geometry.is_affine:
+            raise IrregularGeometry("the slices lie on no regular grid: use regular() to make one")
+        if self.geometry.shear_angle <= PARALLEL_DEGREES:
+            return self
+        return self.regular(method=method, fill=fill)
+
+    def _other_slices(self, note: str) -> Volume:
+        """What belongs to a slice of the files, where slices are others now: kept if the same in all."""
+        frames = math.prod(self.voxels.shape[: len(self.axes) + 1])
+
+        def common(values: tuple[_T, ...]) -> tuple[_T, ...]:
+            return values[:1] * frames if len(set(values)) == 1 else ()
+
+        rescale, padding, notes = common(self.rescale), common(self.padding), [note]
+        if any(self.padding) and not (rescale and padding):
+            padding = ()
+            notes.append("which voxels are padding differs from slice to slice and is no longer known")
+        return replace(
+            self,
+            windows=common(self.windows) or (None,) * frames,
+            rescale=rescale,
+            sources=(),
+            padding=padding,
+            report=replace(self.report, assumptions=(*self.report.assumptions, *notes)),
+        )
 
 
-def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The files meant; hidden ones in a folder, such as those half received, are not."""
-    if not isinstance(source, (str, Path)):
-        return [Path(one) for one in source]
-    path = Path(source)
-    if not path.is_dir():
-        return [path]
-    found = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in visible if path.is_file()]  # a pipe would block for ever
-    return found
+def _held(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Values in another type, whatever that makes of them."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.astype(kind)
 
 
-def _assemble(frames: Sequence[Frame], left_out: Sequence[LeftOut], options: StackOptions) -> Volume:
-    stack = build_stack(frames, left_out, options)
+def _assemble(found: Found, options: StackOptions) -> Volume:
+    stack = build_stack(found.frames, found.left_out, options)
     with naming(stack.frames[0].name):
         voxels = fill(stack.frames)
     return Volume(
         voxels=voxels,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
+        padding=tuple(frame.padding for frame in stack.frames),
         windows=tuple(frame.window for frame in stack.frames),
         rescale=tuple((frame.slope, frame.intercept) for frame in stack.frames),
         sources=tuple(

@@ -36,6 +36,8 @@ PARTS = {
     "dataset/sinks": "dataset/test_part10",
     "imaging/headers": "imaging/test_volume",
     "imaging/pixels": "imaging/test_image",
+    "imaging/reading": "imaging/test_volume",
+    "imaging/space": "imaging/test_geometry",
     "imaging/render": "imaging/test_image",
     "imaging/stack": "imaging/test_volume",
     "archive/sink": "archive/test_archive",
