@@ -7,80 +7,29 @@ other order is a view of them, and carries its own affine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
+from ..dataset.errors import ImagingError
 from .display import grey, png
-from .errors import IrregularGeometry, UnsupportedPixels, naming
+from .errors import IrregularGeometry, UnsupportedPixels, VolumeError, naming
 from .geometry import VolumeGeometry
 from .pixels import fill, scaled
-from .reading import Found, read_datasets, read_files
+from .reading import Found, files_of_series, read_datasets, read_files, series_of, tried
+from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
 from .resample import Method, resampled, right_angled
 from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
-from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
+from .stack import ReadOptions, Stack, StackOptions, build_stack, build_stacks
 
 _T = TypeVar("_T")
 _ALL = slice(None)
 _PLANE_CODES = {"transverse": "LPS", "coronal": "LIP", "sagittal": "PIR"}
-
-
-class SliceSource(NamedTuple):
-    """Where a slice came from: path (or place among the data sets), zero-based frame, SOP Instance UID."""
-
-    name: str
-    frame: int
-    sop_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeReport:
-    """What was done to make the volume.
-
-    left_out: files and frames not used. deviation_mm: largest distance of a voxel from the regular grid.
-    assumptions: what had to be supposed because no header says it, or says it in no number.
-    """
-
-    left_out: tuple[LeftOut, ...]
-    deviation_mm: float
-    assumptions: tuple[str, ...]
-
-
-class Axis(NamedTuple):
-    """An axis besides the three of space.
-
-    name: "time", "echo time", "b-value", ... unit: of the coordinates, "" for none. values: the coordinate of
-    each place along it.
-    """
-
-    name: str
-    unit: str
-    values: tuple[Any, ...]
-
-
-class VoxelView(NamedTuple):
-    """A view of voxels in a stated order of axes, and the (4, 4) affine that maps indices of that order."""
-
-    voxels: NDArray[Any]
-    affine: Floats
-
-
-class PlaneSlice(NamedTuple):
-    """One slice of a volume along an anatomical plane.
-
-    pixels: a view, the two remaining axes of (slice, row, column) in this order.
-    corners: (4, 3) mm, centres of the corner pixels: (first, first), (first, last), (last, last), (last,
-    first). spacing: mm along the two axes of `pixels`.
-    """
-
-    pixels: NDArray[Any]
-    corners: Floats
-    spacing: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -143,48 +92,69 @@ class Volume:
         }
 
     @classmethod
-    def from_files(
-        cls,
-        source: Path | str | Iterable[Path | str],
-        *,
-        series_uid: str | None = None,
-        on_gap: OnGap = "raise",
-        on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float | None = None,
-    ) -> Volume:
+    def from_files(cls, source: Path | str | Iterable[Path | str], **options: Unpack[ReadOptions]) -> Volume:
         """Read the one volume in a folder (with its subfolders), a file, or a list of files; names do not
         matter.
 
         Files that are no DICOM or hold no image are left out and reported, and so is what only shows an image
-        and is no number, such as a window. series_uid: take this series only.
-        on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
-        on_duplicate: which of several different images at one position to keep, in the order of their
-        instance numbers. tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or
-        a quarter of the voxel's shortest side, whichever is less.
+        and is no number, such as a window. Options, each a keyword:
 
-        Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
+        series_uid: take this series only.
+        on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
+        on_duplicate: which of several different images at one position to keep ("first", "last"), in the
+        order of their instance numbers.
+        on_broken: "leave out" goes on without files that cannot be read, and tells them in the report.
+        tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or a quarter of the
+        voxel's shortest side, whichever is less.
+
+        Of one file that is part of a larger series the report says how many lie beside it: `from_series`
+        takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
         `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
         image at all.
         """
-        return _assemble(read_files(source), StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
+        chosen = StackOptions(**options)
+        made = _assemble(read_files(source, chosen.on_broken), chosen)
+        if not isinstance(source, (str, Path)) or Path(source).is_dir() or not made.series_uid:
+            return made
+        here = len(files_of_series(Path(source), made.series_uid))
+        if here == 1:
+            return made
+        what = "slices" if len(made.sources) == 1 else "files"
+        return made._noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
 
     @classmethod
-    def from_datasets(
-        cls,
-        datasets: Iterable[Dataset],
-        *,
-        series_uid: str | None = None,
-        on_gap: OnGap = "raise",
-        on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float | None = None,
-    ) -> Volume:
+    def from_series(cls, file: Path | str, **options: Unpack[ReadOptions]) -> Volume:
+        """Read the volume of the series that a file belongs to, from all its files in the same folder.
+
+        Options and errors as for `from_files`; `VolumeError` where the file names no series.
+        """
+        series_uid = options.setdefault("series_uid", None) or series_of(Path(file))
+        if not series_uid:
+            raise VolumeError(f"{file} names no series")
+        options["series_uid"] = series_uid
+        return cls.from_files(files_of_series(Path(file), series_uid), **options)
+
+    @classmethod
+    def from_datasets(cls, datasets: Iterable[Dataset], **options: Unpack[ReadOptions]) -> Volume:
         """Build the one volume in pydicom data sets, such as a retrieval yields; options as for `from_files`.
 
         Messages call the data sets by their place, counted from 1.
         """
-        return _assemble(
-            read_datasets(datasets), StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm)
-        )
+        chosen = StackOptions(**options)
+        return _assemble(read_datasets(datasets, chosen.on_broken), chosen)
+
+    @classmethod
+    def volumes(
+        cls, source: Path | str | Iterable[Path | str], **options: Unpack[ReadOptions]
+    ) -> Iterator[Volume]:
+        """Every volume in a folder or list of files, one after the other; options as for `from_files`.
+
+        All headers are read before the first. Images that form no volume raise when it is their turn; with
+        on_broken="leave out" they are left out, and told in the report of each volume.
+        """
+        chosen = StackOptions(**options)
+        found = read_files(source, chosen.on_broken)
+        yield from (_read(stack, chosen) for stack in build_stacks(found.frames, found.left_out, chosen))
 
     # --- MATLAB's words -----------------------------------------------------------------------------------
 
@@ -405,6 +375,10 @@ class Volume:
             return self
         return self.regular(method=method, fill=fill)
 
+    def _noting(self, *notes: str) -> Volume:
+        report = replace(self.report, assumptions=(*self.report.assumptions, *notes))
+        return replace(self, report=report)
+
     def _other_slices(self, note: str) -> Volume:
         """What belongs to a slice of the files, where slices are others now: kept if the same in all."""
         frames = math.prod(self.voxels.shape[: len(self.axes) + 1])
@@ -422,8 +396,7 @@ class Volume:
             rescale=rescale,
             sources=(),
             padding=padding,
-            report=replace(self.report, assumptions=(*self.report.assumptions, *notes)),
-        )
+        )._noting(*notes)
 
 
 def _held(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
@@ -433,9 +406,21 @@ def _held(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _assemble(found: Found, options: StackOptions) -> Volume:
-    stack = build_stack(found.frames, found.left_out, options)
-    with naming(stack.frames[0].name):
-        voxels = fill(stack.frames)
+    return _read(build_stack(found.frames, found.left_out, options), options)
+
+
+def _read(stack: Stack, options: StackOptions) -> Volume:
+    """The pixels of a stack; frames that cannot be decoded are an error or, if so chosen, left out."""
+    try:
+        with naming(stack.frames[0].name):
+            voxels = fill(stack.frames)
+    except ImagingError:
+        if options.on_broken == "raise":
+            raise
+        whole, broken = tried(stack.frames)
+        if not broken:
+            raise
+        return _read(build_stack(whole, (*stack.left_out, *broken), options), options)
     return Volume(
         voxels=voxels,
         geometry=stack.geometry,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiodicom.cli.exits import sentence
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
-from aiodicom.imaging import pixels, stack
+from aiodicom.imaging import piles, pixels
 from aiodicom.imaging.errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -720,13 +720,13 @@ def test_equal_images_among_many_different_ones_are_still_found() -> None:
 
 def test_many_stacks_are_told_apart_without_comparing_all_with_all(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
-    agree = stack._agree
+    agree = piles._agree
 
     def counted(*pair: Any) -> bool:
         compared.append(pair)
         return agree(*pair)
 
-    monkeypatch.setattr(stack, "_agree", counted)
+    monkeypatch.setattr(piles, "_agree", counted)
     made = []
     for number in range(200):
         turn = math.radians(number * 0.9)
