@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dataset.errors import ImagingError
 from ..dataset.names import safe_name
-from .headers import Frame
+from .frames import Frame
 from .piles import LeftOut, piles_of
 from .reading import read_files
 from .stack import StackOptions, build_stack
@@ -84,9 +84,11 @@ def collection(source: Path | str | Iterable[Path | str]) -> Collection:
 
 def _row(pile: Sequence[Frame]) -> CollectionRow:
     first, form = pile[0], pile[0].pixels.format
-    problem, geometry = "", None
+    problem, geometry, shape = "", None, None
     try:
-        geometry = build_stack(pile, (), StackOptions()).geometry
+        stack = build_stack(pile, (), StackOptions())
+        geometry = stack.geometry
+        shape = (*(len(axis.values) for axis in stack.axes), *geometry.shape)
     except ImagingError as error:
         problem = str(error)
     return CollectionRow(
@@ -97,7 +99,7 @@ def _row(pile: Sequence[Frame]) -> CollectionRow:
         images=len(pile),
         rows=form.rows,
         columns=form.columns,
-        shape=geometry.shape if geometry else None,
+        shape=shape,
         orientation=geometry.orientation if geometry else "unknown",
         spacing=geometry.spacing if geometry else None,
         problem=problem,

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dataset.names import safe_name
 from .errors import MixedSeries, VolumeError
-from .headers import Frame
+from .frames import Frame
 from .space import PLANES
 
 SAME_COSINES = 0.002
@@ -94,8 +94,8 @@ class _Piles:
 def _exact(frame: Frame) -> tuple[object, ...]:
     """What must be equal for two frames to form one stack."""
     form = frame.pixels.format
-    said = frame.series_uid, frame.reference, frame.modality
-    return (*said, form.rows, form.columns, form.samples, frame.orientation is None, frame.spacing is None)
+    said = frame.series_uid, frame.reference, frame.modality, frame.stack
+    return (*said, *form.matrix, form.shown_as, frame.orientation is None, frame.spacing is None)
 
 
 def _agree(frame: Frame, other: Frame) -> bool:
@@ -119,8 +119,9 @@ def _differing(firsts: Sequence[Frame]) -> list[str]:
         "series": [frame.series_uid for frame in firsts],
         "modality": [frame.modality for frame in firsts],
         "frame of reference": [frame.reference for frame in firsts],
-        "matrix": [(form.rows, form.columns) for form in forms],
-        "colour": [form.samples for form in forms],
+        "stack": [frame.stack for frame in firsts],
+        "matrix": [form.matrix for form in forms],
+        "photometric interpretation": [form.shown_as for form in forms],
     }
     differing = [words for words, values in said.items() if len(set(values)) > 1]
     first = firsts[0]

@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from ..dataset.errors import ImagingError, NotDicom
 from ..dataset.part10 import read_header
 from ..dataset.scan import scan_dataset
-from .headers import Frame, frames_of_dataset, frames_of_file
+from .frames import Frame
+from .headers import frames_of_dataset, frames_of_file
 from .piles import LeftOut
 from .stack import OnBroken
 

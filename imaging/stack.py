@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypedDict, get_args
 import numpy as np
 
 from ..dataset.errors import ImagingError
+from .axes import Table, instance_number, table_of
 from .elements import attribute
 from .errors import (
     DuplicateSlices,
@@ -20,9 +21,11 @@ from .errors import (
     UnsupportedPixels,
     naming,
 )
+from .frames import Frame
 from .geometry import VolumeGeometry
-from .headers import Frame
 from .piles import LeftOut, choose, describe, piles_of
+from .records import Axis
+from .segments import whole_grid
 from .space import Floats, rounding_of, slice_normal, slice_order, tolerance_of
 
 OnGap: TypeAlias = Literal["raise", "keep"]
@@ -69,9 +72,10 @@ class StackOptions:
 
 
 class Stack(NamedTuple):
-    """Frames in slice order, one for each position, and what they make."""
+    """Frames in the order of (*axes, slice), one for each position along them, and what they make."""
 
     frames: tuple[Frame, ...]
+    axes: tuple[Axis, ...]
     geometry: VolumeGeometry
     left_out: tuple[LeftOut, ...]
     assumptions: tuple[str, ...]
@@ -111,32 +115,35 @@ def build_stacks(
 
 def _sorted(frames: list[Frame], left_out: list[LeftOut], options: StackOptions) -> Stack:
     """A stack of frames that belong together, checked."""
+    frames = whole_grid(frames) if any(frame.variants.get("segment") for frame in frames) else frames
     for frame in frames:
         _check_usable(frame, options)
     orientation = frames[0].orientation or ()
     with naming(frames[0].name):
         normal = slice_normal(orientation)
     order = slice_order([frame.position or () for frame in frames], normal)
-    frames = _resolve_duplicates([frames[place] for place in order.tolist()], normal, left_out, options)
-    positions = np.array([frame.position for frame in frames], np.float64)
+    groups = _by_position([frames[place] for place in order.tolist()], normal, options)
+    table = _laid_out(groups, left_out, options)
+    slices = table.volumes[0]
+    positions = np.array([frame.position for frame in slices], np.float64)
     if options.on_gap == "raise":
-        _check_gaps(frames, positions @ normal)
-    thickness = frames[0].thickness or 1.0
-    form = frames[0].pixels.format
+        _check_gaps(slices, positions @ normal)
+    thickness = slices[0].thickness or 1.0
+    form = slices[0].pixels.format
     geometry = VolumeGeometry.from_slices(
-        (len(frames), form.rows, form.columns),
+        (len(slices), form.rows, form.columns),
         positions,
-        [frame.orientation or () for frame in frames],
-        [frame.spacing or () for frame in frames],
+        [frame.orientation or () for frame in slices],
+        [frame.spacing or () for frame in slices],
         single_slice_step=thickness,
         tolerance_mm=options.tolerance_mm,
     )
     if options.on_gap == "raise":
-        _check_regular(frames, geometry)
-    assumed = (
-        (f"one slice only: {thickness:g} mm is taken for the distance of slices",) if len(frames) == 1 else ()
-    )
-    return Stack(tuple(frames), geometry, tuple(left_out), (*assumed, *tell_notes(frames)))
+        _check_regular(slices, geometry)
+    assumed = [f"one slice only: {thickness:g} mm is taken for the distance of slices"] * (len(slices) == 1)
+    assumed += [table.note] * bool(table.note)
+    every = tuple(frame for volume in table.volumes for frame in volume)
+    return Stack(every, table.axes, geometry, tuple(left_out), (*assumed, *tell_notes(every)))
 
 
 def tell_notes(frames: Sequence[Frame]) -> tuple[str, ...]:
@@ -177,10 +184,6 @@ def _same_pixels(one: Frame, other: Frame) -> bool:
 
 
 def _check_usable(frame: Frame, options: StackOptions) -> None:
-    if frame.is_mosaic:
-        raise IrregularGeometry(
-            f"{frame.name} is a mosaic of many slices in one image: convert it to an enhanced object first"
-        )
     wanted = {
         "Image Position (Patient)": frame.position,
         "Image Orientation (Patient)": frame.orientation,
@@ -200,15 +203,13 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
     form = frame.pixels.format
-    if form.samples != 1 or form.photometric == "PALETTE COLOR" or frame.has_lut:
-        what = "a modality look-up table" if frame.has_lut else "colour"
+    if form.samples not in (1, 3) or frame.has_lut:
+        what = "a modality look-up table" if frame.has_lut else f"{form.samples} samples a pixel"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
 
-def _resolve_duplicates(
-    stack: Sequence[Frame], normal: Floats, left_out: list[LeftOut], options: StackOptions
-) -> list[Frame]:
-    """Keep one frame for each position. `stack` is sorted along the normal."""
+def _by_position(stack: Sequence[Frame], normal: Floats, options: StackOptions) -> list[list[Frame]]:
+    """The frames of each position. `stack` is sorted along the normal."""
     side = min(*(stack[0].spacing or (1.0,)), stack[0].thickness or math.inf)
     same = rounding_of(side)  # headers repeat a position digit by digit
     apart = tolerance_of(side) if options.tolerance_mm is None else options.tolerance_mm
@@ -223,29 +224,53 @@ def _resolve_duplicates(
             groups[-1].append(frame)
         else:
             groups.append([frame])
-    conflicts = [different for group in groups if len(different := _different(group, left_out)) > 1]
+    return groups
+
+
+def _laid_out(groups: list[list[Frame]], left_out: list[LeftOut], options: StackOptions) -> Table:
+    """One frame a position, or as many along further axes.
+
+    Pixels are compared only where headers do not tell.
+    """
+    told = table_of(groups, counted=False) if options.on_duplicate == "raise" else None
+    if told is not None:
+        return told
+    pairs = [_different(group) for group in groups]
+    kept = [different for different, _ in pairs]
+    conflicts = [different for different in kept if len(different) > 1]
     if conflicts and options.on_duplicate == "raise":
-        raise DuplicateSlices(_tell_duplicates(conflicts, len(groups)))
+        several = len(groups) > 1  # what only counts tells nothing of a single position
+        told = table_of(kept, counted=False) or (table_of(kept, counted=True) if several else None)
+        if told is None and several:
+            told = table_of(groups, counted=True)  # some images over time are equal, such as empty ones
+            pairs = []
+        if told is None:
+            raise DuplicateSlices(_tell_duplicates(conflicts, kept))
+    left_out += [one for _, twins in pairs for one in twins]
+    if told is not None:
+        return told
     keep = -1 if options.on_duplicate == "last" else 0
     for different in conflicts:
-        kept = different[keep]
         left_out += [
-            LeftOut(one.name, f"at the position of {kept.name}") for one in different if one is not kept
+            LeftOut(one.name, f"at the position of {different[keep].name}")
+            for one in different
+            if one is not different[keep]
         ]
-    return [group[keep] for group in groups]
+    return Table((), (tuple(different[keep] for different in kept),), "")
 
 
-def _different(group: list[Frame], left_out: list[LeftOut]) -> list[Frame]:
-    """Reduce the frames of one position to those with different pixels, in the order of their numbers."""
-    group.sort(key=_instance_number)
-    if len(group) > 1:
-        seen: dict[tuple[object, ...], Frame] = {}
-        for frame in group:
-            twin = seen.setdefault(_content(frame), frame)
-            if twin is not frame:
-                left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
-        group[:] = seen.values()
-    return group
+def _different(group: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
+    """The frames of one position with different pixels, in the order of their numbers, and their twins."""
+    ordered = sorted(group, key=instance_number)
+    if len(ordered) < 2:
+        return ordered, []
+    seen: dict[tuple[object, ...], Frame] = {}
+    twins = []
+    for frame in ordered:
+        first = seen.setdefault(_content(frame), frame)
+        if first is not frame:
+            twins.append(LeftOut(frame.name, f"the same position and pixels as {first.name}"))
+    return list(seen.values()), twins
 
 
 def _content(frame: Frame) -> tuple[object, ...]:
@@ -255,20 +280,15 @@ def _content(frame: Frame) -> tuple[object, ...]:
     return digest, frame.pixels.format, frame.slope, frame.intercept
 
 
-def _instance_number(frame: Frame) -> float:
-    try:
-        return float(frame.variants["instance number"])
-    except ValueError:
-        return 0.0
-
-
-def _tell_duplicates(conflicts: Sequence[Sequence[Frame]], positions: int) -> str:
+def _tell_duplicates(conflicts: Sequence[Sequence[Frame]], groups: Sequence[Sequence[Frame]]) -> str:
     first = conflicts[0]
-    differing = [label for label in first[0].variants if len({frame.variants[label] for frame in first}) > 1]
+    differing = [label for label in first[0].variants if len({one.variants.get(label) for one in first}) > 1]
     names = ", ".join(frame.name for frame in first[:_NAMED])
+    sizes = sorted({len(group) for group in groups})
     return (
-        f"{len(conflicts)} of {positions} positions hold several different images, such as {names}"
-        f"{' that differ in ' + ', '.join(differing) if differing else ''}; "
+        f"{len(conflicts)} of {len(groups)} positions hold several different images, such as {names}"
+        f"{' that differ in ' + ', '.join(differing) if differing else ''}"
+        f"{f' ({sizes[0]} to {sizes[-1]} a position: not all are there)' if len(sizes) > 1 else ''}; "
         'give the files of one volume, or choose with on_duplicate="first" or "last"'
     )
 

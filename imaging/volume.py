@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
-from .display import grey, png
+from .display import grey, png, png_of_colours
 from .errors import IrregularGeometry, UnsupportedPixels, VolumeError, naming
 from .geometry import VolumeGeometry
+from .palette import common_colormap
 from .pixels import fill, scaled
 from .reading import Found, files_of_series, read_datasets, read_files, series_of, tried
 from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
@@ -36,13 +37,14 @@ _PLANE_CODES = {"transverse": "LPS", "coronal": "LIP", "sagittal": "PIR"}
 class Volume:
     """Voxels after rescale, and where they lie.
 
-    voxels: (slice, row, column), C-contiguous. Integers stay integers when all slopes and intercepts are
-    whole. geometry: maps zero-based (slice, row, column) to mm, LPS.
+    voxels: (*axes, slice, row, column), of RGB (..., 3), C-contiguous. Integers stay integers when all slopes
+    and intercepts are whole. geometry: maps zero-based (slice, row, column) to mm, LPS.
     windows: (center, width) of every slice, in slice order, `None` where the header has none.
     rescale: (slope, intercept) of every slice: stored value * slope + intercept = voxel.
     sources: which file or data set each slice came from.
     photometric: "MONOCHROME1" voxels are bright where low; they are not inverted.
     padding: (lowest, highest) stored value that stands for no measurement, of every slice, or `None`.
+    colormap: (entries, 3) from 0 to 1, of "PALETTE COLOR", whose voxels are indices into it.
     axes: what the voxels' first axes are, before (slice, row, column), if there are more than those three.
     What belongs to a slice is held once for each of (*axes, slice), in the order of memory. After slices have
     been cut across (`reorient`, `resample`), what is not the same in all is empty, or `None` a window.
@@ -59,26 +61,32 @@ class Volume:
     report: VolumeReport
     padding: tuple[tuple[int, int] | None, ...] = ()
     axes: tuple[Axis, ...] = ()
+    colormap: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
-        slices, rows, columns = self.voxels.shape
+        slices, rows, columns = self.geometry.shape
         spacing = " x ".join(f"{mm:.4g}" for mm in self.voxel_spacing)
+        further = "".join(f"{len(axis.values)} {axis.name} x " for axis in self.axes)
         left_out = f", {len(self.report.left_out)} left out" if self.report.left_out else ""
         return (
-            f"<Volume {self.modality}, {slices} slices of {rows} x {columns} {self.voxels.dtype},"
+            f"<Volume {self.modality}, {further}{slices} slices of {rows} x {columns} {self.voxels.dtype},"
             f" {self.orientation}, {spacing} mm{left_out}>"
         )
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the middle slice through its window."""
-        middle = self.voxels.shape[0] // 2
+        middle = self.geometry.shape[0] // 2
         inverted = self.photometric == "MONOCHROME1"
-        return png(grey(self.voxels[middle], self.windows[middle], inverted=inverted))
+        pixels = self.voxels[(0,) * len(self.axes)][middle]
+        if pixels.ndim == 3:
+            return png_of_colours(pixels)
+        return png(grey(pixels, self.windows[middle], inverted=inverted))
 
     def to_dict(self) -> dict[str, Any]:
         """What the volume is, as plain values; lengths in mm."""
         return {
             "shape": list(self.voxels.shape),
+            "axes": [axis._asdict() for axis in self.axes],
             "dtype": str(self.voxels.dtype),
             "modality": self.modality,
             "orientation": self.orientation,
@@ -313,6 +321,14 @@ class Volume:
             turned = turned._other_slices("slices are others than those of the files")
         return turned.crop(*(slice(None, None, sense) for sense in senses))
 
+    def to_rgb(self) -> Volume:
+        """Palette colours as RGB of 8 bits, (..., 3); itself where there is no palette."""
+        if self.colormap is None:
+            return self
+        colours = np.rint(self.colormap * 255).astype(np.uint8)
+        places = np.clip(self.voxels, 0, len(colours) - 1)
+        return replace(self, voxels=colours[places], photometric="RGB", colormap=None)
+
     def reposition(self, matrix: ArrayLike, system: System = "LPS") -> Volume:
         """The same voxels moved by a (4, 4) matrix from mm to mm, such as a registration finds."""
         return replace(self, geometry=self.geometry.transformed(matrix, system))
@@ -422,7 +438,11 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
             raise
         return _read(build_stack(whole, (*stack.left_out, *broken), options), options)
     return Volume(
-        voxels=voxels,
+        voxels=voxels.reshape(
+            *(len(axis.values) for axis in stack.axes), *stack.geometry.shape, *voxels.shape[3:]
+        ),
+        colormap=common_colormap(stack.frames),
+        axes=stack.axes,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
         padding=tuple(frame.padding for frame in stack.frames),
@@ -432,6 +452,6 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
             SliceSource(frame.source, frame.index, frame.sop_instance_uid) for frame in stack.frames
         ),
         series_uid=stack.frames[0].series_uid,
-        photometric=stack.frames[0].pixels.format.photometric,
+        photometric=stack.frames[0].pixels.format.shown_as,
         report=VolumeReport(stack.left_out, stack.geometry.deviation_mm, stack.assumptions),
     )

@@ -35,6 +35,7 @@ PARTS = {
     "dataset/encoding": "dataset/test_scan",
     "dataset/found": "dataset/test_scan",
     "dataset/sinks": "dataset/test_part10",
+    "imaging/frames": "imaging/test_volume",
     "imaging/headers": "imaging/test_volume",
     "imaging/piles": "imaging/test_volume",
     "imaging/pixels": "imaging/test_image",
