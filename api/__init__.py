@@ -173,7 +173,7 @@ from .server.service import Destination, Match, Reply, Service
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
-    from .imaging import Image, Volume
+    from .imaging import Image, Volume, VolumeGeometry, collection
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
 
 __version__ = "0.1.0"
@@ -299,8 +299,10 @@ __all__ = [
     "UserIdentityRQ",
     "Volume",
     "VolumeError",
+    "VolumeGeometry",
     "__version__",
     "client_context",
+    "collection",
     "connect",
     "diagnose",
     "encode_file_meta",
@@ -319,6 +321,8 @@ _HOME_OF = {
     "Archive": "archive.archive",
     "Image": "imaging",
     "Volume": "imaging",
+    "VolumeGeometry": "imaging",
+    "collection": "imaging",
     "ArchiveServer": "server.archive_service",
     "ArchiveService": "server.archive_service",
     "serve_archive": "server.archive_service",

@@ -19,13 +19,18 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .collection import Collection, CollectionRow, collection
     from .geometry import VolumeGeometry
     from .image import Image
     from .phantom import synthesise_series, write_series
+    from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
     from .render import render_image, render_volume
-    from .volume import PlaneSlice, SliceSource, Volume, VolumeReport
+    from .volume import Volume
 
 __all__ = [
+    "Axis",
+    "Collection",
+    "CollectionRow",
     "DuplicateSlices",
     "Image",
     "ImagingError",
@@ -39,6 +44,8 @@ __all__ = [
     "VolumeError",
     "VolumeGeometry",
     "VolumeReport",
+    "VoxelView",
+    "collection",
     "render_image",
     "render_volume",
     "synthesise_series",
@@ -50,7 +57,9 @@ _HOMES = {
     "image": ("Image",),
     "phantom": ("synthesise_series", "write_series"),
     "render": ("render_image", "render_volume"),
-    "volume": ("PlaneSlice", "SliceSource", "Volume", "VolumeReport"),
+    "collection": ("Collection", "CollectionRow", "collection"),
+    "records": ("Axis", "PlaneSlice", "SliceSource", "VolumeReport", "VoxelView"),
+    "volume": ("Volume",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -26,6 +26,13 @@ def grey(pixels: NDArray[Any], window: tuple[float, float] | None, *, inverted: 
     return eight
 
 
+def png_of_colours(pixels: NDArray[Any]) -> bytes:
+    """A PNG of RGB pixels (rows, columns, 3); brighter than 255 is scaled down."""
+    step = max(1, -(-max(pixels.shape[:2]) // LARGEST))
+    top = float(pixels.max()) or 1.0
+    return png((pixels[::step, ::step] * (255 / max(top, 255.0))).astype(np.uint8))
+
+
 def png(pixels: NDArray[np.uint8]) -> bytes:
     """A PNG of pixels (rows, columns) or (rows, columns, 3) (ISO/IEC 15948)."""
     rows, columns = pixels.shape[:2]

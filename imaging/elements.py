@@ -21,10 +21,24 @@ from pydicom.multival import MultiValue
 from ..dataset.encoding import dictionary_vr
 from ..dataset.errors import MalformedDataSet
 
-BINARY = frozenset({0x00280002, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103})
-"""Elements of VR US: samples, rows, columns, bits, representation."""
-DOUBLES = frozenset({0x00189087})
+BINARY = frozenset(
+    {
+        0x00280002,
+        0x00280010,
+        0x00280011,
+        0x00280100,
+        0x00280101,
+        0x00280102,
+        0x00280103,
+        0x00280120,
+        0x00280121,
+    }
+)
+"""Elements of VR US: samples, rows, columns, bits, representation; padding too, whose sign is its user's."""
+DOUBLES = frozenset({0x00189087, 0x00189089})
 """Elements of VR FD."""
+SINGLES = frozenset({0x00209241})
+"""Elements of VR FL."""
 
 _INCREMENT_POINTER = 0x00280009
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -55,8 +69,9 @@ class ScannedElements:
         value = self.values.get(tag)
         if not value:
             return []
-        if tag in BINARY or tag in DOUBLES:
-            kind = np.dtype((">" if self.big_endian else "<") + ("u2" if tag in BINARY else "f8"))
+        kind_of = "u2" if tag in BINARY else "f8" if tag in DOUBLES else "f4" if tag in SINGLES else ""
+        if kind_of:
+            kind = np.dtype((">" if self.big_endian else "<") + kind_of)
             usable = len(value) // kind.itemsize * kind.itemsize
             return [str(number) for number in np.frombuffer(value[:usable], kind).tolist()]
         return _split(value)

@@ -2,90 +2,46 @@
 
 Coordinates are millimetres in DICOM's patient axes: x grows to the left, y to the back, z to the head
 ("LPS"). Indices are zero-based and in the order (slice, row, column), in which voxels lie in memory; what
-carries MATLAB's order (column, row, slice) says so. Slices ascend along the normal, row cosines x column
-cosines.
+carries MATLAB's order (column, row, slice) says so. Slices as they are read ascend along the normal, row
+cosines x column cosines; a volume turned by `reorient` or `crop` may run against it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import IrregularGeometry
-
-Floats: TypeAlias = NDArray[np.float64]
-
-PLANES = ("sagittal", "coronal", "transverse")
-"""The planes whose normals are the patient axes x, y and z."""
-
-DEFAULT_TOLERANCE_MM = 0.1
-"""How far a slice may lie from the regular grid: more than headers round, less than tables move by."""
-TOLERATED_PART = 0.25
-"""The same as a part of the voxel's shortest side, where that is less."""
-ROUNDING_MM = 0.005
-"""Slices this near to the line through first and last take their step from those two, else from all."""
-ROUNDING_PART = 0.02
-"""The same as a part of the voxel's shortest side, where that is less."""
-PARALLEL_DEGREES = 0.1
-"""Slices tilted less against each other count as parallel: the cosines of some headers have 3 decimals."""
-ALIGNED_DEGREES = 0.1
-"""Axes tilted less against the patient's count as aligned."""
-OBLIQUE_DEGREES = 45.0
-"""A slice tilted more than this against each of the three planes is called oblique."""
-_UNIT_TOLERANCE = 0.02
-
-
-def slice_normal(orientation: ArrayLike) -> Floats:
-    """Return the unit normal of a slice from Image Orientation (Patient), shape (6,).
-
-    Raises IrregularGeometry when the cosines are not two unit vectors at a right angle.
-    """
-    cosines = np.asarray(orientation, np.float64)
-    if cosines.shape != (6,) or not np.isfinite(cosines).all():
-        raise IrregularGeometry("Image Orientation (Patient) must be six numbers")
-    row, column = cosines[:3], cosines[3:]
-    lengths = float(np.linalg.norm(row)), float(np.linalg.norm(column))
-    if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(row @ column))) > _UNIT_TOLERANCE:
-        raise IrregularGeometry("Image Orientation (Patient) is not two unit vectors at a right angle")
-    normal: Floats = np.cross(row, column)
-    normal /= np.linalg.norm(normal)
-    return normal
+from .space import (
+    ALIGNED_DEGREES,
+    DEFAULT_TOLERANCE_MM,
+    ENDS,
+    FACE,
+    LAYOUTS,
+    PARALLEL_DEGREES,
+    PLANES,
+    Floats,
+    Layout,
+    Subscripts,
+    System,
+    code_axes,
+    degrees_between,
+    mean_step,
+    plane_of,
+    rounding_of,
+    slice_corners,
+    slice_normal,
+    system_signs,
+    tolerance_of,
+)
 
 
-def tolerance_of(side: float) -> float:
-    """How far in mm a slice may lie from the regular grid; side: the voxel's shortest in mm."""
-    return min(DEFAULT_TOLERANCE_MM, TOLERATED_PART * side)
-
-
-def rounding_of(side: float) -> float:
-    """Distance in mm that counts as none; side: the voxel's shortest in mm."""
-    return min(ROUNDING_MM, ROUNDING_PART * side)
-
-
-def slice_order(positions: ArrayLike, normal: ArrayLike) -> NDArray[np.intp]:
-    """Return the indices that sort slices along the normal; equal ones keep their order.
-
-    positions: (n, 3) mm. normal: (3,).
-    """
-    return np.argsort(np.asarray(positions, np.float64) @ np.asarray(normal, np.float64), kind="stable")
-
-
-def plane_of(normal: ArrayLike, *, oblique_degrees: float = OBLIQUE_DEGREES) -> str:
-    """Return "sagittal", "coronal" or "transverse", the plane nearest to a normal, or "oblique"."""
-    components = np.abs(np.asarray(normal, np.float64))
-    nearest = int(components.argmax())
-    tilt = np.degrees(np.arccos(min(components[nearest] / np.linalg.norm(components), 1.0)))
-    return PLANES[nearest] if tilt <= oblique_degrees else "oblique"
-
-
-def _degrees_between(one: Floats, other: Floats) -> Floats:
-    """Angles between vectors along the last axis, exact for small ones."""
-    cross = np.linalg.norm(np.cross(one, other), axis=-1)
-    angles: Floats = np.degrees(np.arctan2(cross, (one * other).sum(axis=-1)))
-    return angles
+def _fixed(array: Floats) -> Floats:
+    array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,11 +94,34 @@ class VolumeGeometry:
         else:
             steps = np.diff(placed, axis=0)
             steps = np.concatenate((steps, steps[-1:]))
-        arrays = (placed, cosines[:, 3:] * spacings[:, :1], cosines[:, :3] * spacings[:, 1:], steps)
-        for array in arrays:
-            array.flags.writeable = False
-        made = cls(shape, *arrays)
+        rows, columns = cosines[:, 3:] * spacings[:, :1], cosines[:, :3] * spacings[:, 1:]
+        made = cls(shape, _fixed(placed), _fixed(rows), _fixed(columns), _fixed(steps))
         return replace(made, tolerance_mm=tolerance_of(made._side) if tolerance_mm is None else tolerance_mm)
+
+    @classmethod
+    def from_affine(
+        cls, shape: Sequence[int], affine: ArrayLike, *, layout: Layout = "src", system: System = "LPS"
+    ) -> VolumeGeometry:
+        """Build it from a (4, 4) matrix that maps zero-based indices in the order of `layout` to mm.
+
+        shape: in the order of `layout` too. Raises IrregularGeometry for a matrix that maps to no volume.
+        """
+        if len(shape) != 3 or min(shape) < 1:
+            raise IrregularGeometry(f"{tuple(shape)} is not the shape of a volume: three sizes above zero")
+        given = np.asarray(affine, np.float64)
+        if given.shape != (4, 4) or not np.isfinite(given).all() or (given[3] != (0, 0, 0, 1)).any():
+            raise IrregularGeometry("an affine is (4, 4) finite numbers, and its last row is 0 0 0 1")
+        places = [LAYOUTS[layout].index(axis) for axis in range(3)]
+        matrix = given[:3] * system_signs(system)[:, None]
+        steps, lengths = matrix[:, places], np.linalg.norm(matrix[:, :3], axis=0)
+        if not lengths.all() or abs(np.linalg.det(steps)) < 1e-9 * lengths.prod():
+            raise IrregularGeometry("the axes of the affine span no volume")
+        count = shape[places[0]]
+        positions = matrix[:, 3] + np.arange(count)[:, None] * steps[:, 0]
+        down, across, along = (np.tile(steps[:, axis], (count, 1)) for axis in (1, 2, 0))
+        sizes = (count, shape[places[1]], shape[places[2]])
+        made = cls(sizes, _fixed(positions), _fixed(down), _fixed(across), _fixed(along))
+        return replace(made, tolerance_mm=tolerance_of(made._side))
 
     # --- the slices ---------------------------------------------------------------------------------------
 
@@ -163,7 +142,7 @@ class VolumeGeometry:
     def is_mixed(self) -> bool:
         """The slices are not parallel."""
         normals = self.normals
-        return bool((_degrees_between(normals, normals[:1]) > PARALLEL_DEGREES).any())
+        return bool((degrees_between(normals, normals[:1]) > PARALLEL_DEGREES).any())
 
     @property
     def deviation_mm(self) -> float:
@@ -185,12 +164,13 @@ class VolumeGeometry:
             return False
         axes = np.abs(self.affine[:3, :3].T)
         nearest = np.eye(3)[axes.argmax(axis=1)]
-        return bool((_degrees_between(axes, nearest) <= ALIGNED_DEGREES).all())
+        return bool((degrees_between(axes, nearest) <= ALIGNED_DEGREES).all())
 
     @property
     def shear_angle(self) -> float:
         """Degrees between the way from slice to slice and the normal: the gantry tilt of a CT."""
-        return float(_degrees_between(self._fit()[1], self.normal))
+        angle = float(degrees_between(self._fit()[1], self.normal))
+        return min(angle, 180 - angle)
 
     @property
     def _side(self) -> float:
@@ -223,11 +203,23 @@ class VolumeGeometry:
     def affine(self) -> Floats:
         """(4, 4) matrix that maps zero-based (slice, row, column, 1) to (x, y, z, 1) mm, LPS.
 
-        Exact for an affine volume; for another the nearest one in position, with the first slice's axes.
+        Exact for an affine volume; for another the nearest one in position, of a mixed one with the first
+        slice's axes.
         """
         origin, step = self._fit()
+        first = slice(0, 1 if self.is_mixed else None)
+        axes = [mean_step(steps[first]) for steps in (self.row_steps, self.column_steps)]
         matrix = np.eye(4)
-        matrix[:3] = np.column_stack((step, self.row_steps[0], self.column_steps[0], origin))
+        matrix[:3] = np.column_stack((step, *axes, origin))
+        return matrix
+
+    def affine_in(self, layout: Layout = "src", system: System = "LPS") -> Floats:
+        """The same for indices in the order of `layout`, to mm in `system`.
+
+        MATLAB's updatePatientCoordinateSystem; `affine_in("crs", "RAS")` is what NIfTI holds.
+        """
+        matrix = self.affine[:, [*LAYOUTS[layout], 3]]
+        matrix[:3] *= system_signs(system)[:, None]
         return matrix
 
     @property
@@ -240,16 +232,17 @@ class VolumeGeometry:
         """The same for (column, row, slice, 1): MATLAB's order, still zero-based."""
         return self.affine[:, [2, 1, 0, 3]]
 
-    def voxel_to_patient(self, indices: ArrayLike) -> Floats:
+    def voxel_to_patient(self, indices: ArrayLike, system: System = "LPS") -> Floats:
         """Map zero-based (slice, row, column), shape (..., 3), fractions allowed, to mm, shape (..., 3).
 
         Outside the volume it extrapolates. A non-affine volume is mapped slice by slice.
         MATLAB's intrinsicToWorld takes (column, row, slice) counted from 1 and gives the same numbers.
         """
         index = np.asarray(indices, np.float64)
-        if self.is_affine:
-            return index @ self.affine[:3, :3].T + self.affine[:3, 3]
-        return self._map_by_slice(index)
+        if not self.is_affine:
+            return self._map_by_slice(index) * system_signs(system)
+        matrix = self.affine
+        return (index @ matrix[:3, :3].T + matrix[:3, 3]) * system_signs(system)
 
     def _map_by_slice(self, index: Floats) -> Floats:
         below = np.clip(np.floor(index[..., 0]), 0, self.shape[0] - 1).astype(np.intp)
@@ -262,40 +255,176 @@ class VolumeGeometry:
         )
         return mapped
 
-    def patient_to_voxel(self, points: ArrayLike) -> Floats:
+    def patient_to_voxel(self, points: ArrayLike, system: System = "LPS") -> Floats:
         """Map mm, shape (..., 3), to zero-based fractional (slice, row, column), shape (..., 3).
 
         Raises IrregularGeometry for a volume whose slices are not parallel, where it has no one answer.
         """
-        point = np.asarray(points, np.float64)
+        point = np.asarray(points, np.float64) * system_signs(system)
         if self.is_affine:
             matrix = self.affine
             flat = (point - matrix[:3, 3]).reshape(-1, 3).T
             return np.asarray(np.linalg.solve(matrix[:3, :3], flat).T.reshape(point.shape))
         if self.is_mixed:
             raise IrregularGeometry("the slices are not parallel: no index belongs to a point of the patient")
-        depths = self.positions @ self.normal
-        depth = point @ self.normal
+        up = self.normal if self.slice_steps[0] @ self.normal > 0 else -self.normal
+        depths = self.positions @ up
+        depth = point @ up
         below = np.clip(np.searchsorted(depths, depth, "right") - 1, 0, self.shape[0] - 1)
         steps = self.slice_steps[below]
-        over = (depth - depths[below]) / (steps @ self.normal)
+        over = (depth - depths[below]) / (steps @ up)
         rest = point - self.positions[below] - over[..., None] * steps
         in_plane = np.stack((self.row_steps[below], self.column_steps[below]), axis=-1)
         solved = (np.linalg.pinv(in_plane) @ rest[..., None])[..., 0]
         return np.concatenate(((below + over)[..., None], solved), axis=-1)
 
+    def patient_to_subscript(self, points: ArrayLike, system: System = "LPS") -> Subscripts:
+        """The voxels that points, (..., 3) mm, lie in: MATLAB's worldToSubscript, counted from 0."""
+        index = np.floor(self.patient_to_voxel(points, system) + 0.5).astype(np.intp)
+        inside = (index >= 0) & (index < self.shape)
+        return Subscripts(index, np.asarray(inside.all(axis=-1)))
+
+    def contains(self, points: ArrayLike, system: System = "LPS") -> NDArray[np.bool_]:
+        """Whether points, (..., 3) mm, lie in a voxel, its faces included; shape (...,)."""
+        index = self.patient_to_voxel(points, system)
+        inside = (index >= -0.5 - FACE) & (index <= np.array(self.shape) - 0.5 + FACE)
+        return np.asarray(inside.all(axis=-1))
+
     def _corner_indices(self) -> Floats:
         """Zero-based indices of the corners of every slice, (slices, 4, 3)."""
-        slices, rows, columns = self.shape
-        corners = np.empty((slices, 4, 3))
-        corners[:, :, 0] = np.arange(slices)[:, None]
-        corners[:, :, 1] = (0, 0, rows - 1, rows - 1)
-        corners[:, :, 2] = (0, columns - 1, columns - 1, 0)
-        return corners
+        return np.stack([slice_corners(self.shape, 0, index) for index in range(self.shape[0])])
 
-    def slice_corners(self, index: int) -> Floats:
-        """(4, 3) mm: the centres of a slice's corner voxels, (first, first), (first, last) and around."""
-        return self._map_by_slice(self._corner_indices()[index])
+    def corners(self, system: System = "LPS") -> Floats:
+        """(2, 4, 3) mm: the centres of the first slice's corner voxels, and of the last one's."""
+        return self._map_by_slice(self._corner_indices()[[0, -1]]) * system_signs(system)
+
+    def slice_corners(self, index: int, plane: str | None = None) -> Floats:
+        """(4, 3) mm: the centres of a slice's corner voxels, (first, first), (first, last) and around.
+
+        plane: as for `axis_of`, without one as acquired. Raises IndexError.
+        """
+        axis = 0 if plane is None else self.axis_of(plane)
+        if not 0 <= index < self.shape[axis]:
+            raise IndexError(f"slice {index} of {self.shape[axis]}")
+        corners = slice_corners(self.shape, axis, index)
+        return self._map_by_slice(corners) if axis == 0 else self.voxel_to_patient(corners)
+
+    def slice_limits(self, index: int, plane: str | None = None) -> Floats:
+        """(2, 3) mm: the lowest and the highest x, y, z of a slice's corner voxels, their centres."""
+        corners = self.slice_corners(index, plane)
+        return np.stack((corners.min(axis=0), corners.max(axis=0)))
+
+    @property
+    def limits(self) -> Floats:
+        """(2, 3) mm, LPS: the lowest and the highest x, y, z of the volume, outer faces of its voxels."""
+        slices, rows, columns = (np.array((-0.5, size - 0.5)) for size in self.shape)
+        if not self.is_affine:
+            slices = np.array((-0.5, *range(self.shape[0]), self.shape[0] - 0.5))
+        faces = np.stack(np.meshgrid(slices, rows, columns, indexing="ij"), axis=-1)
+        points = self.voxel_to_patient(faces.reshape(-1, 3))
+        return np.stack((points.min(axis=0), points.max(axis=0)))
+
+    # --- other geometries of the same patient -------------------------------------------------------------
+
+    def sliced(self, slices: range, rows: range, columns: range) -> VolumeGeometry:
+        """The geometry of the voxels with these indices, none of them out of range; steps may be negative.
+
+        Every voxel keeps its place in the patient.
+        """
+        for taken, size in zip((slices, rows, columns), self.shape, strict=True):
+            if not len(taken) or min(taken) < 0 or max(taken) >= size:
+                raise IndexError(f"{taken} of {size}")
+        shape, ranges = (len(slices), len(rows), len(columns)), (slices, rows, columns)
+        if self.is_affine:
+            matrix = self.affine
+            matrix[:3, 3] += matrix[:3, :3] @ [taken.start for taken in ranges]
+            matrix[:3, :3] *= [taken.step for taken in ranges]
+            return replace(self.from_affine(shape, matrix), tolerance_mm=self.tolerance_mm)
+        kept = np.array(slices)
+        positions = self.positions[kept] + (
+            rows.start * self.row_steps[kept] + columns.start * self.column_steps[kept]
+        )
+        steps = np.diff(positions, axis=0)
+        last = steps[-1:] if len(kept) > 1 else slices.step * self.slice_steps[kept]
+        return replace(
+            self,
+            shape=shape,
+            positions=positions,
+            row_steps=self.row_steps[kept] * rows.step,
+            column_steps=self.column_steps[kept] * columns.step,
+            slice_steps=np.concatenate((steps, last)),
+        )
+
+    def permuted(self, axes: Sequence[int]) -> VolumeGeometry:
+        """The geometry of `voxels.transpose(axes)`; axes: of (slice, row, column).
+
+        Raises IrregularGeometry where slices would have to become rows and lie on no grid.
+        """
+        if tuple(axes) == (0, 1, 2):
+            return self
+        shape = tuple(self.shape[axis] for axis in axes)
+        if self.is_affine:
+            made = self.from_affine(shape, self.affine[:, [*axes, 3]])
+            return replace(made, tolerance_mm=self.tolerance_mm)
+        if axes[0] != 0:
+            raise IrregularGeometry("slices that lie on no regular grid cannot become rows: resample first")
+        turned = replace(self, shape=(shape[0], shape[1], shape[2]))
+        return replace(turned, row_steps=self.column_steps, column_steps=self.row_steps)
+
+    def transformed(self, matrix: ArrayLike, system: System = "LPS") -> VolumeGeometry:
+        """The same moved by a (4, 4) matrix from mm to mm, both in `system`: MATLAB's reposition.
+
+        Raises IrregularGeometry for a matrix that maps to no volume.
+        """
+        given = np.asarray(matrix, np.float64)
+        if given.shape != (4, 4) or not np.isfinite(given).all() or (given[3] != (0, 0, 0, 1)).any():
+            raise IrregularGeometry("a volume is moved by (4, 4) finite numbers whose last row is 0 0 0 1")
+        signs = system_signs(system)
+        turn, by = given[:3, :3] * signs * signs[:, None], given[:3, 3] * signs
+        if abs(np.linalg.det(turn)) <= 1e-9 * np.linalg.norm(turn, axis=0).prod():
+            raise IrregularGeometry("the matrix makes the volume flat")
+        return replace(
+            self,
+            positions=self.positions @ turn.T + by,
+            row_steps=self.row_steps @ turn.T,
+            column_steps=self.column_steps @ turn.T,
+            slice_steps=self.slice_steps @ turn.T,
+        )
+
+    @property
+    def code(self) -> str:
+        """Where (column, row, slice) grow to in the patient, to the nearest axis: "LPS" for most CT.
+
+        L or R is left or right, P or A back or front, S or I head or feet. "unknown" for a mixed volume.
+        """
+        if self.is_mixed:
+            return "unknown"
+        letters = [""] * 3
+        for place, (axis, sense) in enumerate(self._nearest_axes()):
+            letters[place] = ENDS[axis][(sense + 1) // 2]
+        return "".join(letters)
+
+    def _nearest_axes(self) -> list[tuple[int, int]]:
+        """For (column, row, slice) the patient axis each is nearest to, all different, and its sense."""
+        matrix = self.affine_crs[:3, :3]
+        directions = matrix / np.linalg.norm(matrix, axis=0)
+        orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+        best = max(orders, key=lambda order: sum(abs(directions[axis, at]) for at, axis in enumerate(order)))
+        return [(axis, 1 if directions[axis, at] >= 0 else -1) for at, axis in enumerate(best)]
+
+    def reorientation(self, code: str) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """How to get to an orientation code: the axes of (slice, row, column) to transpose by, and the sense
+        (1, -1) in which each transposed axis is run through.
+
+        Raises `ValueError` for a code that is none, IrregularGeometry for a mixed volume.
+        """
+        if self.is_mixed:
+            raise IrregularGeometry("the slices are not parallel: the volume has no axes")
+        now = self._nearest_axes()
+        where = {axis: (2 - place, sense) for place, (axis, sense) in enumerate(now)}
+        wanted = [(where[axis][0], where[axis][1] * sense) for axis, sense in code_axes(code)][::-1]
+        (first, a), (second, b), (third, c) = wanted
+        return (first, second, third), (a, b, c)
 
     # --- MATLAB's words -----------------------------------------------------------------------------------
 
@@ -309,7 +438,7 @@ class VolumeGeometry:
         return (
             float(np.linalg.norm(self.column_steps[0])),
             float(np.linalg.norm(self.row_steps[0])),
-            float(self._fit()[1] @ self.normal),
+            abs(float(self._fit()[1] @ self.normal)),
         )
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -25,204 +25,26 @@ from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
 from ..dataset.window import FileWindow
-from .elements import BINARY, DatasetElements, Elements, Header, ScannedElements, attribute, parse
+from .elements import DatasetElements, ScannedElements, attribute, parse
 from .errors import IrregularGeometry, naming
-from .geometry import slice_normal
-from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
-from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
-
-_IMAGE_TYPE = 0x00080008
-_SOP_INSTANCE = 0x00080018
-_MODALITY = 0x00080060
-_DESCRIPTION = 0x0008103E
-_THICKNESS = 0x00180050
-_BETWEEN_SLICES = 0x00180088
-_SERIES = 0x0020000E
-_SERIES_NUMBER = 0x00200011
-_POSITION = 0x00200032
-_ORIENTATION = 0x00200037
-_REFERENCE = 0x00200052
-_SAMPLES = 0x00280002
-_PHOTOMETRIC = 0x00280004
-_FRAMES = 0x00280008
-_ROWS = 0x00280010
-_COLUMNS = 0x00280011
-_SPACING = 0x00280030
-_ALLOCATED = 0x00280100
-_STORED = 0x00280101
-_HIGH_BIT = 0x00280102
-_SIGNED = 0x00280103
-_CENTER = 0x00281050
-_WIDTH = 0x00281051
-_INTERCEPT = 0x00281052
-_SLOPE = 0x00281053
-_MODALITY_LUT = 0x00283000
-_FRAME_OFFSETS = 0x3004000C
-_DOSE_SCALING = 0x3004000E
-_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
-RT_DOSE = "RTDOSE"
-_PIXELS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
-_VARIANTS = {
-    0x00180081: "echo time",
-    0x00181060: "trigger time",
-    0x00189087: "b-value",
-    0x00200012: "acquisition number",
-    0x00200100: "temporal position",
-    0x00200013: "instance number",
-}
-"""What tells images at one position apart, the most telling first."""
-_TAGS = frozenset(
-    {
-        *(_IMAGE_TYPE, _SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
-        *(_SERIES_NUMBER, _POSITION, _ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
-        *(
-            _WIDTH,
-            _INTERCEPT,
-            _SLOPE,
-            _MODALITY_LUT,
-            SHARED_GROUPS,
-            FRAME_GROUPS,
-            _FRAME_OFFSETS,
-            _DOSE_SCALING,
-        ),
-        *_VARIANTS,
-        *BINARY,
-        *_PIXELS,
-    }
+from .frames import (
+    FRAME_OFFSETS,
+    FRAME_TAGS,
+    ORIENTATION,
+    PIXEL_KINDS,
+    RT_DOSE,
+    SOP_INSTANCE,
+    Frame,
+    frame_of,
+    pixel_format,
 )
+from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
+from .mosaic import tiles_of
+from .nuclear import NUCLEAR, placed_by_detector
+from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
+from .space import slice_normal
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One frame of an image and what places it.
-
-    source: the file's path, or which of the data sets it was; index: zero-based frame in it.
-    position: (3,) mm; orientation: (6,); spacing: (between rows, between columns) mm.
-    thickness: a guess at the distance of slices where only one is there.
-    has_lut: a table, not slope and intercept, makes values of what is stored.
-    variants: what may differ between images at one position, by name.
-    notes: what of the header was left out, and why.
-    has_place: the position is this frame's own, not one for all frames of the object.
-    """
-
-    source: str
-    index: int
-    pixels: PixelSource
-    sop_instance_uid: str
-    series_uid: str
-    series_number: str
-    description: str
-    modality: str
-    reference: str
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    spacing: tuple[float, ...] | None
-    thickness: float | None
-    slope: float
-    intercept: float
-    window: tuple[float, float] | None
-    has_lut: bool
-    is_mosaic: bool
-    variants: dict[str, str]
-    notes: tuple[str, ...] = ()
-    has_place: bool = True
-
-    @property
-    def name(self) -> str:
-        """The source, with the number of the frame (from 1) when it has several."""
-        return f"{self.source} frame {self.index + 1}" if self.pixels.format.frames > 1 else self.source
-
-
-def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
-    """How the pixels of element `tag` are stored; `UnsupportedPixels` when the header contradicts itself."""
-    header = Header(elements, name)
-
-    def whole(number: int, default: int) -> int:
-        found = header.whole(number)
-        return default if found is None else found
-
-    allocated = whole(_ALLOCATED, {"float": 32, "double": 64}.get(_PIXELS[tag], 0))
-    stored = whole(_STORED, allocated)
-    return PixelFormat(
-        rows=whole(_ROWS, 0),
-        columns=whole(_COLUMNS, 0),
-        frames=whole(_FRAMES, 1) or 1,
-        samples=whole(_SAMPLES, 1),
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=whole(_HIGH_BIT, stored - 1),
-        signed=whole(_SIGNED, 0) == 1,
-        is_float=_PIXELS[tag] != "integer",
-        photometric=header.text(_PHOTOMETRIC),
-    ).checked(name)
-
-
-def _frame(elements: Elements, pixels: PixelSource, name: str, index: int) -> Frame:
-    header = Header(elements, name)
-    text = header.text
-    slope, intercept, has_lut = _modality_transform(header, pixels.format)
-    thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
-    variants = {words: header.label(tag) for tag, words in _VARIANTS.items()}
-    return Frame(
-        source=name,
-        index=index,
-        pixels=pixels,
-        sop_instance_uid=text(_SOP_INSTANCE),
-        series_uid=text(_SERIES),
-        series_number=header.label(_SERIES_NUMBER),
-        description=header.label(_DESCRIPTION),
-        modality=text(_MODALITY) or "unknown",
-        reference=text(_REFERENCE),
-        position=header.numbers(_POSITION, 3),
-        orientation=header.numbers(_ORIENTATION, 6),
-        spacing=header.numbers(_SPACING, 2),
-        thickness=abs(thickness) if thickness else None,
-        slope=slope,
-        intercept=intercept,
-        window=_window(header),
-        has_lut=has_lut,
-        is_mosaic="MOSAIC" in elements.texts(_IMAGE_TYPE),
-        variants={**variants, "image type": text(_IMAGE_TYPE)},
-        notes=tuple(header.notes),
-        has_place=pixels.format.frames == 1 or not isinstance(elements, FrameElements) or elements.is_placed,
-    )
-
-
-def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float, bool]:
-    """Slope and intercept that make values of what is stored, and whether a table does instead.
-
-    Doses are scaled by Dose Grid Scaling (PS3.3 C.8.8.3), all else by Rescale Slope and Rescale Intercept, or
-    by the Modality LUT Sequence where both are absent (C.11.1). Colours and indices into a palette are no
-    such values.
-    """
-    if form.samples != 1 or form.photometric == "PALETTE COLOR":
-        return 1.0, 0.0, False
-    slope, intercept = header.number(_SLOPE), header.number(_INTERCEPT)
-    rescaled = slope is not None or intercept is not None
-    if header.text(_MODALITY) == RT_DOSE:
-        scaling = header.number(_DOSE_SCALING)
-        if scaling is not None:
-            if (slope or 1.0, intercept or 0.0) != (1.0, 0.0):
-                header.notes.append(f"{attribute(_SLOPE)} is left out beside {attribute(_DOSE_SCALING)}")
-            return scaling, 0.0, False
-    has_lut = header.elements.has(_MODALITY_LUT)
-    if rescaled and has_lut:
-        header.notes.append(f"{attribute(_MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
-    if (slope is None) != (intercept is None):
-        there, absent = (_SLOPE, _INTERCEPT) if intercept is None else (_INTERCEPT, _SLOPE)
-        header.notes.append(f"{attribute(there)} has no {attribute(absent)} beside it")
-    return 1.0 if slope is None else slope, intercept or 0.0, has_lut and not rescaled
-
-
-def _window(header: Header) -> tuple[float, float] | None:
-    """The first window (center, width), `None` when it cannot be meant (PS3.3 C.11.2.1.2)."""
-    center, width = header.shown(_CENTER), header.shown(_WIDTH)
-    if center is None or width is None:
-        return None
-    if width <= 0:
-        header.notes.append(f"{attribute(_WIDTH)} is not above zero and left out")
-        return None
-    return center, width
+_PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
 
 
 class _Scanned(NamedTuple):
@@ -246,7 +68,7 @@ def _scan(path: Path) -> _Scanned:
         header = read_header(file.fileno())
         length = header.file_size - header.data_offset
         view = FileWindow(file.fileno(), header.data_offset, length)
-        found = scan_dataset(view, header.transfer_syntax_uid, _TAGS, check_nested=True)
+        found = scan_dataset(view, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
         other = None if found.complete else _mislabelled(view, header)
     if found.complete:
         return _Scanned(header, found, None, ())
@@ -268,10 +90,10 @@ def _mislabelled(view: FileWindow, header: FileHeader) -> _Scanned | None:
         return None
     for syntax in _PLAIN_SYNTAXES:
         try:
-            found = scan_dataset(view, syntax, _TAGS, check_nested=True)
+            found = scan_dataset(view, syntax, FRAMEFRAME_TAGS, check_nested=True)
         except NestingTooDeep:
             continue
-        if found.complete and found.pixel_data is not None and found.values.get(_SOP_INSTANCE):
+        if found.complete and found.pixel_data is not None and found.values.get(SOP_INSTANCE):
             note = (
                 f"labelled {UID(header.transfer_syntax_uid).name}, but encoded in {UID(syntax).name}: read so"
             )
@@ -291,7 +113,7 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     location = found.pixel_data
     if location is None:
         return []
-    _check_one_kind([tag for tag in _PIXELS if tag in found.values or tag in found.oversized], name)
+    _check_one_kind([tag for tag in PIXEL_KINDS if tag in found.values or tag in found.oversized], name)
     big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
@@ -300,6 +122,7 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
         location.length is not None
         and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
         and form.is_plain
+        and form.photometric != "PALETTE COLOR"  # whose colours are read beside it
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
     if not plain:
@@ -308,7 +131,10 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
     if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         _indices(form, index, name)
-        return _noted([_frame(elements, pixels, name, 0)], notes)
+        frame = frame_of(elements, pixels, name, 0)
+        if frame.is_mosaic:
+            return _noted(tiles_of(frame, read_dataset(path, header, stop_before_pixels=True)), notes)
+        return _noted([frame], notes)
     dataset = read_dataset(path, header, stop_before_pixels=True)
     return _noted(_frames(dataset, pixels, name, index), notes)
 
@@ -353,7 +179,7 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
     index: the zero-based frame that is wanted alone. Raises MalformedDataSet, `UnsupportedPixels` when the
     pixels cannot be read, and `IndexError`.
     """
-    tags = [tag for tag in _PIXELS if tag in dataset]
+    tags = [tag for tag in PIXEL_KINDS if tag in dataset]
     if not tags:
         return []
     _check_one_kind(tags, name)
@@ -383,10 +209,13 @@ def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None)
     wanted = _indices(pixels.format, index, name)
     groups = FunctionalGroups(dataset, count, name)
     if groups or count == 1:
-        return [_frame(FrameElements(groups, one), pixels, name, one) for one in wanted]
-    first = _frame(groups.top, pixels, name, wanted[0])
+        made = [frame_of(FrameElements(groups, one), pixels, name, one) for one in wanted]
+        return tiles_of(made[0], dataset) if count == 1 and made[0].is_mosaic else made
+    first = frame_of(groups.top, pixels, name, wanted[0])
     frames = [replace(first, index=one, has_place=False) for one in wanted]
-    offsets = groups.top.texts(_FRAME_OFFSETS) if first.modality == RT_DOSE else []
+    if first.modality == NUCLEAR:
+        return placed_by_detector(frames, dataset, name)
+    offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else []
     return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 
@@ -394,12 +223,12 @@ def _offset(frames: list[Frame], offsets: Sequence[str], name: str) -> list[Fram
     """Move the frames of a dose along the normal by Grid Frame Offset Vector (PS3.3 C.8.8.3.2)."""
     first, count = frames[0], frames[0].pixels.format.frames
     if first.orientation is None or first.position is None:
-        raise IrregularGeometry(f"{name} has {attribute(_FRAME_OFFSETS)}, but no {attribute(_ORIENTATION)}")
+        raise IrregularGeometry(f"{name} has {attribute(FRAME_OFFSETS)}, but no {attribute(ORIENTATION)}")
     along = parse(offsets)
     if along is None:
-        raise MalformedDataSet(f"{name}: {attribute(_FRAME_OFFSETS)} does not hold numbers")
+        raise MalformedDataSet(f"{name}: {attribute(FRAME_OFFSETS)} does not hold numbers")
     if len(along) != count:
-        raise MalformedDataSet(f"{name}: {count} frames, but {attribute(_FRAME_OFFSETS)} places {len(along)}")
+        raise MalformedDataSet(f"{name}: {count} frames, but {attribute(FRAME_OFFSETS)} places {len(along)}")
     with naming(name):
         normal = slice_normal(first.orientation)
     placed = np.asarray(first.position) + (np.array(along) - along[0])[:, None] * normal

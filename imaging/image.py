@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.processing import apply_modality_lut
 
-from .display import LARGEST, grey, png
+from .display import grey, png, png_of_colours
 from .elements import DatasetElements, Header
 from .errors import UnsupportedPixels, naming
-from .headers import Frame, dataset_of_file, frames_of_dataset, frames_of_file
+from .frames import Frame
+from .headers import dataset_of_file, frames_of_dataset, frames_of_file
+from .palette import colormap_of
 from .pixels import decode, fill
 from .stack import tell_notes
 
@@ -60,9 +62,7 @@ class Image:
         """What a notebook shows: the first frame, through its window, its colours or its palette."""
         frame = self.pixels[:, :, 0, :]
         if frame.shape[2] == 3:
-            step = max(1, -(-max(frame.shape[:2]) // LARGEST))
-            top = float(frame.max()) or 1.0
-            return png((frame[::step, ::step] * (255 / max(top, 255.0))).astype(np.uint8))
+            return png_of_colours(frame)
         if self.colormap is not None:
             colours = (self.colormap * 255).astype(np.uint8)
             return png(colours[np.clip(frame[:, :, 0], 0, len(colours) - 1)])
@@ -117,7 +117,7 @@ def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: st
     frame_time = _frame_time(timing)
     return Image(
         pixels=_pixels(dataset, frames, index, name),
-        colormap=_colormap(dataset, name) if form.photometric == "PALETTE COLOR" else None,
+        colormap=colormap_of(dataset, name) if form.photometric == "PALETTE COLOR" else None,
         frame_time=frame_time,
         pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
         modality=first.modality,
@@ -146,20 +146,6 @@ def _pixels(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: 
             ) from error
     channels = 1 if form.samples == 1 else decoded.shape[-1]
     return decoded.reshape(len(frames), form.rows, form.columns, channels).transpose(1, 2, 0, 3)
-
-
-def _colormap(dataset: Dataset, name: str) -> NDArray[np.float64]:
-    """The palette by index, (entries, 3), 0 to 1 (PS3.3 C.7.6.3.1.5)."""
-    try:
-        descriptor = dataset.get("RedPaletteColorLookupTableDescriptor")
-        entries, lowest = int(descriptor[0]) or 65536, int(descriptor[1])
-        indices = np.arange(max(lowest, 0) + entries)
-        colours = apply_color_lut(indices.astype(np.uint32), dataset)
-    except Exception as error:  # whatever a palette that is none meets
-        told = type(error).__name__
-        raise UnsupportedPixels(f"{name}: its colour palette cannot be read ({told})") from error
-    scaled: NDArray[np.float64] = colours / np.float64(np.iinfo(colours.dtype).max)
-    return scaled
 
 
 def _frame_time(header: Header) -> float | None:

@@ -85,6 +85,16 @@ class PixelFormat:
         return self.samples == 1 and self.bits_allocated >= 8
 
     @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.rows, self.columns
+
+    @property
+    def shown_as(self) -> str:
+        """What values mean: all colours of several samples are read as RGB."""
+        return "RGB" if self.samples > 1 else self.photometric
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the stored values, in this machine's byte order."""
         if self.is_float:
@@ -114,7 +124,10 @@ class PixelSource(Protocol):
         ...
 
     def stored(self, index: int) -> NDArray[Any]:
-        """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
+        """The stored values of a zero-based frame, (rows, columns); the caller may change them.
+
+        Of colours of several samples RGB values, (rows, columns, 3).
+        """
         ...
 
 
@@ -190,7 +203,8 @@ class DatasetPixels:
             kind, count = _encoded(form, self.big_endian), form.rows * form.columns
             values = np.frombuffer(self.value, kind, count, index * form.frame_bytes)
             return unpack(values.reshape(form.rows, form.columns).copy(), form)
-        return decode(self.dataset, self.name, index=index, raw=True, offsets=self.offsets)
+        grey = form.samples == 1
+        return decode(self.dataset, self.name, index=index, raw=grey, offsets=self.offsets)
 
 
 def frame_offsets(value: bytes, form: PixelFormat) -> tuple[list[int], list[int]] | None:
@@ -338,6 +352,14 @@ class Rescaled(Protocol):
         ...
 
 
+def scaled(stored: int, rescale: tuple[float, float], kind: np.dtype[Any]) -> Any:
+    """The voxel of type `kind` that a stored value became in `fill`."""
+    slope, intercept = rescale
+    if kind.kind in "iu":
+        return stored * int(slope) + int(intercept)
+    return kind.type(np.float64(stored) * slope + intercept)
+
+
 def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:
     """Read frames of one size into a new array (frames, rows, columns), rescaled one by one.
 
@@ -346,6 +368,8 @@ def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:
     computed in 64 bits. The array is allocated once; only integers that outgrow their type are copied.
     """
     first = frames[0].pixels.format
+    if first.samples > 1:
+        return _fill_colours(frames)
     stored = np.result_type(*{frame.pixels.format.dtype for frame in frames})
     shape = (len(frames), first.rows, first.columns)
     whole = stored.kind != "f" and all(
@@ -370,6 +394,17 @@ def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:
         else:
             place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
     return result
+
+
+def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
+    first = frames[0].pixels.stored(frames[0].index)
+    values = np.empty((len(frames), *first.shape), first.dtype)
+    for place, frame in zip(values, frames, strict=True):
+        colours = first if frame is frames[0] else frame.pixels.stored(frame.index)
+        if colours.shape != first.shape or colours.dtype != first.dtype:
+            raise UnsupportedPixels(f"colours of {colours.dtype} lie beside such of {first.dtype}")
+        place[...] = colours
+    return values
 
 
 def _fill_floats(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
-from .geometry import PLANES
 from .image import Image
+from .space import PLANES
 from .volume import Volume
 
 if TYPE_CHECKING:

@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias, TypedDict, get_args
 
 import numpy as np
 
-from ..dataset.names import safe_name
+from ..dataset.errors import ImagingError
+from .axes import Table, instance_number, table_of
 from .elements import attribute
 from .errors import (
     DuplicateSlices,
     IrregularGeometry,
-    MixedSeries,
     SlicesMissing,
     UnsupportedPixels,
-    VolumeError,
     naming,
 )
-from .geometry import PLANES, Floats, VolumeGeometry, rounding_of, slice_normal, slice_order, tolerance_of
-from .headers import Frame
+from .frames import Frame
+from .geometry import VolumeGeometry
+from .piles import LeftOut, choose, describe, piles_of
+from .records import Axis
+from .segments import whole_grid
+from .space import Floats, rounding_of, slice_normal, slice_order, tolerance_of
 
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
+OnBroken: TypeAlias = Literal["raise", "leave out"]
 
 GAP_FACTOR = 1.5
 """A step longer than this times the usual one means that slices are absent."""
-SAME_COSINES = 0.002
-"""Difference of orientation cosines (about 0.1 degrees) up to which slices form one stack."""
-SAME_SPACING = 0.001
-"""Relative difference of pixel spacings up to which slices form one stack."""
 LARGEST_MM = 1e6
 SMALLEST_MM = 1e-6
 """A kilometre and a nanometre: no place and no spacing beyond is meant, nor could be computed with."""
 _POSITION = 0x00200032
 _SPACING = 0x00280030
 _NAMED = 4  # files a message names
-_WEIGHTS = (1.0, 0.83, 0.71, 0.61, 0.53, 0.47)  # unlike each other, so that few orientations share a sum
-_MANY = 1 << 62
 
 
-class LeftOut(NamedTuple):
-    """Something given that is not in the volume, and why."""
-
-    name: str
-    why: str
-
-
-class StackOptions(NamedTuple):
-    """What the caller of `Volume.from_files` chose; explained there."""
+class ReadOptions(TypedDict, total=False):
+    """What the caller of `Volume.from_files` may choose; explained there."""
 
     series_uid: str | None
     on_gap: OnGap
     on_duplicate: OnDuplicate
+    on_broken: OnBroken
     tolerance_mm: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class StackOptions:
+    """The same, checked."""
+
+    series_uid: str | None = None
+    on_gap: OnGap = "raise"
+    on_duplicate: OnDuplicate = "raise"
+    on_broken: OnBroken = "raise"
+    tolerance_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("on_gap", OnGap), ("on_duplicate", OnDuplicate), ("on_broken", OnBroken)):
+            if getattr(self, name) not in get_args(kind):
+                choices = ", ".join(map(repr, get_args(kind)))
+                raise ValueError(f"{name}={getattr(self, name)!r}: there is {choices}")
+        if self.tolerance_mm is not None and not 0 <= self.tolerance_mm < math.inf:
+            raise ValueError(f"tolerance_mm={self.tolerance_mm!r} is no distance")
+
+
 class Stack(NamedTuple):
-    """Frames in slice order, one for each position, and what they make."""
+    """Frames in the order of (*axes, slice), one for each position along them, and what they make."""
 
     frames: tuple[Frame, ...]
+    axes: tuple[Axis, ...]
     geometry: VolumeGeometry
     left_out: tuple[LeftOut, ...]
     assumptions: tuple[str, ...]
@@ -75,33 +87,63 @@ def build_stack(given: Sequence[Frame], refused: Sequence[LeftOut], options: Sta
     Raises the errors `Volume.from_files` names.
     """
     left_out = list(refused)
-    frames = _choose(_once(given, left_out), left_out, options.series_uid)
+    frames = choose(_once(given, left_out), left_out, options.series_uid)
+    return _sorted(frames, left_out, options)
+
+
+def build_stacks(
+    given: Sequence[Frame], refused: Sequence[LeftOut], options: StackOptions
+) -> Iterator[Stack]:
+    """Every stack there is, one after the other; what forms none is told at its turn, or left out."""
+    left_out = list(refused)
+    wanted = [frame for frame in _once(given, left_out) if options.series_uid in (None, frame.series_uid)]
+    piles = piles_of(wanted)
+    if options.on_broken == "raise":
+        for pile in piles:
+            yield _sorted(pile, list(left_out), options)
+        return
+    stacks = []
+    for pile in piles:
+        told = len(left_out)
+        try:
+            stacks.append(_sorted(pile, left_out, options))
+        except ImagingError as error:
+            left_out[told:] = [LeftOut(describe(pile), str(error))]
+    for stack in stacks:
+        yield stack._replace(left_out=tuple(left_out))
+
+
+def _sorted(frames: list[Frame], left_out: list[LeftOut], options: StackOptions) -> Stack:
+    """A stack of frames that belong together, checked."""
+    frames = whole_grid(frames) if any(frame.variants.get("segment") for frame in frames) else frames
     for frame in frames:
         _check_usable(frame, options)
     orientation = frames[0].orientation or ()
     with naming(frames[0].name):
         normal = slice_normal(orientation)
     order = slice_order([frame.position or () for frame in frames], normal)
-    frames = _resolve_duplicates([frames[place] for place in order.tolist()], normal, left_out, options)
-    positions = np.array([frame.position for frame in frames], np.float64)
+    groups = _by_position([frames[place] for place in order.tolist()], normal, options)
+    table = _laid_out(groups, left_out, options)
+    slices = table.volumes[0]
+    positions = np.array([frame.position for frame in slices], np.float64)
     if options.on_gap == "raise":
-        _check_gaps(frames, positions @ normal)
-    thickness = frames[0].thickness or 1.0
-    form = frames[0].pixels.format
+        _check_gaps(slices, positions @ normal)
+    thickness = slices[0].thickness or 1.0
+    form = slices[0].pixels.format
     geometry = VolumeGeometry.from_slices(
-        (len(frames), form.rows, form.columns),
+        (len(slices), form.rows, form.columns),
         positions,
-        orientation,
-        frames[0].spacing or (),
+        [frame.orientation or () for frame in slices],
+        [frame.spacing or () for frame in slices],
         single_slice_step=thickness,
         tolerance_mm=options.tolerance_mm,
     )
     if options.on_gap == "raise":
-        _check_regular(frames, geometry)
-    assumed = (
-        (f"one slice only: {thickness:g} mm is taken for the distance of slices",) if len(frames) == 1 else ()
-    )
-    return Stack(tuple(frames), geometry, tuple(left_out), (*assumed, *tell_notes(frames)))
+        _check_regular(slices, geometry)
+    assumed = [f"one slice only: {thickness:g} mm is taken for the distance of slices"] * (len(slices) == 1)
+    assumed += [table.note] * bool(table.note)
+    every = tuple(frame for volume in table.volumes for frame in volume)
+    return Stack(every, table.axes, geometry, tuple(left_out), (*assumed, *tell_notes(every)))
 
 
 def tell_notes(frames: Sequence[Frame]) -> tuple[str, ...]:
@@ -141,120 +183,7 @@ def _same_pixels(one: Frame, other: Frame) -> bool:
     return np.array_equal(*same) and (one.slope, one.intercept) == (other.slope, other.intercept)
 
 
-def _choose(frames: Sequence[Frame], left_out: list[LeftOut], series_uid: str | None) -> list[Frame]:
-    """The frames of the one stack there is; `MixedSeries` names the choices when there are several."""
-    if not frames:
-        why = f"; left out: {left_out[0].name} ({left_out[0].why})" if left_out else ""
-        raise VolumeError(f"there is no image to make a volume of{why}")
-    piles = _Piles()
-    for frame in frames:
-        if series_uid is not None and frame.series_uid != series_uid:
-            left_out.append(LeftOut(frame.name, f"of series {frame.series_uid}"))
-        else:
-            piles.add(frame)
-    stacks = piles.stacks
-    if not stacks:
-        choices = ", ".join(sorted({frame.series_uid for frame in frames})[:_NAMED])
-        raise VolumeError(f"no image is of series {series_uid}; there is {choices}")
-    if len(stacks) > 1:
-        if len({stack[0].series_uid for stack in stacks}) == len(stacks):
-            advice = "choose one with series_uid="
-        else:
-            advice = "give the files of one of them"
-        choices = "; ".join(_describe(stack) for stack in stacks[: 2 * _NAMED])
-        differing = ", ".join(_differing([stack[0] for stack in stacks]))
-        raise MixedSeries(
-            f"the images form {len(stacks)} stacks, which differ in {differing}; {advice}: {choices}"
-        )
-    return stacks[0]
-
-
-class _Piles:
-    """Frames on the stacks they belong to, each found without comparing it with all of them.
-
-    A frame belongs to the first stack whose first frame agrees with it. Only those are compared whose exact
-    attributes are equal and whose cosines, summed with weights, are as near as agreeing ones can be.
-    """
-
-    def __init__(self) -> None:
-        self.stacks: list[list[Frame]] = []
-        self._homes: dict[tuple[object, ...], list[tuple[float, int]]] = {}
-
-    def add(self, frame: Frame) -> None:
-        """Lay a frame on its stack, a new one if need be."""
-        homes = self._homes.setdefault(_exact(frame), [])
-        cosines = frame.orientation or ()
-        at = sum(weight * cosine for weight, cosine in zip(_WEIGHTS, cosines, strict=False))
-        near = sum(_WEIGHTS) * SAME_COSINES * (1 + 1e-9)
-        begin, end = bisect.bisect_left(homes, (at - near, 0)), bisect.bisect_right(homes, (at + near, _MANY))
-        fitting = sorted(number for _, number in homes[begin:end] if _agree(frame, self.stacks[number][0]))
-        if fitting:
-            self.stacks[fitting[0]].append(frame)
-        else:
-            bisect.insort(homes, (at, len(self.stacks)))
-            self.stacks.append([frame])
-
-
-def _exact(frame: Frame) -> tuple[object, ...]:
-    """What must be equal for two frames to form one stack."""
-    form = frame.pixels.format
-    said = frame.series_uid, frame.reference, frame.modality
-    return (*said, form.rows, form.columns, form.samples, frame.orientation is None, frame.spacing is None)
-
-
-def _agree(frame: Frame, other: Frame) -> bool:
-    return _near(frame.orientation, other.orientation, SAME_COSINES) and _same_spacing(frame, other)
-
-
-def _same_spacing(frame: Frame, other: Frame) -> bool:
-    return _near(frame.spacing, other.spacing, SAME_SPACING * max(other.spacing or (1.0,)))
-
-
-def _near(one: tuple[float, ...] | None, other: tuple[float, ...] | None, tolerance: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    return all(abs(a - b) <= tolerance for a, b in zip(one, other, strict=True))
-
-
-def _differing(firsts: Sequence[Frame]) -> list[str]:
-    """In what stacks differ, by one frame of each."""
-    forms = [frame.pixels.format for frame in firsts]
-    said: dict[str, Sequence[object]] = {
-        "series": [frame.series_uid for frame in firsts],
-        "modality": [frame.modality for frame in firsts],
-        "frame of reference": [frame.reference for frame in firsts],
-        "matrix": [(form.rows, form.columns) for form in forms],
-        "colour": [form.samples for form in forms],
-    }
-    differing = [words for words, values in said.items() if len(set(values)) > 1]
-    first = firsts[0]
-    if not all(_near(frame.orientation, first.orientation, SAME_COSINES) for frame in firsts):
-        differing.append("orientation")
-    if not all(_same_spacing(frame, first) for frame in firsts):
-        differing.append("pixel spacing")
-    return differing
-
-
-def _describe(stack: Sequence[Frame]) -> str:
-    first = stack[0]
-    form = first.pixels.format
-    plane = ""
-    if first.orientation is not None:
-        normal = np.cross(first.orientation[:3], first.orientation[3:])  # which may be none yet
-        plane = PLANES[int(np.abs(normal).argmax())] + " "
-    place = f", frame of reference {safe_name(first.reference)}" if first.reference else ""
-    label = f" {safe_name(first.description)}" if first.description else ""
-    return (
-        f"{len(stack)} {plane}{first.modality} images {form.rows} x {form.columns} of series "
-        f"{first.series_number or '?'}{label} ({first.series_uid or 'no UID'}){place}, such as {first.name}"
-    )
-
-
 def _check_usable(frame: Frame, options: StackOptions) -> None:
-    if frame.is_mosaic:
-        raise IrregularGeometry(
-            f"{frame.name} is a mosaic of many slices in one image: convert it to an enhanced object first"
-        )
     wanted = {
         "Image Position (Patient)": frame.position,
         "Image Orientation (Patient)": frame.orientation,
@@ -274,15 +203,13 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
     form = frame.pixels.format
-    if form.samples != 1 or form.photometric == "PALETTE COLOR" or frame.has_lut:
-        what = "a modality look-up table" if frame.has_lut else "colour"
+    if form.samples not in (1, 3) or frame.has_lut:
+        what = "a modality look-up table" if frame.has_lut else f"{form.samples} samples a pixel"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
 
-def _resolve_duplicates(
-    stack: Sequence[Frame], normal: Floats, left_out: list[LeftOut], options: StackOptions
-) -> list[Frame]:
-    """Keep one frame for each position. `stack` is sorted along the normal."""
+def _by_position(stack: Sequence[Frame], normal: Floats, options: StackOptions) -> list[list[Frame]]:
+    """The frames of each position. `stack` is sorted along the normal."""
     side = min(*(stack[0].spacing or (1.0,)), stack[0].thickness or math.inf)
     same = rounding_of(side)  # headers repeat a position digit by digit
     apart = tolerance_of(side) if options.tolerance_mm is None else options.tolerance_mm
@@ -297,29 +224,53 @@ def _resolve_duplicates(
             groups[-1].append(frame)
         else:
             groups.append([frame])
-    conflicts = [different for group in groups if len(different := _different(group, left_out)) > 1]
+    return groups
+
+
+def _laid_out(groups: list[list[Frame]], left_out: list[LeftOut], options: StackOptions) -> Table:
+    """One frame a position, or as many along further axes.
+
+    Pixels are compared only where headers do not tell.
+    """
+    told = table_of(groups, counted=False) if options.on_duplicate == "raise" else None
+    if told is not None:
+        return told
+    pairs = [_different(group) for group in groups]
+    kept = [different for different, _ in pairs]
+    conflicts = [different for different in kept if len(different) > 1]
     if conflicts and options.on_duplicate == "raise":
-        raise DuplicateSlices(_tell_duplicates(conflicts, len(groups)))
+        several = len(groups) > 1  # what only counts tells nothing of a single position
+        told = table_of(kept, counted=False) or (table_of(kept, counted=True) if several else None)
+        if told is None and several:
+            told = table_of(groups, counted=True)  # some images over time are equal, such as empty ones
+            pairs = []
+        if told is None:
+            raise DuplicateSlices(_tell_duplicates(conflicts, kept))
+    left_out += [one for _, twins in pairs for one in twins]
+    if told is not None:
+        return told
     keep = -1 if options.on_duplicate == "last" else 0
     for different in conflicts:
-        kept = different[keep]
         left_out += [
-            LeftOut(one.name, f"at the position of {kept.name}") for one in different if one is not kept
+            LeftOut(one.name, f"at the position of {different[keep].name}")
+            for one in different
+            if one is not different[keep]
         ]
-    return [group[keep] for group in groups]
+    return Table((), (tuple(different[keep] for different in kept),), "")
 
 
-def _different(group: list[Frame], left_out: list[LeftOut]) -> list[Frame]:
-    """Reduce the frames of one position to those with different pixels, in the order of their numbers."""
-    group.sort(key=_instance_number)
-    if len(group) > 1:
-        seen: dict[tuple[object, ...], Frame] = {}
-        for frame in group:
-            twin = seen.setdefault(_content(frame), frame)
-            if twin is not frame:
-                left_out.append(LeftOut(frame.name, f"the same position and pixels as {twin.name}"))
-        group[:] = seen.values()
-    return group
+def _different(group: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
+    """The frames of one position with different pixels, in the order of their numbers, and their twins."""
+    ordered = sorted(group, key=instance_number)
+    if len(ordered) < 2:
+        return ordered, []
+    seen: dict[tuple[object, ...], Frame] = {}
+    twins = []
+    for frame in ordered:
+        first = seen.setdefault(_content(frame), frame)
+        if first is not frame:
+            twins.append(LeftOut(frame.name, f"the same position and pixels as {first.name}"))
+    return list(seen.values()), twins
 
 
 def _content(frame: Frame) -> tuple[object, ...]:
@@ -329,20 +280,15 @@ def _content(frame: Frame) -> tuple[object, ...]:
     return digest, frame.pixels.format, frame.slope, frame.intercept
 
 
-def _instance_number(frame: Frame) -> float:
-    try:
-        return float(frame.variants["instance number"])
-    except ValueError:
-        return 0.0
-
-
-def _tell_duplicates(conflicts: Sequence[Sequence[Frame]], positions: int) -> str:
+def _tell_duplicates(conflicts: Sequence[Sequence[Frame]], groups: Sequence[Sequence[Frame]]) -> str:
     first = conflicts[0]
-    differing = [label for label in first[0].variants if len({frame.variants[label] for frame in first}) > 1]
+    differing = [label for label in first[0].variants if len({one.variants.get(label) for one in first}) > 1]
     names = ", ".join(frame.name for frame in first[:_NAMED])
+    sizes = sorted({len(group) for group in groups})
     return (
-        f"{len(conflicts)} of {positions} positions hold several different images, such as {names}"
-        f"{' that differ in ' + ', '.join(differing) if differing else ''}; "
+        f"{len(conflicts)} of {len(groups)} positions hold several different images, such as {names}"
+        f"{' that differ in ' + ', '.join(differing) if differing else ''}"
+        f"{f' ({sizes[0]} to {sizes[-1]} a position: not all are there)' if len(sizes) > 1 else ''}; "
         'give the files of one volume, or choose with on_duplicate="first" or "last"'
     )
 

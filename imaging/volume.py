@@ -6,69 +6,48 @@ other order is a view of them, and carries its own affine.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
-from ..dataset.errors import NotDicom
-from .display import grey, png
-from .errors import naming
-from .geometry import Floats, VolumeGeometry
-from .headers import Frame, frames_of_dataset, frames_of_file
-from .pixels import fill
-from .stack import LeftOut, OnDuplicate, OnGap, StackOptions, build_stack
+from ..dataset.errors import ImagingError
+from .display import grey, png, png_of_colours
+from .errors import IrregularGeometry, UnsupportedPixels, VolumeError, naming
+from .geometry import VolumeGeometry
+from .palette import common_colormap
+from .pixels import fill, scaled
+from .reading import Found, files_of_series, read_datasets, read_files, series_of, tried
+from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
+from .resample import Method, resampled, right_angled
+from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
+from .stack import ReadOptions, Stack, StackOptions, build_stack, build_stacks
 
-
-class SliceSource(NamedTuple):
-    """Where a slice came from: path (or place among the data sets), zero-based frame, SOP Instance UID."""
-
-    name: str
-    frame: int
-    sop_instance_uid: str
-
-
-@dataclass(frozen=True, slots=True)
-class VolumeReport:
-    """What was done to make the volume.
-
-    left_out: files and frames not used. deviation_mm: largest distance of a voxel from the regular grid.
-    assumptions: what had to be supposed because no header says it, or says it in no number.
-    """
-
-    left_out: tuple[LeftOut, ...]
-    deviation_mm: float
-    assumptions: tuple[str, ...]
-
-
-class PlaneSlice(NamedTuple):
-    """One slice of a volume along an anatomical plane.
-
-    pixels: a view, the two remaining axes of (slice, row, column) in this order.
-    corners: (4, 3) mm, centres of the corner pixels: (first, first), (first, last), (last, last), (last,
-    first). spacing: mm along the two axes of `pixels`.
-    """
-
-    pixels: NDArray[Any]
-    corners: Floats
-    spacing: tuple[float, float]
+_T = TypeVar("_T")
+_ALL = slice(None)
+_PLANE_CODES = {"transverse": "LPS", "coronal": "LIP", "sagittal": "PIR"}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Volume:
     """Voxels after rescale, and where they lie.
 
-    voxels: (slice, row, column), C-contiguous. Integers stay integers when all slopes and intercepts are
-    whole. geometry: maps zero-based (slice, row, column) to mm, LPS.
+    voxels: (*axes, slice, row, column), of RGB (..., 3), C-contiguous. Integers stay integers when all slopes
+    and intercepts are whole. geometry: maps zero-based (slice, row, column) to mm, LPS.
     windows: (center, width) of every slice, in slice order, `None` where the header has none.
     rescale: (slope, intercept) of every slice: stored value * slope + intercept = voxel.
     sources: which file or data set each slice came from.
     photometric: "MONOCHROME1" voxels are bright where low; they are not inverted.
+    padding: (lowest, highest) stored value that stands for no measurement, of every slice, or `None`.
+    colormap: (entries, 3) from 0 to 1, of "PALETTE COLOR", whose voxels are indices into it.
+    axes: what the voxels' first axes are, before (slice, row, column), if there are more than those three.
+    What belongs to a slice is held once for each of (*axes, slice), in the order of memory. After slices have
+    been cut across (`reorient`, `resample`), what is not the same in all is empty, or `None` a window.
     """
 
     voxels: NDArray[Any]
@@ -80,26 +59,34 @@ class Volume:
     series_uid: str
     photometric: str
     report: VolumeReport
+    padding: tuple[tuple[int, int] | None, ...] = ()
+    axes: tuple[Axis, ...] = ()
+    colormap: NDArray[np.float64] | None = None
 
     def __repr__(self) -> str:
-        slices, rows, columns = self.voxels.shape
+        slices, rows, columns = self.geometry.shape
         spacing = " x ".join(f"{mm:.4g}" for mm in self.voxel_spacing)
+        further = "".join(f"{len(axis.values)} {axis.name} x " for axis in self.axes)
         left_out = f", {len(self.report.left_out)} left out" if self.report.left_out else ""
         return (
-            f"<Volume {self.modality}, {slices} slices of {rows} x {columns} {self.voxels.dtype},"
+            f"<Volume {self.modality}, {further}{slices} slices of {rows} x {columns} {self.voxels.dtype},"
             f" {self.orientation}, {spacing} mm{left_out}>"
         )
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the middle slice through its window."""
-        middle = self.voxels.shape[0] // 2
+        middle = self.geometry.shape[0] // 2
         inverted = self.photometric == "MONOCHROME1"
-        return png(grey(self.voxels[middle], self.windows[middle], inverted=inverted))
+        pixels = self.voxels[(0,) * len(self.axes)][middle]
+        if pixels.ndim == 3:
+            return png_of_colours(pixels)
+        return png(grey(pixels, self.windows[middle], inverted=inverted))
 
     def to_dict(self) -> dict[str, Any]:
         """What the volume is, as plain values; lengths in mm."""
         return {
             "shape": list(self.voxels.shape),
+            "axes": [axis._asdict() for axis in self.axes],
             "dtype": str(self.voxels.dtype),
             "modality": self.modality,
             "orientation": self.orientation,
@@ -113,71 +100,76 @@ class Volume:
         }
 
     @classmethod
-    def from_files(
-        cls,
-        source: Path | str | Iterable[Path | str],
-        *,
-        series_uid: str | None = None,
-        on_gap: OnGap = "raise",
-        on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float | None = None,
-    ) -> Volume:
+    def from_files(cls, source: Path | str | Iterable[Path | str], **options: Unpack[ReadOptions]) -> Volume:
         """Read the one volume in a folder (with its subfolders), a file, or a list of files; names do not
         matter.
 
         Files that are no DICOM or hold no image are left out and reported, and so is what only shows an image
-        and is no number, such as a window. series_uid: take this series only.
-        on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
-        on_duplicate: which of several different images at one position to keep, in the order of their
-        instance numbers. tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or
-        a quarter of the voxel's shortest side, whichever is less.
+        and is no number, such as a window. Options, each a keyword:
 
-        Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
+        series_uid: take this series only.
+        on_gap: "keep" accepts absent slices and uneven distances, and maps slice by slice.
+        on_duplicate: which of several different images at one position to keep ("first", "last"), in the
+        order of their instance numbers.
+        on_broken: "leave out" goes on without files that cannot be read, and tells them in the report.
+        tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or a quarter of the
+        voxel's shortest side, whichever is less.
+
+        Of one file that is part of a larger series the report says how many lie beside it: `from_series`
+        takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
         `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
         image at all.
         """
-        frames: list[Frame] = []
-        left_out: list[LeftOut] = []
-        for path in _paths(source):
-            try:
-                found = frames_of_file(path)
-            except NotDicom as error:
-                left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
-                continue
-            frames += found
-            if not found:
-                left_out.append(LeftOut(str(path), "holds no image"))
-        return _assemble(frames, left_out, StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
+        chosen = StackOptions(**options)
+        made = _assemble(read_files(source, chosen.on_broken), chosen)
+        if not isinstance(source, (str, Path)) or Path(source).is_dir() or not made.series_uid:
+            return made
+        here = len(files_of_series(Path(source), made.series_uid))
+        if here == 1:
+            return made
+        what = "slices" if len(made.sources) == 1 else "files"
+        return made._noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
 
     @classmethod
-    def from_datasets(
-        cls,
-        datasets: Iterable[Dataset],
-        *,
-        series_uid: str | None = None,
-        on_gap: OnGap = "raise",
-        on_duplicate: OnDuplicate = "raise",
-        tolerance_mm: float | None = None,
-    ) -> Volume:
+    def from_series(cls, file: Path | str, **options: Unpack[ReadOptions]) -> Volume:
+        """Read the volume of the series that a file belongs to, from all its files in the same folder.
+
+        Options and errors as for `from_files`; `VolumeError` where the file names no series.
+        """
+        series_uid = options.setdefault("series_uid", None) or series_of(Path(file))
+        if not series_uid:
+            raise VolumeError(f"{file} names no series")
+        options["series_uid"] = series_uid
+        return cls.from_files(files_of_series(Path(file), series_uid), **options)
+
+    @classmethod
+    def from_datasets(cls, datasets: Iterable[Dataset], **options: Unpack[ReadOptions]) -> Volume:
         """Build the one volume in pydicom data sets, such as a retrieval yields; options as for `from_files`.
 
         Messages call the data sets by their place, counted from 1.
         """
-        frames: list[Frame] = []
-        left_out: list[LeftOut] = []
-        for number, dataset in enumerate(datasets, 1):
-            found = frames_of_dataset(dataset, f"data set {number}")
-            frames += found
-            if not found:
-                left_out.append(LeftOut(f"data set {number}", "holds no image"))
-        return _assemble(frames, left_out, StackOptions(series_uid, on_gap, on_duplicate, tolerance_mm))
+        chosen = StackOptions(**options)
+        return _assemble(read_datasets(datasets, chosen.on_broken), chosen)
+
+    @classmethod
+    def volumes(
+        cls, source: Path | str | Iterable[Path | str], **options: Unpack[ReadOptions]
+    ) -> Iterator[Volume]:
+        """Every volume in a folder or list of files, one after the other; options as for `from_files`.
+
+        All headers are read before the first. Images that form no volume raise when it is their turn; with
+        on_broken="leave out" they are left out, and told in the report of each volume.
+        """
+        chosen = StackOptions(**options)
+        found = read_files(source, chosen.on_broken)
+        yield from (_read(stack, chosen) for stack in build_stacks(found.frames, found.left_out, chosen))
 
     # --- MATLAB's words -----------------------------------------------------------------------------------
 
     @property
     def matlab_voxels(self) -> NDArray[Any]:
         """View in MATLAB's order (column, row, slice); its affine is `geometry.affine_crs`."""
-        return self.voxels.transpose(2, 1, 0)
+        return self.view("crs").voxels
 
     @property
     def spatial_units(self) -> str:
@@ -229,6 +221,38 @@ class Volume:
         """One for every slice, in slice order; empty when a header lacks it."""
         return tuple(window[1] for window in self.windows if window) if all(self.windows) else ()
 
+    # --- parts and other orders ---------------------------------------------------------------------------
+
+    def view(self, layout: Layout, system: System = "LPS") -> VoxelView:
+        """The voxels in the order of `layout`, without a copy, with the affine of that order.
+
+        "crs" is MATLAB's, SimpleITK's and NIfTI's, "rcs" that of a stack of pictures; `system` is what the
+        affine maps to. Further axes and colours come behind the three, in "src" where they are held.
+        """
+        affine = self.geometry.affine_in(layout, system)
+        if layout == "src":
+            return VoxelView(self.voxels, affine)
+        lead = len(self.axes)
+        order = [lead + axis for axis in LAYOUTS[layout]]
+        rest = [axis for axis in range(self.voxels.ndim) if axis not in order]
+        return VoxelView(self.voxels.transpose(*order, *rest), affine)
+
+    def padding_mask(self) -> NDArray[np.bool_] | None:
+        """Where the voxels stand for no measurement (PS3.3 C.7.5.1.1.2); `None` where no header says so.
+
+        Shape as `voxels`.
+        """
+        if not any(self.padding):
+            return None
+        mask = np.zeros(self.voxels.shape, np.bool_)
+        frames = self.voxels.reshape(len(self.padding), *self.geometry.shape[1:])
+        places = mask.reshape(frames.shape)
+        for place, voxels, ends, scale in zip(places, frames, self.padding, self.rescale, strict=True):
+            if ends is not None:
+                low, high = sorted(scaled(end, scale, voxels.dtype) for end in ends)
+                np.logical_and(voxels >= low, voxels <= high, out=place)
+        return mask
+
     def extract_slice(self, index: int, plane: str | None = None) -> PlaneSlice:
         """Return a zero-based slice along "transverse", "coronal" or "sagittal"; without a plane, as
         acquired.
@@ -236,47 +260,198 @@ class Volume:
         Raises IndexError, and `IrregularGeometry` when the volume is oblique or mixed.
         """
         axis = 0 if plane is None else self.geometry.axis_of(plane)
-        size = self.voxels.shape[axis]
-        if not 0 <= index < size:
-            raise IndexError(f"slice {index} of {size}")
-        pixels = np.moveaxis(self.voxels, axis, 0)[index]
-        last = [count - 1 for count in pixels.shape]
-        corners = [(0, 0), (0, last[1]), (last[0], last[1]), (last[0], 0)]
-        indices = [[*corner[:axis], index, *corner[axis:]] for corner in corners]
+        corners = self.geometry.slice_corners(index, plane)
         spacing = self.voxel_spacing[::-1]
         kept = [spacing[other] for other in range(3) if other != axis]
-        return PlaneSlice(pixels, self.geometry.voxel_to_patient(indices), (kept[0], kept[1]))
+        pixels = self.voxels[(slice(None),) * (len(self.axes) + axis) + (index,)]
+        return PlaneSlice(pixels, corners, (kept[0], kept[1]))
+
+    def replace_slice(self, index: int, pixels: ArrayLike, plane: str | None = None) -> Volume:
+        """A copy with another slice, as `extract_slice` gives it; write into that to change this volume.
+
+        Raises as `extract_slice`, and `ValueError` for pixels of another shape, or that the voxels' type
+        cannot hold.
+        """
+        given, old = np.asarray(pixels), self.extract_slice(index, plane).pixels
+        if given.shape != old.shape:
+            raise ValueError(f"the slice has {old.shape} pixels, not {given.shape}")
+        if not np.can_cast(given.dtype, old.dtype) and not np.array_equal(_held(given, old.dtype), given):
+            raise ValueError(f"voxels of type {old.dtype} cannot hold these values")
+        changed = replace(self, voxels=self.voxels.copy())
+        changed.extract_slice(index, plane).pixels[...] = given
+        return changed
+
+    def crop(self, slices: slice = _ALL, rows: slice = _ALL, columns: slice = _ALL) -> Volume:
+        """A part, each voxel where it was; steps thin out, negative ones turn round.
+
+        A view where the part lies in one piece, else a copy. Raises IndexError for an empty one.
+        """
+        kept = slices, rows, columns
+        taken = [range(*one.indices(size)) for one, size in zip(kept, self.geometry.shape, strict=True)]
+        geometry = self.geometry.sliced(*taken)
+        voxels = self.voxels[(*(_ALL for _ in self.axes), *kept)]
+        count = self.geometry.shape[0]
+
+        def of_kept(values: tuple[_T, ...]) -> tuple[_T, ...]:
+            runs = range(0, len(values), count)  # one for each place along the further axes
+            return tuple(values[run + number] for run in runs for number in taken[0])
+
+        return replace(
+            self,
+            voxels=np.ascontiguousarray(voxels),
+            geometry=geometry,
+            windows=of_kept(self.windows),
+            rescale=of_kept(self.rescale),
+            sources=of_kept(self.sources),
+            padding=of_kept(self.padding),
+        )
+
+    def reorient(self, to: str) -> Volume:
+        """The same voxels in another order of axes, each where it was: MATLAB's updateOrientation.
+
+        to: where (column, row, slice) shall grow to, such as "LPS" or "RAS"; or "transverse" for LPS,
+        "coronal" for LIP, "sagittal" for PIR, as they are looked at. Raises `ValueError` for a code that is
+        none, `IrregularGeometry` where a mixed or uneven stack would have to be cut across.
+        """
+        axes, senses = self.geometry.reorientation(_PLANE_CODES.get(to, to))
+        lead, geometry = len(self.axes), self.geometry.permuted(axes)
+        order = (*range(lead), *(lead + axis for axis in axes), *range(lead + 3, self.voxels.ndim))
+        turned = replace(self, voxels=self.voxels.transpose(order), geometry=geometry)
+        if axes[0] != 0:
+            turned = turned._other_slices("slices are others than those of the files")
+        return turned.crop(*(slice(None, None, sense) for sense in senses))
+
+    def to_rgb(self) -> Volume:
+        """Palette colours as RGB of 8 bits, (..., 3); itself where there is no palette."""
+        if self.colormap is None:
+            return self
+        colours = np.rint(self.colormap * 255).astype(np.uint8)
+        places = np.clip(self.voxels, 0, len(colours) - 1)
+        return replace(self, voxels=colours[places], photometric="RGB", colormap=None)
+
+    def reposition(self, matrix: ArrayLike, system: System = "LPS") -> Volume:
+        """The same voxels moved by a (4, 4) matrix from mm to mm, such as a registration finds."""
+        return replace(self, geometry=self.geometry.transformed(matrix, system))
+
+    def resample(
+        self, target: VolumeGeometry, *, method: Method = "linear", fill: float | None = None
+    ) -> Volume:
+        """The volume at the voxels of another geometry, in the type it has.
+
+        method: "nearest", "linear" or "cubic". fill: the value outside; unless given that of the padding,
+        else the lowest there is. Padding stays padding, and no other voxel takes part of it. Raises
+        ImagingError without scipy, `IrregularGeometry` for a mixed volume, `UnsupportedPixels` for colour.
+        """
+        if self.photometric == "PALETTE COLOR" and method != "nearest":
+            raise UnsupportedPixels(
+                'indices into a palette cannot be mixed: method="nearest", or to_rgb first'
+            )
+        mask = self.padding_mask()
+        if fill is None:
+            fill = float(self.voxels.min() if mask is None or not mask.any() else self.voxels[mask][0])
+        shape = self.geometry.shape
+        colours = self.voxels.shape[len(self.axes) + 3 :]
+        parts = self.voxels.reshape(-1, *shape, *(colours or (1,)))
+        masks = None if mask is None else mask.reshape(-1, *shape)
+        voxels = np.empty((len(parts), *target.shape, parts.shape[-1]), self.voxels.dtype)
+        for number, part in enumerate(parts):
+            padding = None if masks is None else masks[number]
+            for colour in range(parts.shape[-1]):
+                voxels[number, ..., colour] = resampled(
+                    part[..., colour], self.geometry, target, method, fill, padding
+                )
+        made = replace(
+            self,
+            voxels=voxels.reshape(*self.voxels.shape[: len(self.axes)], *target.shape, *colours),
+            geometry=target,
+        )
+        return made._other_slices(f"resampled ({method}), {fill:g} where nothing was measured")
+
+    def regular(
+        self,
+        spacing: tuple[float, float, float] | None = None,
+        *,
+        method: Method = "linear",
+        fill: float | None = None,
+    ) -> Volume:
+        """The volume resampled onto a regular grid at right angles: uneven distances even, shear out.
+
+        spacing: mm along (column, row, slice), unless given that of the volume. Errors as for `resample`.
+        """
+        return self.resample(right_angled(self.geometry, spacing), method=method, fill=fill)
+
+    def deskew(self, *, method: Method = "linear", fill: float | None = None) -> Volume:
+        """A sheared volume, such as a CT with tilted gantry, at right angles; itself where it is not sheared.
+
+        Raises IrregularGeometry for a volume whose slices lie unevenly: `regular` is for those.
+        """
+        if not self.geometry.is_affine:
+            raise IrregularGeometry("the slices lie on no regular grid: use regular() to make one")
+        if self.geometry.shear_angle <= PARALLEL_DEGREES:
+            return self
+        return self.regular(method=method, fill=fill)
+
+    def _noting(self, *notes: str) -> Volume:
+        report = replace(self.report, assumptions=(*self.report.assumptions, *notes))
+        return replace(self, report=report)
+
+    def _other_slices(self, note: str) -> Volume:
+        """What belongs to a slice of the files, where slices are others now: kept if the same in all."""
+        frames = math.prod(self.voxels.shape[: len(self.axes) + 1])
+
+        def common(values: tuple[_T, ...]) -> tuple[_T, ...]:
+            return values[:1] * frames if len(set(values)) == 1 else ()
+
+        rescale, padding, notes = common(self.rescale), common(self.padding), [note]
+        if any(self.padding) and not (rescale and padding):
+            padding = ()
+            notes.append("which voxels are padding differs from slice to slice and is no longer known")
+        return replace(
+            self,
+            windows=common(self.windows) or (None,) * frames,
+            rescale=rescale,
+            sources=(),
+            padding=padding,
+        )._noting(*notes)
 
 
-def _paths(source: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The files meant; hidden ones in a folder, such as those half received, are not."""
-    if not isinstance(source, (str, Path)):
-        return [Path(one) for one in source]
-    path = Path(source)
-    if not path.is_dir():
-        return [path]
-    found = []
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in visible if path.is_file()]  # a pipe would block for ever
-    return found
+def _held(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Values in another type, whatever that makes of them."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.astype(kind)
 
 
-def _assemble(frames: Sequence[Frame], left_out: Sequence[LeftOut], options: StackOptions) -> Volume:
-    stack = build_stack(frames, left_out, options)
-    with naming(stack.frames[0].name):
-        voxels = fill(stack.frames)
+def _assemble(found: Found, options: StackOptions) -> Volume:
+    return _read(build_stack(found.frames, found.left_out, options), options)
+
+
+def _read(stack: Stack, options: StackOptions) -> Volume:
+    """The pixels of a stack; frames that cannot be decoded are an error or, if so chosen, left out."""
+    try:
+        with naming(stack.frames[0].name):
+            voxels = fill(stack.frames)
+    except ImagingError:
+        if options.on_broken == "raise":
+            raise
+        whole, broken = tried(stack.frames)
+        if not broken:
+            raise
+        return _read(build_stack(whole, (*stack.left_out, *broken), options), options)
     return Volume(
-        voxels=voxels,
+        voxels=voxels.reshape(
+            *(len(axis.values) for axis in stack.axes), *stack.geometry.shape, *voxels.shape[3:]
+        ),
+        colormap=common_colormap(stack.frames),
+        axes=stack.axes,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
+        padding=tuple(frame.padding for frame in stack.frames),
         windows=tuple(frame.window for frame in stack.frames),
         rescale=tuple((frame.slope, frame.intercept) for frame in stack.frames),
         sources=tuple(
             SliceSource(frame.source, frame.index, frame.sop_instance_uid) for frame in stack.frames
         ),
         series_uid=stack.frames[0].series_uid,
-        photometric=stack.frames[0].pixels.format.photometric,
+        photometric=stack.frames[0].pixels.format.shown_as,
         report=VolumeReport(stack.left_out, stack.geometry.deviation_mm, stack.assumptions),
     )

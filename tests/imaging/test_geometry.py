@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
 from aiodicom.imaging.errors import IrregularGeometry
-from aiodicom.imaging.geometry import VolumeGeometry, plane_of, slice_normal, slice_order
+from aiodicom.imaging.geometry import VolumeGeometry
+from aiodicom.imaging.space import plane_of, slice_normal, slice_order
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -205,3 +207,175 @@ def test_geometry_cannot_be_changed_by_accident() -> None:
     geometry = stack()
     with pytest.raises(ValueError, match="read-only"):
         geometry.positions[0, 0] = 1
+
+
+# --- every way slices can be placed -----------------------------------------------------------------------
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> VolumeGeometry:
+    """Any orientation, spacings of micrometres to decimetres, shear."""
+    turn = rotation(*(draw(st.floats(-3, 3)) for _ in range(3)))
+    unit = 10.0 ** draw(st.integers(-3, 2))
+    sides = [unit * draw(st.floats(0.2, 2)) for _ in range(3)]
+    shear = [unit * draw(st.floats(-0.5, 0.5)) for _ in range(2)]
+    step = turn @ (*shear, sides[2])
+    start = [draw(st.floats(-300, 300)) for _ in range(3)]
+    shape = tuple(draw(st.integers(2, 5)) for _ in range(3))
+    return stack(shape[0], (*turn[:, 0], *turn[:, 1]), sides[:2], step, start, shape[1:])
+
+
+def everywhere(geometry: VolumeGeometry) -> Floats:
+    """The indices of all voxels, (slices, rows, columns, 3)."""
+    return np.stack(np.meshgrid(*map(np.arange, geometry.shape), indexing="ij"), axis=-1).astype(float)
+
+
+def close(one: Any, other: Any, geometry: VolumeGeometry) -> None:
+    """Equal to a millionth of the voxel's side, and what doubles can say at this distance."""
+    assert np.abs(np.asarray(one) - other).max() <= 1e-6 * min(geometry.spacing) + 1e-10
+
+
+CODES = [
+    "".join(letters)
+    for order in itertools.permutations(("RL", "AP", "IS"))
+    for letters in itertools.product(*order)
+]
+
+
+@given(geometries())
+def test_voxels_are_found_again_from_where_they_lie(geometry: VolumeGeometry) -> None:
+    index = everywhere(geometry)
+    for system in ("LPS", "RAS"):
+        points = geometry.voxel_to_patient(index, system)  # type: ignore[arg-type]
+        assert np.abs(geometry.patient_to_voxel(points, system) - index).max() < 1e-4  # type: ignore[arg-type]
+        found = geometry.patient_to_subscript(points, system)  # type: ignore[arg-type]
+        assert found.inside.all()
+        assert np.array_equal(found.indices, index)
+        assert geometry.contains(points, system).all()  # type: ignore[arg-type]
+
+
+@given(geometries(), st.sampled_from(["src", "rcs", "crs"]), st.sampled_from(["LPS", "RAS"]))
+def test_a_geometry_is_made_again_of_its_affine(geometry: VolumeGeometry, layout: Any, system: Any) -> None:
+    shape = [geometry.shape["src".index(letter)] for letter in layout]
+    again = VolumeGeometry.from_affine(
+        shape, geometry.affine_in(layout, system), layout=layout, system=system
+    )
+    assert again.shape == geometry.shape
+    close(
+        again.voxel_to_patient(everywhere(geometry)),
+        geometry.voxel_to_patient(everywhere(geometry)),
+        geometry,
+    )
+    assert again.orientation == geometry.orientation
+
+
+@given(geometries(), st.sampled_from(CODES))
+def test_turned_voxels_stay_where_they_are(geometry: VolumeGeometry, code: str) -> None:
+    axes, senses = geometry.reorientation(code)
+    flips = tuple(slice(None, None, sense) for sense in senses)
+    points = geometry.voxel_to_patient(everywhere(geometry))
+    turned = geometry.permuted(axes)
+    turned = turned.sliced(*(range(size)[flip] for size, flip in zip(turned.shape, flips, strict=True)))
+    assert turned.code == code
+    close(turned.voxel_to_patient(everywhere(turned)), points.transpose(*axes, 3)[flips], geometry)
+    back = turned.permuted(turned.reorientation(geometry.code)[0])
+    again = turned.reorientation(geometry.code)[1]
+    back = back.sliced(*(range(size)[::sense] for size, sense in zip(back.shape, again, strict=True)))
+    assert back.code == geometry.code
+    close(back.affine[:3], geometry.affine[:3], geometry)
+
+
+@given(geometries(), st.data())
+def test_a_part_keeps_its_place(geometry: VolumeGeometry, data: st.DataObject) -> None:
+    taken = []
+    for size in geometry.shape:
+        first = data.draw(st.integers(0, size - 1))
+        taken.append(range(first, data.draw(st.integers(first + 1, size)), data.draw(st.integers(1, 2))))
+    part = geometry.sliced(*taken)
+    points = geometry.voxel_to_patient(everywhere(geometry))[np.ix_(*taken)]
+    close(part.voxel_to_patient(everywhere(part)), points, geometry)
+
+
+@given(geometries(), geometries())
+def test_a_moved_volume_is_where_the_matrix_puts_it(geometry: VolumeGeometry, other: VolumeGeometry) -> None:
+    matrix = other.affine
+    moved = geometry.transformed(matrix)
+    points = geometry.voxel_to_patient(everywhere(geometry)) @ matrix[:3, :3].T + matrix[:3, 3]
+    found = moved._map_by_slice(everywhere(geometry))
+    assert np.allclose(found, points, rtol=1e-9, atol=1e-6)
+    flip = np.diag([-1.0, -1, 1, 1])
+    again = geometry.transformed(flip @ matrix @ flip, "RAS")
+    assert np.allclose(again.positions, moved.positions, rtol=1e-9, atol=1e-6)
+
+
+def test_uneven_slices_are_mapped_one_by_one_in_either_direction() -> None:
+    placed = np.array([[0, 0, 0], [0, 0, 2], [0, 0, 7.0]])
+    geometry = VolumeGeometry.from_slices((3, 4, 5), placed, AXIAL, (1, 1))
+    turned = geometry.sliced(range(2, -1, -1), range(4), range(5))
+    assert turned.voxel_to_patient((0, 0, 0)).tolist() == [0, 0, 7]
+    assert turned.patient_to_voxel((0, 0, 4.5)).tolist() == [0.5, 0, 0]
+    assert turned.patient_to_voxel((3, 2, 1)).tolist() == [1.5, 2, 3]
+    assert geometry.limits.tolist() == [[-0.5, -0.5, -1], [4.5, 3.5, 9.5]]
+    part = geometry.sliced(range(1, 3), range(1, 4, 2), range(5))
+    assert part.voxel_to_patient((1, 1, 0)).tolist() == [0, 3, 7]
+    assert turned.permuted((0, 2, 1)).voxel_to_patient((1, 4, 3)).tolist() == [4, 3, 2]
+    with pytest.raises(IrregularGeometry, match="resample"):
+        geometry.permuted((1, 0, 2))
+
+
+def test_faces_corners_and_limits() -> None:
+    geometry = stack()
+    assert geometry.limits.tolist() == [[-10.125, -20.25, 3.5], [-8.125, -17.25, 15.5]]
+    assert geometry.contains([[-10.125, -20.25, 3.5], [-8.125, -17.25, 15.5]]).tolist() == [True, True]
+    assert geometry.contains([[-10.2, -20, 5], [-9, -18, 15.6]]).tolist() == [False, False]
+    assert geometry.corners().shape == (2, 4, 3)
+    assert geometry.corners()[1, 2].tolist() == [-8.25, -17.5, 14]
+    assert geometry.corners("RAS")[1, 2].tolist() == [8.25, 17.5, 14]
+    assert geometry.slice_corners(3)[2].tolist() == [-8.25, -17.5, 14]
+    assert geometry.slice_limits(2, "coronal").tolist() == [[-10, -19, 5], [-8.25, -19, 14]]
+    outside = geometry.patient_to_subscript([[-10.2, -20, 5], [-10, -20, 5]])
+    assert outside.indices[0].tolist() == [0, 0, -1]
+    assert outside.inside.tolist() == [False, True]
+    for index, plane in ((4, None), (-1, None), (6, "coronal")):
+        with pytest.raises(IndexError):
+            geometry.slice_corners(index, plane)
+
+
+@pytest.mark.parametrize("code", ["", "LP", "LPSS", "LRS", "XYZ", "LLL"])
+def test_a_code_names_each_axis_once(code: str) -> None:
+    with pytest.raises(ValueError, match="orientation code"):
+        stack().reorientation(code)
+
+
+def test_what_is_no_geometry_is_refused() -> None:
+    flat = np.diag([0.0, 1, 1, 1])
+    for matrix in (flat, np.eye(3), np.full((4, 4), np.nan), np.ones((4, 4))):
+        with pytest.raises(IrregularGeometry):
+            VolumeGeometry.from_affine((2, 3, 4), matrix)
+        with pytest.raises(IrregularGeometry):
+            stack().transformed(matrix)
+    with pytest.raises(IrregularGeometry, match="shape"):
+        VolumeGeometry.from_affine((2, 0, 4), np.eye(4))
+    with pytest.raises(ValueError, match="LPI"):
+        stack().voxel_to_patient((0, 0, 0), "LPI")  # type: ignore[arg-type]
+    with pytest.raises(IndexError):
+        stack().sliced(range(5), range(1), range(1))
+    with pytest.raises(IndexError):
+        stack().sliced(range(0), range(1), range(1))
+
+
+def test_slices_that_are_not_parallel_have_no_axes() -> None:
+    tilted = [(1, 0, 0, 0, math.cos(angle), math.sin(angle)) for angle in (0, 0.1, 0.2)]
+    geometry = VolumeGeometry.from_slices((3, 2, 2), [(0, 0, z) for z in range(3)], tilted, (1, 1))
+    assert geometry.code == "unknown"
+    with pytest.raises(IrregularGeometry, match="parallel"):
+        geometry.reorientation("LPS")
+
+
+def test_rounded_cosines_that_differ_are_averaged() -> None:
+    truth = rotation(0.3, 0.2, 0.1)
+    rounded = [np.round((*truth[:, 0], *truth[:, 1]), 4), np.round((*truth[:, 0], *truth[:, 1]), 5)]
+    geometry = VolumeGeometry.from_slices(
+        (4, 3, 3), [k * 2 * truth[:, 2] for k in range(4)], [rounded[k % 2] for k in range(4)], (1, 1)
+    )
+    assert np.allclose(geometry.affine[:3, 2], (rounded[0] + rounded[1])[:3] / 2)
