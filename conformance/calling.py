@@ -179,15 +179,15 @@ def answer(asked: Asked, *, status: int = 0, changes: dict[int, int | str | byte
 class ScuRunner(Runner):
     """One run over a client."""
 
-    role = "scu"
+    role: str = "scu"
 
     def __init__(
         self, profile: Profile, options: Options, caller: Caller, told: Told | None = None, *, port: int = 0
     ) -> None:
         super().__init__(profile, options, told)
         self.caller = caller
-        self.patience = 10.0
-        self.listener = Listener(self.patience, profile.tls)
+        self.patience: float = 10.0
+        self.listener: Listener = Listener(self.patience, profile.tls)
         self._port = port
         self._last: Scu | None = None
 

@@ -132,7 +132,7 @@ async def play(case: Case, sut: Subject) -> tuple[Verdict, str, str]:
 class Runner:
     """One run over a server."""
 
-    role = "scp"
+    role: str = "scp"
 
     def __init__(self, profile: Profile, options: Options, told: Told | None = None) -> None:
         self.profile = profile
