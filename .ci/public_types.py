@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 # Cases of the conformance kit are tables and loops at module level: nobody imports their names.
-NOBODY_IMPORTS = ("aiodicom.conformance.cases.", "aiodicom.conformance.rules.")
+NOBODY_IMPORTS = ("aiodicom.conformance.cases.", "aiodicom.conformance.foils.", "aiodicom.conformance.rules.")
 
 python = Path(sys.executable)
 command = [python.with_name("pyright"), "--outputjson", "--verifytypes", "aiodicom", "--ignoreexternal"]

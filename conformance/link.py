@@ -11,11 +11,14 @@ import contextlib
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import wire
 from .dissect import outcome, split
 
+PAUSE = 0.002
+"""Seconds between pieces that should arrive apart: TCP promises nothing, and no verdict depends on it."""
 MAX_STREAM = 16 * 1024 * 1024
 """Bytes taken from a peer on one connection; one more ends it: a report needs no more."""
 
@@ -124,7 +127,9 @@ class Link(asyncio.Protocol):
         for size in sizes:
             self._transport.write(joined[at : at + size])
             at += size
-            await asyncio.sleep(0)
+            await asyncio.sleep(PAUSE)
+            if self.ending is not None:
+                return
         self._transport.write(joined[at:])
 
     def finish(self) -> None:
@@ -211,6 +216,8 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._waiting: asyncio.Queue[Link] = asyncio.Queue()
         self.links: list[Link] = []
+        self.otherwise: Callable[[], asyncio.Protocol] | None = None
+        """Who serves connections between cases; None while a case takes them."""
 
     async def open(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen."""
@@ -218,7 +225,9 @@ class Listener:
         self._server = await loop.create_server(self._taken, host, port, ssl=self._context)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def _taken(self) -> Link:
+    def _taken(self) -> asyncio.Protocol:
+        if self.otherwise is not None:
+            return self.otherwise()
         link = _Accepted(self.trace, self.patience, self._waiting)
         self.links.append(link)
         return link

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from .case import BAD, EDITION, Case, Effect, Level, NotApplicableError, Verdict
 from .link import Entry, Trace
@@ -20,6 +21,8 @@ CASE_TIME = 120.0
 """Seconds after which a case is one of ours that broke."""
 RETRY = 0.2
 """Seconds between attempts to reach a peer that does not take connections: nothing tells when."""
+SANITY = ("kit/sanity/echo-and-release", "scu:kit/sanity/request-and-release")
+"""A peer that fails its own is not judged any further."""
 _ORDER = list(Effect)
 
 
@@ -95,7 +98,20 @@ class Run:
         return 1 if found or self.gone else 0
 
 
-async def play(case: Case, sut: Sut) -> tuple[Verdict, str, str]:
+Told = Callable[["Result"], None]
+
+
+class Subject(Protocol):
+    """A peer for the length of one case: a `Sut`, or a client that calls."""
+
+    trace: Trace
+
+    async def done(self) -> None:
+        """End what is open."""
+        ...
+
+
+async def play(case: Case, sut: Subject) -> tuple[Verdict, str, str]:
     """The steps of a case once: verdict, outcome and a reason."""
     try:
         async with asyncio.timeout(CASE_TIME):
@@ -116,15 +132,15 @@ async def play(case: Case, sut: Sut) -> tuple[Verdict, str, str]:
 class Runner:
     """One run over a server."""
 
-    def __init__(
-        self, profile: Profile, options: Options, told: Callable[[Result], None] | None = None
-    ) -> None:
+    role: str = "scp"
+
+    def __init__(self, profile: Profile, options: Options, told: Told | None = None) -> None:
         self.profile = profile
         self.options = options
         self.patience: float = PATIENCE[0]
-        self.book: RuleBook = RuleBook("scp")
+        self.book: RuleBook = RuleBook(self.role)
         self.run: Run = Run(
-            role="scp",
+            role=self.role,
             sut={
                 "name": profile.name,
                 "version": profile.version,
@@ -135,8 +151,11 @@ class Runner:
         )
         self._told = told or (lambda _: None)
 
-    def sut(self) -> Sut:
+    def sut(self, case: Case | None = None) -> Subject:
         """The peer for one case."""
+        return self._server()
+
+    def _server(self) -> Sut:
         return Sut(self.profile, self.patience, Trace())
 
     async def calibrate(self) -> bool:
@@ -144,7 +163,7 @@ class Runner:
         slowest = 0.0
         self.patience = PATIENCE[1]
         try:
-            sut = self.sut()
+            sut = self._server()
             link = await sut.associate()
             for number in range(1, ECHOES + 1):
                 start = time.monotonic()
@@ -164,7 +183,7 @@ class Runner:
         """Whether a new association answers an echo in the recovery time; the seconds; what was seen."""
         start, seen = time.monotonic(), ""
         while True:
-            sut = self.sut()
+            sut = self._server()
             try:
                 link = await sut.associate()
                 seen = await sut.echo(link)
@@ -184,7 +203,7 @@ class Runner:
             return Result(
                 case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=f"{case.effect} not allowed"
             )
-        sut, start = self.sut(), time.monotonic()
+        sut, start = self.sut(case), time.monotonic()
         verdict, outcome, reason = await play(case, sut)
         result = Result(case=case, verdict=verdict, outcome=outcome, blame=reason, trace=sut.trace.entries)
         if case.level is not Level.ROBUST:  # what is answered to noise breaks no rule
@@ -192,7 +211,7 @@ class Runner:
         await self._repeat(result)
         well, seconds, seen = await self.healthy()
         if not well:
-            gone = seen in ("ConnectionRefusedError", "no-connection")
+            gone = seen in ("ConnectionRefusedError", "no-connection", "crash")
             result.verdict = Verdict.CRASH if gone else Verdict.HANG
             result.blame = f"no health for {seconds:.0f} s behind this case: {seen}"
         elif seconds > self.patience:
@@ -206,7 +225,7 @@ class Runner:
         result.repeats = [result.outcome]
         verdicts: set[Verdict] = {result.verdict}
         for _ in range(self.options.repeats):
-            verdict, outcome, _ = await play(result.case, self.sut())
+            verdict, outcome, _ = await play(result.case, self.sut(result.case))
             verdicts.add(verdict)
             result.repeats.append(outcome)
         if len(verdicts) > 1:
@@ -232,7 +251,7 @@ class Runner:
                 continue
             result = await self.one(case)
             self._keep(result)
-            if case.id == "kit/sanity/echo-and-release" and result.verdict in BAD:
+            if case.id in SANITY and result.verdict in BAD:
                 self.run.sanity_failed, stop = True, "the sanity case failed"
             elif result.verdict in (Verdict.CRASH, Verdict.HANG) and not await self.restart():
                 stop = f"the peer was gone after {case.id}"
@@ -250,7 +269,7 @@ async def run_scp(
     profile: Profile,
     cases: Iterable[Case],
     options: Options = Options(),
-    told: Callable[[Result], None] | None = None,
+    told: Told | None = None,
 ) -> Run:
     """Run cases against a server."""
     return await Runner(profile, options, told).all(cases)

@@ -27,6 +27,8 @@ class Profile:
     called_ae: str = "ANY-SCP"
     calling_ae: str = "AIODICOM-KIT"
     test_system: bool = False
+    abstract: str = ""
+    """Of a client: the abstract syntax whose associations are judged; the first whatever it is when empty."""
     claims: Mapping[str, object] = field(default_factory=dict)
     artim: float | None = None
     allow: frozenset[Effect] = frozenset({Effect.NONE, Effect.READ})
@@ -56,7 +58,7 @@ def load_profile(path: Path) -> Profile:
     """A profile from its TOML file. Raises OSError, or ValueError for what is not understood."""
     data = tomllib.loads(path.read_text(encoding="utf-8"))
     sut = dict(data.get("sut", {}))
-    known = {"name", "version", "host", "port", "called_ae", "calling_ae", "test_system"}
+    known = {"name", "version", "host", "port", "called_ae", "calling_ae", "test_system", "abstract"}
     if unknown := set(sut) - known:
         raise ValueError(f"{path}: unknown in [sut]: {', '.join(sorted(unknown))}")
     allowed = {Effect.NONE, Effect.READ} | {Effect(name) for name, on in data.get("allow", {}).items() if on}

@@ -269,5 +269,6 @@ case(
     "Whether a called AE title that is not the peer's own is rejected is its policy; it is told which.",
     _called_unknown,
     {"rejected-1-1-7": PASS, "*": INFORM},
+    "crash-on-odd",
     group="reject",
 )

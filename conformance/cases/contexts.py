@@ -132,7 +132,7 @@ row(
         ),
     ),
     {"accepted": PASS, "result-1 result-2 result-4": NONSTRICT},
-    "first-context-decides",
+    "yes-man",
     check=result(1, 3),
 )
 row(
@@ -167,7 +167,7 @@ row(
         ),
     ),
     {"accepted": PASS, "result-1 result-2 result-3": NONSTRICT},
-    "first-context-decides",
+    "yes-man",
     check=result(1, 4),
 )
 row(

@@ -31,6 +31,9 @@ def says(
 
     async def play(sut: Sut, link: Link) -> str:
         await link.send(data)
+        if level is ROBUST:
+            link.finish()  # the fence: nothing need be answered
+            return await link.until_end()
         return await sut.answer(link, 21)
 
     changes: dict[str, object] = {} if contexts is None else {"contexts": contexts}
@@ -216,7 +219,8 @@ for slug, data in {
 
 async def _too_long(sut: Sut, link: Link) -> str:
     await link.send(wire.p_data(*[wire.pdv(1, wire.COMMAND, b"\0" * 16000)] * 32))
-    return await link.seen()
+    link.finish()
+    return await link.until_end()
 
 
 case(

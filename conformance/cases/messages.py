@@ -38,6 +38,9 @@ def tells(
 
     async def play(sut: Sut, link: Link) -> str:
         await link.send(data)
+        if level is ROBUST:
+            link.finish()  # the fence: nothing need be answered
+            return await link.until_end()
         return await sut.answer(link, 21)
 
     case(f"ps3.7/{slug}", level, f"PS3.7 {clause}", requirement, talk(play), accept, *foils, group=GROUP)
@@ -107,7 +110,7 @@ for value in (0x0000, 0x0001, 0x0100, 0xFFFF):
         "Any value but 0101H says that a data set follows: it is read as one, or the message is refused.",
         talk(_flag),
         {"in-step aborted-*": PASS, "closed reset": NONSTRICT},
-        "flag-0001-alone",
+        "stuck-on-data",
         group=GROUP,
     )
 

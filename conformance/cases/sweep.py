@@ -37,7 +37,11 @@ before the PDU arrives.
 
 def injected(name: str, sut: Sut) -> bytes:
     """The bytes of an injection; the closing of the connection has none."""
-    request = sut.request()
+    return injected_into(name, sut.request())
+
+
+def injected_into(name: str, request: wire.Associate) -> bytes:
+    """The same with the A-ASSOCIATE-RQ that is injected given."""
     made = {
         "associate-rq": request.encode(),
         "associate-ac": wire.Associate(kind=wire.AC, contexts=(wire.context_ac(1),)).encode(),

@@ -180,6 +180,7 @@ case(
     "A whole association in one segment is told of.",
     _all_at_once,
     {"accepted+data+released": PASS, "*": INFORM},
+    "crash-on-joined",
     group=TRANSPORT,
 )
 
@@ -269,6 +270,7 @@ case(
     "Whether a second association is taken beside one is told.",
     _two,
     {"answered": PASS, "*": INFORM},
+    "crash-on-two",
     group=TRANSPORT,
 )
 
@@ -284,7 +286,7 @@ def silent(rejected: bool) -> Steps:
         if rejected:
             await link.send(sut.request(version=2).encode())
             await link.seen()
-        link.patience = artim + 10
+        link.patience = artim + sut.patience
         return await link.until_end()
 
     return steps

@@ -59,7 +59,7 @@ for slug, value in {
         "Any maximum length may be proposed; zero means that none is set.",
         (wire.maximum_length(value), IMPLEMENTATION),
         OK,
-        "picky-maximum",
+        "picky-maximum" if value != 16384 else "refuses-verification",
         group=MAXIMUM,
     )
 
@@ -114,7 +114,7 @@ row(
     "An implementation class UID and a version name may be proposed together.",
     (LENGTH, CLASS, VERSION),
     OK,
-    "picky-user",
+    "refuses-verification",
 )
 row(
     "ps3.7/D.3.3.2/class-alone",
@@ -269,7 +269,7 @@ for scu, scp in ((1, 0), (0, 1), (1, 1), (0, 0)):
         "A role answered is one that was proposed.",
         steps,
         {**OK, "rejected-*": INFORM},
-        "picky-user" if scu and scp else "role-wider",
+        "role-other-class" if scu and scp else "role-wider",
         group=USER,
     )
 row(
@@ -371,6 +371,7 @@ for kind, primary, secondary in (
         "Whether an identity is acknowledged when asked for is told.",
         (LENGTH, IMPLEMENTATION, wire.identity(kind, primary, secondary, response=1)),
         {"acknowledged": PASS, "*": INFORM},
+        "crash-on-user",
         check=lambda answer: "acknowledged" if answer.sub(0x59) is not None else "unacknowledged",
     )
 for slug, item in {

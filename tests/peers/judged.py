@@ -1,5 +1,5 @@
-"""Servers to judge: `aiodicom serve` as a child process, whole or with one cell of Table 9-10
-changed; a yes-man."""
+"""Servers to judge: `aiodicom serve` as a child process, whole or with a line changed; a
+yes-man."""
 
 from __future__ import annotations
 
@@ -15,22 +15,13 @@ from pathlib import Path
 from aiodicom.conformance import wire
 from aiodicom.conformance.dissect import command_set, dissect, split
 
-_MUTANT = """
-import sys
-from aiodicom.pdu import fsm
-event, state, action = sys.argv.pop(1).split(":")
-key = (fsm.Event[event], fsm.State[state])
-assert fsm.TRANSITIONS[key] is not fsm.Action[action]
-fsm.TRANSITIONS[key] = fsm.Action[action]
-from aiodicom.__main__ import main
-sys.exit(main())
-"""
+MUTANTS = Path(__file__).parents[1] / "kit_mutants.py"
 
 
 @contextmanager
-def serving(folder: Path, mutant: str = "") -> Iterator[int]:
-    """The port of a child that serves an archive; `mutant` is EVT6:STA2:AA_6, a cell and its new action."""
-    start = ["-c", _MUTANT, mutant] if mutant else ["-m", "aiodicom"]
+def serving(folder: Path, mutant: tuple[str, str, str] | None = None) -> Iterator[int]:
+    """The port of a child that serves an archive; `mutant` is a file with an old and a new text."""
+    start = [str(MUTANTS), *mutant, "--"] if mutant is not None else ["-m", "aiodicom"]
     child = subprocess.Popen(
         [sys.executable, *start, "serve", str(folder), "--port", "0", "--host", "127.0.0.1"],
         stdout=subprocess.PIPE,
