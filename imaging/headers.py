@@ -90,7 +90,7 @@ def _mislabelled(view: FileWindow, header: FileHeader) -> _Scanned | None:
         return None
     for syntax in _PLAIN_SYNTAXES:
         try:
-            found = scan_dataset(view, syntax, FRAMEFRAME_TAGS, check_nested=True)
+            found = scan_dataset(view, syntax, FRAME_TAGS, check_nested=True)
         except NestingTooDeep:
             continue
         if found.complete and found.pixel_data is not None and found.values.get(SOP_INSTANCE):
