@@ -51,6 +51,7 @@ AiodicomError                      the root of all
 └── ArchiveError                   an archive that cannot do what it was asked
     ├── ArchiveInUse               the folder is open elsewhere; also an OSError
     ├── NoArchive                  the folder holds none; also an OSError
+    ├── GivenUp                    a search that nobody wants the answer of any more
     ├── IndexVersionError          the index is of another version; also an OSError
     ├── IdentifierError            a query it cannot answer; also a ValueError
     └── ObjectRefused              an object it does not keep
@@ -71,6 +72,7 @@ from .archive.errors import (
     ObjectRefused,
     TornObject,
 )
+from .archive.search import GivenUp
 from .association.association import Association
 from .association.connect import Peer
 from .association.errors import (
@@ -220,6 +222,7 @@ __all__ = [
     "EndedEvent",
     "Event",
     "Finding",
+    "GivenUp",
     "HostUnknown",
     "IdentifierError",
     "Image",

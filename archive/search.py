@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from .errors import ArchiveError
 
-class GivenUp(Exception):
-    """Raised inside a search that was given up."""
+
+class GivenUp(ArchiveError):
+    """Nobody wants the answer of this search any more."""
 
 
 class Readable(Protocol):

@@ -26,6 +26,7 @@ from aiodicom.archive.files import INDEX
 from aiodicom.archive.find import Matches
 from aiodicom.archive.index import Index
 from aiodicom.archive.query import compile_query
+from aiodicom.archive.search import Search
 from aiodicom.dimse.levels import Root
 from pydicom.dataset import Dataset
 
@@ -177,8 +178,8 @@ def ask(index: Index, count: int) -> None:
     }
     for what, asked in queries.items():
         query = compile_query(asked, Root.STUDY)
-        answers = len(list(Matches(index, query, None)))
-        taken = least(lambda query=query: list(Matches(index, query, None)))  # type: ignore[misc]
+        answers = len(list(Matches(index, query, None, Search())))
+        taken = least(lambda query=query: list(Matches(index, query, None, Search())))  # type: ignore[misc]
         say(what, f"{taken:,.2f} ms for {answers:,} answers")
 
 

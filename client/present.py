@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..dataset.errors import ImagingError
 from ..dataset.names import file_stem
 from ..dataset.part10 import read_header
 from ..dataset.scan import scan_dataset
+from ..dataset.window import FileWindow
 from ..dimse.status import SUCCESS
 from .receiving import ASIDE, MAXIMUM_OBJECT
 from .retrieved import ReceivedItem
@@ -56,16 +56,12 @@ def whole_file(path: str, uid: str) -> ReceivedItem | None:
         size = header.file_size - header.data_offset
         if not header.has_meta or header.sop_instance_uid != uid or size <= 0:
             return None
-        with (
-            open(path, "rb", buffering=0) as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-            memoryview(mapping) as view,
-            view[header.data_offset :] as data,
-        ):
+        with open(path, "rb", buffering=0) as file:
+            data = FileWindow(file.fileno(), header.data_offset, size)
             found = scan_dataset(
                 data, header.transfer_syntax_uid, {_SOP_INSTANCE_UID}, max_inflated=MAXIMUM_OBJECT
             )
-    except (ImagingError, OSError, ValueError):  # ValueError: it became empty since
+    except (ImagingError, OSError):
         return None
     named = found.values.get(_SOP_INSTANCE_UID, b"").decode("latin-1").strip(" \0")
     if not found.complete or named not in ("", uid):
