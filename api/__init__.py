@@ -113,6 +113,7 @@ from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.pacs import Pacs, connect, test_connection
 from .client.plan import Plan
+from .client.pool import Pool, create_pool
 from .client.progress import Progress
 from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
@@ -260,6 +261,7 @@ __all__ = [
     "PduLimits",
     "Peer",
     "Plan",
+    "Pool",
     "Progress",
     "Proposal",
     "Provider",
@@ -307,6 +309,7 @@ __all__ = [
     "client_context",
     "collection",
     "connect",
+    "create_pool",
     "diagnose",
     "encode_file_meta",
     "find_node",

@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,13 +19,12 @@ from ..association.errors import (
     ContextNotAccepted,
     TotalTimeout,
 )
-from ..association.performing import Provider, Refused, Request
+from ..association.performing import Provider
 from ..association.tls import connection_info
-from ..dataset.sinks import StoreSink
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
-from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.errors import AiodicomError, ConnectionClosed
+from .holder import Holder, Switch
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
@@ -36,60 +34,6 @@ FIRST_WAIT = 0.1
 before it."""
 REMEMBERED = 100
 """Errors by which associations ended that are kept: a client may live for weeks."""
-
-
-class _Switch:
-    """The provider of an association of a client: whoever retrieves on it at the moment, or nobody."""
-
-    def __init__(self) -> None:
-        self.current: Provider | None = None
-
-    def store(self, request: Request) -> StoreSink:
-        """Where an object of a sub-operation goes."""
-        if self.current is None:
-            raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
-        return self.current.store(request)
-
-    async def perform(self, request: Request, data: bytes | None) -> None:
-        """No other request is offered, unless by who retrieves."""
-        if self.current is None:
-            raise Refused(UNRECOGNIZED_OPERATION, "not offered here")
-        await self.current.perform(request, data)
-
-
-@dataclass(slots=True, eq=False)
-class _Holder:
-    """One association: how many operations use it, and whether it is one operation's own."""
-
-    association: Association
-    switch: _Switch
-    private: bool = False
-    users: int = 0
-    uses: int = 0
-
-    @property
-    def free(self) -> bool:
-        """Whether another operation may use it."""
-        return self.association.usable and not self.private
-
-    def taken(self, provider: Provider | None, alone: bool) -> _Holder:
-        """Itself, with one user more."""
-        self.users += 1
-        self.uses += 1
-        self.private = alone
-        self.switch.current = provider
-        return self
-
-    def covers(self, wanted: list[Proposal]) -> bool:
-        """Whether these were proposed already: asking again for what was refused changes nothing."""
-        request = self.association.session.request
-        assert request is not None
-        proposed = {
-            (context.abstract_syntax, syntax)
-            for context in request.presentation_contexts
-            for syntax in context.transfer_syntaxes
-        }
-        return all((p.abstract_syntax, s) in proposed for p in wanted for s in p.transfer_syntaxes)
 
 
 class Attempt:
@@ -130,13 +74,20 @@ class Associations:
     An idle one that does not carry what an operation needs is released before another is opened: many
     archives take one at a time. `always` is proposed on each, where there is room. `ended` are the last
     errors by which associations ended, oldest first.
+
+    With a `limit` there are never more, each is one operation's at a time, what is idle stays for the next
+    one, and who finds none waits, first come first served.
     """
 
-    def __init__(self, peer: Peer, always: Sequence[Proposal] = ()) -> None:
+    def __init__(self, peer: Peer, always: Sequence[Proposal] = (), *, limit: int | None = None) -> None:
         self.peer = peer
+        self.limit = limit
+        self.lent: int = 0  # to members of a pool: as if they were open here
+        self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._always = tuple(always)
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
-        self._holders: list[_Holder] = []
+        self._holders: list[Holder] = []
         self._opening = asyncio.Lock()
         self._info: ConnectionInfo | None = None
         self._closed = True
@@ -177,8 +128,7 @@ class Associations:
         One that had ended before is none of that: who ran on it was told, and where nothing ran (a peer may
         drop what is idle) nothing was lost. `ended` has it.
         """
-        self._closed = True
-        leaving, self._holders = self._holders, []
+        leaving = self._leave()
         for holder in leaving:
             if holder.association.error is not None:
                 log.info("an association had ended before it was left: %s", holder.association.error)
@@ -191,28 +141,34 @@ class Associations:
 
     async def close_after_error(self) -> None:
         """Leave without hiding the error that is on its way: release what is idle, abort the rest."""
-        self._closed = True
-        leaving, self._holders = self._holders, []
+        leaving = self._leave()
         for holder in leaving:
             if not holder.association.usable or holder.association.busy:
                 holder.association.abort_now()
         await asyncio.gather(*(_release_quietly(holder.association) for holder in leaving))
         self._remember(leaving)
 
-    def _remember(self, holders: Iterable[_Holder]) -> None:
+    def _leave(self) -> list[Holder]:
+        """Nothing can be asked any more; the associations there were."""
+        self._closed = True
+        leaving, self._holders = self._holders, []
+        self.wake()
+        return leaving
+
+    def _remember(self, holders: Iterable[Holder]) -> None:
         self.ended += [one.association.error for one in holders if one.association.error is not None]
 
-    async def _open(self, wanted: list[Proposal], exactly: bool = False) -> _Holder:
+    async def _open(self, wanted: list[Proposal], exactly: bool = False) -> Holder:
         self._check_open()
         carried = {one.abstract_syntax for one in wanted}
         more = [one for one in self._always if one.abstract_syntax not in carried]
         proposals = wanted if exactly else wanted + more[: MAX_CONTEXTS - len(wanted)]
-        switch = _Switch()
+        switch = Switch()
         association = await self._associate(proposals, switch)
         if self._closed:  # meanwhile
             await _release_quietly(association)
         self._check_open()
-        holder = _Holder(association, switch)
+        holder = Holder(association, switch)
         self._holders.append(holder)
         self._info = describe(self.peer, association)
         return holder
@@ -287,11 +243,15 @@ class Associations:
             holder.private = False
             holder.switch.current = None
             holder.users -= 1
+            self.wake()
             if not association.usable:
                 # one that failed while nobody was told stays: it is `close` that tells how it ended
                 if holder in self._holders and (told or association.error is None):
                     self._drop(holder)
                 await association.wait_closed()
+            elif not holder.users:
+                holder.idle_since = asyncio.get_running_loop().time()
+                self.changed()
 
     def reused(self, association: Association) -> bool:
         """Whether somebody had used it before who uses it now: the peer may have closed it since."""
@@ -304,26 +264,107 @@ class Associations:
         if first.failed:
             yield Attempt(self, last=True)
 
-    def _drop(self, holder: _Holder) -> None:
+    def _drop(self, holder: Holder) -> None:
         self._holders.remove(holder)
         self._remember([holder])
 
     async def _acquire(
         self, wanted: list[Proposal], provider: Provider | None, exactly: bool, own: bool
-    ) -> _Holder:
-        alone = own or provider is not None
-        async with self._opening:
+    ) -> Holder:
+        alone = own or provider is not None or self.limit is not None
+        async with self.turn(), self._opening:
             self._check_open()
             for holder in [one for one in self._holders if not one.users and not one.association.usable]:
                 self._drop(holder)
             for holder in self._holders:
                 if holder.free and not (alone and holder.users) and holder.covers(wanted):
                     return holder.taken(provider, alone)
-            for holder in [one for one in self._holders if not one.users]:
-                self._holders.remove(holder)
+            await self.make_room()
+            return (await self._open(wanted, exactly)).taken(provider, alone)
+
+    async def make_room(self) -> None:
+        """Release what is idle, as far as one more would be one too many."""
+        for holder in [one for one in self._holders if not one.users]:
+            if self.limit is not None and len(self._holders) + self.lent <= self.limit:
+                return
+            await self.let_go(holder)
+
+    async def let_go(self, holder: Holder) -> None:
+        """Release one that nobody uses."""
+        self._holders.remove(holder)
+        await _release_quietly(holder.association)
+        self._remember([holder])
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Wait until one more may be used, and count it as lent meanwhile."""
+        if self._waiting or self._full():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+                else:  # it was this one's turn
+                    self.lent -= 1
+                    self.wake()
+                raise
+        else:
+            self.lent += 1
+        try:
+            self._check_open()
+            yield
+        finally:
+            self.lent -= 1
+            self.wake()
+
+    def member(self) -> Associations:
+        """Others with a limit of one, which have one that is idle here, if there is any."""
+        member = Associations(self.peer, self._always, limit=1)
+        member._closed = False
+        idle = next((one for one in self._holders if not one.users and one.association.usable), None)
+        if idle is not None:
+            self._holders.remove(idle)
+            member._holders.append(idle)
+            member._info = self._info
+        return member
+
+    async def take_back(self, member: Associations) -> None:
+        """What a member has left is idle here; nothing can be asked of the member any more."""
+        left = member._leave()
+        self.ended += member.ended
+        for holder in left:
+            if self._closed or holder.users or not holder.association.usable:
                 await _release_quietly(holder.association)
                 self._remember([holder])
-            return (await self._open(wanted, exactly)).taken(provider, alone)
+            else:
+                self._holders.append(holder)
+                holder.idle_since = asyncio.get_running_loop().time()
+        if member._info is not None:
+            self._info = member._info
+        self.changed()
+
+    async def release_idle(self, seconds: float) -> bool:
+        """Release those that nobody has used for so long; whether others are idle."""
+        async with self._opening:
+            now = asyncio.get_running_loop().time()
+            idle = [one for one in self._holders if not one.users]
+            for holder in idle:
+                if now - holder.idle_since >= seconds or not holder.association.usable:
+                    await self.let_go(holder)
+            return any(not one.users for one in self._holders)
+
+    def _full(self) -> bool:
+        if self.limit is None:
+            return False
+        return sum(1 for one in self._holders if one.users) + self.lent >= self.limit
+
+    def wake(self) -> None:
+        """Let the first who waits have what is free."""
+        while self._waiting and (self._closed or not self._full()):
+            self.lent += 1
+            self._waiting.popleft().set_result(None)
 
     # --- time
 

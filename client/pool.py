@@ -1,0 +1,109 @@
+"""A pool of associations to one peer: never more than so many, used again, released when idle for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any
+
+from ..association.connect import Peer
+from ..association.tasks import Tasks
+from .associations import Associations
+from .pacs import BASIC_PROPOSALS, Pacs, connect
+
+MAX_SIZE = 4
+"""Associations of a pool where nothing else is said: what archives let one client have without a word."""
+MAX_IDLE = 25.0
+"""Seconds after which an idle one is released: Orthanc drops it after thirty."""
+
+
+class Pool(Pacs):
+    """A `Pacs` whose operations share at most `max_size` associations; made by `create_pool`.
+
+    Each association is one operation's at a time: what finds none free waits, first come first served.
+    Whatever runs at once, the peer never sees more of them. `acquire` keeps one for several operations.
+    """
+
+    def __init__(self, peer: Peer, *, max_size: int = MAX_SIZE, max_idle: float | None = MAX_IDLE) -> None:
+        """max_idle: seconds; None keeps idle associations open. Raises ValueError."""
+        if max_size < 1:
+            raise ValueError(f"a pool has at least one association, not {max_size}")
+        if max_idle is not None and max_idle < 0:
+            raise ValueError(f"max_idle is a number of seconds or None, not {max_idle}")
+        super().__init__(peer, lazy=True)
+        self.max_size = max_size
+        self.max_idle = max_idle
+        self._associations = Associations(peer, BASIC_PROPOSALS, limit=max_size)
+        self._associations.changed = self._watch
+        self._tasks = Tasks()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        state = "open" if self._associations.opened else "closed"
+        held = len(self._associations.all)
+        return f"<Pool for {self.peer.name}, {state}, {held} of {self.max_size} associations>"
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[Pacs, None]:
+        """A client with one association that nobody else uses until the block is left; waits for it.
+
+        One that is idle is taken, else one is opened by the first operation; it goes back to the pool.
+        """
+        async with self._associations.turn():
+            member = Pacs(self.peer, lazy=True)
+            member._associations = self._associations.member()
+            try:
+                yield member
+            finally:
+                await self._associations.take_back(member._associations)
+
+    async def close(self) -> None:
+        """As that of a client; who waits for an association is told AssociationEnded."""
+        await self._stop()
+        await super().close()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+        await super().__aexit__(kind, error, trace)
+
+    async def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tasks.end()
+        await self._tasks.wait()
+
+    def _watch(self) -> None:
+        """Something is idle: look after `max_idle` whether it still is."""
+        if self.max_idle is not None and self._timer is None and self._associations.opened:
+            self._timer = asyncio.get_running_loop().call_later(self.max_idle, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._tasks.start(self._release_idle())
+
+    async def _release_idle(self) -> None:
+        assert self.max_idle is not None
+        if await self._associations.release_idle(self.max_idle):
+            self._watch()
+
+
+def create_pool(
+    host: str,
+    port: int | None = None,
+    *,
+    max_size: int = MAX_SIZE,
+    max_idle: float | None = MAX_IDLE,
+    **options: Any,
+) -> Pool:
+    """A pool for one peer, to be entered, ``async with aiodicom.create_pool(...) as pool``, or awaited.
+
+    `pool.find`, `get`, `store` and the rest are those of `connect`, as many at once as you like:
+    `max_size` of them have an association, the others wait. An association that nobody used for `max_idle`
+    seconds is released. Nothing is opened before it is needed. `options` are those of `connect`.
+    """
+    return Pool(connect(host, port, **options).peer, max_size=max_size, max_idle=max_idle)
