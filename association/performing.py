@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..dataset.sinks import StoreOutcome, StoreSink
@@ -61,6 +61,9 @@ class Performed(Protocol):
 
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Send a response."""
+
+    async def respond_each(self, context_id: int, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Send the same pending response with each of these data sets."""
 
     async def invoke(
         self, context: Context, make: Callable[[int], m.Request], data: Buffer | Parts | None = None
@@ -116,6 +119,10 @@ class Request:
         except LocalProtocolError:  # nothing went out
             self._answered = self._answered and not final
             raise
+
+    async def respond_each(self, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Send a pending response once with each data set. Raises LocalProtocolError for a final one."""
+        await self.association.respond_each(self.context.context_id, response, datasets)
 
     async def answer(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
         """Send a final response without a data set, unless there was one."""

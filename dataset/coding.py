@@ -80,7 +80,10 @@ def encode_dataset(dataset: Dataset, transfer_syntax: str) -> bytes:
     return data
 
 
-_TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"])
+PLAIN_TEXT_VRS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"]
+)
+"""VRs of text with a length of two bytes where the VR is explicit."""
 
 
 def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
@@ -94,7 +97,7 @@ def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
     elements: list[tuple[int, str, str]] = []
     for tag in sorted(dataset.keys()):
         element = dataset.get_item(tag)
-        if not isinstance(element, DataElement) or element.VR not in _TEXT_VRS:
+        if not isinstance(element, DataElement) or element.VR not in PLAIN_TEXT_VRS:
             return None
         value = element.value
         if value is None:
