@@ -23,6 +23,7 @@ from .charset import mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
 from .encoding import dictionary_vr
 from .errors import NestingTooDeep
+from .flat import read_flat
 from .found import ScanResult
 from .scan import scan_dataset
 
@@ -146,7 +147,12 @@ def decode_answer(
 
     Of a sequence with one inside, that one is left out. Text with bytes that are none of its character set is
     named too, and holds U+FFFD for them. Raises DatasetDecodeError where the bytes are no whole data set.
+    What is known to be good is decoded when it is looked at.
     """
+    mend_tables()
+    flat = read_flat(bytes(data), transfer_syntax)
+    if flat is not None:
+        return flat, ()
     dataset, undecoded = _decoded(data, transfer_syntax)
     if bytes(data).isascii():
         return dataset, undecoded
