@@ -7,12 +7,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
 from ..association.association import Association
-from ..association.connect import Peer, associate
+from ..association.connect import WINDOW, Peer, associate
 from ..association.errors import (
     AssociationAborted,
     AssociationEnded,
@@ -218,6 +218,20 @@ class Associations:
         return holder
 
     async def _associate(self, proposals: list[Proposal], provider: Provider) -> Association:
+        """Open one; without a window if the peer drops a connection that offers the default one.
+
+        Some archives do so with a request that holds what they do not know. It is remembered.
+        """
+        try:
+            return await self._ask(proposals, provider)
+        except (AssociationAborted, ConnectionClosed) as error:
+            if self.peer.async_operations is not WINDOW:
+                raise
+            log.info("%s; asked once more, without an asynchronous operations window", error)
+        self.peer = replace(self.peer, async_operations=None)
+        return await self._ask(proposals, provider)
+
+    async def _ask(self, proposals: list[Proposal], provider: Provider) -> Association:
         """Ask again after a rejection that may pass, within `Timeouts.busy`."""
         waited, wait = 0.0, FIRST_WAIT
         while True:

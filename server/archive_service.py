@@ -20,6 +20,7 @@ from ..archive.errors import IdentifierError
 from ..archive.find import Matches
 from ..archive.search import Search
 from ..archive.upkeep import Progress
+from ..association.connect import WINDOW
 from ..association.observing import Observer
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
@@ -209,7 +210,7 @@ class ArchiveServer:
         access: Access | None = None,
         durability: str = "fsync",
         promiscuous: bool = True,
-        async_operations: AsyncOperationsWindow | None = None,
+        async_operations: AsyncOperationsWindow | None = WINDOW,
         progress: Progress | None = None,
         create: bool = True,
         observer: Observer | None = None,
@@ -319,4 +320,8 @@ def refused(error: IdentifierError) -> Refused:
 
 
 serve_archive = ArchiveServer
-"""``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``"""
+"""``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``
+
+To who offers an asynchronous operations window it grants one of 16 each way; `async_operations=None` grants
+none.
+"""
