@@ -470,7 +470,12 @@ def test_a_small_object_is_scanned_once(tmp_path: Path, monkeypatch: pytest.Monk
         dataset.add_new(0x7FE00010, "OW", bytes(pixels))
     encoded = encode_dataset(dataset, "1.2.840.10008.1.2.1")
     scans = []
-    monkeypatch.setattr(part10, "scan_dataset", lambda *a, **k: scans.append(a) or scan_dataset(*a, **k))
+
+    def counted(*args: Any, **how: Any) -> object:
+        scans.append(args)
+        return scan_dataset(*args, **how)
+
+    monkeypatch.setattr(part10, "scan_dataset", counted)
     names = {
         "sop_class_uid": "1.2.3",
         "sop_instance_uid": "2.25.1",
