@@ -30,6 +30,7 @@ from ..pdu.upper_layer import Buffer
 from .operations import Operation
 from .sending import Parts
 from .tasks import Tasks
+from .transport import Connection
 
 log: logging.Logger = logging.getLogger("aiodicom.provider")
 
@@ -48,6 +49,7 @@ class Performed(Protocol):
     """The association a request came on, as its provider may use it."""
 
     session: Session
+    connection: Connection
     address: str
     error: AiodicomError | None
 

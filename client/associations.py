@@ -225,7 +225,8 @@ class Associations:
         try:
             return await self._ask(proposals, provider)
         except (AssociationAborted, ConnectionClosed) as error:
-            if self.peer.async_operations is not WINDOW:
+            by_peer = isinstance(error, ConnectionClosed) or error.by_peer
+            if self.peer.async_operations is not WINDOW or not by_peer:
                 raise
             log.info("%s; asked once more, without an asynchronous operations window", error)
         self.peer = replace(self.peer, async_operations=None)

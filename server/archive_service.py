@@ -39,8 +39,10 @@ from .service import Destination, EncodedMatches, Service
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
+FIRST_FETCH = 16
+"""Matches taken from the index at first: who looks at a few and cancels is heard between two fetches."""
 FETCH = 256
-"""Matches taken from the index in one go on a thread."""
+"""Matches taken in one go on a thread in the end: each time it is twice as many."""
 FETCH_BYTES = 256 * 1024
 """Bytes of matches at which they are enough: one that a peer stored large must not count 256 times."""
 QUERY_THREADS = 6
@@ -132,9 +134,11 @@ class ArchiveService(Service):
                 executor=self._searching,
             )
             matches = await begun
+            count = FIRST_FETCH
             try:
                 while True:
-                    batch, ended = await self._fetched(request, matches)
+                    batch, ended = await self._fetched(request, matches, count)
+                    count = min(2 * count, FETCH)
                     yield EncodedMatches(batch, matches.pending_status)
                     if ended:
                         return
@@ -144,7 +148,9 @@ class ArchiveService(Service):
         except IdentifierError as error:
             raise refused(error) from None
 
-    async def _fetched(self, request: Request, matches: Matches) -> tuple[list[bytes], bool]:
+    async def _fetched(
+        self, request: Request, matches: Matches, count: int = FETCH
+    ) -> tuple[list[bytes], bool]:
         """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
         address, syntax = request.address, request.context.transfer_syntax
         loop = asyncio.get_running_loop()
@@ -153,7 +159,7 @@ class ArchiveService(Service):
             loop.call_soon_threadsafe(request.association.note, "answers given in part", words)
 
         def fetch() -> tuple[list[bytes], bool]:
-            return matches.take(syntax, FETCH, FETCH_BYTES, tell)
+            return matches.take(syntax, count, FETCH_BYTES, tell)
 
         async with self._turn(address):
             return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
