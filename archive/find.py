@@ -61,7 +61,8 @@ class Matches(Iterator[Dataset]):
 
     def take(self, transfer_syntax: str, count: int, size: int, tell: Tell) -> tuple[list[bytes], bool]:
         """The next answers as bytes: `count` of them, or as many as make `size` bytes; and whether there are
-        no more. `tell` is told of what cannot be encoded."""
+        no more. `tell` is told of what cannot be encoded.
+        """
         taken: list[bytes] = []
         with self._lock:
             try:

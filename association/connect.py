@@ -45,8 +45,8 @@ TLS_SHUTDOWN_TIMEOUT = 2.0
 class Peer:
     """Whom to connect to and as whom; `tls` is an SSL context or None for a plain connection.
 
-    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None offers none. `observer` is
-    told what happens on associations.
+    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None offers none. `observer`
+    is told what happens on associations.
     """
 
     host: str

@@ -26,6 +26,7 @@ from ..dataset.sinks import StoreSink
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
 from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
+from ..dimse.uid_names import uid_name
 from ..pdu.errors import AiodicomError, ConnectionClosed
 from .results import ConnectionInfo
 
@@ -395,9 +396,7 @@ def need_context(association: Association, abstract_syntax: str) -> Context:
 
 def sop_class_name(uid: str) -> str:
     """The name of a UID as the standard has it, with the UID itself."""
-    from pydicom.uid import UID
-
-    name = UID(uid).name
+    name = uid_name(uid)
     return f"{name} ({uid})" if name != uid else uid
 
 
