@@ -107,7 +107,6 @@ from .association.observing import (
 from .association.performing import Provider, Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
-from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
@@ -169,15 +168,16 @@ from .pdu.types import (
     UserIdentityAC,
     UserIdentityRQ,
 )
-from .server.access import Access, Caller
-from .server.limits import ServerLimits
-from .server.listener import Server, serve
-from .server.service import Destination, Match, Reply, Service
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
+    from .client.diagnose import Diagnosis, diagnose
     from .imaging import Image, Volume, VolumeGeometry, collection
+    from .server.access import Access, Caller
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
+    from .server.limits import ServerLimits
+    from .server.listener import Server, serve
+    from .server.service import Destination, EncodedMatches, Match, Reply, Service
 
 __version__ = "0.1.0"
 
@@ -220,6 +220,7 @@ __all__ = [
     "Deviation",
     "Diagnosis",
     "DuplicateSlices",
+    "EncodedMatches",
     "EndedEvent",
     "Event",
     "Finding",
@@ -332,6 +333,18 @@ _HOME_OF = {
     "ArchiveServer": "server.archive_service",
     "ArchiveService": "server.archive_service",
     "serve_archive": "server.archive_service",
+    "Access": "server.access",
+    "Caller": "server.access",
+    "ServerLimits": "server.limits",
+    "Server": "server.listener",
+    "serve": "server.listener",
+    "Destination": "server.service",
+    "EncodedMatches": "server.service",
+    "Match": "server.service",
+    "Reply": "server.service",
+    "Service": "server.service",
+    "Diagnosis": "client.diagnose",
+    "diagnose": "client.diagnose",
 }
 
 if not TYPE_CHECKING:  # a misspelt name stays an error for type checkers

@@ -18,16 +18,13 @@ from pydicom.dataset import Dataset
 
 from ..dimse.levels import Level
 from ..dimse.status import PENDING, PENDING_WARNING, Status
+from .answers import Answers, Tell
 from .attributes import Attribute
 from .index import Index
 from .query import CompiledQuery
 from .search import GivenUp, Search
-from .text import Value, charset_for, make_element
+from .text import Value
 
-_LEVEL = 0x00080052
-_CHARSET = 0x00080005
-_RETRIEVE_AE = 0x00080054
-_AVAILABILITY = 0x00080056
 _FETCH = 256
 _COUNTS_KEPT = 10_000
 """Computed values kept during a query: one for each patient, study or series, not one for each row."""
@@ -48,19 +45,36 @@ class Matches(Iterator[Dataset]):
         self._lock = threading.Lock()
         self._index = index
         self._search = search
-        self._answers = _answers(search, query, retrieve_ae)
+        self._answers = Answers(query, retrieve_ae)
+        self._found = _matching(search, query)
 
     def __next__(self) -> Dataset:
         with self._lock:
-            answer = None
             try:
                 with self._search.step(self._index):
-                    answer = next(self._answers, None)
+                    entity = next(self._found, None)
+                    if entity is not None:
+                        return self._answers.dataset(entity)
             except GivenUp:
-                self._answers.close()
-            if answer is None:
-                raise StopIteration
-            return answer
+                self._found.close()
+            raise StopIteration
+
+    def take(self, transfer_syntax: str, count: int, size: int, tell: Tell) -> tuple[list[bytes], bool]:
+        """The next answers as bytes: `count` of them, or as many as make `size` bytes; and whether there are
+        no more. `tell` is told of what cannot be encoded.
+        """
+        taken: list[bytes] = []
+        with self._lock:
+            try:
+                with self._search.step(self._index):
+                    for entity in self._found:
+                        taken.append(self._answers.encoded(entity, transfer_syntax, tell))
+                        size -= len(taken[-1])
+                        if len(taken) == count or size <= 0:
+                            return taken, False
+            except GivenUp:
+                self._found.close()
+        return taken, True
 
     def give_up(self) -> None:
         """Stop a search that is running on another thread, even inside one statement. Waits for nothing."""
@@ -70,11 +84,11 @@ class Matches(Iterator[Dataset]):
         """No further answers. Stops a search that is running on another thread."""
         self.give_up()
         with self._lock:
-            self._answers.close()
+            self._found.close()
 
 
-def _answers(search: Search, query: CompiledQuery, retrieve_ae: str | None) -> Generator[Dataset, None, None]:
-    """Yield the matches as answer data sets: the keys asked for, the level and the character set.
+def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity, None, None]:
+    """Yield what matches.
 
     What is answered is what matched when the first was taken, as it is when it is looked at; what was taken
     out since is left out. Each answer is sought on the connection of its step.
@@ -87,24 +101,7 @@ def _answers(search: Search, query: CompiledQuery, retrieve_ae: str | None) -> G
             continue  # another study of the patient just answered
         if all(test.passes(entity.value(test.attribute)) for test in query.tests):
             answered = entity.patient_id
-            yield _answer(query, entity, retrieve_ae)
-
-
-def _answer(query: CompiledQuery, entity: _Entity, retrieve_ae: str | None) -> Dataset:
-    elements = [make_element(_LEVEL, "CS", query.level.value)]
-    texts: list[str] = []
-    if retrieve_ae:
-        elements.append(make_element(_RETRIEVE_AE, "AE", retrieve_ae))
-    if query.availability:
-        elements.append(make_element(_AVAILABILITY, "CS", "ONLINE"))
-    for kept in query.wanted:
-        value = entity.value(kept)
-        texts.append(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        elements.append(make_element(kept.tag, kept.vr, value if value or kept.vr != "SQ" else []))
-    charset = charset_for(texts, entity.charsets)
-    if charset:
-        elements.append(make_element(_CHARSET, "CS", charset))
-    return Dataset({element.tag: element for element in elements})
+            yield entity
 
 
 @functools.lru_cache(maxsize=64)  # neighbouring answers share their study and series

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -333,6 +333,10 @@ class Association:
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Answer a request of the peer."""
         await self._sender.send(context_id, response, data)
+
+    async def respond_each(self, context_id: int, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Answer a request of the peer with the same pending response and each of these data sets."""
+        await self._sender.send_each(context_id, response, datasets)
 
     def note(self, kind: str, message: str) -> None:
         """Log what a peer can repeat at will: the first of a kind, and at the end how many there were."""

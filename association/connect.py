@@ -31,6 +31,9 @@ from .timeouts import Timeouts
 from .tls import describe_tls_error
 from .watchdog import Watch
 
+WINDOW = AsyncOperationsWindow(16, 16)
+"""Operations outstanding on one association, each way, that a client offers and an archive grants: while one
+is being worked on the next is on its way."""
 DEFAULT_CALLING_AE = "AIODICOM"
 DEFAULT_CALLED_AE = "ANY-SCP"
 
@@ -42,8 +45,8 @@ TLS_SHUTDOWN_TIMEOUT = 2.0
 class Peer:
     """Whom to connect to and as whom; `tls` is an SSL context or None for a plain connection.
 
-    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None, the default, offers
-    none: some archives drop a connection that does. `observer` is told what happens on associations.
+    `async_operations` offers an asynchronous operations window (PS3.7 D.3.3.3); None offers none. `observer`
+    is told what happens on associations.
     """
 
     host: str

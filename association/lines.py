@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..dimse import messages as m
 from ..dimse.status import Status
+from ..dimse.uid_names import uid_name
 from .observing import (
     BytesEvent,
     EndedEvent,
@@ -121,9 +122,7 @@ def _message(event: MessageEvent) -> str:
 @lru_cache(256)
 def _syntax_name(uid: str) -> str:
     """``Study Root FIND``, ``CT Image Storage``; the UID of what the standard does not name."""
-    from pydicom.uid import UID  # only who reads such lines waits for it
-
-    name = str(UID(uid).name)
+    name = uid_name(uid)
     model, _, service = name.partition(" Query/Retrieve Information Model - ")
     return f"{model} {service}" if service else name.removesuffix(" SOP Class")
 

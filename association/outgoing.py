@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -170,11 +170,15 @@ class Loaded:
     """An item ready to send: `data` whole, or a large file to be read in parts, or `error`."""
 
     item: Instance
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
     error: str | None = None
 
 
-def _load(item: Instance, whole: int = WHOLE_READ) -> Loaded:
+Take = Callable[[int], memoryview]
+"""Gives a buffer to read into."""
+
+
+def _load(item: Instance, take: Take, whole: int = WHOLE_READ) -> Loaded:
     """Read an object, or look a large one through, and see that its data set is whole. Blocks."""
     if isinstance(item, Item) and item.error is not None:
         return Loaded(item, error=item.error)
@@ -188,8 +192,8 @@ def _load(item: Instance, whole: int = WHOLE_READ) -> Loaded:
         with open(item.path, "rb", buffering=0) as file:
             if item.data_size > whole:
                 return _check_large(file.fileno(), item)
-            data = os.pread(file.fileno(), item.data_size, item.data_offset)
-        return _check(data, item, data)
+            read = read_into(file.fileno(), take(item.data_size), item.data_offset)
+        return _check(read, item, read)
     except (OSError, ImagingError) as error:
         return Loaded(item, error=_words(error))
 
@@ -201,7 +205,23 @@ def _check_large(descriptor: int, item: Instance) -> Loaded:
     return _check(FileWindow(descriptor, item.data_offset, size), item, None)
 
 
-def _check(view: bytes | FileWindow, item: Instance, data: bytes | None, what: str = "file") -> Loaded:
+def read_into(descriptor: int, buffer: memoryview, offset: int) -> memoryview:
+    """What there is of a file at an offset, as far as the buffer has room."""
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
+        if not count:
+            break
+        filled += count
+    return buffer[:filled]
+
+
+def _check(
+    view: bytes | memoryview | FileWindow,
+    item: Instance,
+    data: bytes | memoryview | None,
+    what: str = "file",
+) -> Loaded:
     """Whether the data set is whole, and what SOP instance it says it is.
 
     A file's group 2 is what names the object until here; where the data set says another SOP Instance UID
@@ -230,7 +250,7 @@ def _check(view: bytes | FileWindow, item: Instance, data: bytes | None, what: s
     return Loaded(item, data=data)
 
 
-def _batch(items: Sequence[Instance], start: int) -> list[Loaded]:
+def _batch(items: Sequence[Instance], take: Take, start: int) -> list[Loaded]:
     """The next items, of `BATCH_BYTES` in all; the first whatever its size."""
     loaded: list[Loaded] = []
     held = 0
@@ -239,19 +259,27 @@ def _batch(items: Sequence[Instance], start: int) -> list[Loaded]:
         if loaded and held + size > BATCH_BYTES:
             break
         held += size
-        loaded.append(_load(item))
+        loaded.append(_load(item, take))
     return loaded
 
 
-def _single(items: Sequence[Instance], start: int) -> list[Loaded]:
+def _single(items: Sequence[Instance], take: Take, start: int) -> list[Loaded]:
     """The next item, for which there is no room: in parts if it is larger than one of them."""
-    return [_load(item, whole=PART) for item in items[start : start + 1]]
+    return [_load(item, take, whole=PART) for item in items[start : start + 1]]
 
 
-async def load_ahead(items: Sequence[Instance], budget: Budget | None = None) -> AsyncGenerator[Loaded, None]:
+def fresh(size: int) -> memoryview:
+    """A buffer that was not used before."""
+    return memoryview(bytearray(size))
+
+
+async def load_ahead(
+    items: Sequence[Instance], budget: Budget | None = None, take: Take = fresh
+) -> AsyncGenerator[Loaded, None]:
     """The items in order, the next batch being read on a thread while this one is used.
 
-    Without room in the `budget` they are read one by one, none before the one in front of it was used.
+    `take` gives the buffers, on that thread. Without room in the `budget` they are read one by one, none
+    before the one in front of it was used.
     """
     budget = budget or Budget(2 * BATCH_BYTES)
     position = held = 0
@@ -262,13 +290,13 @@ async def load_ahead(items: Sequence[Instance], budget: Budget | None = None) ->
         if position >= len(items) or not budget.take(BATCH_BYTES):
             return None
         held += BATCH_BYTES
-        return Job(partial(_batch, items, position))
+        return Job(partial(_batch, items, take, position))
 
     try:
         coming = begin()
         while position < len(items):
             taken = BATCH_BYTES if coming is not None else 0
-            coming = coming or Job(partial(_single, items, position))
+            coming = coming or Job(partial(_single, items, take, position))
             ready = await coming.result()
             coming = None
             position += len(ready)
@@ -287,12 +315,19 @@ async def load_ahead(items: Sequence[Instance], budget: Budget | None = None) ->
             coming.drop()
 
 
-async def read_parts(item: Instance, part: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
+async def read_parts(
+    item: Instance, part: int, take: Take = fresh
+) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
     descriptor = os.open(item.path, os.O_RDONLY)
     end = item.data_offset + item.data_size
     position = item.data_offset
-    coming: Job[bytes] = Job(partial(os.pread, descriptor, min(part, end - position), position))
+
+    def begin() -> Job[memoryview]:
+        buffer = take(min(part, end - position))
+        return Job(partial(read_into, descriptor, buffer, position))
+
+    coming = begin()
     try:
         while True:
             data = await coming.result()
@@ -305,7 +340,7 @@ async def read_parts(item: Instance, part: int) -> AsyncGenerator[tuple[Buffer, 
             if position >= end:
                 yield data, True
                 return
-            coming = Job(partial(os.pread, descriptor, min(part, end - position), position))
+            coming = begin()
             yield data, False
     finally:  # a thread may be reading from it; to await that here could be cancelled
         coming.drop(lambda: os.close(descriptor))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ..dataset.sinks import StoreOutcome, StoreSink
@@ -30,6 +30,7 @@ from ..pdu.upper_layer import Buffer
 from .operations import Operation
 from .sending import Parts
 from .tasks import Tasks
+from .transport import Connection
 
 log: logging.Logger = logging.getLogger("aiodicom.provider")
 
@@ -48,6 +49,7 @@ class Performed(Protocol):
     """The association a request came on, as its provider may use it."""
 
     session: Session
+    connection: Connection
     address: str
     error: AiodicomError | None
 
@@ -61,6 +63,9 @@ class Performed(Protocol):
 
     async def respond(self, context_id: int, response: m.Response, data: Buffer | None = None) -> None:
         """Send a response."""
+
+    async def respond_each(self, context_id: int, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Send the same pending response with each of these data sets."""
 
     async def invoke(
         self, context: Context, make: Callable[[int], m.Request], data: Buffer | Parts | None = None
@@ -116,6 +121,10 @@ class Request:
         except LocalProtocolError:  # nothing went out
             self._answered = self._answered and not final
             raise
+
+    async def respond_each(self, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Send a pending response once with each data set. Raises LocalProtocolError for a final one."""
+        await self.association.respond_each(self.context.context_id, response, datasets)
 
     async def answer(self, status: int, comment: str = "", offending_elements: tuple[int, ...] = ()) -> None:
         """Send a final response without a data set, unless there was one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -65,6 +65,20 @@ class Sender:
             else:
                 await self._send_parts(data)
             await connection.drain()
+
+    async def send_each(self, context_id: int, response: m.Response, datasets: Sequence[bytes]) -> None:
+        """Send a pending response once with each data set; what makes `PART` bytes goes out in one write."""
+        async with self.lock:
+            start = held = 0
+            for position, data in enumerate(datasets, 1):
+                held += len(data)
+                if held < PART and position < len(datasets):
+                    continue
+                self._line.check_usable()
+                self._line.session.send_each(context_id, response, datasets[start:position])
+                self._line.connection.flush()
+                await self._line.connection.drain()
+                start, held = position, 0
 
     async def _send_parts(self, parts: Parts) -> None:
         session, connection = self._line.session, self._line.connection

@@ -20,6 +20,7 @@ from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.upper_layer import Buffer
 from .answers import words_of
 from .budget import Budget
+from .buffers import Buffers
 from .converting import Conversion, converted_parts, native_context, substitute
 from .decompressing import Decompressor
 from .errors import InactivityTimeout
@@ -84,6 +85,9 @@ class StoreRun:
     convert: bool = False
     decompressor: Decompressor | None = None
 
+    def __post_init__(self) -> None:
+        self._buffers = Buffers(self.association.connection.taken)
+
     async def run(self, items: Sequence[Instance]) -> None:
         """Send them. Raises what ended the association, and an AiodicomError for a file it cannot read."""
         window = self.association.session.window.invoked or UNLIMITED_WINDOW
@@ -92,8 +96,9 @@ class StoreRun:
         }
         pending: deque[_Sent] = deque()
         try:
-            async with aclosing(load_ahead(items, self.budget)) as ahead:
+            async with aclosing(load_ahead(items, self.budget, self._buffers.take)) as ahead:
                 async for loaded in ahead:
+                    self._buffers.collect()
                     if len(pending) >= window:
                         await self._answer(pending.popleft())
                     if not self.wanted():  # looked at between objects: half of one cannot be taken back
@@ -200,6 +205,8 @@ class StoreRun:
             self.done(Outcome(item, error="not answered: storing was stopped"))
             raise
         size = len(loaded.data) if loaded.data is not None else item.data_size
+        if loaded.data is not None and parts is None:
+            self._buffers.sent(loaded.data, self.association.connection.handed)
         return _Sent(operation, item, size, converted)
 
     def _too_slow(self) -> InactivityTimeout:
@@ -213,8 +220,16 @@ class StoreRun:
             return self._parts(loaded.item, parts, deadline)
         if loaded.data is not None and len(loaded.data) <= PART:
             return loaded.data
-        whole = parts_of(loaded.data) if loaded.data is not None else read_parts(loaded.item, PART)
+        whole = parts_of(loaded.data) if loaded.data is not None else self._read(loaded.item)
         return self._parts(loaded.item, whole, deadline)
+
+    async def _read(self, item: Instance) -> Parts:
+        """A large object in parts, each in a buffer that is used again when it has gone out."""
+        async with aclosing(read_parts(item, PART, self._buffers.take)) as parts:
+            async for part, last in parts:
+                yield part, last
+                self._buffers.sent(part, self.association.connection.handed)
+                self._buffers.collect()
 
     async def _parts(self, item: Instance, whole: Parts, deadline: asyncio.Timeout) -> Parts:
         async for part, last in whole:

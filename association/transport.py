@@ -276,12 +276,22 @@ class Connection(asyncio.BufferedProtocol):
         """Whether the peer keeps us from sending."""
         return self._writable is not None
 
+    @property
+    def handed(self) -> int:
+        """Bytes that were given to the transport."""
+        return self._handed
+
+    def taken(self) -> int:
+        """How many of these the system has taken: what ends there or before is not looked at again."""
+        if self._transport is None:
+            return 0
+        return self._handed - self._transport.get_write_buffer_size()
+
     def taken_at(self) -> float:
         """When the peer was last seen to take some of what waits to be sent, as far as anyone looked."""
-        if self._transport is not None:
-            taken = self._handed - self._transport.get_write_buffer_size()
-            if taken > self._taken:
-                self._taken, self._taken_at = taken, self._loop.time()
+        taken = self.taken()
+        if taken > self._taken:
+            self._taken, self._taken_at = taken, self._loop.time()
         return self._taken_at
 
     # --- inside

@@ -7,11 +7,12 @@ import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from ..association.association import Association
-from ..association.connect import Peer, associate
+from ..association.connect import WINDOW, Peer, associate
 from ..association.errors import (
     AssociationAborted,
     AssociationEnded,
@@ -23,6 +24,7 @@ from ..association.performing import Provider
 from ..association.tls import connection_info
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
+from ..dimse.uid_names import uid_name
 from ..pdu.errors import AiodicomError, ConnectionClosed
 from .holder import Holder, Switch
 from .results import ConnectionInfo
@@ -174,6 +176,21 @@ class Associations:
         return holder
 
     async def _associate(self, proposals: list[Proposal], provider: Provider) -> Association:
+        """Open one; without a window if the peer drops a connection that offers the default one.
+
+        Some archives do so with a request that holds what they do not know. It is remembered.
+        """
+        try:
+            return await self._ask(proposals, provider)
+        except (AssociationAborted, ConnectionClosed) as error:
+            by_peer = isinstance(error, ConnectionClosed) or error.by_peer
+            if self.peer.async_operations is not WINDOW or not by_peer:
+                raise
+            log.info("%s; asked once more, without an asynchronous operations window", error)
+        self.peer = replace(self.peer, async_operations=None)
+        return await self._ask(proposals, provider)
+
+    async def _ask(self, proposals: list[Proposal], provider: Provider) -> Association:
         """Ask again after a rejection that may pass, within `Timeouts.busy`."""
         waited, wait = 0.0, FIRST_WAIT
         while True:
@@ -421,9 +438,7 @@ def need_context(association: Association, abstract_syntax: str) -> Context:
 
 def sop_class_name(uid: str) -> str:
     """The name of a UID as the standard has it, with the UID itself."""
-    from pydicom.uid import UID
-
-    name = UID(uid).name
+    name = uid_name(uid)
     return f"{name} ({uid})" if name != uid else uid
 
 

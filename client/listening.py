@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..association.connect import WINDOW
 from ..association.performing import Refused, Request
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
@@ -163,6 +164,7 @@ class _Hub(Service):
                 tls=where.tls,
                 limits=where.limits,
                 access=Access(addresses=self.senders),
+                async_operations=WINDOW,
             )
             await server.start()
             self.server = server

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from ..association.answers import words_of
 from ..association.association import Association
-from ..association.connect import Peer
+from ..association.connect import WINDOW, Peer
 from ..association.errors import OperationFailed
 from ..association.observing import Observer
 from ..association.outgoing import find_items, is_dataset
@@ -449,7 +449,7 @@ def connect(
     timeouts: Timeouts | None = None,
     limits: SessionLimits | None = None,
     user_identity: UserIdentityRQ | None = None,
-    async_operations: AsyncOperationsWindow | None = None,
+    async_operations: AsyncOperationsWindow | None = WINDOW,
     extended: tuple[SOPClassExtendedNegotiation, ...] = (),
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
     lenient_roles: bool = True,
@@ -462,9 +462,11 @@ def connect(
     TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.
     `host` is a name, an address, or ``"@name"`` for a node of `read_nodes`: what is not given here is then
     as that says; raises NodeError. `calling_ae` is ours (AIODICOM), `called_ae` the peer's (ANY-SCP). `tls`
-    is an SSL context, best one of `client_context`; without one the connection is plain. `lazy` leaves all
-    of that to the first operation, which then opens an association with what it needs. `observer` is
-    told what happens on each association.
+    is an SSL context, best one of `client_context`; without one the connection is plain. `async_operations`
+    is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
+    that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
+    operation, which then opens an association with what it needs. `observer` is told what happens on each
+    association.
     """
     base = _described(host, port)
     peer = replace(

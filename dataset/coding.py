@@ -23,6 +23,7 @@ from .charset import mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
 from .encoding import dictionary_vr
 from .errors import NestingTooDeep
+from .flat import read_flat
 from .found import ScanResult
 from .scan import scan_dataset
 
@@ -80,7 +81,10 @@ def encode_dataset(dataset: Dataset, transfer_syntax: str) -> bytes:
     return data
 
 
-_TEXT_VRS = frozenset(["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"])
+PLAIN_TEXT_VRS = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UI"]
+)
+"""VRs of text with a length of two bytes where the VR is explicit."""
 
 
 def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
@@ -94,7 +98,7 @@ def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
     elements: list[tuple[int, str, str]] = []
     for tag in sorted(dataset.keys()):
         element = dataset.get_item(tag)
-        if not isinstance(element, DataElement) or element.VR not in _TEXT_VRS:
+        if not isinstance(element, DataElement) or element.VR not in PLAIN_TEXT_VRS:
             return None
         value = element.value
         if value is None:
@@ -143,7 +147,12 @@ def decode_answer(
 
     Of a sequence with one inside, that one is left out. Text with bytes that are none of its character set is
     named too, and holds U+FFFD for them. Raises DatasetDecodeError where the bytes are no whole data set.
+    What is known to be good is decoded when it is looked at.
     """
+    mend_tables()
+    flat = read_flat(bytes(data), transfer_syntax)
+    if flat is not None:
+        return flat, ()
     dataset, undecoded = _decoded(data, transfer_syntax)
     if bytes(data).isascii():
         return dataset, undecoded

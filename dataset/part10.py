@@ -216,6 +216,7 @@ class Part10Writer:
             options.tags,
             max_depth=options.max_depth,
             check_nested=options.check_nested,
+            max_elements=options.max_elements,
         )
 
     @property

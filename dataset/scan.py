@@ -104,23 +104,28 @@ def scan_beginning(
     max_depth: int = 64,
     max_value: int = 65536,
     check_nested: bool = False,
+    max_elements: int | None = None,
 ) -> ScanResult | None:
     """Scan the first bytes of a data set as `scan_dataset` would all of it, if they tell enough.
 
-    They do where pixel data of defined length begin in them and reach beyond: the data set is whole if it is
-    `ScanResult.end` bytes long, which is for the caller to compare. None where they do not, nor ever for a
-    deflated syntax; the whole is then to be scanned.
+    The data set is whole if it is `ScanResult.end` bytes long, which is for the caller to compare. The first
+    bytes tell that where pixel data of defined length begin in them and reach beyond, or where they are all
+    there is: what is against the standard is then left to a scan that knows it. None where they do not, nor
+    ever for a deflated syntax; the whole is then to be scanned.
     """
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
         return None
     with memoryview(buffer) as whole, whole.cast("B") as view:
-        walk = Walk(frozenset(tags), max_depth, max_value, check_nested)
+        walk = Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements)
         try:
             found = to_end(walk.run(view, NO_END, syntax_of(transfer_syntax_uid), None))
         except NestingTooDeep:
             return None
         pixels, here = found.pixel_data, len(view)
-    if pixels is None or pixels.length is None or pixels.vr in ("SQ", "UN") or found.oversized:
+    if not found.complete or found.oversized:
         return None
-    reaches_out = pixels.offset + pixels.length == found.end > here
-    return _judged(found, transfer_syntax_uid) if found.complete and reaches_out else None
+    if found.end == here:
+        return _judged(found, transfer_syntax_uid) if found.doubt is None else None
+    if pixels is None or pixels.length is None or pixels.vr in ("SQ", "UN"):
+        return None
+    return _judged(found, transfer_syntax_uid) if pixels.offset + pixels.length == found.end > here else None

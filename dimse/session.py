@@ -14,7 +14,6 @@ What the peer does wrong becomes an A-ABORT and one `ProviderAbort`, or a failur
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -31,7 +30,7 @@ from ..pdu.events import (
 )
 from ..pdu.fsm import State
 from ..pdu.reader import Fragment
-from ..pdu.types import AAssociateAC, AAssociateRJ, AAssociateRQ, AsyncOperationsWindow, PduType
+from ..pdu.types import AAssociateAC, AAssociateRJ, AAssociateRQ, AsyncOperationsWindow
 from ..pdu.upper_layer import Buffer, UpperLayer
 from . import checks
 from . import command as c
@@ -46,15 +45,10 @@ from .events import (
     RequestRefused,
     SessionEvent,
 )
+from .fragments import fragments, room
 from .limits import SessionLimits
 from .outstanding import Outstanding
 from .status import Category, categorize
-
-_PDV_OVERHEAD = 6  # PDV length, context id, control header: inside what a maximum length counts
-_HEADERS = struct.Struct(">BBLLBB")  # P-DATA-TF header and the header of its one PDV
-# What we send to a peer that sets no limit or a huge one; larger PDUs gain nothing on a loopback stream.
-_LARGEST_PDU = 1048576
-_SMALLEST_PDU = 16  # a peer's maximum below this leaves no room for fragments worth sending
 
 
 @dataclass(slots=True)
@@ -163,7 +157,7 @@ class Session:
         """
         if self.request is None or self.requestor:
             raise LocalProtocolError("no association to accept was asked for")
-        if self._room(self.request.user_information.maximum_length) <= 0:
+        if room(self.request.user_information.maximum_length) <= 0:
             raise LocalProtocolError("the peer's maximum length leaves no room for a fragment")
         info = replace(answer.user_information, maximum_length=self.limits.pdu.maximum_length)
         answer = replace(answer, user_information=info)
@@ -194,14 +188,18 @@ class Session:
         """Send a message's command set; with `has_dataset`, `send_data` must follow before anything else."""
         if self._outgoing is not None:
             raise LocalProtocolError("a message in the middle of another's data set")
-        context = self.contexts.get(context_id)
-        if context is None:
-            raise LocalProtocolError(f"presentation context {context_id} is not open")
+        context = self._open(context_id)
         self._check_sending(context, message)
         self._fragment(context_id, memoryview(m.encode_message(message)), command=True, last=True)
         self._account(context, message)
         if message.has_dataset:
             self._outgoing = context_id
+
+    def _open(self, context_id: int) -> Context:
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise LocalProtocolError(f"presentation context {context_id} is not open")
+        return context
 
     def send_data(self, data: Buffer, last: bool) -> None:
         """Send the next part of the data set announced; parts but the last are of even length.
@@ -219,37 +217,28 @@ class Session:
             self._outgoing = None
             self._flush_refusals()
 
-    def _fragment(self, context_id: int, view: memoryview, *, command: bool, last: bool) -> None:
-        """One PDV a PDU (PS3.8 Annex E); DCMTK 3.6.7 mis-steps on several."""
+    def send_each(self, context_id: int, response: m.Response, datasets: Iterable[bytes]) -> None:
+        """Send the same pending response once with each of these data sets, as one buffer.
+
+        Raises LocalProtocolError for one that is final or announces no data set, and for what `send` refuses.
+        """
+        if self._outgoing is not None:
+            raise LocalProtocolError("a message in the middle of another's data set")
+        if categorize(response.status) is not Category.PENDING or not response.has_dataset:
+            raise LocalProtocolError("only pending responses with data sets are sent many at a time")
+        self._check_sending(self._open(context_id), response)
         largest = self._largest
-        total = len(view)
-        control = 1 if command else 0
-        if not total and not last:
-            return
+        command = fragments(memoryview(m.encode_message(response)), context_id, largest, command=True)
         out: list[Buffer] = []
-        offset = 0
-        while True:
-            size = min(largest, total - offset)
-            final = offset + size == total
-            pad = size % 2  # of the last fragment alone, the largest being even
-            out.append(
-                _HEADERS.pack(
-                    PduType.P_DATA_TF,
-                    0,
-                    size + pad + 6,
-                    size + pad + 2,
-                    context_id,
-                    control | (2 if final and last else 0),
-                )
-            )
-            if size:
-                out.append(view[offset : offset + size])
-            if pad:
-                out.append(b"\0")
-            offset += size
-            if final:
-                break
-        self.upper.send_pdata(out)
+        for data in datasets:
+            out += command
+            out += fragments(memoryview(data), context_id, largest)
+        if out:
+            self.upper.send_pdata([b"".join(out)])
+
+    def _fragment(self, context_id: int, view: memoryview, *, command: bool, last: bool) -> None:
+        if view or last:
+            self.upper.send_pdata(fragments(view, context_id, self._largest, command=command, last=last))
 
     def _check_sending(self, context: Context, message: m.Message) -> None:
         """Refuse what our side may not send."""
@@ -334,7 +323,7 @@ class Session:
     def _confirmed(self, answer: AAssociateAC, events: list[SessionEvent]) -> None:
         assert self.request is not None
         self.answer = answer
-        if self._room(answer.user_information.maximum_length) <= 0:
+        if room(answer.user_information.maximum_length) <= 0:
             raise RemoteProtocolError(
                 f"a maximum length of {answer.user_information.maximum_length} leaves no room for a fragment",
                 reason=AbortReason.INVALID_PARAMETER,
@@ -346,15 +335,9 @@ class Session:
         self._opened(answer.user_information.maximum_length)
         events.append(Established(answer, self.contexts))
 
-    @staticmethod
-    def _room(maximum_length: int | None) -> int:
-        """Data bytes that fit a PDV within a maximum length; 0 and None are no limit (PS3.8 D.1)."""
-        limit = _LARGEST_PDU if not maximum_length else min(maximum_length, _LARGEST_PDU)
-        return (limit - _PDV_OVERHEAD) & ~1 if limit >= _SMALLEST_PDU else 0
-
     def _opened(self, maximum_length: int | None) -> None:
         self.peer_maximum_length = maximum_length or 0
-        self._largest = self._room(maximum_length)
+        self._largest = room(maximum_length)
         assert self.request is not None
         assert self.answer is not None
         window = agreed_window(self.request, self.answer)

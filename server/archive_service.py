@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,30 +20,31 @@ from ..archive.errors import IdentifierError
 from ..archive.find import Matches
 from ..archive.search import Search
 from ..archive.upkeep import Progress
+from ..association.connect import WINDOW
 from ..association.observing import Observer
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
-from ..dataset.coding import encode_dataset
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, Root, find_model, get_model, move_model
 from ..dimse.sop_classes import maybe_storage, patient_sop_classes
-from ..pdu.errors import LocalProtocolError
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from ..pdu.uids import UNCOMPRESSED
 from .access import Access
 from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
-from .service import Destination, Match, Service
+from .service import Destination, EncodedMatches, Service
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
-FETCH = 64
-"""Matches taken from the index in one go on a thread."""
+FIRST_FETCH = 16
+"""Matches taken from the index at first: who looks at a few and cancels is heard between two fetches."""
+FETCH = 256
+"""Matches taken in one go on a thread in the end: each time it is twice as many."""
 FETCH_BYTES = 256 * 1024
-"""Bytes of matches at which they are enough: one that a peer stored large must not count 64 times."""
+"""Bytes of matches at which they are enough: one that a peer stored large must not count 256 times."""
 QUERY_THREADS = 6
 """Threads that search the index."""
 
@@ -124,7 +125,7 @@ class ArchiveService(Service):
 
     async def find(
         self, request: Request, root: Root, level: Level, identifier: Dataset
-    ) -> AsyncIterator[Match]:
+    ) -> AsyncIterator[EncodedMatches]:
         """The archive's matches, fetched in batches on a thread."""
         try:
             begun = on_thread(
@@ -133,11 +134,12 @@ class ArchiveService(Service):
                 executor=self._searching,
             )
             matches = await begun
+            count = FIRST_FETCH
             try:
                 while True:
-                    batch, ended = await self._fetched(request, matches)
-                    for dataset, encoded in batch:
-                        yield Match(dataset, matches.pending_status, encoded)
+                    batch, ended = await self._fetched(request, matches, count)
+                    count = min(2 * count, FETCH)
+                    yield EncodedMatches(batch, matches.pending_status)
                     if ended:
                         return
             finally:
@@ -146,7 +148,9 @@ class ArchiveService(Service):
         except IdentifierError as error:
             raise refused(error) from None
 
-    async def _fetched(self, request: Request, matches: Matches) -> tuple[list[tuple[Dataset, bytes]], bool]:
+    async def _fetched(
+        self, request: Request, matches: Matches, count: int = FETCH
+    ) -> tuple[list[bytes], bool]:
         """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
         address, syntax = request.address, request.context.transfer_syntax
         loop = asyncio.get_running_loop()
@@ -154,15 +158,8 @@ class ArchiveService(Service):
         def tell(words: str) -> None:  # a peer that stored such an object can ask for it at will
             loop.call_soon_threadsafe(request.association.note, "answers given in part", words)
 
-        def fetch() -> tuple[list[tuple[Dataset, bytes]], bool]:
-            batch: list[tuple[Dataset, bytes]] = []
-            size = 0
-            for dataset in matches:
-                batch.append((dataset, encode_answer(dataset, syntax, tell)))
-                size += len(batch[-1][1])
-                if len(batch) == FETCH or size >= FETCH_BYTES:
-                    return batch, False
-            return batch, True
+        def fetch() -> tuple[list[bytes], bool]:
+            return matches.take(syntax, count, FETCH_BYTES, tell)
 
         async with self._turn(address):
             return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
@@ -219,7 +216,7 @@ class ArchiveServer:
         access: Access | None = None,
         durability: str = "fsync",
         promiscuous: bool = True,
-        async_operations: AsyncOperationsWindow | None = None,
+        async_operations: AsyncOperationsWindow | None = WINDOW,
         progress: Progress | None = None,
         create: bool = True,
         observer: Observer | None = None,
@@ -323,32 +320,14 @@ class ArchiveServer:
         await self.close(drain=None if kind is None else 0)
 
 
-def encode_answer(
-    dataset: Dataset, transfer_syntax: str, tell: Callable[[str], object] = log.warning
-) -> bytes:
-    """An answer as bytes; what of it cannot be encoded is left out and told: it costs no other answer."""
-    try:
-        return encode_dataset(dataset, transfer_syntax)
-    except LocalProtocolError as error:
-        tell(f"an answer is given in part: {error}")
-    kept = Dataset()
-    for element in dataset:
-        part = Dataset()
-        part.add(element)
-        if "SpecificCharacterSet" in dataset:
-            part["SpecificCharacterSet"] = dataset["SpecificCharacterSet"]
-        try:
-            encode_dataset(part, transfer_syntax)
-        except LocalProtocolError:
-            continue
-        kept.add(element)
-    return encode_dataset(kept, transfer_syntax)
-
-
 def refused(error: IdentifierError) -> Refused:
     """The archive's judgement of an identifier, as the answer to a request."""
     return Refused(error.status, error.comment, error.offending_elements)
 
 
 serve_archive = ArchiveServer
-"""``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``"""
+"""``async with serve_archive("folder", port=11112, ae_title="ARCHIVE") as server: ...``
+
+To who offers an asynchronous operations window it grants one of 16 each way; `async_operations=None` grants
+none.
+"""

@@ -21,18 +21,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Match:
-    """One answer to a query; FF01H says that some optional key is not supported.
-
-    encoded: the data set in its context's transfer syntax, where a thread has encoded it already.
-    """
+    """One answer to a query; FF01H says that some optional key is not supported."""
 
     dataset: Dataset
     status: int = PENDING
-    encoded: bytes | None = None
 
     def __repr__(self) -> str:
         keys = ", ".join(element.keyword or str(element.tag) for element in self.dataset)
         return f"<Match {self.status:04X}H: {keys if len(keys) < 200 else f'{len(self.dataset)} elements'}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class EncodedMatches:
+    """Several answers in their context's transfer syntax, encoded by a thread; they go out in one write."""
+
+    datasets: Sequence[bytes]
+    status: int = PENDING
+
+    def __repr__(self) -> str:
+        return f"<EncodedMatches {self.status:04X}H: {len(self.datasets)}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,15 @@ class Service:
         """C-STORE: a sink, chosen without blocking before the data set arrives; the message is a CStoreRQ."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
 
-    def find(self, request: Request, root: Root, level: Level, identifier: Dataset) -> AsyncIterator[Match]:
+    def find(
+        self, request: Request, root: Root, level: Level, identifier: Dataset
+    ) -> AsyncIterator[Match | EncodedMatches]:
         """C-FIND: the matches, best an async generator."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "queries are not offered here")
 
-    async def find_in_model(self, request: Request, identifier: Dataset) -> AsyncIterator[Match]:
+    async def find_in_model(
+        self, request: Request, identifier: Dataset
+    ) -> AsyncIterator[Match | EncodedMatches]:
         """C-FIND of another information model (a worklist): the matches."""
         raise Refused(SOP_CLASS_NOT_SUPPORTED, "this information model is not offered here")
         yield

@@ -8,6 +8,7 @@ import click
 
 from ..client.results import ConnectionInfo
 from ..dimse.status import Status
+from ..dimse.uid_names import uid_name
 from . import output
 from .commands import PeerCommand
 from .options import PeerOptions, peer_command
@@ -58,7 +59,7 @@ def services(uids: Iterable[str]) -> str:
     """SOP classes in few words: ``Verification; Patient Root: FIND, GET, MOVE``."""
     groups: dict[str, list[str]] = {}
     for uid in dict.fromkeys(uids):
-        group, _, service = output.uid_name(uid).partition(" Query/Retrieve Information Model - ")
+        group, _, service = uid_name(uid).partition(" Query/Retrieve Information Model - ")
         groups.setdefault(group.removesuffix(" SOP Class"), []).append(service)
     return "; ".join(
         f"{group}: {', '.join(found)}" if any(found) else group for group, found in groups.items()

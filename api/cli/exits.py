@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+import sys
 from enum import IntEnum
 
 from ..archive.errors import ArchiveError
@@ -68,7 +68,6 @@ _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (ImagingError, Code.FAILED),
     (ArchiveError, Code.FAILED),
     (AiodicomError, Code.ABORTED),
-    (sqlite3.Error, Code.FAILED),
     (OSError, Code.FAILED),
 )
 
@@ -78,7 +77,8 @@ def exit_code(error: BaseException) -> Code | None:
     for kind, code in _CODES:
         if isinstance(error, kind):
             return code
-    return None
+    sqlite = sys.modules.get("sqlite3")  # loaded by who opens an archive, and by nobody else
+    return Code.FAILED if sqlite is not None and isinstance(error, sqlite.Error) else None
 
 
 FLAGS: dict[Cause, str] = {

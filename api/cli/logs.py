@@ -97,8 +97,6 @@ def start_logging(verbosity: int, default: int = logging.WARNING) -> None:
     logger.propagate = False
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of building its font cache
     logging.addLevelName(TRACE, "TRACE")
-    if verbosity > 1:
-        import pydicom.uid  # noqa: F401 - names of UIDs: not loaded in the middle of what is being timed
     logger.setLevel({0: default, 1: logging.INFO, 2: logging.DEBUG}.get(verbosity, TRACE))
     # a server says what is amiss; each association only when asked
     logging.getLogger("aiodicom.association").setLevel(logging.NOTSET if verbosity else logging.WARNING)

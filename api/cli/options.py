@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
+from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
 from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.timeouts import Timeouts
@@ -372,6 +372,7 @@ def _take_peer(values: dict[str, Any], observer: Observer | None) -> Peer:
         timeouts=timeouts,
         user_identity=_identity(values.pop("user"), values.pop("passcode")),
         observer=observer,
+        async_operations=WINDOW,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..client.results import ConnectionInfo
 from ..dimse.status import Status
+from ..dimse.uid_names import uid_name
 from .exits import Code, sentence
 
 if TYPE_CHECKING:  # loading pydicom takes longer than an echo
@@ -58,13 +59,6 @@ def failure(error: BaseException, code: Code) -> dict[str, Any]:
 def status(info: Status) -> dict[str, Any]:
     """A DIMSE status."""
     return {"status": int(info), "category": info.category.value, "meaning": info.meaning}
-
-
-def uid_name(uid: str) -> str:
-    """The name the standard gives a UID; the UID itself when it gives none."""
-    from pydicom.uid import UID
-
-    return str(UID(uid).name)
 
 
 def connection(info: ConnectionInfo) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import unicodedata
@@ -18,6 +19,10 @@ WIDE = 120
 """Columns of a table that does not go to a terminal."""
 REDRAW = 0.05
 """Seconds between two updates of a progress bar."""
+
+
+_STYLED = {"FORCE_COLOR", "TTY_COMPATIBLE"}
+"""What in the environment has rich draw where there is no terminal."""
 
 
 def clean(text: object) -> str:
@@ -115,10 +120,14 @@ def tab_line(values: Iterable[object]) -> None:
 
 def show_pairs(pairs: Iterable[tuple[str, object]], *, indent: int = 0, where: Console | None = None) -> None:
     """Names and values, one a line; a value of None is left out."""
-    from rich.text import Text
-
     shown = [(clean(name), clean(value)) for name, value in pairs if value is not None]
     width = max((len(name) for name, _ in shown), default=0)
+    if where is None and not sys.stdout.isatty() and not _STYLED & os.environ.keys():
+        for name, value in shown:  # no styles: what draws them takes longer to load than an echo
+            print(f"{'':<{indent}}{name:<{width}}  {value}")
+        return
+    from rich.text import Text
+
     target = console() if where is None else where
     for name, value in shown:
         line = Text(" " * indent)

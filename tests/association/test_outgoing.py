@@ -91,13 +91,13 @@ async def test_without_room_nothing_is_read_before_it_is_wanted(
 ) -> None:
     """The memory of a run that stands still is one object of a part at most."""
     read: list[int] = []
-    real = os.pread
+    real = os.preadv
 
-    def pread(descriptor: int, count: int, at: int) -> bytes:
-        read.append(count)
-        return real(descriptor, count, at)
+    def preadv(descriptor: int, buffers: list[memoryview], at: int) -> int:
+        read.append(sum(map(len, buffers)))
+        return real(descriptor, buffers, at)
 
-    monkeypatch.setattr(os, "pread", pread)
+    monkeypatch.setattr(os, "preadv", preadv)
     ahead = load_ahead(objects(tmp_path), Budget(0))
     await anext(ahead)
     assert read == [100]

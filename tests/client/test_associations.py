@@ -6,12 +6,23 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiodicom.association.errors import AssociationRejected
+from aiodicom.association.connect import WINDOW
+from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client import associations as module
 from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
 from aiodicom.dimse import messages as m
-from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
+from aiodicom.pdu import (
+    AAbort,
+    AAssociateAC,
+    AAssociateRJ,
+    AAssociateRQ,
+    AsyncOperationsWindow,
+    ContextResult,
+    PresentationContextAC,
+    UserInformation,
+)
+from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from peers.scripted import ScriptedListener
@@ -203,3 +214,79 @@ async def test_a_query_that_was_answered_in_part_is_not_asked_twice() -> None:
         assert len(seen) == 1
 
     await play(script, user)
+
+
+@pytest.mark.parametrize("how", ["hangs up", "aborts"])
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_peer_that_drops_what_offers_a_window_is_asked_without(how: str, again: bool) -> None:
+    """Once: what it does then is its answer. It is remembered for the next association."""
+
+    async def script(listener: ScriptedListener) -> None:
+        for number in range(2):
+            peer = await listener.next_connection()
+            request = await peer.expect(AAssociateRQ)
+            assert request.user_information.async_operations == (WINDOW if number == 0 else None)
+            if number == 1 and not again:
+                break
+            if how == "aborts":
+                await peer.send(AAbort(source=2, reason=1))
+            await peer.close()
+        if again:
+            return
+        await peer.send(
+            AAssociateAC(
+                called_ae=request.called_ae,
+                calling_ae=request.calling_ae,
+                presentation_contexts=tuple(
+                    PresentationContextAC(one.context_id, ContextResult.ACCEPTANCE, one.transfer_syntaxes[0])
+                    for one in request.presentation_contexts
+                ),
+                user_information=UserInformation(maximum_length=16384, implementation_class_uid="1.2"),
+            )
+        )
+        await reply(peer, await hear(peer, m.CEchoRQ), 0)
+        await peer.answer_release()
+        peer, request = await accepted(listener)
+        assert request.user_information.async_operations is None
+        await peer.answer_release()
+
+    async def user(pacs: Pacs) -> None:
+        if again:
+            with pytest.raises((AssociationAborted, ConnectionClosed)):
+                async with pacs:
+                    pytest.fail("it was opened")
+            return
+        async with pacs:
+            await pacs.echo()
+        async with pacs:
+            pass
+
+    await play(script, user, async_operations=WINDOW)
+
+
+async def test_a_window_of_the_users_own_is_not_given_up() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()
+        await peer.expect(AAssociateRQ)
+        await peer.close()
+
+    async def user(pacs: Pacs) -> None:
+        with pytest.raises((AssociationAborted, ConnectionClosed)):
+            async with pacs:
+                pytest.fail("it was opened")
+
+    await play(script, user, async_operations=AsyncOperationsWindow(16, 16))
+
+
+async def test_our_own_ends_agree_on_a_window(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            async with pacs._associations.use([BASIC_PROPOSALS[0]]) as association:
+                assert association.session.window == WINDOW
+        async with connect("127.0.0.1", server.port, async_operations=None) as pacs:
+            async with pacs._associations.use([BASIC_PROPOSALS[0]]) as association:
+                assert association.session.window == AsyncOperationsWindow(1, 1)
+    async with serve_archive(tmp_path, port=0, async_operations=None) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            async with pacs._associations.use([BASIC_PROPOSALS[0]]) as association:
+                assert association.session.window == AsyncOperationsWindow(1, 1)

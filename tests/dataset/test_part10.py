@@ -436,7 +436,7 @@ def test_a_writer_scans_as_the_scanner_does(tmp_path: Path, pixels: int, syntax:
             assert found.elements == wanted.elements
 
 
-def test_a_beginning_tells_all_only_where_pixels_reach_out_of_it() -> None:
+def test_a_beginning_tells_all_where_pixels_reach_out_of_it_or_nothing_does() -> None:
     dataset = Dataset()
     dataset.SOPInstanceUID = "2.25.1"
     dataset.add_new(0x7FE00010, "OW", bytes(5000))
@@ -447,7 +447,10 @@ def test_a_beginning_tells_all_only_where_pixels_reach_out_of_it() -> None:
     assert found.values == {0x00080018: b"2.25.1"}
     for cut in (3, 12, 17):  # in a header, in a value, before the pixels
         assert scan_beginning(encoded[:cut], "1.2.840.10008.1.2.1", {0x00080018}) is None
-    assert scan_beginning(encoded, "1.2.840.10008.1.2.1", ()) is None  # nothing reaches out of it
+    assert scan_beginning(encoded, "1.2.840.10008.1.2.1", ()) == scan_dataset(encoded, "1.2.840.10008.1.2.1")
+    assert scan_beginning(encoded[:14], "1.2.840.10008.1.2.1") == scan_dataset(
+        encoded[:14], "1.2.840.10008.1.2.1"
+    )  # to be compared with the length that comes
     # what nests may lie behind, and an element asked for may be cut
     trailing = struct.pack("<HH2sHL", 0xFFFA, 0xFFFA, b"SQ", 0, 8000) + bytes(8000)
     assert scan_beginning((encoded + trailing)[:6000], "1.2.840.10008.1.2.1", (), check_nested=True) is None
@@ -455,6 +458,38 @@ def test_a_beginning_tells_all_only_where_pixels_reach_out_of_it() -> None:
     both = encode_dataset(dataset, "1.2.840.10008.1.2.1")
     assert scan_beginning(both[:5100], "1.2.840.10008.1.2.1", {0x7FE10010}) is None
     assert scan_beginning(encoded[:200], "1.2.840.10008.1.2.1.99", ()) is None
+
+
+@pytest.mark.parametrize("pixels", [0, 100, 20_000])
+def test_a_small_object_is_scanned_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+    """In one piece, it is known to be whole when it has come; in two, it is looked at again."""
+    dataset = Dataset()
+    dataset.SOPInstanceUID = "2.25.1"
+    dataset.OtherPatientIDsSequence = [Dataset()]
+    if pixels:
+        dataset.add_new(0x7FE00010, "OW", bytes(pixels))
+    encoded = encode_dataset(dataset, "1.2.840.10008.1.2.1")
+    scans = []
+
+    def counted(*args: Any, **how: Any) -> object:
+        scans.append(args)
+        return scan_dataset(*args, **how)
+
+    monkeypatch.setattr(part10, "scan_dataset", counted)
+    names = {
+        "sop_class_uid": "1.2.3",
+        "sop_instance_uid": "2.25.1",
+        "transfer_syntax_uid": "1.2.840.10008.1.2.1",
+        "implementation_class_uid": "2.25.2",
+        "implementation_version_name": "TEST",
+    }
+    for pieces in (1, 2):
+        with Part10Writer(tmp_path, named=False, options=ScanOptions(check_nested=True), **names) as writer:
+            for piece in (encoded,) if pieces == 1 else (encoded[:-2], encoded[-2:]):
+                writer.write(piece)
+            assert writer.scanned == (pieces == 1 or pixels > 0)
+            assert writer.scan() == scan_dataset(encoded, "1.2.840.10008.1.2.1", check_nested=True)
+    assert len(scans) == (0 if pixels else 1)
 
 
 def test_files_need_neither_numpy_nor_pydicom() -> None:

@@ -12,7 +12,7 @@ from aiodicom.dataset.deflated import INFLATED_WINDOW
 from aiodicom.dataset.errors import ImagingError, NestingTooDeep
 from aiodicom.dataset.found import ScanResult
 from aiodicom.dataset.part10 import read_header
-from aiodicom.dataset.scan import scan_dataset, scanning
+from aiodicom.dataset.scan import scan_beginning, scan_dataset, scanning
 from aiodicom.dataset.walk import STEP, Steps
 from aiodicom.dataset.window import FileWindow
 from hypothesis import given
@@ -253,10 +253,15 @@ def test_one_changed_byte_never_escapes_as_another_error(data: st.DataObject) ->
     encoded = bytearray(encode(sample(data.draw(st.booleans())), syntax))
     at = data.draw(st.integers(0, len(encoded) - 1))
     encoded[at] = data.draw(st.integers(0, 255))
+    nested = data.draw(st.booleans())
+    # a beginning that is all of it is judged as all of it, or not at all
+    told = scan_beginning(encoded, syntax, {UID}, check_nested=nested)
     try:
-        scan_dataset(encoded, syntax, {UID}, check_nested=data.draw(st.booleans()))
+        found = scan_dataset(encoded, syntax, {UID}, check_nested=nested)
     except ImagingError:
-        pass
+        assert told is None
+        return
+    assert told is None or told.end != len(encoded) or told == found
 
 
 def test_every_real_file_is_whole_but_the_truncated_one(data: Path) -> None:

@@ -268,6 +268,39 @@ def test_a_response_that_does_not_fit_its_request() -> None:
     session.send(ECHO_ID, elsewhere)
 
 
+@given(MAXIMA, st.lists(st.binary(max_size=200), max_size=4))
+def test_a_response_with_each_of_many_data_sets_is_as_many_messages(
+    maximum: int, datasets: list[bytes]
+) -> None:
+    pending = CFindRSP(message_id_being_responded_to=QUERY.message_id, status=0xFF01, has_dataset=True)
+    one, many = (open_session(requestor=False, peer_maximum=maximum) for _ in range(2))
+    for session in (one, many):
+        session.receive(wire(FIND_ID, QUERY, b"12"))
+    for data in datasets:
+        one.send(FIND_ID, pending)
+        one.send_data(data, last=True)
+    many.send_each(FIND_ID, pending, datasets)
+    assert sent_bytes(many) == sent_bytes(one)
+    done = CFindRSP(message_id_being_responded_to=QUERY.message_id, status=0)
+    many.send(FIND_ID, done)  # it is still outstanding, until now
+    many.data_to_send()
+    refused(many, lambda: many.send_each(FIND_ID, pending, datasets), "not outstanding")
+
+
+def test_what_is_not_sent_many_at_a_time() -> None:
+    session = open_session(requestor=False)
+    pending = CFindRSP(message_id_being_responded_to=QUERY.message_id, status=0xFF00, has_dataset=True)
+    refused(session, lambda: session.send_each(FIND_ID, pending, [b""]), "not outstanding")
+    session.receive(wire(FIND_ID, QUERY, b"12"))
+    for wrong in (replace(pending, status=0), replace(pending, has_dataset=False)):
+        refused(session, lambda: session.send_each(FIND_ID, wrong, [b""]), "only pending")
+    refused(session, lambda: session.send_each(CT_ID, pending, [b""]), "another context")
+    refused(session, lambda: session.send_each(99, pending, [b""]), "not open")
+    session.send(FIND_ID, pending)
+    session.data_to_send()
+    refused(session, lambda: session.send_each(FIND_ID, pending, [b""]), "in the middle")
+
+
 def test_a_message_that_cannot_be_encoded() -> None:
     session = open_session(requestor=True)
     refused(session, lambda: session.send(CT_ID, replace(STORE, affected_sop_instance_uid="1.é")))

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiodicom
 import pytest
+from aiodicom.server import archive_service
 from interop.peers import HOST, Command, Peer, Peers, dicom_files, pynetdicom_scu, pynetdicom_scus
 from interop.samples import LEVEL_KEYS, ROOTS_AND_LEVELS, Samples, bodies, identifier, make_object
 from interop.site import Site, reserved_port
@@ -198,11 +199,16 @@ async def test_a_move_tells_what_its_destination_answered(
     assert (told["completed"], told["failed"], told["warning"]) == counters
 
 
-async def test_cancels(serving: Any, samples: Samples, peers: Peers, tmp_path: Path) -> None:
+async def test_cancels(
+    serving: Any, samples: Samples, peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Enough objects that the cancel comes before the end; pynetdicom sends it at the first response.
 
+    Matches are fetched one by one: by hundreds all would be on the wire before it has read one.
     Those of the move would be through before it has read one: their destination takes its time.
     """
+    monkeypatch.setattr(archive_service, "FIRST_FETCH", 1)
+    monkeypatch.setattr(archive_service, "FETCH", 1)
     (tmp_path / "in").mkdir()
     raw = samples.all[0].path.read_bytes()
     uid = samples.all[0].uid.encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +12,8 @@ from typing import Any
 import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.search import Search
-from aiodicom.dataset.coding import decode_dataset
 from aiodicom.dimse.levels import Level, Root
-from aiodicom.server import archive_service
-from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService, encode_answer
+from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService
 from aiodicom.server.limits import ServerLimits
 from pydicom.dataset import Dataset
 
@@ -27,29 +25,13 @@ class Slow:
         self.begun = threading.Event()
         self.end = threading.Event()
 
-    def __iter__(self) -> Slow:
-        return self
-
-    def __next__(self) -> None:
+    def take(self, *ignored: object) -> tuple[list[bytes], bool]:
         self.begun.set()
         assert self.end.wait(10)
-        raise StopIteration
+        return [], True
 
     def give_up(self) -> None:
         self.end.set()
-
-
-class Some:
-    """A search that found these."""
-
-    def __init__(self, answers: list[Dataset]) -> None:
-        self.left = iter(answers)
-
-    def __iter__(self) -> Any:
-        return self.left
-
-    def give_up(self) -> None:
-        return None
 
 
 def from_address(address: str) -> Any:
@@ -137,18 +119,6 @@ async def test_retrieves_take_their_turns_with_the_queries(
     assert service._shares == {}
 
 
-def test_an_answer_that_cannot_be_encoded_costs_its_element_only(caplog: pytest.LogCaptureFixture) -> None:
-    answer = Dataset()
-    answer.SpecificCharacterSet = "ISO_IR 144"
-    answer.PatientID = "P1"
-    answer.StudyDescription = "Schädel"
-    for syntax in ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"):
-        heard = decode_dataset(encode_answer(answer, syntax), syntax)
-        assert heard.PatientID == "P1"
-        assert "StudyDescription" not in heard
-    assert "given in part" in caplog.text
-
-
 async def test_answers_in_part_are_told_where_a_peer_can_repeat_them(service: ArchiveService) -> None:
     """Not to the log for each: in the event loop, to what counts what a peer can do at will."""
     notes: list[tuple[str, int]] = []
@@ -156,30 +126,17 @@ async def test_answers_in_part_are_told_where_a_peer_can_repeat_them(service: Ar
     request.association = SimpleNamespace(
         note=lambda kind, words: notes.append((kind, threading.get_ident()))
     )
-    answer = Dataset()
-    answer.SpecificCharacterSet = "ISO_IR 144"
-    answer.StudyDescription = "Schädel"
-    batch, _ = await service._fetched(request, Some([answer] * 3))  # type: ignore[arg-type]
-    assert len(batch) == 3
+
+    class InPart:
+        def take(
+            self, syntax: str, count: int, size: int, tell: Callable[[str], object]
+        ) -> tuple[list[bytes], bool]:
+            tell("one is given in part")
+            return [b""], True
+
+        def give_up(self) -> None:
+            return None
+
+    assert await service._fetched(request, InPart()) == ([b""], True)  # type: ignore[arg-type]
     await asyncio.sleep(0)
-    assert notes == [("answers given in part", threading.get_ident())] * 3
-
-
-async def test_large_answers_are_taken_from_the_index_a_few_at_a_time(
-    service: ArchiveService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a peer does not read is held, so that it is bounded in bytes too."""
-    monkeypatch.setattr(archive_service, "FETCH_BYTES", 1000)
-    answers = []
-    for number in range(5):
-        answer = Dataset()
-        answer.PatientID = f"P{number}"
-        answer.PatientComments = "x" * 400
-        answers.append(answer)
-
-    some, sizes = Some(answers), []
-    ended = False
-    while not ended:
-        batch, ended = await service._fetched(from_address("a"), some)  # type: ignore[arg-type]
-        sizes.append(len(batch))
-    assert sizes == [3, 2]
+    assert notes == [("answers given in part", threading.get_ident())]

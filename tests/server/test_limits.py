@@ -782,9 +782,9 @@ async def test_read_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room:
     given: list[Budget] = []
     real = stores.load_ahead
 
-    def spy(items: Any, budget: Budget) -> Any:
+    def spy(items: Any, budget: Budget, take: Any) -> Any:
         given.append(budget)
-        return real(items, budget)
+        return real(items, budget, take)
 
     monkeypatch.setattr(stores, "load_ahead", spy)
     limits = replace(LONG, read_ahead_per_association=room, read_ahead=room + 1)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -939,7 +940,8 @@ async def test_a_large_object_has_the_time_for_each_part_of_it(tmp_path: Path, i
     file.write_bytes(whole)
     item = Instance(file, CT, "1.2.3.4", IMPLICIT, 0, len(whole))
     loaded = Loaded(item, whole if in_memory else None)
-    run = StoreRun(association=None, done=print, limit=100.0)  # type: ignore[arg-type]
+    nobody = SimpleNamespace(connection=SimpleNamespace(handed=0, taken=lambda: 0))
+    run = StoreRun(association=nobody, done=print, limit=100.0)  # type: ignore[arg-type]
     async with asyncio.timeout(PATIENCE) as deadline:
         data = run._data(loaded, deadline)
         assert not isinstance(data, bytes)

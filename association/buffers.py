@@ -1,0 +1,54 @@
+"""Buffers that objects are read into and sent from, used again when the system has taken what was in them.
+
+A buffer made anew for each object has its memory touched for the first time each time: of 430 us that an
+archive took to send 0.5 MB, 206 were that.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from ..pdu.upper_layer import Buffer
+
+_STEP = 64 * 1024
+KEPT = 16 * 1024 * 1024
+"""Bytes of buffers kept for later."""
+
+
+class Buffers:
+    """The buffers of one run. `take` may be called on any thread, the rest in the event loop.
+
+    taken: how many bytes the system has taken of all that was handed to the connection.
+    """
+
+    def __init__(self, taken: Callable[[], int]) -> None:
+        self._taken = taken
+        self._free: dict[int, list[bytearray]] = {}
+        self._lent: deque[tuple[int, bytearray]] = deque()
+
+    def take(self, size: int) -> memoryview:
+        """A buffer of that many bytes, of which nothing is known."""
+        steps = -(-size // _STEP)
+        try:
+            buffer = self._free[steps].pop()
+        except (KeyError, IndexError):
+            buffer = bytearray(steps * _STEP)
+        return memoryview(buffer)[:size]
+
+    def sent(self, data: Buffer, handed: int) -> None:
+        """What `take` gave has been handed to the connection, with which `handed` bytes have been in all."""
+        if isinstance(data, memoryview) and isinstance(data.obj, bytearray) and not len(data.obj) % _STEP:
+            self._lent.append((handed, data.obj))
+
+    def collect(self) -> None:
+        """See which buffers the system has taken; they may be used again."""
+        if not self._lent:
+            return
+        taken = self._taken()
+        held = sum(len(buffer) * len(free) for free in self._free.values() for buffer in free[:1])
+        while self._lent and self._lent[0][0] <= taken:
+            buffer = self._lent.popleft()[1]
+            if held + len(buffer) <= KEPT:
+                self._free.setdefault(len(buffer) // _STEP, []).append(buffer)
+                held += len(buffer)

@@ -1,0 +1,108 @@
+"""Buffers are used again when the system has taken what was in them, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+from aiodicom.association.buffers import KEPT, Buffers
+from wire import on_each_loop
+
+STEP = 64 * 1024
+
+
+def address(view: memoryview) -> int:
+    return id(view.obj)
+
+
+def test_a_buffer_is_used_again_when_it_was_taken() -> None:
+    taken = 0
+    buffers = Buffers(lambda: taken)
+    first, second = buffers.take(100_000), buffers.take(100_001)
+    assert (len(first), len(second)) == (100_000, 100_001)
+    buffers.sent(first, 100_000)
+    buffers.sent(second, 200_001)
+    buffers.collect()
+    third = buffers.take(100_000)
+    assert address(third) not in (address(first), address(second))
+    taken = 200_000
+    buffers.collect()
+    assert address(buffers.take(80_000)) == address(first)
+    assert address(buffers.take(80_000)) != address(second)  # its last byte has not gone
+    taken = 200_001
+    buffers.collect()
+    assert address(buffers.take(STEP + 1)) == address(second)
+    assert address(buffers.take(STEP)) != address(first)  # another size
+
+
+def test_what_it_did_not_give_is_left_alone() -> None:
+    buffers = Buffers(lambda: 1 << 40)
+    buffers.sent(b"bytes", 5)
+    buffers.sent(memoryview(b"bytes"), 10)
+    buffers.sent(memoryview(bytearray(10)), 20)
+    buffers.collect()
+    assert not buffers._free
+
+
+def test_what_is_kept_is_bounded() -> None:
+    buffers = Buffers(lambda: 1 << 40)
+    lent = [buffers.take(1 << 20) for _ in range(40)]
+    for view in lent:
+        buffers.sent(view, 1)
+    buffers.collect()
+    assert sum(map(len, (one for free in buffers._free.values() for one in free))) == KEPT
+    assert len({address(buffers.take(1 << 20)) for _ in range(KEPT >> 20)} & set(map(address, lent))) == 16
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    return server, client
+
+
+@pytest.mark.parametrize("secure", [False, True])
+@on_each_loop
+async def test_what_arrives_is_what_was_sent(secure: bool, tmp_path: Path) -> None:
+    """Each buffer is filled anew as soon as it may be; the peer reads late and slowly."""
+    server_tls, client_tls = contexts() if secure else (None, None)
+    count, size = 60, 200_000
+    heard, done = bytearray(), asyncio.Event()
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(30_000):
+            heard.extend(data)
+            await asyncio.sleep(0)
+        done.set()
+        writer.close()
+
+    server = await asyncio.start_server(read, "127.0.0.1", 0, ssl=server_tls)
+    port = server.sockets[0].getsockname()[1]
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=client_tls, server_hostname="localhost" if secure else None
+    )
+    transport, handed = writer.transport, 0
+    taken: Callable[[], int] = lambda: handed - transport.get_write_buffer_size()  # noqa: E731
+    buffers, used = Buffers(taken), set()
+    for number in range(count):
+        buffers.collect()
+        view = buffers.take(size)
+        used.add(address(view))
+        view[:] = bytes([number]) * size
+        transport.writelines([view[:100], view[100:]])
+        handed += size
+        buffers.sent(view, handed)
+        if number % 3 == 0:
+            await writer.drain()
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    writer.close()
+    await done.wait()
+    server.close()
+    assert heard == b"".join(bytes([number]) * size for number in range(count))
+    assert len(used) < count
