@@ -237,6 +237,7 @@ class Archive:
         identifier: Dataset,
         *,
         relational: bool = True,
+        combined: bool = False,
         retrieve_ae: str | None = None,
     ) -> Matches:
         """Answer a C-FIND identifier, one data set after the other (PS3.4 C.4.1).
@@ -246,12 +247,15 @@ class Archive:
 
         level: `None` to take it from the identifier.
         relational: whether keys of upper levels may be missing.
+        combined: whether ranges of a date and of its time are one range of moments.
         retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
 
         Raises IdentifierError (the identifier cannot be answered).
         """
         search = Search()
-        query = compile_query(identifier, root, level, relational=relational, check=search.check)
+        query = compile_query(
+            identifier, root, level, relational=relational, combined=combined, check=search.check
+        )
         return Matches(self._index, query, retrieve_ae, search)
 
     def select(

@@ -85,7 +85,7 @@ def _answers(search: Search, query: CompiledQuery, retrieve_ae: str | None) -> G
         search.check()
         if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
             continue  # another study of the patient just answered
-        if all(test.passes(entity.value(test.attribute)) for test in query.tests):
+        if all(test.holds(entity.value) for test in query.tests):
             answered = entity.patient_id
             yield _answer(query, entity, retrieve_ae)
 

@@ -41,8 +41,11 @@ class SubOperations:
         return SUCCESS
 
     def counters(self, *, final: bool) -> dict[str, int]:
-        """The counters for a response; `remaining` is left out of a final one unless work was left."""
+        """The counters for a response; `remaining` is left out of a final one unless work was left.
+
+        They are optional (PS3.7 9.1.3): a number that a US cannot hold is left out, not cut to a wrong one.
+        """
         found = {"completed": self.completed, "failed": self.failed, "warning": self.warning}
         if not final or self.remaining:
             found["remaining"] = self.remaining
-        return {name: min(value, 0xFFFF) for name, value in found.items()}
+        return {name: value for name, value in found.items() if value <= 0xFFFF}
