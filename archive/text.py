@@ -153,7 +153,9 @@ def _unreadable_item(items: Iterable[Dataset], encodings: Sequence[str], depth: 
     for item in items:
         inner = _encodings_within(item, encodings)
         for tag in item.keys():  # noqa: SIM118 - a data set iterates over its elements
-            found = unreadable(item, tag, inner, depth + 1) if tag.element else None
+            if not tag.element or tag.is_private_creator:  # of which implicit VR does not say that it is text
+                continue
+            found = unreadable(item, tag, inner, depth + 1)
             if found is not None:
                 return found
     return None

@@ -313,16 +313,8 @@ def test_text_in_a_character_set_that_nobody_knows(archive):
 @pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
 def test_a_retrieve_is_not_widened_by_a_key_that_cannot_be_read(archive, keyword):
     tag = int(Tag(keyword))
-    raw = b"".join(
-        sorted(
-            [
-                element(LEVEL_TAG, b"CS", b"SERIES"),
-                element(tag, b"OB", b"1.77"),
-                element(0x0020000E, b"UI", b"1.1.1\0"),
-            ],
-            key=lambda one: struct.unpack("<HH", one[:4]),
-        )
-    )
+    level, series = element(LEVEL_TAG, b"CS", b"SERIES"), element(0x0020000E, b"UI", b"1.1.1\0")
+    raw = level + element(tag, b"OB", b"1.77") + series
     with pytest.raises(IdentifierError) as caught:
         archive.select(Root.PATIENT, None, read_dataset(BytesIO(raw), False, True))
     assert caught.value.offending_elements == (tag,)
