@@ -289,6 +289,7 @@ class ArchiveServer:
             max_object_size=self._limits.max_object_size,
             max_sequence_depth=self._limits.max_sequence_depth,
             max_elements=self._limits.max_object_elements,
+            max_quarantine_size=self._limits.max_quarantine_size,
             progress=self._progress,
             create=self._create,
         )
