@@ -29,7 +29,7 @@ from ..pdu.uids import is_near_uid, is_uid
 from .commit import Committer
 from .comparing import Comparison
 from .errors import ObjectRefused
-from .files import FILE_MODE, INDEX, Durability, ObjectFiles
+from .files import FILE_MODE, INDEX, MAX_REFUSED_SIZE, Durability, ObjectFiles
 from .find import Matches
 from .index import Counts, Index
 from .logbook import Logbook
@@ -68,6 +68,8 @@ class Archive:
     max_sequence_depth: nested sequences an object may have; deeper ones are refused with C000H.
     max_elements: elements, items and delimiters of all levels an object may have; more are refused with
         C000H.
+    max_quarantine_size: bytes of objects that came whole and were refused, kept in `quarantine/` with the
+        reason; 0 keeps none.
     progress: told, on a thread, how many of how many objects were read where opening reads them.
     create: make an archive where there is none.
 
@@ -84,6 +86,7 @@ class Archive:
         max_object_size: int | None = None,
         max_sequence_depth: int = MAX_DEPTH,
         max_elements: int | None = MAX_ELEMENTS,
+        max_quarantine_size: int = MAX_REFUSED_SIZE,
         progress: Progress | None = None,
         create: bool = True,
     ) -> None:
@@ -92,7 +95,7 @@ class Archive:
         self._logbook = Logbook(log, time.monotonic)
         self._look = stored_options(max_sequence_depth, max_elements)
         self._durable = durability == "fsync"
-        self._files = ObjectFiles(self.directory, durability, create=create)
+        self._files = ObjectFiles(self.directory, durability, create=create, max_refused=max_quarantine_size)
         try:
             self._index = Index(self.directory / INDEX)
         except BaseException:
@@ -237,6 +240,7 @@ class Archive:
         identifier: Dataset,
         *,
         relational: bool = True,
+        combined: bool = False,
         retrieve_ae: str | None = None,
     ) -> Matches:
         """Answer a C-FIND identifier, one data set after the other (PS3.4 C.4.1).
@@ -246,12 +250,15 @@ class Archive:
 
         level: `None` to take it from the identifier.
         relational: whether keys of upper levels may be missing.
+        combined: whether ranges of a date and of its time are one range of moments.
         retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
 
         Raises IdentifierError (the identifier cannot be answered).
         """
         search = Search()
-        query = compile_query(identifier, root, level, relational=relational, check=search.check)
+        query = compile_query(
+            identifier, root, level, relational=relational, combined=combined, check=search.check
+        )
         return Matches(self._index, query, retrieve_ae, search)
 
     def select(

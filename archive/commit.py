@@ -213,13 +213,25 @@ class Committer:
 
     def _refuse(self, job: _Commit, error: Exception) -> None:
         if isinstance(error, ObjectRefused):
+            self._keep_refused(job, error.comment)
             _answer(job, StoreOutcome(error.status, error.comment))
         elif isinstance(error, OSError):
             self._say("an object could not be read back or forced to the disk", error)
             _answer(job, outcome_of(error))
         else:
             self._say("an object could not be examined", error)
+            self._keep_refused(job, f"it could not be examined ({type(error).__name__})")
             _answer(job, _UNREADABLE)
+
+    def _keep_refused(self, job: _Commit, reason: str) -> None:
+        """Into quarantine with it: it came whole, and may be all there is of it."""
+        try:
+            kept = self._files.keep_refused(job.writer.temporary, job.sink.sop_instance_uid, reason)
+        except OSError as error:
+            self._say("a refused object could not be kept", error)
+            return
+        where = "see quarantine" if kept else "quarantine holds enough: it is not kept"
+        self._logbook.note("refused", "archive", f"an object was refused: {reason}; {where}")
 
     def _entry(self, record: Record, writer: Part10Writer) -> Entry:
         stat = os.fstat(writer.fileno())

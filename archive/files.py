@@ -8,7 +8,8 @@
     conflicts/<SOP Instance UID>.<16 hex>.dcm
                                       objects of a stored UID with other content, so many for each
     quarantine/<SOP Instance UID>.<16 hex>.dcm
-                                      what a start found torn; nothing here is ever removed
+                                      what a start found torn, and what came whole and was refused, with a
+                                      .reason beside it; nothing here is ever removed
 
 The two folders of an object come from a hash of its series UID, so that what arrives together is synced
 together.
@@ -21,6 +22,7 @@ import logging
 import os
 import re
 import secrets
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
@@ -42,6 +44,13 @@ FILE_MODE = 0o640
 MAX_CONFLICTS = 16
 """Contradicting objects kept for one SOP Instance UID: a device that stamps each retry anew has no end."""
 
+MAX_REFUSED = 4
+"""Refused objects kept for one SOP Instance UID: a sender tries again and again."""
+MAX_REFUSED_SIZE = 1 << 30
+"""Bytes of refused objects kept in all."""
+MAX_REFUSED_FILES = 10_000
+"""Refused objects kept in all."""
+
 INDEX = "index.sqlite"
 _CLEAN = "clean"
 
@@ -58,7 +67,14 @@ class ObjectFiles:
     OSError (it cannot be made or read).
     """
 
-    def __init__(self, root: Path, durability: Durability, *, create: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        durability: Durability,
+        *,
+        create: bool = True,
+        max_refused: int = MAX_REFUSED_SIZE,
+    ) -> None:
         if not create and not (root / "objects").is_dir():
             raise NoArchive(f"{root} holds no archive")
         self.root = root
@@ -67,6 +83,7 @@ class ObjectFiles:
         self.syncs: bool = durability == "fsync"
         self._known: set[str] = set()
         self._aside: Counter[str] | None = None  # conflicts kept, by UID
+        self._refused = Refused(root, max_refused)
         for folder in ("", "incoming", "objects", "conflicts", "quarantine"):
             (root / folder).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         self._lock = _lock(root / "lock")
@@ -188,6 +205,10 @@ class ObjectFiles:
         self.sync_folders([os.path.relpath(path.parent, self.root), "quarantine"])
         return aside
 
+    def keep_refused(self, temporary: str, sop_instance_uid: str, reason: str) -> bool:
+        """Keep a whole object that is no part of the archive, where there is room; on any thread."""
+        return self._refused.keep(temporary, file_stem(sop_instance_uid), reason)
+
     def objects(self) -> Iterator[str]:
         """Paths of all objects within the archive, sorted, one folder in memory at a time.
 
@@ -212,6 +233,53 @@ class ObjectFiles:
     def sizes(self, folder: str) -> dict[str, int]:
         """The objects in one of `folders` and their lengths; -1 for one that cannot be looked at."""
         return {name: _size(f"{self._root}/{name}") for name in self.names(folder)}
+
+
+class Refused:
+    """Objects in `quarantine/` that were refused, of which so many are kept; for any thread."""
+
+    def __init__(self, root: Path, most: int) -> None:
+        self._folder = root / "quarantine"
+        self._most = most
+        self._guard = threading.Lock()
+        self._kept: Counter[str] | None = None
+        self._size = 0
+
+    def keep(self, temporary: str, stem: str, reason: str) -> bool:
+        """Move a file here, and say beside it why; False where enough are here. Raises OSError."""
+        size = os.path.getsize(temporary)
+        with self._guard:
+            kept = self._counted()
+            if (
+                self._size + size > self._most
+                or kept.total() >= MAX_REFUSED_FILES
+                or kept[stem] >= MAX_REFUSED
+            ):
+                return False
+            kept[stem] += 1
+            self._size += size
+        name = f"{stem}.{secrets.token_hex(8)}"
+        beside = os.open(self._folder / f"{name}.reason", os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        with open(beside, "w", encoding="utf-8") as file:
+            file.write(reason)
+        os.replace(temporary, self._folder / f"{name}.dcm")
+        return True
+
+    def _counted(self) -> Counter[str]:
+        if self._kept is None:
+            names = [one[:-7] for one in _entries(self._folder) if one.endswith(".reason")]
+            self._kept = Counter(name.rpartition(".")[0] for name in names)
+            for name in names:
+                self._size += max(0, _size(f"{self._folder}/{name}.dcm"))
+        return self._kept
+
+
+def reason_of(root: Path, name: str) -> str | None:
+    """Why an object of `quarantine/` was refused; None for one that was not, but found torn."""
+    try:
+        return (root / "quarantine" / f"{name}.reason").read_text("utf-8", "replace")
+    except FileNotFoundError:
+        return None
 
 
 def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:

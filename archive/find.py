@@ -99,7 +99,7 @@ def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity, None, 
         search.check()
         if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
             continue  # another study of the patient just answered
-        if all(test.passes(entity.value(test.attribute)) for test in query.tests):
+        if all(test.holds(entity.value) for test in query.tests):
             answered = entity.patient_id
             yield entity
 

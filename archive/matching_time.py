@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
@@ -88,6 +89,31 @@ def parse_range(vr: str, text: str) -> Interval:
     if not first and not last:
         raise ValueError(f"a {_NAMES[vr]} range without ends")
     return Interval(_parse(vr, first) if first else None, _parse(vr, last) if last else None)
+
+
+def combined_range(date: str, time: str) -> Callable[[str, str], bool] | None:
+    """A test for date and time together; None where not both keys are a range.
+
+    From the first date at the first time to the last date at the last time; an open end of the times is that
+    of its day, one of the dates is open. Of an entity without a time the whole day must lie in it.
+
+    Raises ValueError (a key is none of its kind).
+    """
+    if "-" not in date or "-" not in time or "\\" in date + time:
+        return None
+    days, times = parse_range("DA", date), parse_range("TM", time)
+    first = None if days.first is None else days.first.start + (times.first.start if times.first else 0)
+    last = None if days.last is None else days.last.start + (times.last.end if times.last else _DAY - 1)
+
+    def passes(found_date: str, found_time: str) -> bool:
+        day, clock = parse_value("DA", found_date), parse_value("TM", found_time)
+        if day is None:
+            return False
+        start = day.start + (clock.start if clock is not None else 0)
+        end = start if clock is not None else day.end
+        return (first is None or start >= first) and (last is None or end <= last)
+
+    return passes
 
 
 def _parse(vr: str, text: str) -> Moment:

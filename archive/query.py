@@ -15,6 +15,7 @@ from typing import cast
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from ..dataset.charset import texts, unknown_term
 from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, unique_key
 from .attributes import ATTRIBUTES, Attribute, attribute
 from .errors import IdentifierError
@@ -28,9 +29,10 @@ from .matching import (
     compile_sequence,
     nobody_minds,
 )
+from .matching_time import combined_range
 from .search import Search
 from .selection import Selection
-from .text import Items, Value, encodings_of, key_value
+from .text import BINARY_NUMBERS, Items, Value, encodings_of, key_value, unreadable
 from .words import condition_of
 
 _LEVEL = 0x00080052
@@ -40,6 +42,7 @@ _AVAILABILITY = 0x00080056
 _PATIENT_ID = 0x00100020
 _GENERAL = frozenset(int(Tag(keyword)) for keyword in GENERAL_KEYWORDS)
 _MAX_KEYS = 512
+_NUMERIC = BINARY_NUMBERS | {"IS", "DS"}
 
 _COLUMNS = {
     "PatientID": "studies.patient_id",
@@ -55,6 +58,13 @@ _NAMING = frozenset(
     {"PatientID", "StudyInstanceUID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID"}
 )
 """Keys of which a value has few answers."""
+_TIMES = {one.keyword for one in ATTRIBUTES.values() if one.vr == "TM"}
+_MOMENTS = tuple(
+    (one.keyword, time)
+    for one in ATTRIBUTES.values()
+    if one.vr == "DA" and (time := one.keyword.replace("Date", "Time")) in _TIMES
+)
+"""Dates and the times that belong to them."""
 _MAX_WORDS = 4
 """Keys of one query that are looked up among words."""
 
@@ -65,6 +75,24 @@ class Criterion:
 
     attribute: Attribute
     passes: Callable[[Value], bool]
+
+    def holds(self, value_of: Callable[[Attribute], Value]) -> bool:
+        """Whether an entity passes, which gives its values when asked."""
+        return self.passes(value_of(self.attribute))
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """A date and a time of which both keys are ranges, matched as one (PS3.4 C.2.2.2.5, where negotiated)."""
+
+    date: Attribute
+    time: Attribute
+    passes: Callable[[str, str], bool]
+
+    def holds(self, value_of: Callable[[Attribute], Value]) -> bool:
+        """Whether an entity passes, which gives its values when asked."""
+        date, time = value_of(self.date), value_of(self.time)
+        return isinstance(date, str) and isinstance(time, str) and self.passes(date, time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +107,7 @@ class CompiledQuery:
     """
 
     level: Level
-    tests: tuple[Criterion, ...]
+    tests: tuple[Criterion | Moments, ...]
     wanted: tuple[Attribute, ...]
     unsupported: tuple[int, ...]
     availability: bool
@@ -113,6 +141,7 @@ def compile_query(
     *,
     relational: bool = True,
     check: Check = nobody_minds,
+    combined: bool = False,
 ) -> CompiledQuery:
     """Check an identifier and compile its keys.
 
@@ -121,6 +150,7 @@ def compile_query(
 
     relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
     check: called between the comparisons of one key with one value; it may raise.
+    combined: whether ranges of a date and of its time are one range of moments (PS3.4 C.5.1.1, byte 2).
 
     Raises IdentifierError (the level or a key cannot be used).
     """
@@ -128,7 +158,7 @@ def compile_query(
     tags = [tag for tag in sorted(identifier.keys()) if tag.element != 0]
     if len(tags) > _MAX_KEYS:
         raise IdentifierError(f"more than {_MAX_KEYS} keys", (), NOT_OF_MODEL)
-    encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))
+    encodings = _encodings(identifier)
     tests: list[Criterion] = []
     wanted: list[Attribute] = []
     unsupported: list[int] = []
@@ -146,12 +176,42 @@ def compile_query(
         _require_upper_keys(identifier, root, asked, encodings)
     return CompiledQuery(
         asked,
-        tuple(tests),
+        tuple(_combined(tests, identifier, encodings) if combined else tests),
         tuple(wanted),
         tuple(unsupported),
         Tag(_AVAILABILITY) in identifier,
         *where.joined(),
     )
+
+
+def _combined(
+    tests: Sequence[Criterion], identifier: Dataset, encodings: Sequence[str]
+) -> list[Criterion | Moments]:
+    """With one test for each date and time that are both asked for."""
+    by_keyword = {test.attribute.keyword: test.attribute for test in tests}
+    pairs = [(by_keyword[one], by_keyword[two]) for one, two in _MOMENTS if {one, two} <= by_keyword.keys()]
+    found: list[Criterion | Moments] = []
+    taken: set[int] = set()
+    for date, time in pairs:
+        keys = [_plain_value(identifier, one.tag, encodings) for one in (date, time)]
+        passes = combined_range(*keys)
+        if passes is not None:
+            found.append(Moments(date, time, passes))
+            taken |= {date.tag, time.tag}
+    return found + [test for test in tests if test.attribute.tag not in taken]
+
+
+def _encodings(identifier: Dataset) -> list[str]:
+    """Codecs of an identifier's text.
+
+    Raises IdentifierError (its character set is none that is known, and it has text that needs one).
+    """
+    charset = _plain_value(identifier, _CHARSET, encodings_of(""))
+    if unknown_term(charset.split("\\")) is not None and not all(
+        text.isascii() for _, text in texts(identifier)
+    ):
+        raise IdentifierError("an unknown character set", (_CHARSET,))
+    return encodings_of(charset)
 
 
 def _tag(keyword: str) -> int:
@@ -236,9 +296,12 @@ def _compile(
     identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where, check: Check
 ) -> Criterion | None:
     try:
-        _, value = key_value(identifier, Tag(kept.tag), encodings)
+        bad = unreadable(identifier, Tag(kept.tag), encodings)
+        vr, value = key_value(identifier, Tag(kept.tag), encodings)
     except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
         raise IdentifierError("a key that cannot be read", (kept.tag,)) from error
+    if bad is not None or (value and vr in BINARY_NUMBERS and kept.vr not in _NUMERIC):
+        raise IdentifierError("a key that cannot be read", (kept.tag if bad is None else bad,))
     if kept.vr == "SQ":
         items = _item_values(value) if isinstance(value, list) else []
         one_matches = compile_sequence(kept.tag, items, check)
@@ -282,12 +345,14 @@ def select(
     Raises IdentifierError (no level, or no usable unique key).
     """
     asked = level_of(identifier, root, level)
-    encodings = encodings_of(_plain_value(identifier, _CHARSET, encodings_of("")))
+    encodings = _encodings(identifier)
     where = _Where()
     for one in Level:
         if one > asked:
             break
         kept = ATTRIBUTES[_tag(unique_key(one))]
+        if kept.tag in identifier and unreadable(identifier, Tag(kept.tag), encodings) is not None:
+            raise IdentifierError("a key that cannot be read", (kept.tag,))
         value = _plain_value(identifier, kept.tag, encodings)
         if not value.strip(" "):
             if one is asked:

@@ -31,6 +31,7 @@ Value: TypeAlias = "str | Items"
 _DEFAULT = "iso8859"
 _CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
+BINARY_NUMBERS = frozenset(_NUMBERS)
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
 _DELIMITERS = {ord(char) for char in "\\\r\n\t\f"}
 _NAME_DELIMITERS = _DELIMITERS | {ord("^"), ord("=")}
@@ -102,10 +103,7 @@ def items_of(sequence: Iterable[Dataset], encodings: Sequence[str], depth: int =
     items: Items = []
     for dataset in sequence:
         item: dict[str, list[Any]] = {}
-        inner = encodings
-        if _CHARSET in dataset:
-            charset = key_value(dataset, _CHARSET, encodings)[1]
-            inner = encodings_of(charset) if isinstance(charset, str) and charset else encodings
+        inner = _encodings_within(dataset, encodings)
         for tag in dataset.keys() if depth < _MAX_NESTING else ():
             vr, value = key_value(dataset, tag, inner, depth + 1)
             if vr not in _BINARY and tag.element != 0 and tag != _CHARSET:
@@ -129,6 +127,44 @@ def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: i
     if isinstance(element, RawDataElement):
         return vr, decode_value(element.value or b"", vr, encodings, not element.is_little_endian)
     return vr, _text_of(element.value if element is not None else None)
+
+
+def unreadable(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: int = 0) -> int | None:
+    """The element, of this one and those in its items, that has a value which `key_value` cannot give.
+
+    That is one of bytes, a number cut off, text that is not of its character set, what lies too deep.
+
+    Raises what pydicom raises when a sequence in it cannot be read.
+    """
+    element = dataset.get_item(tag)
+    vr, value = key_value(dataset, tag, encodings) if depth <= _MAX_NESTING else ("UN", "")
+    if vr == "SQ":
+        return _unreadable_item(dataset[tag].value or (), encodings, depth)
+    raw = element.value if element is not None else None
+    if raw is None or (isinstance(raw, str | bytes | Sequence) and not raw):
+        return None
+    form = _NUMBERS.get(vr)
+    if form is not None and isinstance(raw, bytes):
+        return int(tag) if len(raw) % struct.calcsize("=" + form) else None
+    return int(tag) if vr in _BINARY or "\ufffd" in value else None
+
+
+def _unreadable_item(items: Iterable[Dataset], encodings: Sequence[str], depth: int) -> int | None:
+    for item in items:
+        inner = _encodings_within(item, encodings)
+        for tag in item.keys():  # noqa: SIM118 - a data set iterates over its elements
+            if not tag.element or tag.is_private_creator:  # of which implicit VR does not say that it is text
+                continue
+            found = unreadable(item, tag, inner, depth + 1)
+            if found is not None:
+                return found
+    return None
+
+
+def _encodings_within(item: Dataset, encodings: Sequence[str]) -> Sequence[str]:
+    """Those of an item: its own character set's, or what holds around it."""
+    charset = key_value(item, _CHARSET, encodings)[1] if _CHARSET in item else ""
+    return encodings_of(charset) if isinstance(charset, str) and charset else encodings
 
 
 def _text_of(value: object) -> str:

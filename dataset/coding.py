@@ -41,7 +41,12 @@ _SILENCE = ("ignore", None, Warning, None, 0)
 
 
 class DatasetDecodeError(AiodicomError):
-    """Bytes that are no data set in the transfer syntax they came in."""
+    """Bytes that are no data set in the transfer syntax they came in.
+
+    undecoded: keywords or tags of the elements that could not be decoded, where that is all that is wrong.
+    """
+
+    undecoded: tuple[str, ...] = ()
 
 
 def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
@@ -136,7 +141,9 @@ def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -
     """
     dataset, undecoded = _decoded(data, transfer_syntax)
     if undecoded:
-        raise DatasetDecodeError(f"not a data set in {transfer_syntax}: {', '.join(undecoded)}")
+        error = DatasetDecodeError(f"not a data set in {transfer_syntax}: {', '.join(undecoded)}")
+        error.undecoded = undecoded
+        raise error
     return dataset
 
 

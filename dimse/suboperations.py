@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PERFORM, Category, categorize
 
+MAX_LISTED = 0xFFFF
+"""SOP instances a failed list names: 4 MB of them. What a counter can hold, so much can be named."""
+
 
 class SubOperations:
     """Counts the C-STORE sub-operations of one retrieve; the four counters always add up to `total`."""
@@ -28,7 +31,8 @@ class SubOperations:
             self.warning += 1
         else:
             self.failed += 1
-            self.failed_uids.append(sop_instance_uid)
+            if len(self.failed_uids) < MAX_LISTED:
+                self.failed_uids.append(sop_instance_uid)
 
     def final_status(self, *, cancelled: bool = False) -> int:
         """The final response's status (PS3.4 Tables C.4-2 and C.4-3)."""
@@ -41,8 +45,11 @@ class SubOperations:
         return SUCCESS
 
     def counters(self, *, final: bool) -> dict[str, int]:
-        """The counters for a response; `remaining` is left out of a final one unless work was left."""
+        """The counters for a response; `remaining` is left out of a final one unless work was left.
+
+        They are optional (PS3.7 9.1.3): a number that a US cannot hold is left out, not cut to a wrong one.
+        """
         found = {"completed": self.completed, "failed": self.failed, "warning": self.warning}
         if not final or self.remaining:
             found["remaining"] = self.remaining
-        return {name: min(value, 0xFFFF) for name, value in found.items()}
+        return {name: value for name, value in found.items() if value <= 0xFFFF}

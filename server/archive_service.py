@@ -28,7 +28,7 @@ from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
-from ..dimse.levels import Level, Root, find_model, get_model, move_model
+from ..dimse.levels import Level, QueryService, Root, find_model, get_model, model_of, move_model
 from ..dimse.sop_classes import maybe_storage, patient_sop_classes
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from ..pdu.uids import UNCOMPRESSED
@@ -51,6 +51,12 @@ QUERY_THREADS = 6
 _MODELS = frozenset(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
+
+
+_FIND_EXTENSIONS = bytes((1, 1, 0, 0, 0, 1, 1))
+"""PS3.4 Table C.5-2: relational queries, dates with times; no fuzzy names, time zones, conversion; empty and
+multiple values."""
+_RETRIEVE_EXTENSIONS = bytes((1,))
 
 
 @dataclass(slots=True)
@@ -103,11 +109,11 @@ class ArchiveService(Service):
         )
 
     def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
-        """Relational queries and retrievals, and nothing else that can be asked for (PS3.4 C.5)."""
+        """Relational queries and retrievals; of queries also ranges of dates with their times, and matching
+        of empty and of multiple values, which is done for who did not ask, too (PS3.4 C.5).
+        """
         return [
-            SOPClassExtendedNegotiation(
-                asked.sop_class_uid, bytes((asked.information[0] & 1,)) + bytes(len(asked.information) - 1)
-            )
+            SOPClassExtendedNegotiation(asked.sop_class_uid, _granted(asked))
             for asked in request.user_information.extended
             if asked.sop_class_uid in _MODELS and asked.information
         ]
@@ -127,9 +133,12 @@ class ArchiveService(Service):
         self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[EncodedMatches]:
         """The archive's matches, fetched in batches on a thread."""
+        combined = _combines(request)
         try:
             begun = on_thread(
-                lambda: self._begin_find(root, level, identifier),
+                lambda: self.archive.find(
+                    root, level, identifier, combined=combined, retrieve_ae=self.ae_title
+                ),
                 unwanted=Matches.close,
                 executor=self._searching,
             )
@@ -176,9 +185,6 @@ class ArchiveService(Service):
             share.users -= 1
             if not share.users:
                 self._shares.pop(address, None)
-
-    def _begin_find(self, root: Root, level: Level, identifier: Dataset) -> Matches:
-        return self.archive.find(root, level, identifier, retrieve_ae=self.ae_title)
 
     async def retrieve(
         self, request: Request, root: Root, level: Level, identifier: Dataset
@@ -280,6 +286,7 @@ class ArchiveServer:
             max_object_size=self._limits.max_object_size,
             max_sequence_depth=self._limits.max_sequence_depth,
             max_elements=self._limits.max_object_elements,
+            max_quarantine_size=self._limits.max_quarantine_size,
             progress=self._progress,
             create=self._create,
         )
@@ -318,6 +325,23 @@ class ArchiveServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close(drain=None if kind is None else 0)
+
+
+def _granted(asked: SOPClassExtendedNegotiation) -> bytes:
+    """What of an extended negotiation is done here, in as many bytes as were asked with."""
+    service = model_of(asked.sop_class_uid)[1]
+    done = _FIND_EXTENSIONS if service is QueryService.FIND else _RETRIEVE_EXTENSIONS
+    here = done.ljust(len(asked.information), b"\0")
+    return bytes(wanted & offered for wanted, offered in zip(asked.information, here, strict=False))
+
+
+def _combines(request: Request) -> bool:
+    """Whether combined ranges of dates and times were asked for, and so granted."""
+    asked = request.association.session.request
+    return asked is not None and any(
+        one.sop_class_uid == request.context.abstract_syntax and _granted(one)[1:2] == b"\1"
+        for one in asked.user_information.extended
+    )
 
 
 def refused(error: IdentifierError) -> Refused:

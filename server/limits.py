@@ -71,6 +71,9 @@ class ServerLimits:
         2_000_000, "elements, items and delimiters of all levels of a stored object"
     )
     max_sequence_depth: int = _limit(64, "nested sequences in an identifier or a stored object")
+    max_quarantine_size: int = _limit(
+        1 << 30, "bytes of objects that came whole and were refused, kept in quarantine/; 0: none"
+    )
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
     max_queries_per_address: int = _limit(
         2, "searches of one peer address in the archive at once, by C-FIND, C-GET and C-MOVE; its others wait"

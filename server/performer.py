@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -88,8 +88,9 @@ class Performer:
             if found.elements > limits.max_identifier_elements:
                 raise Refused(UNABLE_TO_PROCESS, f"over {limits.max_identifier_elements} elements")
             return decode_dataset(raw, syntax)
-        except (ImagingError, DatasetDecodeError):
-            raise Refused(UNABLE_TO_PROCESS, "identifier cannot be decoded") from None
+        except (ImagingError, DatasetDecodeError) as error:
+            named = error.undecoded if isinstance(error, DatasetDecodeError) else ()
+            raise Refused(UNABLE_TO_PROCESS, "identifier cannot be decoded", _tags(named)) from None
 
     # --- C-FIND
 
@@ -162,6 +163,13 @@ def _level(identifier: Dataset, root: Root) -> Level:
     if level is None or level not in levels(root):
         raise Refused(IDENTIFIER_MISMATCH, "no valid Query/Retrieve Level for this model", (0x00080052,))
     return level
+
+
+def _tags(names: Iterable[str]) -> tuple[int, ...]:
+    """Tags for Offending Element, of those that are keywords."""
+    from pydicom.datadict import tag_for_keyword
+
+    return tuple(tag for name in names if (tag := tag_for_keyword(name)) is not None)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import click
 
 from ..archive.archive import Archive
 from ..archive.errors import IndexVersionError, NoArchive, ObjectRefused
-from ..archive.files import aside, set_index_aside
+from ..archive.files import aside, reason_of, set_index_aside
 from ..archive.upkeep import read_object
 from ..dataset.errors import ImagingError
 from . import output
@@ -100,7 +100,7 @@ def conflicts(common: Common, directory: Path) -> int:
 @_DIRECTORY
 @local_command()
 def quarantine(common: Common, directory: Path) -> int:
-    """List files that were found torn at a start, and what is wrong with each; the archive may be open."""
+    """List objects that were refused or found torn, each with the reason; the archive may be open."""
     return _list(common, directory, "quarantine")
 
 
@@ -126,7 +126,9 @@ def _set_aside(directory: Path, folder: Literal["conflicts", "quarantine"]) -> I
         reason = None
         try:
             size = os.path.getsize(path)
-            read_object(path)
+            reason = reason_of(directory, name) if folder == "quarantine" else None
+            if reason is None:
+                read_object(path)
         except FileNotFoundError:
             continue  # somebody took it away
         except (ObjectRefused, ImagingError, OSError) as error:

@@ -40,8 +40,9 @@ def archive(tmp_path):
 
 
 def kept(archive):
-    """Files of objects, conflicts and half-received objects."""
-    return [name for name in files_below(archive.directory) if name.endswith((".dcm", ".part"))]
+    """Files of objects, conflicts and half-received objects; what was refused lies in quarantine."""
+    found = files_below(archive.directory)
+    return [name for name in found if name.endswith((".dcm", ".part")) and not name.startswith("quarantine/")]
 
 
 # Storing

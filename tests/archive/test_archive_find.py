@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import tracemalloc
+from io import BytesIO
 
 import pytest
 from aiodicom.archive import find as find_module
@@ -24,6 +26,7 @@ from archive_objects import (
     values,
 )
 from pydicom.dataelem import RawDataElement
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 LEVEL_TAG = 0x00080052
@@ -243,6 +246,108 @@ def test_bad_values_are_refused_before_the_first_answer(archive, keyword, value)
         archive.find(Root.STUDY, None, identifier)
     assert caught.value.status & 0xF000 == 0xC000
     assert caught.value.offending_elements == (int(tag),)
+
+
+def element(tag, vr, value):
+    """An element in explicit VR."""
+    head = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr
+    long = vr in (b"OB", b"OW", b"OF", b"UN", b"SQ")
+    return head + (struct.pack("<HL", 0, len(value)) if long else struct.pack("<H", len(value))) + value
+
+
+def item(*content):
+    inside = b"".join(content)
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(inside)) + inside
+
+
+NAME, CODES, CODE, ROWS = 0x00100010, 0x00081032, 0x00080100, 0x00280010
+DEEP = element(CODE, b"SH", b"zz")
+for _ in range(10):
+    DEEP = element(CODES, b"SQ", item(DEEP))
+UNREADABLE = {
+    "bytes for a name": (element(NAME, b"OB", b"Nobody"), NAME),
+    "floats for a name": (element(NAME, b"FD", b"12345678"), NAME),
+    "tags for a name": (element(NAME, b"AT", b"1234"), NAME),
+    "a name that is not of its character set": (element(NAME, b"PN", b"\xff\xfe*"), NAME),
+    "half a number": (element(ROWS, b"US", b"a"), ROWS),
+    "bytes in an item": (element(CODES, b"SQ", item(element(CODE, b"OB", b"ab"))), CODE),
+    "tags in an item": (element(CODES, b"SQ", item(element(0x00209165, b"AT", b"abcd"))), 0x00209165),
+    "text in an item": (element(CODES, b"SQ", item(element(0x00080104, b"LO", b"\xff\xfe"))), 0x00080104),
+    "half a number in an item": (element(CODES, b"SQ", item(element(ROWS, b"US", b"a"))), ROWS),
+    "something private in an item": (
+        element(CODES, b"SQ", item(element(0x00191010, b"UN", b"zz"))),
+        0x00191010,
+    ),
+    "items too deep": (DEEP, CODES),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_key_that_cannot_be_read_is_refused_and_named(archive, name):
+    """Never universal matching: who asked for one patient must not get all."""
+    key, tag = UNREADABLE[name]
+    charset = element(0x00080005, b"CS", b"ISO_IR 192")
+    raw = charset + element(LEVEL_TAG, b"CS", b"IMAGE ") + key
+    identifier = read_dataset(BytesIO(raw), False, True)
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, None, identifier)
+    assert (caught.value.status, caught.value.offending_elements) == (0xC000, (tag,))
+
+
+@pytest.mark.parametrize("vr", [b"OB", b"FD", b"AT", b"UN", b"PN"])
+def test_a_key_without_a_value_asks_for_it_in_any_vr(archive, vr):
+    raw = element(LEVEL_TAG, b"CS", b"IMAGE ") + element(NAME, vr, b"")
+    assert len(list(archive.find(Root.STUDY, None, read_dataset(BytesIO(raw), False, True)))) == 7
+
+
+def test_text_in_a_character_set_that_nobody_knows(archive):
+    identifier = query("STUDY", PatientName="Ro*")
+    identifier.SpecificCharacterSet = "LATIN1"
+    assert len(list(archive.find(Root.STUDY, None, identifier))) == 1
+    identifier.PatientName = "Ré*"
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, None, identifier)
+    assert caught.value.offending_elements == (0x00080005,)
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_a_retrieve_is_not_widened_by_a_key_that_cannot_be_read(archive, keyword):
+    tag = int(Tag(keyword))
+    level, series = element(LEVEL_TAG, b"CS", b"SERIES"), element(0x0020000E, b"UI", b"1.1.1\0")
+    raw = level + element(tag, b"OB", b"1.77") + series
+    with pytest.raises(IdentifierError) as caught:
+        archive.select(Root.PATIENT, None, read_dataset(BytesIO(raw), False, True))
+    assert caught.value.offending_elements == (tag,)
+
+
+MOMENTS = [
+    ("20240131-20240302", "1000-1100", True, {"1.1", "1.2"}),
+    ("20240131-20240302", "1100-1200", True, {"1.2"}),  # the first is of 10:15
+    ("20240131-20240302", "1100-1200", False, set()),
+    ("20240130-20240131", "1200-1015", True, {"1.1"}),
+    ("20240130-20240131", "1200-1014", True, set()),
+    ("-20240131", "-1015", True, {"1.1"}),
+    ("20240302-", "1015-", True, {"1.2", "1.3"}),
+    ("20240302-", "1016-", True, {"1.3"}),
+    ("20240302-", "-1000", True, {"1.2", "1.3"}),
+    ("20240302", "1016-", True, set()),
+    ("20240131-", "101500", True, {"1.1", "1.2", "1.3"}),
+]
+
+
+@pytest.mark.parametrize(("date", "time", "combined", "expected"), MOMENTS)
+def test_ranges_of_a_date_and_its_time_as_one(archive, date, time, combined, expected):
+    """PS3.4 C.2.2.2.5 and C.5.1.1: from a moment to a moment, where that was negotiated."""
+    identifier = query("STUDY", StudyInstanceUID="", StudyDate=date, StudyTime=time)
+    found = archive.find(Root.STUDY, None, through_the_wire(identifier), combined=combined)
+    assert {one.StudyInstanceUID for one in found} == expected
+
+
+def test_of_what_has_no_time_the_whole_day_counts(empty):
+    store(empty, image(StudyTime=None))
+    for time, expected in (("0000-2359", 1), ("0001-", 0), ("-1200", 0)):
+        identifier = query("STUDY", StudyDate="20240131-20240131", StudyTime=time)
+        assert len(list(empty.find(Root.STUDY, None, identifier, combined=True))) == expected
 
 
 def test_a_sequence_key_with_two_items_is_refused(archive):

@@ -6,10 +6,12 @@ import os
 import stat
 
 import pytest
+from aiodicom.archive import files
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.errors import NoArchive
-from aiodicom.archive.files import MAX_CONFLICTS, aside
-from archive_objects import image, store
+from aiodicom.archive.files import MAX_CONFLICTS, MAX_REFUSED, aside, reason_of
+from aiodicom.dimse.levels import Root
+from archive_objects import encode, image, query, store
 
 
 def test_conflicts_of_one_object_are_bounded(tmp_path, caplog):
@@ -27,6 +29,63 @@ def test_conflicts_of_one_object_are_bounded(tmp_path, caplog):
         store(archive, image(2))
         assert store(archive, image(2, ImageComments="another object has room of its own")).status == 0x0111
         assert len(aside(tmp_path, "conflicts")) == MAX_CONFLICTS + 1
+    assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
+
+
+TORN = encode(image())[:-3]
+
+
+def test_what_came_whole_and_is_refused_is_kept_with_the_reason(tmp_path, caplog):
+    """It may be all there is of it: its sender has an answer that is honest, an operator has the object."""
+    with Archive(tmp_path, durability="rename") as archive:
+        outcome = store(archive, image(), data=TORN)
+        assert outcome.status & 0xF000 == 0xC000
+        other = encode(image(2, StudyInstanceUID=None))
+        assert store(archive, image(2), data=other).status == 0xA900
+        assert archive.counts().instances == 0
+        assert not list(archive.find(Root.STUDY, "STUDY", query("STUDY", StudyInstanceUID="")))
+    names = aside(tmp_path, "quarantine")
+    assert [name.rpartition(".")[0] for name in names] == ["1.2.3.1.1", "1.2.3.1.2"]
+    for name, data, reason in zip(names, (TORN, other), ("not whole", "Study Instance UID"), strict=True):
+        assert (tmp_path / "quarantine" / f"{name}.dcm").read_bytes().endswith(data)
+        assert reason in (reason_of(tmp_path, name) or "")
+    assert "see quarantine" in caplog.text
+    assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
+    with Archive(tmp_path) as archive:
+        assert store(archive, image()).status == 0
+        assert archive.reindex().indexed == 1
+    assert aside(tmp_path, "quarantine") == names
+
+
+def test_refused_objects_are_bounded(tmp_path, monkeypatch, caplog):
+    def tried(archive, number, times):
+        for _ in range(times):
+            assert store(archive, image(number), data=encode(image(number))[:-3]).status & 0xF000 == 0xC000
+        return len(aside(tmp_path, "quarantine"))
+
+    with Archive(tmp_path, durability="rename") as archive:
+        assert tried(archive, 1, MAX_REFUSED + 3) == MAX_REFUSED
+        assert "not kept" in caplog.text
+        assert tried(archive, 2, 1) == MAX_REFUSED + 1
+    size = sum(path.stat().st_size for path in (tmp_path / "quarantine").glob("*.dcm"))
+    with Archive(tmp_path, durability="rename", max_quarantine_size=size + 10) as archive:  # counted anew
+        assert tried(archive, 3, 1) == MAX_REFUSED + 1
+    monkeypatch.setattr(files, "MAX_REFUSED_FILES", MAX_REFUSED + 2)
+    with Archive(tmp_path, durability="rename") as archive:
+        assert tried(archive, 1, 1) == MAX_REFUSED + 1
+        assert tried(archive, 4, 1) == MAX_REFUSED + 2
+        assert tried(archive, 5, 1) == MAX_REFUSED + 2
+    assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
+
+
+def test_none_is_kept_where_none_is_wanted_or_can_be(tmp_path, caplog):
+    with Archive(tmp_path, durability="rename", max_quarantine_size=0) as archive:
+        assert store(archive, image(), data=TORN).status & 0xF000 == 0xC000
+        assert aside(tmp_path, "quarantine") == []
+    with Archive(tmp_path, durability="rename") as archive:
+        (tmp_path / "quarantine").rmdir()
+        assert store(archive, image(), data=TORN).status & 0xF000 == 0xC000
+    assert "could not be kept" in caplog.text
     assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
 
 

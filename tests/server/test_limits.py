@@ -809,6 +809,15 @@ def server_budget(budget: Budget) -> Budget:
     return budget._above
 
 
+@pytest.mark.parametrize(("room", "kept"), [(0, 0), (10_000, 1)])
+async def test_what_is_refused_is_kept_aside_within_a_limit(tmp_path: Path, room: int, kept: int) -> None:
+    limits = replace(LONG, max_quarantine_size=room)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server, calling(server) as peer:
+        await say(peer, 3, store_request(1), b"no data set")
+        assert (await hear(peer, m.CStoreRSP)).message.status & 0xF000 == 0xC000
+    assert len(list((tmp_path / "quarantine").glob("*.dcm"))) == kept
+
+
 def test_every_limit_is_described_and_tested_here() -> None:
     described = ServerLimits.describe()
     assert described.keys() == {one.name for one in fields(ServerLimits)}
