@@ -19,9 +19,10 @@ from pydicom.dataset import Dataset
 from ..dimse.levels import Level
 from ..dimse.status import PENDING, PENDING_WARNING, Status
 from .attributes import Attribute
+from .errors import GivenUp
 from .index import Index
 from .query import CompiledQuery
-from .search import GivenUp, Search
+from .search import Search
 from .text import Value, charset_for, make_element
 
 _LEVEL = 0x00080052

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from .status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PERFORM, Category, categorize
 
+FAILED_LIST = 0x00080058
+"""Failed SOP Instance UID List."""
+
 
 class SubOperations:
     """Counts the C-STORE sub-operations of one retrieve; the four counters always add up to `total`."""
