@@ -243,6 +243,11 @@ class ObjectFiles:
         return {name: _size(f"{self._root}/{name}") for name in self.names(folder)}
 
 
+def is_object_name(path: str) -> bool:
+    """Whether a path within an archive is one of those that objects have."""
+    return _OBJECT_NAME.fullmatch(path) is not None
+
+
 def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
     """What is set aside in an archive's folder, open or not: names without ``.dcm``, sorted."""
     return [name[:-4] for name in _entries(root / folder) if _ASIDE_NAME.fullmatch(name)]
