@@ -51,9 +51,10 @@ AiodicomError                      the root of all
 └── ArchiveError                   an archive that cannot do what it was asked
     ├── ArchiveInUse               the folder is open elsewhere; also an OSError
     ├── NoArchive                  the folder holds none; also an OSError
-    ├── GivenUp                    a search that nobody wants the answer of any more
+    ├── UnusableArchive            something else stands where a part of it belongs; also an OSError
     ├── IndexVersionError          the index is of another version; also an OSError
     ├── IdentifierError            a query it cannot answer; also a ValueError
+    ├── GivenUp                    a search that nobody wants the answer of any more
     └── ObjectRefused              an object it does not keep
         └── TornObject             whose data set is not whole
 """
@@ -66,13 +67,14 @@ from typing import TYPE_CHECKING
 from .archive.errors import (
     ArchiveError,
     ArchiveInUse,
+    GivenUp,
     IdentifierError,
     IndexVersionError,
     NoArchive,
     ObjectRefused,
     TornObject,
+    UnusableArchive,
 )
-from .archive.search import GivenUp
 from .association.association import Association
 from .association.connect import Peer
 from .association.errors import (
@@ -301,6 +303,7 @@ __all__ = [
     "TruncatedFile",
     "UnsafeName",
     "UnsupportedPixels",
+    "UnusableArchive",
     "UserIdentityAC",
     "UserIdentityRQ",
     "Volume",

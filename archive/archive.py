@@ -74,8 +74,8 @@ class Archive:
     create: make an archive where there is none.
 
     Raises NoArchive (there is none, and `create` is false), ArchiveInUse (the folder is open already),
-    IndexVersionError (the index was made by another version. OSError, sqlite3.Error: the folder or index
-    cannot be used).
+    UnusableArchive (something else stands where one of its files or folders belongs), IndexVersionError (the
+    index was made by another version. OSError, sqlite3.Error: the folder or index cannot be used).
     """
 
     def __init__(

@@ -23,6 +23,10 @@ class NoArchive(ArchiveError, OSError):
     """The folder holds no archive, and none was to be made."""
 
 
+class UnusableArchive(ArchiveError, OSError):
+    """Something that is no part of an archive stands where one of its files or folders belongs."""
+
+
 class IndexVersionError(ArchiveError, OSError):
     """The index file is of another version, or no index: it must be removed to be rebuilt from the files."""
 
@@ -41,6 +45,10 @@ class IdentifierError(ArchiveError, ValueError):
         self.comment: str = comment[:MAX_COMMENT]
         self.offending_elements: tuple[int, ...] = tuple(offending_elements)
         self.status = status
+
+
+class GivenUp(ArchiveError):
+    """A search that nobody wants the answer of any more."""
 
 
 class ObjectRefused(ArchiveError):

@@ -17,11 +17,13 @@ together.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import re
 import secrets
+import stat
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +31,9 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from ..dataset.leftovers import is_part_name
 from ..dataset.names import file_stem
-from .errors import ArchiveInUse, NoArchive
+from .errors import ArchiveInUse, NoArchive, UnusableArchive
 
 Durability = Literal["fsync", "rename"]
 LastEnd = Literal["clean", "killed", "power"]
@@ -58,13 +61,16 @@ _STEM = r"([0-9.]{1,64}|x[0-9a-f]{32})"  # what `file_stem` makes
 _OBJECT_NAME = re.compile(rf"objects/[0-9a-f]{{2}}/[0-9a-f]{{2}}/{_STEM}\.dcm")
 _ASIDE_NAME = re.compile(rf"{_STEM}\.[0-9a-f]{{16}}\.dcm")
 _CHUNK = 1 << 20
+_MAX_JOURNAL = 1 << 20  # bytes of a group's names, with room to spare
 
 
 class ObjectFiles:
     """The folder of an archive; made if it is missing, and locked.
 
+    A journal that cannot be read is set aside.
+
     Raises NoArchive (there is none and none is to be made), ArchiveInUse (the folder is open elsewhere),
-    OSError (it cannot be made or read).
+    UnusableArchive (something else stands in the place of a part), OSError (it cannot be made or read).
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class ObjectFiles:
         create: bool = True,
         max_refused: int = MAX_REFUSED_SIZE,
     ) -> None:
-        if not create and not (root / "objects").is_dir():
+        if not create and not os.path.lexists(root / "objects"):
             raise NoArchive(f"{root} holds no archive")
         self.root = root
         self._root = os.fspath(root)
@@ -85,10 +91,33 @@ class ObjectFiles:
         self._aside: Counter[str] | None = None  # conflicts kept, by UID
         self._refused = Refused(root, max_refused)
         for folder in ("", "incoming", "objects", "conflicts", "quarantine"):
-            (root / folder).mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            _make_folder(root / folder)
+        if _device(self.incoming) != _device(root / "objects"):
+            raise UnusableArchive(
+                f"{self.incoming} and {root / 'objects'} are on different file systems: an object cannot be"
+                " moved from one to the other in one step"
+            )
         self._lock = _lock(root / "lock")
-        self.last_end = _last_end(self._lock)
-        self._journal = os.open(self.incoming / "journal", os.O_RDWR | os.O_CREAT, FILE_MODE)
+        try:
+            self.last_end = _last_end(self._lock)
+            self._journal = self._open_journal()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _open_journal(self) -> int:
+        """The journal; what stands there and cannot be one is set aside, for it may still tell somebody."""
+        path = self.incoming / "journal"
+        try:
+            journal = open_plain(path)
+            os.pread(journal, 1, 0)
+        except OSError as error:
+            kept = self.root / "quarantine" / f"journal.{secrets.token_hex(8)}"
+            log.warning("the journal cannot be used, moved to %s: %s", kept, error)
+            os.rename(path, kept)
+            # which objects it named is not known: they are found where index and files are compared
+            journal = open_plain(path)
+        return journal
 
     def begin(self) -> None:
         """What the last use left undone is done: from now on this one counts as not ended."""
@@ -142,13 +171,13 @@ class ObjectFiles:
     def announced(self) -> list[str]:
         """Objects that were about to become visible when the last process ended."""
         size = os.fstat(self._journal).st_size
-        lines = os.pread(self._journal, size, 0).decode("ascii", "replace").split("\n")
+        lines = os.pread(self._journal, min(size, _MAX_JOURNAL), 0).decode("ascii", "replace").split("\n")
         return [name for name in lines[:-1] if _OBJECT_NAME.fullmatch(name)]
 
     def clean_incoming(self) -> None:
         """Remove what a process that was killed left half-written; what is none of ours stays."""
         with os.scandir(self.incoming) as found:
-            left = [one.path for one in found if one.name != "journal" and _is_plain(one)]
+            left = [one.path for one in found if is_part_name(one.name) and _is_plain(one)]
         for path in left:
             os.unlink(path)
 
@@ -282,6 +311,11 @@ def reason_of(root: Path, name: str) -> str | None:
         return None
 
 
+def is_object_name(path: str) -> bool:
+    """Whether a path within an archive is one of those that objects have."""
+    return _OBJECT_NAME.fullmatch(path) is not None
+
+
 def aside(root: Path, folder: Literal["conflicts", "quarantine"]) -> list[str]:
     """What is set aside in an archive's folder, open or not: names without ``.dcm``, sorted."""
     return [name[:-4] for name in _entries(root / folder) if _ASIDE_NAME.fullmatch(name)]
@@ -292,6 +326,38 @@ def _size(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return -1
+
+
+def _device(path: Path) -> int:
+    return os.stat(path).st_dev
+
+
+def _make_folder(path: Path) -> None:
+    """See that a folder is there, and can be used. Raises OSError."""
+    try:
+        path.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UnusableArchive(f"{path} is no folder, and the archive needs one there: move it away") from None
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "the archive may not read and write this folder", str(path))
+
+
+def open_plain(path: Path) -> int:
+    """Open a file of the archive's own, which is made if it is missing. Raises UnusableArchive, OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, FILE_MODE)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise _not_plain(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_plain(path)
+    return descriptor
+
+
+def _not_plain(path: Path) -> UnusableArchive:
+    return UnusableArchive(f"{path} is no plain file, and the archive has one there: move it away")
 
 
 def _is_plain(found: os.DirEntry[str]) -> bool:
@@ -328,7 +394,7 @@ def _lock(path: Path) -> int:
     # imported here: the one thing that needs POSIX, and only when an archive is opened
     import fcntl
 
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    fd = open_plain(path)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

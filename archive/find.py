@@ -20,9 +20,10 @@ from ..dimse.levels import Level
 from ..dimse.status import PENDING, PENDING_WARNING, Status
 from .answers import Answers, Tell
 from .attributes import Attribute
+from .errors import GivenUp
 from .index import Index
 from .query import CompiledQuery
-from .search import GivenUp, Search
+from .search import Search
 from .text import Value
 
 _FETCH = 256

@@ -25,7 +25,7 @@ from typing import TypeAlias
 from ..dataset.instance import Instance
 from . import words
 from .entry import Entry
-from .errors import IndexVersionError
+from .errors import IndexVersionError, UnusableArchive
 from .files import FILE_MODE
 from .selection import Selection
 
@@ -125,10 +125,14 @@ class Index:
     def __init__(self, path: Path, *, base: Path | None = None) -> None:
         self._path = path
         self._base = base if base is not None else path.parent
+        beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
+        for one in (path, *beside):
+            if os.path.lexists(one) and (not one.is_file() or (one is not path and one.is_symlink())):
+                raise UnusableArchive(f"{one} is no file: move it away; the index is made from the objects")
         if not path.exists():
             # the log of an index that was removed must not be played into the new one
-            for suffix in ("-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            for one in beside:
+                one.unlink(missing_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE))  # SQLite's own would be for everyone
         # rows just written, by their UIDs: what arrives together belongs to few of them
         self._studies: dict[str, _Row] = {}

@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from .errors import ArchiveError
-
-
-class GivenUp(ArchiveError):
-    """Nobody wants the answer of this search any more."""
+from .errors import GivenUp
 
 
 class Readable(Protocol):

@@ -179,7 +179,10 @@ def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Rec
 
     Raises OSError, ImagingError, ObjectRefused (it is no whole object the archive can keep).
     """
-    with path.open("rb", buffering=0) as file:
+    # without O_NONBLOCK, opening a pipe would wait for its writer
+    with open(
+        path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+    ) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise NotDicom("it is no file")
@@ -188,6 +191,10 @@ def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Rec
         header = read_header(file.fileno())
         data = FileWindow(file.fileno(), header.data_offset, found.st_size - header.data_offset)
         return header, read_record(data, header.transfer_syntax_uid, max_depth=max_depth), found
+
+
+def _not_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # without it, opening a pipe would wait for its writer
 
 
 def is_there(stored: Instance) -> bool:

@@ -33,7 +33,8 @@ from ..pdu.fsm import State
 from ..pdu.types import AAssociateAC, AAssociateRJ
 from ..pdu.upper_layer import Buffer
 from .endings import provider_error, rejected
-from .errors import AssociationAborted, AssociationEnded, AssociationTimeout
+from .errors import AssociationAborted, AssociationEnded, AssociationTimeout, traced
+from .gathered import Gathered
 from .invoking import Invoking
 from .observing import Observer
 from .operations import Operation
@@ -104,6 +105,7 @@ class Association:
             self, provider, self._tasks, identifier_length=identifier_length, changed=self._changed
         )
         self._target: DatasetTarget | None = None
+        self._gathered = Gathered()
         self._notes: dict[str, int] = {}
         self._watchdog = Watchdog(
             watch,
@@ -295,6 +297,7 @@ class Association:
             self._open.exception()  # told to whoever asks; not asking is no defect
         target, self._target = self._target, None
         if target is not None:
+            self._gathered.clear()
             target.discard()
         self._invoking.end(reason)
         self._tasks.end()
@@ -365,26 +368,33 @@ class Association:
                 self._message(event.context, event.message)
             else:
                 self._control(event)
-        except Exception:  # out of here it would drop the connection without a word to the peer
-            log.exception("a defect in handling %s", type(event).__name__)
+        except Exception as error:  # noqa: BLE001 - out of here it would drop the connection without a word
+            self.note("a defect here", f"handling {type(event).__name__} failed: {traced(error)}")
             self.abort_now(AssociationAborted("an internal error here", by_peer=False))
 
     def _data(self, event: DataReceived) -> None:
         target = self._target
         if target is None:
             return
-        target.write(event.data)
+        self._gathered.add(event.data, target.write)
         if event.last:
+            self._gathered.flush(target.write)
             self._target = None
             target.finish()
 
     def on_read(self) -> None:
         """A read has been dealt with: watch the PDU that has begun, if one has."""
+        if self._target is not None:
+            self._gathered.flush(self._target.write)
         self._watchdog.arm_for_pdu()
 
     def on_held(self) -> None:
         """The peer does not read what waits for it: watch how long."""
         self._watchdog.arm()
+
+    def on_overflow(self, text: str) -> None:
+        """The peer lets more wait for it than may."""
+        self._end(AssociationAborted(text, by_peer=False))
 
     def on_closed(self, error: Exception | None) -> None:
         """The transport is gone."""
@@ -450,7 +460,7 @@ class Association:
         if isinstance(error, AiodicomError) and not self.usable:
             return  # nobody is left to answer
         if not isinstance(error, AiodicomError):
-            log.error("a task of an association failed", exc_info=error)
+            self.note("a defect here", f"a task of an association failed: {traced(error)}")
         self.abort_now(AssociationAborted("an internal error here", by_peer=False))
 
     # --- messages in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable
 from enum import StrEnum
 
@@ -128,3 +129,9 @@ class OperationFailed(AiodicomError):
 
 class OperationCancelled(OperationFailed):
     """The peer ended the operation with the status "cancelled"."""
+
+
+def traced(error: BaseException) -> str:
+    """What was raised and where, for a log line; not the error's own words, which may quote a data set."""
+    frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
+    return f"{type(error).__name__}\n{frames}" if frames else type(error).__name__

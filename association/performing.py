@@ -27,6 +27,7 @@ from ..dimse.status import (
 )
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.upper_layer import Buffer
+from .errors import traced
 from .operations import Operation
 from .sending import Parts
 from .tasks import Tasks
@@ -156,18 +157,22 @@ class Request:
         try:
             await provider.perform(self, data)
             if not self._answered:
-                log.error("%s was not answered by its provider", name)
+                self._note(f"{name} was not answered by its provider")
         except Refused as refused:
             self._outcome = refused
         except AiodicomError as error:
             if self.association.usable:  # else the association is over and there is nobody to answer
-                log.warning("%s failed: %s", name, error)
+                self._note(f"{name} failed: {error}")
         except asyncio.CancelledError:
             if not self.cancelled and self.association.usable:
-                log.error("%s failed: something it waited for was cancelled", name)
+                self._note(f"{name} failed: something it waited for was cancelled")
             raise
-        except Exception:
-            log.exception("performing %s failed", name)
+        except Exception as error:
+            log.debug("performing %s failed", name, exc_info=error)
+            self._note(f"performing {name} failed: {traced(error)}")
+
+    def _note(self, text: str) -> None:
+        self.association.note("a request failed here", text)
 
     def _after(self, tasks: Tasks, done: Callable[[], None]) -> None:
         """The work has ended, or never began: what has not been answered is answered now."""
@@ -248,14 +253,18 @@ class StoreTarget:
             self._refuse(refused.status, refused.comment)
         except OSError as error:
             self._failed(error)
-        except Exception:
-            log.exception("choosing the sink of a C-STORE failed")
-            self._refuse(PROCESSING_FAILURE, "processing failure")
+        except Exception as error:  # noqa: BLE001 - whatever a service raises: the peer gets its answer
+            self._defect("choosing the sink of a C-STORE failed", error)
 
     def _refuse(self, status: int, comment: str) -> None:
         """Let the data set pass by and answer with a failure."""
         self._refusal = StoreOutcome(status, comment)
         self.discard()
+
+    def _defect(self, what: str, error: Exception) -> None:
+        log.debug("%s", what, exc_info=error)
+        self._request.association.note("a request failed here", f"{what}: {traced(error)}")
+        self._refuse(PROCESSING_FAILURE, "processing failure")
 
     def _failed(self, error: OSError) -> None:
         self._refuse(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
@@ -270,9 +279,8 @@ class StoreTarget:
             self._failed(error)
         except Refused as refused:
             self._refuse(refused.status, refused.comment)
-        except Exception:
-            log.exception("the sink of a C-STORE failed")
-            self._refuse(PROCESSING_FAILURE, "processing failure")
+        except Exception as error:  # noqa: BLE001 - as above
+            self._defect("the sink of a C-STORE failed", error)
 
     def finish(self) -> None:
         """The data set is whole: commit, then answer."""
@@ -310,8 +318,9 @@ class StoreTarget:
             return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
         except Refused as refused:
             return StoreOutcome(refused.status, refused.comment)
-        except Exception:
-            log.exception("committing a C-STORE failed")
+        except Exception as error:  # noqa: BLE001 - as above
+            text = f"committing a C-STORE failed: {traced(error)}"
+            self._request.association.note("a request failed here", text)
             return StoreOutcome(PROCESSING_FAILURE, "processing failure")
         self._sink = None
         return outcome

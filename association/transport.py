@@ -13,6 +13,8 @@ import logging
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol, cast
 
 from ..dimse.events import SessionEvent
@@ -22,6 +24,7 @@ from ..pdu.upper_layer import Buffer
 from .reading import TURN as NEXT_TURN
 from .reading import Reading
 from .tap import Tap
+from .turns import MOST_EVENTS, turns_of
 
 log: logging.Logger = logging.getLogger("aiodicom.transport")
 
@@ -67,6 +70,9 @@ class Owner(Protocol):
     def on_held(self) -> None:
         """The peer reads too slowly: producers are held from now on."""
 
+    def on_overflow(self, text: str) -> None:
+        """More waits to be written than may: the connection is cut off, once this returns."""
+
     def on_closed(self, error: Exception | None) -> None:
         """The transport is gone; called once."""
 
@@ -106,6 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._closed = False
+        self._coming: Iterator[SessionEvent] | None = None  # of what was read and not looked at
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
         self.reading: Reading = Reading(self._pause_reading, self._resume_reading)
         self._scratch = _scratch()
@@ -133,16 +140,37 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand what was read to the session, its events to the user, its answers to the wire."""
-        now = self.last_activity = self._loop.time()
+        now = self._loop.time()
+        upper = self.session.upper
+        filled, moves = upper.filled, upper.mid_content
         self.bytes_received += nbytes
         if self.tap is not None:
             self.tap.data(sent=False, data=self._scratch[:nbytes])
-        owner = self._owner
-        for event in self.session.receive(self._scratch[:nbytes]):
-            owner.on_event(event)
-        self.flush()
+        self._coming = self.session.events(self._scratch[:nbytes])
+        self._hand_on()
+        if moves or upper.filled != filled:  # an empty PDU is no sign of life
+            self.last_activity = now
         if nbytes < READ_BUFFER:  # else more is there already
             self._quickack()
+        self._note_times(now, nbytes)
+        self._owner.on_read()
+        if self._coming is not None:
+            upper.keep()
+        if self._coming is not None or self._loop.time() - now > TURN:
+            self._wait_for_turn()
+
+    def _hand_on(self) -> None:
+        """The next events of what was read."""
+        assert self._coming is not None
+        events = list(islice(self._coming, MOST_EVENTS))
+        if len(events) < MOST_EVENTS:
+            self._coming = None
+        for event in events:
+            self._owner.on_event(event)
+        self.flush()
+
+    def _note_times(self, now: float, nbytes: int) -> None:
+        """When the PDU and the message that are arriving began."""
         upper = self.session.upper
         if not upper.mid_pdu:
             self.pdu_since = None
@@ -156,10 +184,25 @@ class Connection(asyncio.BufferedProtocol):
             self.message_since, self.message_bytes = now, 0
         else:
             self.message_bytes += nbytes
-        owner.on_read()
-        if self._loop.time() - now > TURN:
-            self.reading.full(NEXT_TURN)
-            self._loop.call_soon(self.reading.room, NEXT_TURN)
+
+    def _wait_for_turn(self) -> None:
+        """Others come first: nothing more is read meanwhile."""
+        self.reading.full(NEXT_TURN)
+        turns_of(self._loop).join(self._go_on)
+
+    def _go_on(self) -> None:
+        """Our turn has come: what was read and not looked at, then reading."""
+        if self._coming is not None and not self._closed:
+            filled = self.session.upper.filled
+            self._hand_on()
+            if self.session.upper.filled != filled:
+                self.touch()
+            self._note_times(self._loop.time(), 0)
+            self._owner.on_read()
+        if self._coming is not None and not self._closed:
+            turns_of(self._loop).join(self._go_on)
+        else:
+            self.reading.room(NEXT_TURN)
 
     def eof_received(self) -> bool:
         """The peer will send no more; the transport closes and `connection_lost` follows."""
@@ -235,7 +278,7 @@ class Connection(asyncio.BufferedProtocol):
                     self.tap.data(sent=True, data=memoryview(buffer).cast("B"))
             _write_all(transport, buffers)
             if self._writable is not None and transport.get_write_buffer_size() > WRITE_LIMIT:
-                log.warning("cut off a peer that does not read: %d bytes wait", WRITE_LIMIT)
+                self._owner.on_overflow(f"cut off a peer that does not read: over {WRITE_LIMIT} bytes wait")
                 transport.abort()
                 return
         if upper.artim_generation != self._artim_generation or (

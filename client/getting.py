@@ -130,8 +130,8 @@ def add_final(
         except DatasetDecodeError as error:
             log.warning("the list of failed instances cannot be read: %s", error)
             return
-        if isinstance(found, bytes):  # too long for explicit VR, it goes as UN (PS3.5 6.2.2)
-            found = found.decode("ascii", "replace").strip(" \0").split("\\")
+        if isinstance(found, bytes):  # UN, where UI had no room for so long a list (PS3.5 6.2.2)
+            found = [uid for uid in found.decode("ascii", "replace").strip(" \0").split("\\") if uid]
         if found:
             result.failed_uids += [found] if isinstance(found, str) else map(str, found)
 

@@ -277,7 +277,7 @@ def _values(data: bytes, transfer_syntax: str, keywords: Iterable[str]) -> dict[
     except ImagingError as error:
         problem = str(error)
     if problem is not None:  # its last value may be half a UID
-        log.warning("an answer to a query cannot be read: %s", problem)
+        log.info("an answer to a query cannot be read: %s", problem)
         return {}
     charset = found.values.pop(_CHARSET, b"").decode("latin-1")
     texts = {tags[tag]: text_of(raw, charset).strip(" \0") for tag, raw in found.values.items()}

@@ -177,7 +177,7 @@ class FileSink:
             return self._check_and_publish()
         except OSError as error:
             self._writer.discard()
-            log.warning("storing failed: %s", error.strerror)
+            log.info("storing failed: %s", error.strerror)
             self.no_room = error.errno in NO_ROOM
             return _disk_failure(error)
         except BaseException:
@@ -189,7 +189,7 @@ class FileSink:
             values = self._scan()
         except ImagingError as error:
             self._writer.discard()
-            log.warning("refused an object: %s", error)
+            log.info("refused an object: %s", error)
             return StoreOutcome(CANNOT_UNDERSTAND, "cannot understand: data set is broken")
         if isinstance(values, StoreOutcome):
             self._writer.discard()
@@ -200,7 +200,7 @@ class FileSink:
         """The values the layout wants, or why the object cannot be kept."""
         found = self._writer.scan()
         if not found.complete and not found.unseen:
-            log.warning("refused an object: %s", found.problem)
+            log.info("refused an object: %s", found.problem)
             fault = "not whole" if found.truncated else "not encoded as PS3.5 has it"
             return StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: data set is {fault}")
         self._doubt = found.doubt
@@ -293,7 +293,7 @@ def _kept(outcome: StoreOutcome, doubt: str | None) -> StoreOutcome:
     """The outcome of an object that is kept, with what of its encoding is in doubt."""
     if doubt is None or outcome.status != 0:
         return outcome
-    log.warning("an object is kept whose encoding is in doubt: %s", doubt)
+    log.info("an object is kept whose encoding is in doubt: %s", doubt)
     return replace(outcome, comment=f"encoding in doubt: {doubt}")
 
 
@@ -373,7 +373,7 @@ class DatasetSink:
         try:
             decoded = await on_thread(self._decode)
         except DatasetDecodeError as error:
-            log.warning("refused an object: %s", error)
+            log.info("refused an object: %s", error)
             outcome = StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: {error}")
             self._done(outcome, None)
             return outcome

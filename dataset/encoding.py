@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
@@ -92,6 +92,24 @@ def syntax_of(transfer_syntax_uid: str) -> Syntax:
     if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
         return IMPLICIT
     return BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else EXPLICIT
+
+
+def encode_uids(tag: int, uids: Iterable[str], transfer_syntax_uid: str) -> bytes:
+    """A data set of one element, a list of UIDs of any length.
+
+    One that the 16-bit length of UI has no room for goes out as UN (PS3.5 6.2.2).
+    """
+    value = "\\".join(uids).encode("ascii", "replace")
+    value += b"\0" * (len(value) % 2)
+    group, element = tag >> 16, tag & 0xFFFF
+    order = ">" if transfer_syntax_uid in BIG_ENDIAN_SYNTAXES else "<"
+    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
+        header = struct.pack(order + "HHL", group, element, len(value))
+    elif len(value) <= 0xFFFF:
+        header = struct.pack(order + "HH2sH", group, element, b"UI", len(value))
+    else:
+        header = struct.pack(order + "HH2sHL", group, element, b"UN", 0, len(value))
+    return header + value
 
 
 def name(tag: int) -> str:

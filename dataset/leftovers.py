@@ -27,6 +27,11 @@ def part_name() -> str:
     return f".{_machine()}-{os.getpid()}-{secrets.token_hex(8)}.part"
 
 
+def is_part_name(name: str) -> bool:
+    """Whether a name is that of a file which some process, on some machine, was writing."""
+    return _PART.fullmatch(name) is not None
+
+
 def is_left_over(name: str) -> bool:
     """Whether a name is that of a file which a process of this machine was writing that is gone."""
     found = _PART.fullmatch(name)

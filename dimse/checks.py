@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from . import messages as m
-from .command import value_of_group
+from .command import values_of_group
 from .contexts import VERIFICATION, Context
 from .status import MISTYPED_ARGUMENT, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, Category, categorize
 
@@ -79,13 +79,15 @@ def cancellable(performed: Mapping[int, tuple[int, int]], context_id: int, cance
 def failed_list(message: m.Message, command: bytearray, transfer_syntax: str) -> bytes | None:
     """The data set of a retrieve's response that was sent inside its command set instead.
 
-    Orthanc puts the list of failed instances (0008,0058) there (PS3.7 6.3.1 has group 0000 alone); None
-    unless it is there and no data set follows.
+    Orthanc puts the list of failed instances (0008,0058) there (PS3.7 6.3.1 has group 0000 alone); of two,
+    both count. None unless it is there and no data set follows.
     """
     if message.has_dataset or not isinstance(message, m.CGetRSP | m.CMoveRSP):
         return None
-    value = value_of_group(command, FAILED_SOP_INSTANCE_UID_LIST)
-    if value is None or transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or len(value) > 0xFFFF:
+    values = values_of_group(command, FAILED_SOP_INSTANCE_UID_LIST)
+    value = b"\\".join(filter(None, (one.strip(b"\0 ") for one in values)))
+    value += b"\0" * (len(value) % 2)
+    if not values or transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN or len(value) > 0xFFFF:
         return None
     if transfer_syntax == IMPLICIT_VR_LITTLE_ENDIAN:
         return struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value

@@ -162,7 +162,8 @@ def decode_command(data: bytes | bytearray | memoryview, noted: list[Deviation])
     """The elements of a command set by element number; empty ones are left out.
 
     Each element has its own length: a wrong group length, an element of another group, out of order or of
-    the wrong size is noted, and what follows is read. Raises RemoteProtocolError where the next element
+    the wrong size is noted, and what follows is read. So are bytes too few for an element behind the last,
+    where the group length does not announce more than came. Raises RemoteProtocolError where the next element
     cannot be found: a header is cut, or a length leads beyond the end.
     """
     raw = bytes(data)
@@ -170,7 +171,12 @@ def decode_command(data: bytes | bytearray | memoryview, noted: list[Deviation])
     offset, previous, end = 0, -1, len(raw)
     while offset < end:
         if end - offset < 8:
-            raise _malformed("an element header is cut")
+            told = found.get(GROUP_LENGTH)
+            if not isinstance(told, int) or told > end - 12:
+                raise _malformed("an element header is cut")
+            noted.append(Deviation("PS3.7 6.3.1", f"{end - offset} stray bytes behind a command set"))
+            end = offset
+            break
         group, element, length = _ELEMENT.unpack_from(raw, offset)
         offset += 8
         if length > end - offset:
@@ -200,15 +206,16 @@ def _check_group_length(found: dict[int, Value], total: int, noted: list[Deviati
         noted.append(Deviation("PS3.7 E.1", "command group length is wrong"))
 
 
-def value_of_group(data: bytes | bytearray, tag: int) -> bytes | None:
-    """The value of an element of another group that strayed into a readable command set; None without one."""
+def values_of_group(data: bytes | bytearray, tag: int) -> list[bytes]:
+    """The values of elements of another group that strayed into a readable command set, mostly none."""
     start = struct.pack("<HH", tag >> 16, tag & 0xFFFF)
+    found: list[bytes] = []
     if start not in data:
-        return None
+        return found
     offset = 0
     while offset + 8 <= len(data):
         length = int.from_bytes(data[offset + 4 : offset + 8], "little")
         if data[offset : offset + 4] == start:
-            return bytes(data[offset + 8 : offset + 8 + length])
+            found.append(bytes(data[offset + 8 : offset + 8 + length]))
         offset += 8 + length
-    return None
+    return found

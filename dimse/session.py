@@ -14,7 +14,7 @@ What the peer does wrong becomes an A-ABORT and one `ProviderAbort`, or a failur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from ..pdu.errors import AbortReason, Deviation, DeviationLog, LocalProtocolError, RemoteProtocolError
@@ -281,7 +281,12 @@ class Session:
 
     def receive(self, data: Buffer) -> list[SessionEvent]:
         """Take bytes from the connection. Views in the result are good until the next call."""
-        return self._translate(self.upper.indications(data))
+        return list(self.events(data))
+
+    def events(self, data: Buffer) -> Iterator[SessionEvent]:
+        """`receive`, one event at a time; to be run to its end, `UpperLayer.keep` allowing to do it later."""
+        for indication in self.upper.indications(data):
+            yield from self._translate((indication,))
 
     def _translate(self, indications: Iterable[Indication]) -> list[SessionEvent]:
         events: list[SessionEvent] = []

@@ -6,6 +6,8 @@ from .status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PERFORM, C
 
 MAX_LISTED = 0xFFFF
 """SOP instances a failed list names: 4 MB of them. What a counter can hold, so much can be named."""
+FAILED_LIST = 0x00080058
+"""Failed SOP Instance UID List."""
 
 
 class SubOperations:

@@ -61,6 +61,7 @@ class PDUReader:
         "_pdu_type",
         "_pdv_left",
         "_skip",
+        "filled",
         "started",
     )
 
@@ -79,11 +80,22 @@ class PDUReader:
         self._command = False
         self._last = False
         self.started: int = 0  # PDU headers seen
+        self.filled: int = 0  # of those and of PDVs, the ones that hold something
 
     @property
     def mid_pdu(self) -> bool:
         """Whether a PDU has begun that has not ended."""
         return self._pdu_left > 0 or len(self._head) > 0 or self._pdv_left >= 0
+
+    @property
+    def mid_content(self) -> bool:
+        """Whether the next byte belongs to what a PDU carries, and not to a header."""
+        return self._pdv_left > 0 or self._body is not None or self._skip
+
+    def keep(self) -> None:
+        """What is left of the lent view will be asked for later: keep a copy, the view goes back."""
+        self._data = memoryview(bytes(self._data[self._offset :]))
+        self._offset = 0
 
     def feed(self, data: memoryview) -> None:
         """Lend the next bytes. `next` must have returned None before."""
@@ -146,8 +158,10 @@ class PDUReader:
         self._pdu_type = pdu_type
         self._pdu_left = length
         self._skip = not wanted
-        if wanted and pdu_type != PduType.P_DATA_TF:
-            self._body = bytearray()
+        if pdu_type != PduType.P_DATA_TF:
+            self.filled += 1
+            if wanted:
+                self._body = bytearray()
         return True
 
     def _skip_body(self) -> bool:
@@ -195,6 +209,7 @@ class PDUReader:
             self._noted.append(Deviation("PS3.8 9.3.5.1", "PDV of odd length"))
         self._pdu_left -= 6
         self._pdv_left = length - 2
+        self.filled += length > 2
         self._context_id = context_id
         self._command = bool(control & 1)
         self._last = bool(control & 2)

@@ -119,6 +119,20 @@ class UpperLayer:
         """How many PDU headers have arrived."""
         return self._reader.started
 
+    @property
+    def filled(self) -> int:
+        """How many PDUs and PDVs have begun that hold something: an empty one says nothing."""
+        return self._reader.filled
+
+    @property
+    def mid_content(self) -> bool:
+        """Whether the next byte to come belongs to what a PDU carries, and not to a header."""
+        return self._reader.mid_content
+
+    def keep(self) -> None:
+        """Of the view given to `indications` nothing is looked at any more: what is left is copied."""
+        self._reader.keep()
+
     def data_to_send(self) -> list[Buffer]:
         """The buffers to write, in order; they now belong to the caller."""
         out, self._out = self._out, []
@@ -175,7 +189,7 @@ class UpperLayer:
         return list(self.indications(data))
 
     def indications(self, data: Buffer) -> Iterator[Indication]:
-        """`receive`, one indication at a time. To be run to its end.
+        """`receive`, one indication at a time. To be run to its end, `keep` allowing to do it later.
 
         Who acts on each before taking the next has every PDU judged in the state that action led to,
         however many of them came in one read.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from ..archive.logbook import Logbook
+from ..association.errors import traced
 from ..dimse.contexts import Supported, least_window
 from ..dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from ..pdu.errors import describe_rejection
@@ -71,9 +72,8 @@ class Admission:
         try:
             refusal = self._access.check(caller)
             return refusal, "" if refusal is None else self._access.why(caller) or "access"
-        except Exception:
-            log.exception("judging who may associate failed")
-            return Rejection.NO_REASON, "judging it failed"
+        except Exception as error:  # noqa: BLE001 - whatever an access rule raises: nobody comes in by it
+            return Rejection.NO_REASON, f"judging who may associate failed: {traced(error)}"
 
     def _limit_passed(self, caller: Caller, open_now: int, counts: Mapping[str, int]) -> str | None:
         """The name of a limit that one more association would pass."""
@@ -108,8 +108,9 @@ class Admission:
                 verdict = await self._access.identity(identity, caller)
         except TimeoutError:
             verdict = Rejection.TEMPORARY_CONGESTION
-        except Exception:
-            log.exception("judging a user identity failed")
+        except Exception as error:  # noqa: BLE001 - as above
+            text = f"judging a user identity failed: {traced(error)}"
+            self._logbook.note("a defect here", caller.address, text)
             verdict = Rejection.NO_REASON
         if isinstance(verdict, AAssociateRJ):
             self._logbook.note("rejected", caller.address, "rejected an association: user identity")
@@ -143,8 +144,9 @@ class Admission:
             return ()
         try:
             found = {one.sop_class_uid: one for one in self._service.extended(request)}
-        except Exception:
-            log.exception("answering an extended negotiation failed")
+        except Exception as error:  # noqa: BLE001 - the association does without
+            text = f"answering an extended negotiation failed: {traced(error)}"
+            self._logbook.note("a defect here", request.calling_ae, text)
             return ()
         return tuple(one for uid, one in found.items() if uid in asked)
 

@@ -19,12 +19,12 @@ from ..association.performing import Request
 from ..association.stores import Outcome, StoreRun
 from ..association.tasks import Tasks, on_thread
 from ..association.timeouts import Timeouts
-from ..dataset.coding import encode_dataset
+from ..dataset.encoding import encode_uids
 from ..dataset.instance import Instance
 from ..dimse import messages as m
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
-from ..dimse.suboperations import SubOperations
+from ..dimse.suboperations import FAILED_LIST, SubOperations
 from ..pdu.errors import AiodicomError
 from .limits import ServerLimits
 from .service import Destination
@@ -121,7 +121,7 @@ class SubOperationsSender:
         try:
             await association.release()
         except AiodicomError as error:
-            log.info("move destination did not release: %s", error)
+            self._request.association.note("move destination", f"it did not release: {error}")
 
     async def _dial(self, peer: Peer, proposals: Sequence[Proposal]) -> Association | None:
         """An association with the destination, or None when a C-CANCEL comes before there is one."""
@@ -204,12 +204,9 @@ class SubOperationsSender:
             self._request.association.note("stored objects could not be sent", text)
         status = done.final_status(cancelled=self._request.cancelled)
         data = None
-        if done.failed_uids:
-            from pydicom.dataset import Dataset
-
-            failed = Dataset()
-            failed.FailedSOPInstanceUIDList = done.failed_uids
-            data = encode_dataset(failed, self._request.context.transfer_syntax)
+        if done.failed_uids:  # as many as the study has objects: their list is made on a thread
+            syntax = self._request.context.transfer_syntax
+            data = await on_thread(partial(encode_uids, FAILED_LIST, done.failed_uids, syntax))
         counters = done.counters(final=True)
         response = m.make_response(self._message, status, has_dataset=data is not None, **counters)
         await self._request.respond(response, data)

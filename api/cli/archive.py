@@ -11,6 +11,7 @@ from typing import Literal
 import click
 
 from ..archive.archive import Archive
+from ..archive.copying import copy_archive
 from ..archive.errors import IndexVersionError, NoArchive, ObjectRefused
 from ..archive.files import aside, reason_of, set_index_aside
 from ..archive.upkeep import read_object
@@ -28,7 +29,7 @@ _DIRECTORY = click.argument(
 
 @click.group()
 def archive() -> None:
-    """Look after the archive in DIR: verify it, rebuild its index, list what was set aside."""
+    """Look after the archive in DIR: verify it, copy it, rebuild its index, list what was set aside."""
 
 
 @archive.command(cls=Command)
@@ -89,6 +90,30 @@ def reindex(common: Common, directory: Path) -> int:
 
 
 @archive.command(cls=Command)
+@_DIRECTORY
+@click.argument("target", type=click.Path(path_type=Path), metavar="DEST")
+@click.option("--link", is_flag=True, help="hard links instead of copies; on the same file system")
+@local_command(progress=True)
+def copy(common: Common, directory: Path, target: Path, link: bool) -> int:
+    """Copy the archive in DIR to DEST, whole and of one moment, while it serves.
+
+    DEST is not there yet; it appears when all of it is written. What is stored meanwhile is not in it.
+    """
+
+    def told(done: int, of: int) -> None:
+        complain(f"{done} of {of} objects copied")
+
+    found = copy_archive(directory, target, link=link, progress=told if common.progress else None)
+    code = Code.OK if not found.missing else Code.FAILED
+    if common.json:
+        output.emit({"ok": not found.missing, **output.plain(found)})
+        return code
+    _faults([(uid, "it is in the index, its whole file is not there") for uid in found.missing])
+    say(f"{found.objects} objects, {found.bytes} bytes copied to {target}")
+    return code
+
+
+@archive.command()
 @_DIRECTORY
 @local_command()
 def conflicts(common: Common, directory: Path) -> int:

@@ -117,3 +117,21 @@ def test_reindex_repairs_a_damaged_index(invoke: Invoke, folder: Path, damage: s
     assert [path.name for path in folder.glob("index.sqlite.damaged-*")] == ["index.sqlite.damaged-1"]
     assert invoke("archive", "verify", folder).code == 0
     assert sorted(path.name for path in (folder / "objects").rglob("*.dcm")) == before
+
+
+def test_copy(invoke: Invoke, folder: Path, tmp_path: Path) -> None:
+    with Archive(folder):  # as while it serves
+        result = invoke("archive", "copy", folder, tmp_path / "copy")
+        assert result.code == 0
+        assert "3 objects" in result.out
+        again = invoke("archive", "copy", folder, tmp_path / "copy", "--json")
+        assert again.code == 1
+        assert "is there already" in again.json()["error"]["message"]
+        linked = invoke("archive", "copy", folder, tmp_path / "linked", "--link", "--json").json()
+    assert (linked["ok"], linked["objects"], linked["missing"]) == (True, 3, [])
+    assert invoke("archive", "verify", tmp_path / "copy").code == 0
+    next((folder / "objects").rglob("*.0.dcm")).unlink()
+    result = invoke("archive", "copy", folder, tmp_path / "third")
+    assert result.code == 1
+    assert "its whole file is not there" in result.error
+    assert invoke("archive", "copy", tmp_path, tmp_path / "fourth").code == 1

@@ -274,5 +274,9 @@ def test_readers_are_used_again_and_few_are_kept(tmp_path):
         with index.reader() as fresh:
             assert fresh is not left
             assert not fresh.in_transaction
-    index.close()
+    with index.reader() as left:
+        left.execute("BEGIN")
+    with index.reader() as fresh:
+        assert fresh is not left
+        index.close()  # while somebody reads: it ends with the last of them
     assert descriptors() == before

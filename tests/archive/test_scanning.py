@@ -43,6 +43,40 @@ def test_the_least_scanned_goes_first():
     assert done == [f"short {number}" for number in range(5)] + ["long", "endless"]
 
 
+def test_who_comes_later_waits_for_the_turn_that_runs_alone():
+    """However many there are that have had theirs."""
+    clock, begin, came = Clock(), threading.Event(), threading.Event()
+    turns: list[str] = []
+
+    def first():
+        begin.wait(30)
+        yield
+
+    def endless(name):
+        for step in range(100):
+            clock.now += TURN
+            turns.append(name)
+            if (name, step) == ("a", 50):
+                scanners.submit(late())
+            yield
+
+    def late():
+        turns.append("late")
+        came.set()
+        yield
+
+    scanners = Scanners(1, clock)
+    scanners.submit(first())
+    for name in "abcd":
+        scanners.submit(endless(name))
+    begin.set()
+    assert came.wait(30)
+    scanners.close()
+    at = turns.index("late")
+    assert turns[at - 1] == "a"
+    assert 4 * 50 <= at < 4 * 51
+
+
 def test_closing_ends_what_was_begun_and_takes_no_more():
     scanners = Scanners(2)
     done: list[int] = []

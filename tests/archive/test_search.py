@@ -6,7 +6,8 @@ import threading
 
 import pytest
 from aiodicom.archive.archive import Archive
-from aiodicom.archive.search import GivenUp, Search
+from aiodicom.archive.errors import GivenUp
+from aiodicom.archive.search import Search
 from aiodicom.dimse.levels import Root
 from archive_objects import image, query, store
 from pydicom.dataset import Dataset

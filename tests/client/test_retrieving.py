@@ -27,11 +27,13 @@ from aiodicom.association.errors import (
 )
 from aiodicom.association.tasks import Job
 from aiodicom.client import intake
+from aiodicom.client.getting import add_final
 from aiodicom.client.intake import DATASETS_AHEAD
 from aiodicom.client.moving import Move
 from aiodicom.client.pacs import Pacs, connect
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.dataset.encoding import encode_uids
 from aiodicom.dataset.names import file_stem
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import QueryError, Root, find_model, get_model
@@ -48,7 +50,7 @@ from aiodicom.pdu import (
     encode,
 )
 from aiodicom.server.archive_service import serve_archive
-from archive_objects import files_below
+from archive_objects import EXPLICIT, files_below
 from conftest import TLSPair
 from peers.scripted import ScriptedListener, ScriptedPeer, associate_request, message_pdvs
 from pydicom import dcmread
@@ -916,25 +918,43 @@ async def test_a_move_reports_what_the_peer_reported() -> None:
     assert (told[0].objects, told[0].objects_total) == (1, 3)
 
 
-def with_strayed_list(message: m.Message, uids: list[str]) -> bytes:
-    """The command set of a response as Orthanc sends it: (0008,0058) inside, no data set behind."""
+def strayed_list(uids: list[str]) -> bytes:
+    """What Orthanc sends in the command set of a response: (0008,0058), with no data set behind."""
     value = "\\".join(uids).encode()
     value += b"\0" * (len(value) % 2)
-    return m.encode_message(message) + struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
+    return struct.pack("<HHL", 0x0008, 0x0058, len(value)) + value
 
 
-async def test_a_failed_list_inside_the_command_set_is_taken_and_what_follows_is_read() -> None:
+@pytest.mark.parametrize(
+    "lists", [[["1.2.3.8", "1.2.3.9"]], [["1.2.3.8"], ["1.2.3.9"]], [["1.2.3.8"], [], ["1.2.3.9"]]]
+)
+async def test_a_failed_list_inside_the_command_set_is_taken_and_what_follows_is_read(
+    lists: list[list[str]],
+) -> None:
+    """However often it stands there."""
+
     async def finish(peer: ScriptedPeer, heard: Said) -> None:
         for status, counters in ((0xFF00, {"remaining": 1}), (0xB000, {})):
             fields = {"completed": 1, "failed": 2, "warning": 0, **counters}
             response = m.make_response(heard.message, status, **fields)
-            raw = with_strayed_list(response, ["1.2.3.8", "1.2.3.9"])
+            raw = m.encode_message(response) + b"".join(map(strayed_list, lists))
             await peer.send_message(heard.context_id, raw, None)
 
     result = await play(lambda listener: moving_script(listener, finish), moving_user())
     assert (result.status, result.completed, result.failed) == (0xB000, 1, 2)
     assert result.failed_uids == ["1.2.3.8", "1.2.3.9"]
     assert result.error is None
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+@pytest.mark.parametrize("count", [0, 1, 2, 10_000])
+def test_a_failed_list_of_any_length_is_read(syntax: str, count: int) -> None:
+    """In explicit VR one of 64 kB comes as UN."""
+    uids = [f"1.2.840.{number}" for number in range(count)]
+    result = RetrieveResult()
+    response = m.CGetRSP(message_id_being_responded_to=1, status=0xB000, failed=count)
+    add_final(result, response, encode_uids(0x00080058, uids, syntax), syntax)
+    assert result.failed_uids == uids
 
 
 @pytest.mark.parametrize("status", [0xA801, 0xA702, 0xA900, 0xFE00, 0x0000])

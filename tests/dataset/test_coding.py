@@ -17,6 +17,7 @@ from aiodicom.dataset.coding import (
     decode_dataset,
     encode_dataset,
 )
+from aiodicom.dataset.encoding import encode_uids
 from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
 from aiodicom.pdu.uids import EXPLICIT_VR_BIG_ENDIAN as BIG
@@ -411,3 +412,19 @@ def test_text_that_is_not_of_its_character_set_is_told() -> None:
     assert undecoded == ("PatientName",)
     assert "\ufffd" in str(answer.PatientName)
     assert answer.PatientID == "P1"
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
+@pytest.mark.parametrize("count", [1, 2, 3, 20_000])
+def test_a_list_of_uids_is_what_pydicom_writes_and_reads(syntax: str, count: int) -> None:
+    uids = [f"1.2.840.{number}" for number in range(count)]
+    data = encode_uids(0x00080058, uids, syntax)
+    value = decode_dataset(data, syntax).FailedSOPInstanceUIDList
+    if isinstance(value, bytes):  # UN, which pydicom leaves alone where UI had no room for it
+        value = value.decode("ascii").rstrip("\0").split("\\")
+    assert (value if count > 1 else [value]) == uids
+    dataset = Dataset()
+    dataset.FailedSOPInstanceUIDList = uids
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom says that it makes UN of a long one
+        assert data == encode_dataset(dataset, syntax)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from aiodicom.dimse.command import VR, decode_command, encode_command, value_of_group
+from aiodicom.dimse.command import VR, decode_command, encode_command, values_of_group
 from aiodicom.pdu import Deviation, LocalProtocolError, RemoteProtocolError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -282,9 +282,13 @@ def test_an_element_of_another_group_is_skipped(group: int) -> None:
 
 def test_the_value_of_a_strayed_element() -> None:
     strayed = with_length(element(0x0902, b"\x08\0\x58\0") + element(0x0058, b"1.2\\1.3\0", 0x0008))
-    assert value_of_group(strayed, 0x00080058) == b"1.2\\1.3\0"
-    assert value_of_group(strayed, 0x00080018) is None
-    assert value_of_group(with_length(element(0x0902, b"\x08\0\x58\0")), 0x00080058) is None
+    assert values_of_group(strayed, 0x00080058) == [b"1.2\\1.3\0"]
+    assert values_of_group(strayed + element(0x0058, b"1.4\0", 0x0008), 0x00080058) == [
+        b"1.2\\1.3\0",
+        b"1.4\0",
+    ]
+    assert values_of_group(strayed, 0x00080018) == []
+    assert values_of_group(with_length(element(0x0902, b"\x08\0\x58\0")), 0x00080058) == []
 
 
 # --- what is refused
@@ -324,3 +328,20 @@ def test_any_text_becomes_an_error_comment(text: str) -> None:
 @given(US)
 def test_numbers_are_little_endian(value: int) -> None:
     assert encode_command({0x0110: value})[-2:] == bytes([value & 0xFF, value >> 8])
+
+
+@pytest.mark.parametrize("stray", range(1, 8))
+def test_bytes_too_few_for_an_element_are_noted_unless_more_was_announced(stray: int) -> None:
+    """With a true group length nothing is missing; with one that says more, the end of an element may be."""
+    body = element(0x0100, b"\x30\0") + element(0x0110, b"\1\0")
+    whole = with_length(body)
+    for data in (whole + b"\xff" * stray, with_length(body + b"\xff" * stray)):
+        noted: list[Deviation] = []
+        assert decode_command(data, noted) == {0x0100: 0x30, 0x0110: 1}
+        assert f"{stray} stray bytes" in noted[0].message
+    for told in (len(body) + stray + 1, len(body) + 100):
+        data = element(0, told.to_bytes(4, "little")) + body + b"\xff" * stray
+        with pytest.raises(RemoteProtocolError, match="is cut"):
+            decode_command(data, [])
+    with pytest.raises(RemoteProtocolError, match="is cut"):
+        decode_command(body + b"\xff" * stray, [])

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiodicom.association.performing import Request
+from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.pdu import AAbort, PDataTF
+from aiodicom.pdu import PDV, AAbort, PDataTF, encode
+from aiodicom.server import suboperations
 from aiodicom.server.archive_service import serve_archive
 from peers.scripted import ScriptedPeer, message_pdvs
 from wire import (
@@ -209,3 +216,120 @@ async def test_objects_that_are_gone_are_counted_and_said_a_few_times(
     said = [one.message for one in caplog.records if "could not be sent" in one.message]
     assert len(said) == 2  # the first, and how many: a peer can ask for them at will
     assert said[-1].endswith("stored objects could not be sent: 11 of one request")
+
+
+EMPTY = {
+    "a PDU without a PDV": bytes.fromhex("040000000000"),
+    "a PDV without data": encode(PDataTF((PDV(1, True, False, b""),))),
+    "many of them": encode(PDataTF((PDV(1, True, False, b""),) * 50)),
+}
+
+
+@on_each_loop
+@pytest.mark.parametrize("what", EMPTY)
+@pytest.mark.parametrize("when", ["nothing runs", "an operation of ours runs"])
+async def test_an_empty_pdu_is_no_sign_of_life(tmp_path: Path, what: str, when: str) -> None:
+    """Neither on an idle association nor of who is asked for an answer."""
+    limits = replace(LONG, idle_timeout=0.4, inactivity_timeout=0.4)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server:
+        with_store = [GET, (CT, [IMPLICIT])]
+        async with calling(server) as storing:
+            await say(storing, 3, store_request(), implicit(ct()))
+            assert (await hear(storing)).message.status == 0
+        async with calling(server, with_store, user_information=scp_roles(CT)) as peer:
+            if when != "nothing runs":
+                wanted = identifier(level="STUDY", StudyInstanceUID="1.2.3")
+                await say(peer, 1, m.CGetRQ(message_id=1, affected_sop_class_uid=GET), wanted)
+                assert isinstance((await hear(peer)).message, m.CStoreRQ)
+            talking = asyncio.ensure_future(said_again(peer, EMPTY[what]))
+            async with asyncio.timeout(PATIENCE):
+                while server.server.connections.open:
+                    await asyncio.sleep(0.01)
+            await ended(talking)
+
+
+async def said_again(peer: ScriptedPeer, data: bytes) -> None:
+    while True:
+        await peer.send(data)
+        await asyncio.sleep(0.02)
+
+
+class Broken(Plain):
+    """Everything that a peer can ask for raises, with its name in the error."""
+
+    async def echo(self, info: Request) -> int:
+        raise ValueError("Doe^Jane")
+
+    def store(self, request: Request) -> Any:
+        if request.message.message_id % 3 == 0:
+            raise ValueError("Doe^Jane")
+        return BrokenSink(request.message.message_id % 3 == 1)
+
+    def find(self, request: Request, root: Any, level: Any, identifier: Any) -> Any:
+        raise ValueError("Doe^Jane")
+
+    async def retrieve(self, *_: Any) -> Any:
+        raise ValueError("Doe^Jane")
+
+
+class BrokenSink:
+    """Fails where it is told to."""
+
+    def __init__(self, writing: bool) -> None:
+        self._writing = writing
+
+    def write(self, data: memoryview) -> None:
+        if self._writing:
+            raise ValueError("Doe^Jane")
+
+    async def commit(self) -> Any:
+        raise ValueError("Doe^Jane")
+
+    def discard(self) -> None:
+        """Nothing to discard."""
+
+
+async def test_what_a_peer_makes_fail_is_said_once_and_quotes_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever a service raises, on any number of associations: a dozen lines, and no value of a data set."""
+    caplog.set_level(logging.INFO)
+    async with serving(Broken()) as server:
+        for _ in range(3):
+            async with calling(server) as peer:
+                for number in range(1, 16):
+                    for context, message, data in (
+                        (1, m.CEchoRQ(message_id=number), None),
+                        (3, store_request(number), implicit(ct())),
+                        (5, m.CFindRQ(message_id=number, affected_sop_class_uid=FIND), identifier()),
+                        (7, m.CGetRQ(message_id=number, affected_sop_class_uid=GET), identifier()),
+                    ):
+                        await say(peer, context, message, data)
+                        assert (await hear(peer)).message.status == 0x0110
+    lines = [one for one in caplog.records if one.levelno >= logging.INFO]
+    assert 6 <= len(lines) < 20
+    assert "ValueError" in caplog.text
+    assert not any("Doe^Jane\n" in one.getMessage() for one in lines)
+    assert not any(one.exc_info for one in lines)
+
+
+async def test_a_long_list_of_failures_is_made_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    real = suboperations.encode_uids
+
+    def made(tag: int, uids: Sequence[str], syntax: str) -> bytes:
+        threads.append(threading.current_thread())
+        return real(tag, uids, syntax)
+
+    monkeypatch.setattr(suboperations, "encode_uids", made)
+    gone = [Instance(Path("gone"), CT, f"1.2.3.{number}", IMPLICIT, 0, 10) for number in range(3000)]
+    async with serving(Plain(instances=gone)) as server:
+        with_store = [GET, (CT, [IMPLICIT])]
+        async with calling(server, with_store, user_information=scp_roles(CT)) as peer:
+            await say(peer, 1, m.CGetRQ(message_id=1, affected_sop_class_uid=GET), identifier())
+            while (heard := await hear(peer)).message.status == 0xFF00:
+                pass
+    assert heard.message.failed == 3000
+    assert heard.dataset.FailedSOPInstanceUIDList == [one.sop_instance_uid for one in gone]
+    assert threads
+    assert threading.main_thread() not in threads

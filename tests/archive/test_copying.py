@@ -1,0 +1,141 @@
+"""A copy of an archive that goes on storing: whole, of one moment, and there when all of it is."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from aiodicom.archive import copying
+from aiodicom.archive.archive import Archive
+from aiodicom.archive.copying import copy_archive
+from aiodicom.archive.errors import ArchiveError, IndexVersionError, NoArchive
+from aiodicom.dimse.levels import Root
+from archive_objects import files_below, image, query, store
+
+
+def uids(archive: Archive) -> set[str]:
+    found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID=""))
+    return {str(one.SOPInstanceUID) for one in found}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Ten objects, a conflict, and something that was set aside."""
+    with Archive(tmp_path / "archive", durability="rename") as archive:
+        for number in range(10):
+            store(archive, image(number, series=f"1.2.{number % 3}"))
+        store(archive, image(0, series="1.2.0", ImageComments="other"))
+    (tmp_path / "archive" / "quarantine" / f"1.2.3.{'0' * 16}.dcm").write_bytes(b"torn")
+    return tmp_path / "archive"
+
+
+@pytest.mark.parametrize("link", [True, False])
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_copy_is_an_archive_of_its_own(tmp_path: Path, folder: Path, link: bool, is_open: bool) -> None:
+    target = tmp_path / "copy"
+    archive = Archive(folder) if is_open else None
+    try:
+        report = copy_archive(folder, target, link=link)
+    finally:
+        if archive is not None:
+            archive.close()
+    assert (report.objects, report.missing) == (10, ())
+    names = [name for name in files_below(folder) if name.endswith(".dcm")]
+    assert [name for name in files_below(target) if name.endswith(".dcm")] == names
+    assert report.bytes == sum((folder / name).stat().st_size for name in names if name.startswith("objects"))
+    for name in names:
+        assert os.path.samefile(folder / name, target / name) is link
+        assert (folder / name).stat().st_mtime_ns == (target / name).stat().st_mtime_ns
+    with Archive(folder) as first, Archive(target, create=False) as second:
+        assert uids(first) == uids(second)
+        assert second.verify().ok
+        assert store(second, image(77)).status == 0
+        assert len(uids(first)) == 10
+        assert second.reindex().indexed == 11
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_stores_go_on_meanwhile_and_what_was_answered_before_is_there(tmp_path: Path) -> None:
+    enough, stop = threading.Event(), threading.Event()
+    answered: list[str] = []
+
+    def keep_storing() -> None:
+        number = 0
+        while not stop.is_set():
+            dataset = image(number, series=f"1.2.{number % 7}")
+            assert store(archive, dataset).status == 0
+            answered.append(str(dataset.SOPInstanceUID))
+            number += 1
+            if number == 50:
+                enough.set()
+
+    with Archive(tmp_path / "archive", durability="rename") as archive:
+        storing = threading.Thread(target=keep_storing)
+        storing.start()
+        assert enough.wait(60)
+        for number in range(3):
+            before = set(answered)
+            copy_archive(tmp_path / "archive", tmp_path / f"copy {number}")
+            with Archive(tmp_path / f"copy {number}", create=False) as copied:
+                assert before <= uids(copied)
+                assert copied.verify().ok
+        stop.set()
+        storing.join(60)
+        assert uids(archive) == set(answered)
+
+
+@pytest.mark.parametrize("name", ["a copy", "a?copy#of%20it"])
+def test_names_of_any_kind(tmp_path: Path, folder: Path, name: str) -> None:
+    os.rename(folder, tmp_path / f"old {name}")
+    assert copy_archive(tmp_path / f"old {name}", tmp_path / name).objects == 10
+    assert os.stat(tmp_path / name / "index.sqlite").st_mode & 0o777 == 0o640
+
+
+def test_what_is_missing_is_said(tmp_path: Path, folder: Path) -> None:
+    first, second = sorted((folder / "objects").rglob("*.dcm"))[:2]
+    first.unlink()
+    os.truncate(second, 10)
+    report = copy_archive(folder, tmp_path / "copy")
+    assert report.objects == 9
+    assert set(report.missing) == {first.stem, second.stem}
+
+
+def test_nothing_stays_of_a_copy_that_fails(tmp_path: Path, folder: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(copying.shutil, "copy2", fail)
+    with pytest.raises(OSError, match="no space"):
+        copy_archive(folder, tmp_path / "copy")
+    assert sorted(os.listdir(tmp_path)) == ["archive"]
+
+
+def test_what_cannot_be_copied(tmp_path: Path, folder: Path) -> None:
+    with pytest.raises(NoArchive):
+        copy_archive(tmp_path, tmp_path / "copy")
+    with pytest.raises(FileExistsError, match="is there already"):
+        copy_archive(folder, folder)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        copy_archive(folder, tmp_path / "link")
+    connection = sqlite3.connect(folder / "index.sqlite")
+    connection.execute("UPDATE instances SET path = '../../etc/passwd' WHERE id = 1")
+    connection.commit()
+    with pytest.raises(ArchiveError, match="no object's path"):
+        copy_archive(folder, tmp_path / "copy")
+    connection.execute("PRAGMA user_version = 0")
+    connection.commit()
+    with pytest.raises(IndexVersionError, match="not whole"):
+        copy_archive(folder, tmp_path / "copy")
+    connection.close()
+    assert not (tmp_path / "copy").exists()
+
+
+def test_progress_is_told(tmp_path: Path, folder: Path, monkeypatch) -> None:
+    monkeypatch.setattr(copying, "COPIED_EVERY", 4)
+    told: list[tuple[int, int]] = []
+    copy_archive(folder, tmp_path / "copy", progress=lambda *counts: told.append(counts))
+    assert told == [(4, 10), (8, 10)]

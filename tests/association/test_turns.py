@@ -1,0 +1,161 @@
+"""Turns: what one peer sends in tiny pieces keeps nobody else waiting, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+from aiodicom.association import transport as transport_module
+from aiodicom.association.association import Association
+from aiodicom.association.turns import MOST_EVENTS, Turns, turns_of
+from aiodicom.dimse import messages as m
+from aiodicom.pdu import PDV, PDataTF, encode
+from aiodicom.server.archive_service import serve_archive
+from peers.scripted import message_pdvs
+from wire import (
+    FIND,
+    Plain,
+    calling,
+    ct,
+    echo,
+    hear,
+    identifier,
+    implicit,
+    on_each_loop,
+    serving,
+    store_request,
+)
+
+
+async def test_one_goes_on_in_each_round() -> None:
+    loop = asyncio.get_running_loop()
+    turns, said = Turns(loop), []
+
+    def join(name: str, times: int) -> None:
+        def go_on() -> None:
+            said.append(name)
+            if times > 1:
+                join(name, times - 1)
+
+        turns.join(go_on)
+
+    for name in "abc":
+        join(name, 3)
+    rounds = 0
+    while len(said) < 9:
+        await asyncio.sleep(0)
+        rounds += 1
+        assert len(said) <= rounds
+    assert "".join(said) == "abcabcabc"
+
+
+def test_each_loop_has_its_own() -> None:
+    found = []
+
+    async def look() -> None:
+        loop = asyncio.get_running_loop()
+        assert turns_of(loop) is turns_of(loop)
+        found.append(turns_of(loop))
+
+    asyncio.run(look())
+    asyncio.run(look())
+    assert found[0] is not found[1]
+
+
+def tiny(context: int, command: bytes, data: bytes, size: int = 1, each: int = 2000) -> list[bytes]:
+    """A message in PDUs of many PDVs of so many bytes."""
+    pdvs = message_pdvs(context, command, None, fragment=4096)
+    pdvs += [
+        PDV(context, False, at + size >= len(data), data[at : at + size]) for at in range(0, len(data), size)
+    ]
+    return [encode(PDataTF(tuple(pdvs[at : at + each]))) for at in range(0, len(pdvs), each)]
+
+
+class Dealt:
+    """How many events each association was given in one round of the loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rounds: list[int] = []
+        real = transport_module.Connection._hand_on
+
+        def hand_on(connection: transport_module.Connection) -> None:
+            self.rounds.append(0)
+            real(connection)
+
+        def on_event(association: Association, event: object) -> None:
+            self.rounds[-1] += 1
+            told(association, event)
+
+        told = Association.on_event
+        monkeypatch.setattr(transport_module.Connection, "_hand_on", hand_on)
+        monkeypatch.setattr(Association, "on_event", on_event)
+
+
+@on_each_loop
+@pytest.mark.parametrize("most", [1, 7, MOST_EVENTS])
+async def test_a_data_set_of_tiny_fragments_arrives_whole_in_turns(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(transport_module, "MOST_EVENTS", most)
+    dealt = Dealt(monkeypatch)
+    service = Plain()
+    data = implicit(ct(size=4000))
+    async with serving(service) as server, calling(server) as peer, calling(server) as other:
+        for number in range(3):
+            request = store_request(number + 1, uid=f"1.2.3.{number}")
+            for pdu in tiny(3, m.encode_message(request), data):
+                await peer.send(pdu)
+            assert await echo(other, number + 1) == 0
+            assert (await hear(peer)).message.status == 0
+        await peer.release()
+    assert service.stored == {f"1.2.3.{number}": data for number in range(3)}
+    assert max(dealt.rounds) <= most
+
+
+@pytest.mark.parametrize("end", ["abort", "release", "reset"])
+async def test_the_end_of_an_association_comes_in_its_turn(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setattr(transport_module, "MOST_EVENTS", 5)
+    service = Plain()
+    data = implicit(ct(size=1000))
+    async with serving(service) as server, calling(server) as peer:
+        await peer.send(b"".join(tiny(3, m.encode_message(store_request()), data)))
+        if end == "reset":
+            await peer.reset()
+        elif end == "abort":
+            await peer.send(bytes.fromhex("07000000000400000000"))
+            await peer.expect_close()
+        else:
+            assert (await hear(peer)).message.status == 0
+            await peer.release()
+        while server.connections.open:
+            await asyncio.sleep(0.01)
+    if end == "release":
+        assert service.stored == {"1.2.3.4": data}
+
+
+async def test_fragments_of_one_byte_cost_few_writes(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = implicit(ct(size=20_000))
+    writes: list[int] = []
+    real = os.write
+
+    def write(descriptor: int, view: memoryview) -> int:
+        writes.append(len(view))
+        return real(descriptor, view)
+
+    monkeypatch.setattr(os, "write", write)
+    async with serve_archive(tmp_path, port=0) as server, calling(server) as peer:
+        await peer.send(b"".join(tiny(3, m.encode_message(store_request()), data)))
+        assert (await hear(peer)).message.status == 0
+    assert sum(writes) >= len(data)
+    assert len(writes) < len(data) / 100
+
+
+async def test_an_identifier_of_tiny_fragments_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "MOST_EVENTS", 3)
+    service = Plain(matches=[identifier(PatientID="1")])
+    async with serving(service) as server, calling(server) as peer:
+        request = m.CFindRQ(message_id=1, affected_sop_class_uid=FIND)
+        await peer.send(b"".join(tiny(5, m.encode_message(request), implicit(identifier()))))
+        assert (await hear(peer)).message.status == 0xFF00
+        assert (await hear(peer)).message.status == 0
