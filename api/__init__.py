@@ -97,6 +97,7 @@ from .association.tls import TLSConfigurationError, TLSInfo, client_context, ser
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
 from .client.pacs import Pacs, connect, test_connection
+from .client.quirks import Quirks
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
@@ -156,6 +157,8 @@ from .server.service import Destination, Match, Reply, Service
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
+    from .client.answers import Answer
+    from .client.matches import Matches
     from .imaging import Image, Volume
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
 
@@ -166,6 +169,7 @@ __all__ = [
     "SUPPORTED_VERIFICATION",
     "Access",
     "AiodicomError",
+    "Answer",
     "Archive",
     "ArchiveError",
     "ArchiveInUse",
@@ -212,6 +216,7 @@ __all__ = [
     "LocalProtocolError",
     "MalformedDataSet",
     "Match",
+    "Matches",
     "MixedSeries",
     "NActionRQ",
     "NCreateRQ",
@@ -233,6 +238,7 @@ __all__ = [
     "Proposal",
     "Provider",
     "QueryError",
+    "Quirks",
     "ReceivedItem",
     "Refused",
     "RemoteProtocolError",
@@ -283,8 +289,10 @@ __all__ = [
 
 # Loaded when first used: a program that moves files needs neither numpy nor pydicom.
 _HOME_OF = {
+    "Answer": "client.answers",
     "Archive": "archive.archive",
     "Image": "imaging",
+    "Matches": "client.matches",
     "Volume": "imaging",
     "ArchiveServer": "server.archive_service",
     "ArchiveService": "server.archive_service",

@@ -27,6 +27,7 @@ from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
 from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
 from ..pdu.errors import AiodicomError, ConnectionClosed
+from .quirks import Quirks
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
@@ -129,11 +130,12 @@ class Associations:
 
     An idle one that does not carry what an operation needs is released before another is opened: many
     archives take one at a time. `always` is proposed on each, where there is room. `ended` are the last
-    errors by which associations ended, oldest first.
+    errors by which associations ended, oldest first. `quirks` is what is known of the peer.
     """
 
-    def __init__(self, peer: Peer, always: Sequence[Proposal] = ()) -> None:
+    def __init__(self, peer: Peer, always: Sequence[Proposal] = (), quirks: Quirks | None = None) -> None:
         self.peer = peer
+        self.quirks = quirks or Quirks()
         self._always = tuple(always)
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
         self._holders: list[_Holder] = []
@@ -245,12 +247,16 @@ class Associations:
         if level is Level.PATIENT:
             return Root.PATIENT
         study, patient = model(Root.STUDY), model(Root.PATIENT)
-        wanted = [Proposal(study), Proposal(patient)]
+        return Root.PATIENT if await self.accepted(study, patient) == {patient} else Root.STUDY
+
+    async def accepted(self, *models: str) -> set[str]:
+        """Which of these SOP classes the peer accepts."""
+        wanted = [Proposal(model) for model in models]
         for holder in self._holders:  # a busy one tells as well
             if holder.association.usable and holder.covers(wanted):
-                return _accepted(holder.association, study, patient)
+                return {model for model in models if holder.association.find_contexts(model)}
         async with self.use(wanted) as association:
-            return _accepted(association, study, patient)
+            return {model for model in models if association.find_contexts(model)}
 
     # --- using one
 
@@ -341,11 +347,6 @@ class Associations:
         """Raise TotalTimeout when what is inside takes longer than `Timeouts.total`."""
         async with self.until(self.deadline()):
             yield
-
-
-def _accepted(association: Association, study: str, patient: str) -> Root:
-    only_patient = not association.find_contexts(study) and association.find_contexts(patient)
-    return Root.PATIENT if only_patient else Root.STUDY
 
 
 async def _release_quietly(association: Association) -> None:

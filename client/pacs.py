@@ -38,10 +38,12 @@ from .identifier import build_query, parse_model
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move, Moving
 from .planning import check_uids
+from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, ProgressCallback, StoreReport
 from .retrieved import ReceivedItem
 from .retrieving import Retrieve
+from .splitting import MAX_SPLIT_QUERIES
 from .storing import Storing
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ class Pacs:
     tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
     """
 
-    def __init__(self, peer: Peer, *, lazy: bool = False) -> None:
+    def __init__(self, peer: Peer, *, lazy: bool = False, quirks: Quirks | None = None) -> None:
         """lazy: the first association is opened by the first operation, with what that needs."""
         self.peer = peer
-        self._associations = Associations(peer, BASIC_PROPOSALS)
+        self._associations = Associations(peer, BASIC_PROPOSALS, quirks)
         self._lazy = lazy
 
     def __repr__(self) -> str:
@@ -178,20 +180,41 @@ class Pacs:
         *,
         root: Root | str | None = None,
         limit: int | None = None,
+        split: bool = False,
+        max_queries: int = MAX_SPLIT_QUERIES,
+        judged: bool = True,
     ) -> Finding:
-        """C-FIND: a data set for each match, iterated over, or awaited as a list.
+        """C-FIND: a data set for each match, iterated over, or awaited as a list (`Matches`).
 
-        `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``) or
-        a path into a sequence (``"A.B"``); a value is text, a list of UIDs, a date or time of `datetime`, a
-        range (a pair, `Between`, ``"2024-01-01..2024-03-31"``), for a sequence a mapping: each is checked by
-        its VR. `return_keys` names what else to return. Without a `root` it is the patient root for
-        patients, else the study root where the peer accepted it. Leaving the loop early, or after `limit`
-        matches, sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final
-        status that is no success.
+        `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``,
+        ``'(0029,"ACME",01)'`` by a private creator) or a path into a sequence (``"A.B"``); a value is text
+        (`literal` where `*` and `?` stand for themselves), a list of UIDs, a date or time of `datetime`, a
+        range (a pair, `Between`, ``"2024-01-01..2024-03-31"``; None or nothing is an open end), for a
+        sequence a mapping: each is checked by its VR. `return_keys` names what else to return.
+
+        Without a `root` it is the patient root for patients, else the study root where the peer accepted it;
+        where that is the only one, patients are found by their studies. Leaving the loop early, or after
+        `limit` matches, sends a C-CANCEL. Answers that show another value of a key than was asked for are
+        left out, unless `judged` is false (`Finding.ignored`). Whether there may be more is told by
+        `Finding.complete` and `capped`; with `split` a query whose answers are cut off is asked in parts by
+        date, time and modality, in `max_queries` queries at most. Raises QueryError before anything is sent,
+        OperationFailed for a final status that is no success.
         """
         wanted, model, checked = parse_model(level, root)
         query = build_query(wanted, checked, match if match is not None else {}, return_keys)
-        return Finding(self._associations, query, limit, root_chosen=model is not None)
+        if self._associations.quirks.character_set is not None:
+            from .answers import check_character_set
+
+            check_character_set(self._associations.quirks.character_set)
+        return Finding(
+            self._associations,
+            query,
+            limit,
+            root_chosen=model is not None,
+            split=split,
+            max_queries=max_queries,
+            judged=judged,
+        )
 
     @overload
     def get(
@@ -337,13 +360,15 @@ def connect(
     common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
     lenient_roles: bool = True,
     lazy: bool = False,
+    quirks: Quirks | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
     Entering connects and opens an association; it raises ConnectFailed (HostUnknown, ConnectionRefused,
     TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.
     `tls` is an SSL context, best one of `client_context`; None connects in plain. `lazy` leaves all of that
-    to the first operation, which then opens an association with what it needs.
+    to the first operation, which then opens an association with what it needs. `quirks` is what is known of
+    the peer.
     """
     return Pacs(
         Peer(
@@ -362,4 +387,5 @@ def connect(
             lenient_roles=lenient_roles,
         ),
         lazy=lazy,
+        quirks=quirks,
     )

@@ -25,8 +25,9 @@ from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_ke
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
+from .asking import answers
 from .associations import Associations
-from .finding import Finding, answers
+from .finding import Finding
 from .identifier import PLAN_KEYS, build_plan, build_query
 
 if TYPE_CHECKING:
@@ -319,7 +320,7 @@ class _Planner:
         found = await Finding(self.associations, query, MAX_PLANNED)
         if len(found) >= MAX_PLANNED:
             raise _NoMoreQueries
-        return found
+        return [*found]
 
 
 def _target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:
