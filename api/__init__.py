@@ -116,6 +116,7 @@ from .client.pacs import Pacs, connect, test_connection
 from .client.plan import Plan
 from .client.pool import Pool, create_pool
 from .client.progress import Progress
+from .client.quirks import Quirks
 from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
@@ -173,7 +174,9 @@ from .pdu.types import (
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
+    from .client.answers import Answer
     from .client.diagnose import Diagnosis, diagnose
+    from .client.matches import Matches
     from .imaging import Image, Volume, VolumeGeometry, collection
     from .server.access import Access, Caller
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
@@ -188,6 +191,7 @@ __all__ = [
     "SUPPORTED_VERIFICATION",
     "Access",
     "AiodicomError",
+    "Answer",
     "Archive",
     "ArchiveError",
     "ArchiveInUse",
@@ -240,6 +244,7 @@ __all__ = [
     "LocalProtocolError",
     "MalformedDataSet",
     "Match",
+    "Matches",
     "MessageEvent",
     "MixedSeries",
     "NActionRQ",
@@ -269,6 +274,7 @@ __all__ = [
     "Proposal",
     "Provider",
     "QueryError",
+    "Quirks",
     "ReceivedItem",
     "Refused",
     "RemoteProtocolError",
@@ -328,8 +334,10 @@ __all__ = [
 
 # Loaded when first used: a program that moves files needs neither numpy nor pydicom.
 _HOME_OF = {
+    "Answer": "client.answers",
     "Archive": "archive.archive",
     "Image": "imaging",
+    "Matches": "client.matches",
     "Volume": "imaging",
     "VolumeGeometry": "imaging",
     "collection": "imaging",

@@ -27,6 +27,7 @@ from ..dimse.levels import Level, Root
 from ..dimse.uid_names import uid_name
 from ..pdu.errors import AiodicomError, ConnectionClosed
 from .holder import Holder, Switch
+from .quirks import Quirks
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
@@ -75,14 +76,22 @@ class Associations:
 
     An idle one that does not carry what an operation needs is released before another is opened: many
     archives take one at a time. `always` is proposed on each, where there is room. `ended` are the last
-    errors by which associations ended, oldest first.
+    errors by which associations ended, oldest first. `quirks` is what is known of the peer.
 
     With a `limit` there are never more, each is one operation's at a time, what is idle stays for the next
     one, and who finds none waits, first come first served.
     """
 
-    def __init__(self, peer: Peer, always: Sequence[Proposal] = (), *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        always: Sequence[Proposal] = (),
+        quirks: Quirks | None = None,
+        *,
+        limit: int | None = None,
+    ) -> None:
         self.peer = peer
+        self.quirks = quirks or Quirks()
         self.limit = limit
         self.lent: int = 0  # to members of a pool: as if they were open here
         self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle
@@ -218,12 +227,16 @@ class Associations:
         if level is Level.PATIENT:
             return Root.PATIENT
         study, patient = model(Root.STUDY), model(Root.PATIENT)
-        wanted = [Proposal(study), Proposal(patient)]
+        return Root.PATIENT if await self.accepted(study, patient) == {patient} else Root.STUDY
+
+    async def accepted(self, *models: str) -> set[str]:
+        """Which of these SOP classes the peer accepts."""
+        wanted = [Proposal(model) for model in models]
         for holder in self._holders:  # a busy one tells as well
             if holder.association.usable and holder.covers(wanted):
-                return _accepted(holder.association, study, patient)
+                return {model for model in models if holder.association.find_contexts(model)}
         async with self.use(wanted) as association:
-            return _accepted(association, study, patient)
+            return {model for model in models if association.find_contexts(model)}
 
     # --- using one
 
@@ -407,11 +420,6 @@ class Associations:
         """Raise TotalTimeout when what is inside takes longer than `Timeouts.total`."""
         async with self.until(self.deadline()):
             yield
-
-
-def _accepted(association: Association, study: str, patient: str) -> Root:
-    only_patient = not association.find_contexts(study) and association.find_contexts(patient)
-    return Root.PATIENT if only_patient else Root.STUDY
 
 
 async def _release_quietly(association: Association) -> None:

@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..association.answers import words_of
-from ..association.errors import OperationCancelled, OperationFailed
-from ..dataset.coding import decode_answer
-from ..dimse import messages as m
-from ..dimse.contexts import Proposal
-from ..dimse.levels import find_model
-from ..dimse.status import CANCEL, PENDING_WARNING, SUCCESS, Category, Status
-from .associations import Associations, Attempt, need_context
+from ..association.errors import OperationFailed
+from ..dimse.levels import Level, Root, find_model
+from ..dimse.status import Status
+from .asking import Asking, Told, keywords
+from .associations import Associations
 from .identifier import Query
+from .splitting import MAX_SPLIT_QUERIES, Splitting
 from .streams import Stream
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-_NOT_KEYS = {"QueryRetrieveLevel", "SpecificCharacterSet"}
-
-
-@dataclass(slots=True)
-class _Told:
-    """What the peer said of a query beside the matches."""
-
-    asked: tuple[str, ...]
-    missed: set[str] = field(default_factory=set)
-    undecoded: set[str] = field(default_factory=set)
-    status: Status | None = None
+    from .answers import Answer
+    from .matches import Matches
 
 
-class Finding(Stream["Dataset"]):
-    """One C-FIND: ``async for match in pacs.find(...)``, or ``matches = await pacs.find(...)``.
+class Finding(Stream["Answer"]):
+    """A query: ``async for match in pacs.find(...)``, or ``matches = await pacs.find(...)``.
 
     Leaving the loop early sends a C-CANCEL; leaving an ``async with`` around it, or `aclose`, waits until the
     query has ended. A final status that is no success is raised after the last match, as OperationFailed.
     """
 
     def __init__(
-        self, associations: Associations, query: Query, limit: int | None = None, *, root_chosen: bool = True
+        self,
+        associations: Associations,
+        query: Query,
+        limit: int | None = None,
+        *,
+        root_chosen: bool = True,
+        split: bool = False,
+        max_queries: int = MAX_SPLIT_QUERIES,
+        judged: bool = True,
     ) -> None:
-        """root_chosen: false where the root may become what the peer accepted."""
+        """root_chosen: false where the root may become what the peer accepted; the rest as in `Pacs.find`."""
         super().__init__()
         self._root_chosen = root_chosen
         self._associations = associations
         self._query = query
         self._limit = limit
-        self._told = _Told(_keywords(query))
-        self._all: list[Dataset] | None = None
+        self._split = split
+        self._max_queries = max_queries
+        self._judged = judged
+        self._told = Told(keywords(query))
+        self._all: Matches | None = None
 
     @property
     def status(self) -> Status | None:
@@ -59,102 +57,134 @@ class Finding(Stream["Dataset"]):
         return self._told.status
 
     @property
+    def complete(self) -> bool:
+        """Whether the query has ended and nothing says that there might be more."""
+        return self._told.ended and not self._told.capped
+
+    @property
+    def capped(self) -> tuple[str, ...]:
+        """Why there may be more matches than were given; empty where nothing says so.
+
+        The limit was reached and there is another match; or, of the query or of a part of it: the peer
+        refused for want of resources, cancelled on its own, or gave a number of answers at which archives
+        stop.
+        """
+        return tuple(self._told.capped)
+
+    @property
     def unsupported(self) -> tuple[str, ...]:
-        """Keys that were asked for and are missing in answers with the status FF01H (PS3.4 C.4.1.1.4)."""
+        """Keys that answers lack: any where their status was FF01H (PS3.4 C.4.1.1.4), else such with a value.
+
+        Whether those were matched cannot be told.
+        """
         return tuple(key for key in self._told.asked if key in self._told.missed)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Keys that the peer did not go by: answers had other values of them, and were left out here."""
+        return tuple(sorted(self._told.ignored))
+
+    @property
+    def filtered(self) -> int:
+        """How many answers were left out for that."""
+        return self._told.filtered
 
     @property
     def undecoded(self) -> tuple[str, ...]:
         """Elements of answers that cannot be decoded, by keyword or tag.
 
-        They are left out, or hold U+FFFD for what is not of their character set.
+        They are left out, or hold U+FFFD for what is not of their character set; `Answer.raw_value` has them.
         """
         return tuple(sorted(self._told.undecoded))
 
+    @property
+    def guessed(self) -> tuple[str, ...]:
+        """Elements whose text was read in another character set than the answer names, by keyword or tag."""
+        return tuple(sorted(self._told.guessed))
+
+    @property
+    def queries(self) -> int:
+        """How many C-FINDs were sent."""
+        return self._told.queries
+
+    @property
+    def emulated(self) -> bool:
+        """Whether patients were found by a query for studies: the peer has the study root alone."""
+        return self._told.emulated
+
     def __repr__(self) -> str:
         said = "no final status" if self.status is None else str(self.status)
-        return f"<Finding {self._query.level.value} at {self._associations.peer.name}: {said}>"
+        more = f", {len(self.capped)} signs of more" if self.capped else ""
+        return f"<Finding {self._query.level.value} at {self._associations.peer.name}: {said}{more}>"
 
-    def _start(self) -> AsyncGenerator[Dataset, None]:
+    def _start(self) -> AsyncGenerator[Answer, None]:
         return self._matches()
 
-    async def _matches(self) -> AsyncGenerator[Dataset, None]:
-        count, told, query = 0, self._told, self._query
-        if not self._root_chosen:
-            root = await self._associations.choose_root(query.level, None, find_model)
-            query = replace(query, root=root, model=find_model(root))
+    async def _matches(self) -> AsyncGenerator[Answer, None]:
+        count, told = 0, self._told
+        deadline = self._associations.deadline()
+        query = await self._settled()
+        checks = None
+        if self._judged:
+            from .matching import Checks
+
+            checks = Checks(query.identifier, query.exact)  # type: ignore[arg-type]
+        asking = Asking(self._associations, told, checks, deadline)
+        level = Level.PATIENT if told.emulated else query.level
+        splitting = Splitting(asking, query, level, split=self._split, max_queries=self._max_queries)
         try:
-            async with aclosing(answers(self._associations, query)) as found:
-                async for status, data, transfer_syntax in found:
-                    match, undecoded = decode_answer(data, transfer_syntax)
-                    told.undecoded.update(undecoded)
-                    if status == PENDING_WARNING:
-                        told.missed.update(key for key in told.asked if key not in match)
-                    yield match
-                    count += 1
+            async with aclosing(splitting.answers()) as found:
+                async for answer in found:
                     if count == self._limit:
+                        told.capped.append(f"the limit of {count} was reached, and there is more")
                         return
+                    yield _of_a_patient(answer) if told.emulated else answer
+                    count += 1
         except OperationFailed as error:
             told.status = error.status
             raise
-        told.status = Status(SUCCESS, "C-FIND")
+        told.ended = True
 
-    def __await__(self) -> Generator[Any, None, list[Dataset]]:
+    async def _settled(self) -> Query:
+        """The query in the root that the peer accepted, where none was named."""
+        query = self._query
+        if self._root_chosen:
+            return query
+        if query.level is not Level.PATIENT:
+            root = await self._associations.choose_root(query.level, None, find_model)
+            return replace(query, root=root, model=find_model(root))
+        study, patient = find_model(Root.STUDY), find_model(Root.PATIENT)
+        if await self._associations.accepted(study, patient) != {study}:
+            return query
+        self._told.emulated = True
+        return by_studies(query)
+
+    def __await__(self) -> Generator[Any, None, Matches]:
         return self._collect().__await__()
 
-    async def _collect(self) -> list[Dataset]:
+    async def _collect(self) -> Matches:
         if self._all is None:
+            from .matches import Matches, columns_of
+
             async with self:
-                self._all = [match async for match in self]
+                found = [match async for match in self]
+            self._all = Matches(found, columns_of(self._query.identifier), self._told)
         return self._all
 
 
-def _keywords(query: Query) -> tuple[str, ...]:
-    identifier = query.identifier
-    found = identifier if isinstance(identifier, Mapping) else (e.keyword for e in identifier)
-    return tuple(key for key in found if key and key not in _NOT_KEYS)
+def by_studies(query: Query) -> Query:
+    """A query for patients as one for studies, of which the patient's keys are keys too (PS3.4 C.6.2.1)."""
+    from .windows import with_elements
+
+    changed = {"QueryRetrieveLevel": Level.STUDY.value, "StudyInstanceUID": ""}
+    identifier = with_elements(query.identifier, changed)  # type: ignore[arg-type]
+    return Query(find_model(Root.STUDY), Level.STUDY, Root.STUDY, identifier, query.exact)
 
 
-async def answers(
-    associations: Associations, query: Query
-) -> AsyncGenerator[tuple[Status, bytes, str], None]:
-    """The matches of a query as they came: pending status, bytes and their transfer syntax.
-
-    Raises OperationFailed at the end for a final status that is no success.
-    """
-    deadline = associations.deadline()
-    for attempt in associations.attempts():
-        with attempt:
-            async with aclosing(_answers(associations, query, deadline, attempt)) as found:
-                async for answer in found:
-                    yield answer
-
-
-async def _answers(
-    associations: Associations, query: Query, deadline: float | None, attempt: Attempt
-) -> AsyncGenerator[tuple[Status, bytes, str], None]:
-    async with AsyncExitStack() as stack:
-        async with associations.until(deadline):
-            association = await stack.enter_async_context(associations.use([Proposal(query.model)]))
-            attempt.on(association)
-            context = need_context(association, query.model)
-            operation = await association.invoke(
-                context,
-                lambda n: m.CFindRQ(message_id=n, affected_sop_class_uid=query.model),
-                query.encode(context.transfer_syntax),
-            )
-        try:
-            while True:
-                async with associations.until(deadline):
-                    response, data = await operation.next()
-                attempt.answered()
-                status = Status(response.status, "C-FIND")
-                if status.category is not Category.PENDING:
-                    break
-                yield status, data or b"", context.transfer_syntax
-        finally:
-            await association.cancel(operation)
-    if response.status != SUCCESS:
-        kind = OperationCancelled if response.status == CANCEL else OperationFailed
-        comment = words_of(response, data, context.transfer_syntax)
-        raise kind("C-FIND", response.status, comment).at(association.peer)
+def _of_a_patient(answer: Answer) -> Answer:
+    """An answer for a study without what is the study's."""
+    for keyword in ("StudyInstanceUID", "StudyDate", "StudyTime", "ModalitiesInStudy"):
+        if keyword in answer:
+            del answer[keyword]
+    answer.QueryRetrieveLevel = Level.PATIENT.value
+    return answer

@@ -12,6 +12,7 @@ from ..dimse.levels import Level, QueryError, Root, check_query
 from .values import WILD, LiteralText, match_value, over_midnight
 
 if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
 _TAG = re.compile(r"\(?([0-9A-Fa-f]{4}),? ?([0-9A-Fa-f]{4})\)?")
@@ -51,6 +52,28 @@ def check_keys(level: Level, root: Root, keys: Iterable[str]) -> None:
             raise QueryError("unknown keyword ''")
         check_query(level, root, [] if _is_tag(top) else [top])
         check_query(Level.IMAGE, Root.PATIENT, [part for part in nested if not _is_tag(part)])
+
+
+def tag_of(name: str) -> int | None:
+    """The tag that is written as one; None for anything else."""
+    found = _TAG.fullmatch(name)
+    return int("".join(found.groups()), 16) if found else None
+
+
+def place_of(item: Dataset, name: str) -> int | None:
+    """The tag of what a keyword, a tag or a private creator names in an item; None where there is none."""
+    from pydicom.datadict import tag_for_keyword
+
+    tag = tag_of(name)
+    if tag is not None:
+        return tag
+    private = _PRIVATE.fullmatch(name)
+    if private is None:
+        return tag_for_keyword(name)
+    group = int(private[1], 16) << 16
+    blocks = (one for one in range(0x10, 0x100) if group + one in item)
+    owned = next((one for one in blocks if str(item[group + one].value).strip() == private[2]), None)
+    return None if owned is None else group + (owned << 8) + int(private[3], 16)
 
 
 def _is_tag(name: str) -> bool:
@@ -98,7 +121,7 @@ class Putting:
             if isinstance(value, LiteralText) and vr in WILD:
                 self.exact[where] = str(value)
             try:
-                item.add_new(tag, vr, checked)
+                item.add(unjudged(tag, vr, checked))
             except (ValueError, TypeError, OverflowError) as error:
                 raise QueryError(f"{first} ({vr}) cannot be matched with {value!r:.80}: {error}") from None
 
@@ -119,6 +142,14 @@ class Putting:
                 self._put(_item(item, where[-1]), where, parts(named(str(key))), one)
         else:
             raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
+
+
+def unjudged(tag: int, vr: str, value: object) -> DataElement:
+    """An element that pydicom does not warn of: keys hold what values may not, as wildcards."""
+    from pydicom import config
+    from pydicom.dataelem import DataElement
+
+    return DataElement(tag, vr, value, validation_mode=config.IGNORE)
 
 
 def given(query: Dataset) -> dict[str, object]:

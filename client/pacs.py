@@ -46,10 +46,12 @@ from .parallel import check_associations
 from .plan import Method, Plan
 from .planning import check_uids, make_plan
 from .progress import ProgressCallback
+from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, Keep, StoredItem, StoreReport
 from .retrieved import ReceivedItem, RetrieveResult
 from .retrieving import Retrieve, Wanted
+from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
 
 if TYPE_CHECKING:
@@ -71,10 +73,10 @@ class Pacs:
     tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
     """
 
-    def __init__(self, peer: Peer, *, lazy: bool = False) -> None:
+    def __init__(self, peer: Peer, *, lazy: bool = False, quirks: Quirks | None = None) -> None:
         """lazy: the first association is opened by the first operation, with what that needs."""
         self.peer = peer
-        self._associations = Associations(peer, BASIC_PROPOSALS)
+        self._associations = Associations(peer, BASIC_PROPOSALS, quirks)
         self._lazy = lazy
 
     def __repr__(self) -> str:
@@ -201,20 +203,41 @@ class Pacs:
         *,
         root: Root | str | None = None,
         limit: int | None = None,
+        split: bool = False,
+        max_queries: int = MAX_SPLIT_QUERIES,
+        judged: bool = True,
     ) -> Finding:
-        """C-FIND: a data set for each match, iterated over, or awaited as a list.
+        """C-FIND: a data set for each match, iterated over, or awaited as a list (`Matches`).
 
-        `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``) or
-        a path into a sequence (``"A.B"``); a value is text, a list of UIDs, a date or time of `datetime`, a
-        range (a pair, `Between`, ``"2024-01-01..2024-03-31"``), for a sequence a mapping: each is checked by
-        its VR. `return_keys` names what else to return. Without a `root` it is the patient root for
-        patients, else the study root where the peer accepted it. Leaving the loop early, or after `limit`
-        matches, sends a C-CANCEL. Raises QueryError before anything is sent, OperationFailed for a final
-        status that is no success.
+        `match` maps keys to values, or is a pydicom data set. A key is a keyword, a tag (``"0008,0050"``,
+        ``'(0029,"ACME",01)'`` by a private creator) or a path into a sequence (``"A.B"``); a value is text
+        (`literal` where `*` and `?` stand for themselves), a list of UIDs, a date or time of `datetime`, a
+        range (a pair, `Between`, ``"2024-01-01..2024-03-31"``; None or nothing is an open end), for a
+        sequence a mapping: each is checked by its VR. `return_keys` names what else to return.
+
+        Without a `root` it is the patient root for patients, else the study root where the peer accepted it;
+        where that is the only one, patients are found by their studies. Leaving the loop early, or after
+        `limit` matches, sends a C-CANCEL. Answers that show another value of a key than was asked for are
+        left out, unless `judged` is false (`Finding.ignored`). Whether there may be more is told by
+        `Finding.complete` and `capped`; with `split` a query whose answers are cut off is asked in parts by
+        date, time and modality, in `max_queries` queries at most. Raises QueryError before anything is sent,
+        OperationFailed for a final status that is no success.
         """
         wanted, model, checked = parse_model(level, root)
         query = build_query(wanted, checked, match if match is not None else {}, return_keys)
-        return Finding(self._associations, query, limit, root_chosen=model is not None)
+        if self._associations.quirks.character_set is not None:
+            from .answers import check_character_set
+
+            check_character_set(self._associations.quirks.character_set)
+        return Finding(
+            self._associations,
+            query,
+            limit,
+            root_chosen=model is not None,
+            split=split,
+            max_queries=max_queries,
+            judged=judged,
+        )
 
     async def plan(
         self,
@@ -455,6 +478,7 @@ def connect(
     lenient_roles: bool = True,
     lazy: bool = False,
     observer: Observer | None = None,
+    quirks: Quirks | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
@@ -466,7 +490,7 @@ def connect(
     is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
     that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
     operation, which then opens an association with what it needs. `observer` is told what happens on each
-    association.
+    association. `quirks` is what is known of the peer.
     """
     base = _described(host, port)
     peer = replace(
@@ -485,4 +509,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    return Pacs(peer, lazy=lazy)
+    return Pacs(peer, lazy=lazy, quirks=quirks)

@@ -22,8 +22,9 @@ from ..dataset.scan import scan_dataset
 from ..dimse.levels import Level, QueryError, Root, levels, unique_key
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
+from .asking import answers
 from .associations import Associations
-from .finding import Finding, answers
+from .finding import Finding
 from .identifier import PLAN_KEYS, build_plan, build_query
 from .plan import Plan, Target
 
@@ -229,7 +230,7 @@ class _Planner:
         found = await Finding(self.associations, query, MAX_PLANNED)
         if len(found) >= MAX_PLANNED:
             raise _NoMoreQueries
-        return found
+        return [*found]
 
 
 def _target(

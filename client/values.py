@@ -57,7 +57,7 @@ class LiteralText(str):
 
 
 def literal(text: str) -> LiteralText:
-    """A value of a query in which `*` and `?` are no wildcards: ``{"PatientID": aiodicom.literal("A*1")}``.
+    """A value of a query in which `*` and `?` are characters like any other.
 
     DICOM has no escape for them (PS3.4 C.2.2.2.4): each goes out as `?`, which matches any one character, and
     answers that hold another one there are left out on our side. Its form is not judged either, so that what

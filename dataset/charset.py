@@ -121,7 +121,7 @@ def unheld(dataset: Dataset) -> str | None:
         unknown = unknown_term(terms or [])
         if unknown is not None:
             return f"{keyword}: {unknown!r:.40} is no defined term of SpecificCharacterSet"
-        encodings = _encodings(terms)
+        encodings = encodings_of(terms)
         named = "\\".join(terms) if terms else "the default repertoire"
         wrong = first_unheld(text, encodings)
         if wrong is not None:
@@ -141,7 +141,8 @@ def _comes_back(text: str, vr: str, encodings: list[str]) -> bool:
     return decode_bytes(encode_string(text, encodings), encodings, TEXT_VR_DELIMS) == text
 
 
-def _encodings(terms: list[str] | None) -> list[str]:
+def encodings_of(terms: list[str] | None) -> list[str]:
+    """The codecs of pydicom's for terms of Specific Character Set; what is none counts for nothing."""
     from pydicom.charset import convert_encodings, python_encoding
 
     mend_tables()
@@ -158,7 +159,7 @@ def text_of(raw: bytes, charset: str) -> str:
         return raw.decode("ascii")
     from pydicom.charset import decode_bytes
 
-    encodings = _encodings([term.strip(" \0") for term in charset.split("\\")])
+    encodings = encodings_of([term.strip(" \0") for term in charset.split("\\")])
     if len(encodings) == 1 and b"\x1b" not in raw:
         try:
             return raw.decode(encodings[0])
@@ -213,7 +214,7 @@ def _set_changed(dataset: Dataset) -> bool:
     if not read or isinstance(dataset.get_item("SpecificCharacterSet"), RawDataElement):
         return False
     was = [read] if isinstance(read, str) else list(read)
-    return was != _encodings(terms_of(dataset)) and was != [_DEFAULT, *_encodings(terms_of(dataset))]
+    return was != encodings_of(terms_of(dataset)) and was != [_DEFAULT, *encodings_of(terms_of(dataset))]
 
 
 def _holds(encoding: str, sign: str) -> bool:

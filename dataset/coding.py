@@ -19,7 +19,7 @@ from ..pdu.uids import (
     IMPLICIT_VR_LITTLE_ENDIAN,
     UNCOMPRESSED,
 )
-from .charset import mend_tables, texts, unheld
+from .charset import encodings_of, mend_tables, texts, unheld
 from .deflated import MAX_INFLATED, inflate
 from .encoding import dictionary_vr
 from .errors import NestingTooDeep
@@ -148,19 +148,20 @@ def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -
 
 
 def decode_answer(
-    data: bytes | bytearray | memoryview, transfer_syntax: str
+    data: bytes | bytearray | memoryview, transfer_syntax: str, character_set: str | None = None
 ) -> tuple[Dataset, tuple[str, ...]]:
     """A data set without its elements that cannot be decoded, and what those are: a keyword or tag each.
 
     Of a sequence with one inside, that one is left out. Text with bytes that are none of its character set is
-    named too, and holds U+FFFD for them. Raises DatasetDecodeError where the bytes are no whole data set.
-    What is known to be good is decoded when it is looked at.
+    named too, and holds U+FFFD for them. A `character_set` is taken, and named, instead of the one the data
+    set names. Raises DatasetDecodeError where the bytes are no whole data set. What is known to be good is
+    decoded when it is looked at.
     """
     mend_tables()
-    flat = read_flat(bytes(data), transfer_syntax)
+    flat = read_flat(bytes(data), transfer_syntax) if character_set is None else None
     if flat is not None:
         return flat, ()
-    dataset, undecoded = _decoded(data, transfer_syntax)
+    dataset, undecoded = _decoded(data, transfer_syntax, character_set)
     if bytes(data).isascii():
         return dataset, undecoded
     lossy = [keyword for keyword, text in texts(dataset) if "\ufffd" in text]
@@ -198,7 +199,9 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
     return DecodedObject(dataset, found.doubt)
 
 
-def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
+def _decoded(
+    data: bytes | bytearray | memoryview, transfer_syntax: str, character_set: str | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
     """Warnings about values are silenced: they hold the value, and Python keeps each for ever."""
     from pydicom.dataset import Dataset
     from pydicom.filereader import read_dataset
@@ -210,11 +213,12 @@ def _decoded(data: bytes | bytearray | memoryview, transfer_syntax: str) -> tupl
     implicit, little = _encoding(transfer_syntax)
     found = _whole(raw, transfer_syntax)
     if found.doubt is not None:
-        return _salvaged(raw, transfer_syntax)
+        return _salvaged(raw, transfer_syntax, character_set)
     undecoded: list[str] = []
     try:
         with _quiet():
             dataset = read_dataset(BytesIO(raw[: found.end]), implicit, little)
+            _take_as(dataset, character_set)
             _decode_elements(dataset, undecoded)
     except RecursionError:
         raise DatasetDecodeError("sequences are nested too deeply") from None
@@ -246,7 +250,18 @@ def _whole(raw: bytes, transfer_syntax: str, tags: Collection[int] = ()) -> Scan
     return found
 
 
-def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...]]:
+def _take_as(dataset: Dataset, character_set: str | None) -> None:
+    """Have what is not decoded yet be decoded by this set, as if the data set had named it."""
+    if character_set is None:
+        return
+    terms = character_set.split("\\")
+    dataset.SpecificCharacterSet = terms if len(terms) > 1 else character_set
+    dataset.set_original_encoding(
+        dataset.original_encoding[0], dataset.original_encoding[1], encodings_of(terms)
+    )
+
+
+def _salvaged(raw: bytes, transfer_syntax: str, character_set: str | None) -> tuple[Dataset, tuple[str, ...]]:
     """What our own reader finds in a data set whose encoding is in doubt: pydicom would find other values.
 
     Elements of the standard that are no sequences; the rest is told as not decoded.
@@ -266,6 +281,7 @@ def _salvaged(raw: bytes, transfer_syntax: str) -> tuple[Dataset, tuple[str, ...
         else:
             dataset[BaseTag(tag)] = RawDataElement(BaseTag(tag), vr, len(value), value, 0, implicit, little)
     with _quiet():
+        _take_as(dataset, character_set)
         _decode_elements(dataset, undecoded)
     if len(found.values) < found.elements:
         undecoded.append("what is in doubt, or not of the standard")

@@ -76,7 +76,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "association": {"pydicom"},
     "archive": {"pydicom"},
     "server": {"pydicom"},
-    "client": {"pydicom"},
+    "client": {"pydicom", "pandas"},  # pandas where a user has it: `Matches.to_dataframe`
     "conformance": set(),
     "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme"},
 }

@@ -55,12 +55,14 @@ PARTS = {
     "archive/matching_time": "archive/test_matching",
     "client/identifier": "client/test_finding",
     "client/advice": "api/test_diagnose",
+    "client/quirks": "client/test_splitting",
     "client/diagnose": "api/test_diagnose",
     "conformance/catalog": "conformance/test_case",
 }
 
 # What only shows on a connection: tested on real ones, by what the peer sees.
 ON_THE_WIRE = {
+    "client/asking": "client/test_finding",
     "association/association": "association/test_operations",
     "association/endings": "association/test_connecting",
     "association/invoking": "association/test_operations",

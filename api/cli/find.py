@@ -1,28 +1,35 @@
-"""``aiodicom find``: a query, its matches as a table, as tab-separated lines or as JSON lines."""
+"""``aiodicom find``: a query, its matches as a table, as lines of several kinds, or as blocks."""
 
 from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..client.finding import Finding
 from ..client.identifier import build_query, parse_model
 from ..client.keys import named
+from ..client.quirks import Quirks
+from ..client.splitting import MAX_SPLIT_QUERIES
+from ..client.values import literal
 from ..dimse.levels import Level, QueryError
 from . import output
 from .commands import PeerCommand
 from .completion import complete_keyword
+from .exits import Code
 from .options import PeerOptions, peer_command
-from .terminal import complain, say, show_table, tab_line
+from .terminal import complain, csv_line, say, show_block, show_matches, tab_line
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 LEVEL = click.Choice([*(level.value for level in Level), "INSTANCE"], case_sensitive=False)
 ROOT = click.Choice(["PATIENT", "STUDY"], case_sensitive=False)
+FORMATS = ("table", "tsv", "csv", "json", "list")
 
 SHOWN: dict[Level, tuple[str, ...]] = {
     Level.PATIENT: ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -33,9 +40,52 @@ SHOWN: dict[Level, tuple[str, ...]] = {
 """What is asked for when the user names no return keys."""
 
 
+@dataclass(slots=True)
+class Writer:
+    """Writes matches in a format: each as it comes, but for a table, whose columns need all of them."""
+
+    format: str
+    columns: list[str]
+    header: bool
+    count: int = 0
+    rows: list[list[str]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """The line of names."""
+        if self.header and self.format in ("tsv", "csv"):
+            (tab_line if self.format == "tsv" else csv_line)(self.columns)
+
+    def take(self, answer: Dataset) -> None:
+        """One match."""
+        self.count += 1
+        if self.format == "json":
+            output.emit(output.dataset(answer), line=True)
+            return
+        row = [output.cell(answer, column) for column in self.columns]
+        if self.format == "table":
+            self.rows.append(row)
+        elif self.format == "list":
+            show_block(zip(self.columns, row, strict=True), first=self.count == 1)
+        else:
+            (tab_line if self.format == "tsv" else csv_line)(row)
+
+    def end(self) -> None:
+        """What could not be written before."""
+        if self.rows:
+            show_matches(self.columns, self.rows, header=self.header)
+
+
 @click.command(cls=PeerCommand)
 @peer_command(lines=True)
 @click.argument("matches", nargs=-1, metavar="[KEYWORD=VALUE]...", shell_complete=complete_keyword)
+@click.option(
+    "-k",
+    "given",
+    multiple=True,
+    metavar="KEYWORD[=VALUE]",
+    shell_complete=complete_keyword,
+    help="A key to match, or to return; repeatable.",
+)
 @click.option("--level", type=LEVEL, default="STUDY", show_default=True, help="What is looked for.")
 @click.option(
     "--root",
@@ -51,65 +101,99 @@ SHOWN: dict[Level, tuple[str, ...]] = {
     help="What to return beside the matching keys, with commas between; default: the usual keys.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Stop after so many matches.")
-def find(
-    target: PeerOptions,
-    matches: tuple[str, ...],
-    level: str,
-    root: str | None,
-    returned: tuple[str, ...],
-    limit: int | None,
-) -> None:
+@click.option(
+    "--split", is_flag=True, help="Ask in parts, by date, time and modality, where answers are cut off."
+)
+@click.option(
+    "--max-queries",
+    type=click.IntRange(1),
+    default=MAX_SPLIT_QUERIES,
+    show_default=True,
+    help="Queries into which --split may go.",
+)
+@click.option("--literal", "literally", is_flag=True, help="Take * and ? in values for what they are.")
+@click.option(
+    "--judge/--no-judge", default=True, help="Leave out answers that show other values.  [default: on]"
+)
+@click.option(
+    "--charset", metavar="TERM", help="The peer's character set where answers name none, or a wrong one."
+)
+@click.option("--cancel/--no-cancel", default=True, help="Whether the peer bears a C-CANCEL.  [default: on]")
+@click.option(
+    "--cap", type=click.IntRange(1), help="The number of answers at which the peer is known to stop."
+)
+@click.option(
+    "--format", "wanted", type=click.Choice(FORMATS), help="Default: table on a terminal, else tsv."
+)
+@click.option("--no-header", is_flag=True, help="No line of names.")
+@click.option("--columns", multiple=True, metavar="KEYWORDS", help="What to show, in this order.")
+def find(target: PeerOptions, matches: tuple[str, ...], **values: Any) -> int:
     """Query HOST PORT: C-FIND for what matches every KEYWORD=VALUE.
 
-    A keyword may be a tag (0008,0050), or a path into a sequence (A.B). Values may hold * and ?, dates and
-    ranges of them (2024-01-01..2024-12-31, 20240101-, ..2024-12-31) and lists of UIDs (with backslashes).
-    On a terminal matches come as a table, in a pipe as tab-separated lines, with --json as one object a line.
+    A keyword may be a tag (0008,0050), a private one ((0029,"ACME",01)), or a path into a sequence (A.B).
+    Values may hold * and ?, dates and ranges of them (2024-01-01..2024-12-31, 20240101-, ..2024-12-31) and
+    lists of UIDs (with backslashes). On a terminal matches come as a table, in a pipe as tab-separated lines.
     """
-    match = parse_pairs(matches)
-    keys = [key for text in returned for key in split_keys(text)]
-    wanted, _, checked = parse_model(level, root)
-    keys = keys or [key for key in SHOWN[wanted] if key not in match]
-    build_query(wanted, checked, match, keys)  # refuses a wrong one before anything is sent
-    columns = list(dict.fromkeys(named(key) for key in [*match, *keys]))
-    table, rows = not target.json and sys.stdout.isatty(), list[list[str]]()
+    given, limit, split = values["given"], values["limit"], values["split"]
+    match = parse_pairs((*matches, *(one for one in given if "=" in one)), literally=values["literally"])
+    shown = _keys(values["columns"])
+    more = _keys((*values["returned"], *(one for one in given if "=" not in one)))
+    level, _, root = parse_model(values["level"], values["root"])
+    if not (more or shown):
+        more = [key for key in SHOWN[level] if key not in match]
+    asked = list(dict.fromkeys([*more, *(key for key in shown if key not in match)]))
+    build_query(level, root, match, asked)  # refuses a wrong one before anything is sent
+    kind = _format(values["wanted"], json=target.json)
+    names = dict.fromkeys(named(key) for key in shown or [*match, *more])
+    writer = Writer(kind, list(names), header=not values["no_header"])
+    how = {"limit": limit, "split": split, "max_queries": values["max_queries"], "judged": values["judge"]}
 
     async def work() -> int:
-        count = 0
-        async with target.connect() as peer:
-            if not (table or target.json):
-                tab_line(columns)
-            async with peer.find(wanted, match, keys, root=root, limit=limit) as answers:
+        quirks = Quirks(values["charset"], values["cancel"], values["cap"])
+        async with target.connect(quirks=quirks) as peer:
+            async with peer.find(level, match, asked, root=values["root"], **how) as answers:
+                writer.begin()
                 async for answer in answers:
-                    count += 1
-                    _take(answer)
-            _complain_of(answers)
-        return count
-
-    def _take(answer: Dataset) -> None:
-        if target.json:
-            output.emit(output.dataset(answer), line=True)
-        elif table:
-            rows.append([output.cell(answer, column) for column in columns])
-        else:
-            tab_line(output.cell(answer, column) for column in columns)
+                    writer.take(answer)
+            limited = limit is not None and writer.count == limit
+            _complain_of(answers, limited=limited, split=split)
+        return Code.FAILED if split and answers.capped and not limited else Code.OK
 
     try:
-        count = target.run(work())
+        code = target.run(work())
     finally:
-        if table and rows:
-            show_table(columns, rows)
-    if table:
-        say(f"{count} match" if count == 1 else f"{count} matches")
+        writer.end()
+    if kind == "table":
+        say(f"{writer.count} match" if writer.count == 1 else f"{writer.count} matches")
+    return code
 
 
-def _complain_of(answers: Finding) -> None:
+def _keys(texts: Iterable[str]) -> list[str]:
+    return [key for text in texts for key in split_keys(text)]
+
+
+def _format(wanted: str | None, *, json: bool) -> str:
+    if json and wanted not in (None, "json"):
+        raise click.UsageError(f"--json is --format json, and not {wanted}")
+    return "json" if json else wanted or ("table" if sys.stdout.isatty() else "tsv")
+
+
+def _complain_of(answers: Finding, *, limited: bool, split: bool) -> None:
+    if answers.emulated:
+        complain("the peer knows no patients, they were found by their studies", kind="note")
     if answers.unsupported:
         complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
+    if answers.ignored:
+        names = ", ".join(answers.ignored)
+        complain(f"left out {answers.filtered} answers: the peer does not go by {names}", kind="warning")
     if answers.undecoded:
         complain(f"left out of answers, for they cannot be decoded: {', '.join(answers.undecoded)}")
+    if answers.capped and not limited:
+        advice = "" if split else "; --split asks in parts"
+        complain(f"there may be more matches: {'; '.join(answers.capped)}{advice}", kind="warning")
 
 
-_KEY = re.compile(r"(?:(?<!\w)\(?[0-9A-Fa-f]{4}, ?[0-9A-Fa-f]{4}\b\)?|[^,])+")
+_KEY = re.compile(r'(?:\([^)]*\)|(?<!\w)[0-9A-Fa-f]{4}, ?(?:"[^"]*", ?\w+|[0-9A-Fa-f]{4}\b)|[^,])+')
 
 
 def split_keys(text: str) -> list[str]:
@@ -117,7 +201,7 @@ def split_keys(text: str) -> list[str]:
     return [key.strip() for key in _KEY.findall(text) if key.strip()]
 
 
-def parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:
+def parse_pairs(texts: tuple[str, ...], *, literally: bool = False) -> dict[str, str]:
     """``KEYWORD=VALUE`` arguments as a mapping. Raises click.UsageError."""
     pairs: dict[str, str] = {}
     for text in texts:
@@ -127,5 +211,5 @@ def parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{text!r} is not of the form KEYWORD=VALUE")
         if keyword in pairs:
             raise QueryError(f"{keyword} is given twice")
-        pairs[keyword] = value
+        pairs[keyword] = literal(value) if literally and re.search(r"[*?]", value) else value
     return pairs

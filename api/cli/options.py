@@ -22,6 +22,7 @@ from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
 from ..client.pacs import Pacs
 from ..client.parallel import MAX_ASSOCIATIONS
+from ..client.quirks import Quirks
 from ..client.results import StoreReport
 from ..client.retrieved import RetrieveResult
 from ..pdu.types import UserIdentityRQ
@@ -129,12 +130,12 @@ class PeerOptions(Common):
     listen_tls: Callable[[], ssl.SSLContext]
 
     @asynccontextmanager
-    async def connect(self, *, lazy: bool = True) -> AsyncGenerator[Pacs, None]:
+    async def connect(self, *, lazy: bool = True, quirks: Quirks | None = None) -> AsyncGenerator[Pacs, None]:
         """A client. Raises at the end when the peer answered a release with an abort.
 
         lazy: its first association is that of the first operation: one that is not needed is not opened.
         """
-        client = Pacs(self.peer, lazy=lazy)
+        client = Pacs(self.peer, lazy=lazy, quirks=quirks)
         async with client:
             yield client
         for error in client.ended:

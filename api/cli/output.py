@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import enum
 import json
 import math
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Mapping
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,49 +74,13 @@ def connection(info: ConnectionInfo) -> dict[str, Any]:
 
 def dataset(found: Dataset) -> dict[str, Any]:
     """A data set by keywords (by ``GGGGEEEE`` where there is none), values as JSON, null when empty."""
-    return {
-        element.keyword or f"{element.tag:08X}": [dataset(item) for item in element.value]
-        if element.VR == "SQ"
-        else _value(element.value)
-        for element in found
-    }
+    from ..client.matches import to_dict
 
-
-def _value(value: Any) -> Any:
-    if value is None or value == "":
-        return None
-    if _is_list(value):
-        return [_value(one) for one in value] or None
-    if isinstance(value, bytes):
-        return {"base64": base64.b64encode(value).decode("ascii")}
-    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
-        return plain(value)
-    if isinstance(value, int):  # IS
-        return int(value)
-    if isinstance(value, float):  # DS
-        return plain(float(value))
-    return str(value)
-
-
-def _is_list(value: Any) -> bool:
-    """Whether an element has several values: a list, a tuple or pydicom's MultiValue."""
-    return isinstance(value, MutableSequence | tuple)
+    return to_dict(found)
 
 
 def cell(found: Dataset, keyword: str) -> str:
     """One element's value as text for a table; ``A.B`` is B in the first item of A."""
-    first, dot, rest = keyword.partition(".")
-    if dot:
-        items = found.get(first)
-        return cell(items[0], rest) if items else ""
-    place = int(keyword.replace(",", ""), 16) if "," in keyword else keyword
-    if place not in found:
-        return ""
-    value = found[place].value
-    if value is None:
-        return ""
-    if found[place].VR == "SQ":
-        return f"{len(value)} items"
-    if _is_list(value):
-        return "\\".join("" if one is None else str(one) for one in value)
-    return str(value)
+    from ..client.matches import cell
+
+    return cell(found, keyword)

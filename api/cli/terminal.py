@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+import re
 import sys
 import time
 import unicodedata
@@ -50,9 +53,9 @@ def console(*, error: bool = False) -> Console:
     return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
 
 
-def complain(text: str) -> None:
-    """One line of error on stderr."""
-    print(f"aiodicom: error: {clean(text)}", file=sys.stderr, flush=True)
+def complain(text: str, *, kind: str = "error") -> None:
+    """One line of error, or of a warning or note, on stderr."""
+    print(f"aiodicom: {kind}: {clean(text)}", file=sys.stderr, flush=True)
 
 
 def say(text: str = "") -> None:
@@ -111,6 +114,61 @@ def show_table(
     for row in rows:
         table.add_row(*(Text(clean("" if value is None else value)) for value in row))
     target.print(Padding(table, (0, 0, 0, indent), expand=False))
+
+
+_UID = r"[0-9]+(?:\.[0-9]+){3,}"
+_UNBROKEN = re.compile(rf"{_UID}(?:\\{_UID})*")
+"""What looks like UIDs, of no use in two pieces."""
+NARROW = 6
+"""Characters that any other column of a table keeps at least."""
+
+
+def show_matches(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
+    """A drawn table in which no UID is split: other columns fold, and where that is not enough, blocks."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    target = console()
+    cleaned = [[clean(value) for value in row] for row in rows]
+    whole = [any(_UNBROKEN.fullmatch(value) for value in column) for column in zip(*cleaned, strict=True)]
+    least = 2 * (len(columns) - 1)
+    for number, kept in enumerate(whole):
+        values = [row[number] for row in cleaned] + [columns[number]] * header
+        longest = max(map(len, values), default=0)
+        least += longest if kept else min(NARROW, longest)
+    if least > target.width:
+        for number, row in enumerate(cleaned):
+            show_block(zip(columns, row, strict=True), first=number == 0, width=target.width)
+        return
+    shape = box.SIMPLE_HEAD if header else None
+    table = Table(box=shape, show_header=header, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for column, kept in zip(columns, whole, strict=True):
+        table.add_column(Text(clean(column), style="bold"), overflow="fold", no_wrap=kept)
+    for row in cleaned:
+        table.add_row(*map(Text, row))
+    target.print(table)
+
+
+def show_block(pairs: Iterable[tuple[str, str]], *, first: bool, width: int = WIDE) -> None:
+    """One match as lines of names and values, an empty line before any but the first.
+
+    A UID that does not fit beside its name stands below it.
+    """
+    shown = [(clean(name), clean(value)) for name, value in pairs]
+    names = max((len(name) for name, _ in shown), default=0)
+    lines = [] if first else [""]
+    for name, value in shown:
+        fits = names + 2 + len(value) <= width or not _UNBROKEN.fullmatch(value)
+        lines += [f"{name:<{names}}  {value}".rstrip()] if fits else [name, f"  {value}"]
+    print("\n".join(lines), flush=True)
+
+
+def csv_line(values: Iterable[object]) -> None:
+    """One line of CSV on stdout, at once."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(clean("" if value is None else value) for value in values)
+    print(out.getvalue(), flush=True)
 
 
 def tab_line(values: Iterable[object]) -> None:

@@ -1,0 +1,161 @@
+"""One C-FIND on the wire, and what its answers show: decoded, compared with the keys, counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..association.answers import words_of
+from ..association.errors import OperationCancelled, OperationFailed
+from ..dimse import messages as m
+from ..dimse.contexts import Proposal
+from ..dimse.levels import UNIQUE_KEYS
+from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PENDING_WARNING, SUCCESS, Category, Status
+from .associations import Associations, Attempt, need_context
+from .identifier import Query
+from .windows import Keys, Shown
+
+if TYPE_CHECKING:
+    from .answers import Answer
+    from .matching import Checks
+
+_NOT_KEYS = {"QueryRetrieveLevel", "SpecificCharacterSet"}
+
+
+@dataclass(slots=True)
+class Told:
+    """What came of a query beside its matches; see `Finding`."""
+
+    asked: tuple[str, ...]
+    missed: set[str] = field(default_factory=set)
+    undecoded: set[str] = field(default_factory=set)
+    guessed: set[str] = field(default_factory=set)
+    ignored: set[str] = field(default_factory=set)
+    capped: list[str] = field(default_factory=list)
+    filtered: int = 0
+    queries: int = 0
+    ended: bool = False
+    emulated: bool = False
+    status: Status | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one of its queries came to."""
+
+    shown: Shown = field(default_factory=Shown)
+    failure: OperationFailed | None = None
+    outside: Counter[str] = field(default_factory=Counter)  # keys of the window that answers contradict
+
+    @property
+    def count(self) -> int:
+        """Answers of the peer."""
+        return self.shown.answers
+
+
+def keywords(query: Query) -> tuple[str, ...]:
+    """The keys of a query, by keyword."""
+    identifier = query.identifier
+    found = identifier if isinstance(identifier, Mapping) else (e.keyword for e in identifier)
+    return tuple(key for key in found if key and key not in _NOT_KEYS)
+
+
+@dataclass(slots=True)
+class Asking:
+    """Asks the queries of one `Finding`.
+
+    checks: what answers are to show of the keys given; None where all are taken as they come.
+    """
+
+    associations: Associations
+    told: Told
+    checks: Checks | None
+    deadline: float | None
+
+    async def ask(
+        self, query: Query, keys: Keys, outcome: Outcome, window: Checks | None
+    ) -> AsyncGenerator[Answer, None]:
+        """The matches of one query. That it was refused for its size is told in the outcome, not raised."""
+        from .answers import read_answer
+
+        told, fallback = self.told, self.associations.quirks.character_set
+        told.queries += 1
+        try:
+            async with aclosing(answers(self.associations, query, self.deadline)) as found:
+                async for status, data, transfer_syntax in found:
+                    answer, undecoded, guessed = read_answer(data, transfer_syntax, fallback)
+                    told.undecoded.update(undecoded)
+                    told.guessed.update(guessed)
+                    if status == PENDING_WARNING:
+                        told.missed.update(key for key in told.asked if key not in answer)
+                    outcome.shown.take(keys, answer)
+                    if window is not None:
+                        outcome.outside.update(window.contradicted(answer))
+                    if self._shows(answer):
+                        yield answer
+        except OperationFailed as error:
+            if error.status not in (OUT_OF_RESOURCES, CANCEL):
+                raise
+            outcome.failure = error
+
+    def _shows(self, answer: Answer) -> bool:
+        """Whether it is one of those that were asked for."""
+        if self.checks is None:
+            return True
+        told, contradicted = self.told, self.checks.contradicted(answer)
+        told.ignored.update(contradicted)
+        told.filtered += bool(contradicted)
+        above = UNIQUE_KEYS.values()  # which an answer need not repeat
+        told.missed.update(key for key in self.checks.names if key not in above and key not in answer)
+        return not contradicted
+
+
+async def answers(
+    associations: Associations, query: Query, deadline: float | None = None
+) -> AsyncGenerator[tuple[Status, bytes, str], None]:
+    """The matches of a query as they came: pending status, bytes and their transfer syntax.
+
+    deadline: the loop's time by which it must have ended; that of an operation that begins now by default.
+    Raises OperationFailed at the end for a final status that is no success.
+    """
+    deadline = associations.deadline() if deadline is None else deadline
+    for attempt in associations.attempts():
+        with attempt:
+            async with aclosing(_answers(associations, query, deadline, attempt)) as found:
+                async for answer in found:
+                    yield answer
+
+
+async def _answers(
+    associations: Associations, query: Query, deadline: float | None, attempt: Attempt
+) -> AsyncGenerator[tuple[Status, bytes, str], None]:
+    async with AsyncExitStack() as stack:
+        async with associations.until(deadline):
+            association = await stack.enter_async_context(associations.use([Proposal(query.model)]))
+            attempt.on(association)
+            context = need_context(association, query.model)
+            operation = await association.invoke(
+                context,
+                lambda n: m.CFindRQ(message_id=n, affected_sop_class_uid=query.model),
+                query.encode(context.transfer_syntax),
+            )
+        try:
+            while True:
+                async with associations.until(deadline):
+                    response, data = await operation.next()
+                attempt.answered()
+                status = Status(response.status, "C-FIND")
+                if status.category is not Category.PENDING:
+                    break
+                yield status, data or b"", context.transfer_syntax
+        finally:
+            if not operation.finished and not associations.quirks.cancel:
+                association.abort_now()
+            await association.cancel(operation)
+    if response.status != SUCCESS:
+        kind = OperationCancelled if response.status == CANCEL else OperationFailed
+        comment = words_of(response, data, context.transfer_syntax)
+        raise kind("C-FIND", response.status, comment).at(association.peer)
