@@ -94,6 +94,7 @@ async def _attempt(way: Way, plan: Plan, level: Level, intake: Intake[Any]) -> R
         result.ended_by(ended)
     except OSError as ours:  # no port to listen on
         error = ours
+    await intake.settle()
     seconds = time.perf_counter() - started
     received = result.received - before
     return Rung(way.service, level, waiting, received, result.status, error, "", seconds)
