@@ -261,6 +261,7 @@ class Intake(Generic[T]):
         result = self.result
         result.parents_unknown = plan.parents_unknown
         result.stands_on = plan.stands_on
+        result.capped = plan.capped
         result.counted = plan.objects if plan.stands_on == "counts" else None
         result.availability = plan.unavailable
 

@@ -102,7 +102,7 @@ async def _attempt(way: Way, plan: Plan, level: Level, intake: Intake[Any]) -> R
 
 def _whole(result: RetrieveResult) -> bool:
     """Whether nothing is left to ask for."""
-    return result.ok or (result.waiting == 0 and result.error is None)
+    return result.ok or (result.waiting == 0 and result.error is None and not result.capped)
 
 
 def _hopeless(rung: Rung) -> bool:

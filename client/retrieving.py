@@ -155,7 +155,7 @@ class Retrieve(Stream[T]):
             await self._look()
         self._intake.arrived.tell()
         left = plan
-        if result.expected is not None and result.waiting != len(result.expected):
+        if result.expected is not None and result.waiting != len(result.expected):  # a capped one stays
             left = plan.only(result.missing or ())
             result.settled = not left.targets
         if result.settled:
