@@ -65,7 +65,7 @@ async def climb(ways: Sequence[Way], plan: Plan, intake: Intake[Any], note: Call
             rung = await _attempt(way, left, level, intake)
             done = _whole(result) or intake.over
             last = number == len(ways) - 1
-            below = None if done or rung.refused or _hopeless(rung) else _below(level, left, rung)
+            below = None if done or rung.denied or _hopeless(rung) else _below(level, left, rung)
             reason = "" if done else _reason(rung, result)
             note(replace(rung, reason=reason))
             if done or (below is None and last):

@@ -199,8 +199,9 @@ class RetrieveResult:
         """What the attempts say about the peer, or about us, in words."""
         if self.unreached is not None and not self.ok:
             return f"nobody connected to port {self.unreached}: is our title registered there?"
-        refused = [rung.service for rung in self.rungs if rung.refused]
         brought = [rung.service for rung in self.rungs if rung.received]
+        services = dict.fromkeys(rung.service for rung in self.rungs)
+        refused = [one for one in services if all(r.refused for r in self.rungs if r.service == one)]
         if refused and brought:
             return f"{refused[0]} is refused here, {brought[0]} was accepted"
         return None
