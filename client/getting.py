@@ -76,7 +76,7 @@ class Getting:
         query = build_retrieve("C-GET", level, plan.root, [target.uid], target.parents)
         context = need_context(association, query.model)
         result = self._intake.result
-        before = result.came
+        before = self._intake.begun
         operation = await association.invoke(
             context,
             lambda n: m.CGetRQ(message_id=n, affected_sop_class_uid=query.model),
@@ -95,7 +95,7 @@ class Getting:
                 assert isinstance(response, m.CGetRSP)
                 if categorize(response.status) is not Category.PENDING:
                     add_final(result, response, data, context.transfer_syntax)
-                    if nothing_found(target, response) and result.came == before:
+                    if nothing_found(target, response) and self._intake.begun == before:
                         result.not_found.append(target.uid)
                     return
                 self._intake.arrived.told(response)

@@ -16,10 +16,12 @@ from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.levels import Level
 from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
+from .layout import Layout, parse_layout
 from .plan import Plan
 from .progress import ProgressCallback
 from .receiving import MAXIMUM_OBJECT, NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
+from .settling import Later, LateSink, Settler
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -45,12 +47,17 @@ class Where:
     directory: Path | None = None
     durability: Durability = "fsync"
     max_object_size: int = MAXIMUM_OBJECT
+    layout: Layout | None = None
 
     @classmethod
-    def below(cls, directory: str | Path | None, durability: Durability, size: int | None) -> Where:
-        """As a user says it; `size` is that of the largest object."""
+    def below(
+        cls, directory: str | Path | None, durability: Durability, size: int | None, layout: str
+    ) -> Where:
+        """As a user says it; `size`: of the largest object. Raises QueryError for what is no layout."""
         folder = None if directory is None else Path(directory)
-        return cls(directory=folder, durability=durability, max_object_size=size or MAXIMUM_OBJECT)
+        size = size or MAXIMUM_OBJECT
+        how = parse_layout(layout)
+        return cls(directory=folder, durability=durability, max_object_size=size, layout=how)
 
 
 class Intake(Generic[T]):
@@ -74,6 +81,8 @@ class Intake(Generic[T]):
         self.planned: frozenset[str] = frozenset()
         self.open: bool = False
         self.over: bool = False
+        self.begun: int = 0  # objects that began to come
+        self._aside = 0
         self.stops: set[Callable[[], object]] = set()
         self.asking: set[Association] = set()
         self._level = level
@@ -81,7 +90,9 @@ class Intake(Generic[T]):
         self._ahead = 0  # bytes of what waits for who iterates
         self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
         self._readings: set[Reading] = set()  # of the associations on which objects come
-        self._held = False
+        self._full: set[str] = set()  # why the peer is held
+        self._settler = None if where.directory is None else Settler(where.directory, self._unsettled)
+        self._later = Later()
 
     # --- sinks
 
@@ -92,8 +103,9 @@ class Intake(Generic[T]):
         if not self.open:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
         self._moves()
+        self.begun += 1
         uid = message.affected_sop_instance_uid
-        if not any_object and len(self.result.unasked) >= MAX_ASIDE and uid not in self.planned:
+        if not any_object and self._aside >= MAX_ASIDE and uid not in self.planned:
             self.arrived.turn_away(uid)
             raise Refused(NOT_AUTHORIZED, "not asked for")
         if isinstance(request.association, Association):
@@ -115,9 +127,20 @@ class Intake(Generic[T]):
 
     def _file_sink(
         self, directory: Path, request: Request, message: m.CStoreRQ, source_ae: str, any_object: bool
-    ) -> FileSink:
+    ) -> StoreSink:
+        durability = self.where.durability
+
         def came(item: ReceivedItem) -> None:
             if sink is not None and sink.no_room:
+                self._stop_here()
+            self._aside += sink is not None and sink.unasked and item.ok
+            if durability == "fsync" and self._settler is not None:
+                self._settler.add(item, settled)
+            else:
+                settled(item, None)
+
+        def settled(item: ReceivedItem, error: OSError | None) -> None:
+            if error is not None and error.errno in NO_ROOM:
                 self._stop_here()
             if sink is not None and sink.unasked and item.ok:
                 self.arrived.set_aside(item)
@@ -131,16 +154,17 @@ class Intake(Generic[T]):
                 message,
                 request.context,
                 source_ae=source_ae,
-                durability=self.where.durability,
+                durability="rename",
                 done=came,
                 limit=self.where.max_object_size,
                 asked=None if any_object else self._asked_for,
+                layout=self.where.layout,
             )
         except OSError as error:
             if error.errno in NO_ROOM:
                 self._stop_here()
             raise
-        return sink
+        return LateSink(sink, self._later) if durability == "none" else sink
 
     def _stop_here(self) -> None:
         """The disk is full: what is still to come could not be kept either."""
@@ -170,7 +194,7 @@ class Intake(Generic[T]):
             self._ready.put_nowait((one, held))
             self._ahead += held
             if self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD:
-                self._hold(True)
+                self._hold("ahead", True)
         elif self.where.directory is None and one is not None and self._ready is None:
             self.result.datasets.append(one)
         self._moves()
@@ -184,7 +208,7 @@ class Intake(Generic[T]):
     def reads(self, reading: Reading) -> None:
         """Objects come on an association that is read from so: it is held where who iterates is slow."""
         self._readings.add(reading)
-        if self._held:
+        if self._full:
             reading.full(self)
 
     def ends(self, reading: Reading) -> None:
@@ -192,13 +216,20 @@ class Intake(Generic[T]):
         self._readings.discard(reading)
         reading.room(self)
 
-    def _hold(self, hold: bool) -> None:
-        self._held = hold
+    def _hold(self, why: str, hold: bool) -> None:
+        if hold:
+            self._full.add(why)
+        else:
+            self._full.discard(why)
         for reading in self._readings:
-            if hold:
+            if self._full:
                 reading.full(self)
             else:
                 reading.room(self)
+
+    def _unsettled(self, hold: bool) -> None:
+        """Whether too much waits for the disk."""
+        self._hold("unsettled", hold)
 
     def taken(self) -> AsyncGenerator[T, None]:
         """What comes from now on, as it comes, until `end`."""
@@ -211,11 +242,11 @@ class Intake(Generic[T]):
                 one, held = came
                 self._ahead -= held
                 if ready.qsize() <= DATASETS_AHEAD // 2 and self._ahead <= BYTES_AHEAD // 2:
-                    self._hold(False)
+                    self._hold("ahead", False)
                 yield one
         finally:
             self._ready = None  # what comes while it is cancelled is dropped
-            self._hold(False)
+            self._hold("ahead", False)
 
     # --- its beginning and end
 
@@ -230,8 +261,15 @@ class Intake(Generic[T]):
         result = self.result
         result.parents_unknown = plan.parents_unknown
         result.stands_on = plan.stands_on
+        result.capped = plan.capped
         result.counted = plan.objects if plan.stands_on == "counts" else None
         result.availability = plan.unavailable
+
+    async def settle(self) -> None:
+        """Wait until all that came is safe, and has been told."""
+        await self._later.flush()
+        if self._settler is not None:
+            await self._settler.flush()
 
     def end(self) -> None:
         """Nothing comes any more."""

@@ -65,7 +65,7 @@ async def climb(ways: Sequence[Way], plan: Plan, intake: Intake[Any], note: Call
             rung = await _attempt(way, left, level, intake)
             done = _whole(result) or intake.over
             last = number == len(ways) - 1
-            below = None if done or rung.refused or _hopeless(rung) else _below(level, left, rung)
+            below = None if done or rung.denied or _hopeless(rung) else _below(level, left, rung)
             reason = "" if done else _reason(rung, result)
             note(replace(rung, reason=reason))
             if done or (below is None and last):
@@ -94,6 +94,7 @@ async def _attempt(way: Way, plan: Plan, level: Level, intake: Intake[Any]) -> R
         result.ended_by(ended)
     except OSError as ours:  # no port to listen on
         error = ours
+    await intake.settle()
     seconds = time.perf_counter() - started
     received = result.received - before
     return Rung(way.service, level, waiting, received, result.status, error, "", seconds)
@@ -101,7 +102,7 @@ async def _attempt(way: Way, plan: Plan, level: Level, intake: Intake[Any]) -> R
 
 def _whole(result: RetrieveResult) -> bool:
     """Whether nothing is left to ask for."""
-    return result.ok or (result.waiting == 0 and result.error is None)
+    return result.ok or (result.waiting == 0 and result.error is None and not result.capped)
 
 
 def _hopeless(rung: Rung) -> bool:

@@ -110,9 +110,7 @@ class Arrivals(Service):
         failed = result.status is not None and result.status.category is Category.FAILURE
         if failed and not result.completed and not result.warning:
             return False  # the peer could not send, or does not know us
-        if result.waiting is not None:
-            return bool(result.waiting)
-        return bool(result.unaccounted)
+        return bool(result.waiting) or bool(result.unaccounted)
 
     async def late(self, server: Server, quiet: float) -> None:
         """Some archives answer the C-MOVE before they have sent: wait while objects come."""

@@ -276,6 +276,7 @@ class Pacs:
         skip_present: bool = ...,
         associations: int = ...,
         durability: Durability = ...,
+        layout: str = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
         items: Keep[ReceivedItem] = ...,
@@ -296,6 +297,7 @@ class Pacs:
         skip_present: bool = ...,
         associations: int = ...,
         durability: Durability = ...,
+        layout: str = ...,
         progress: ProgressCallback | None = ...,
         max_object_size: int = ...,
         items: Keep[ReceivedItem] = ...,
@@ -315,6 +317,7 @@ class Pacs:
         skip_present: bool = True,
         associations: int = 1,
         durability: Durability = "fsync",
+        layout: str = "patient",
         progress: ProgressCallback | None = None,
         max_object_size: int = MAXIMUM_OBJECT,
         items: Keep[ReceivedItem] = "all",
@@ -330,9 +333,11 @@ class Pacs:
         for less at a time until all is here; ("move", "get") in another order. `root`, `parents`: as of
         `find`, and unique keys above. `associations` share the work. An object over `max_object_size` bytes
         (64 GiB; 2 GiB in memory) is refused. `items` says which objects the result lists; all are counted.
+        `durability`: "fsync", "rename" or "none" (`receiving.Durability`); `layout`: "patient", "uids", or a
+        template of keywords, "{PatientID}/{SOPInstanceUID}.dcm".
         """
         methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
-        where = Where.below(directory, durability, max_object_size)
+        where = Where.below(directory, durability, max_object_size, layout)
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
@@ -362,6 +367,7 @@ class Pacs:
         skip_present: bool = True,
         associations: int = 1,
         durability: Durability = "fsync",
+        layout: str = "patient",
         progress: ProgressCallback | None = None,
         items: Keep[ReceivedItem] = "all",
     ) -> Retrieve[ReceivedItem]:
@@ -380,7 +386,8 @@ class Pacs:
             raise QueryError("a move needs a destination, or a directory to move to this process")
         listen = (listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
         here = None if directory is None else Listening.at(*listen)
-        where = Where.below(directory, durability, None if limits is None else limits.max_object_size)
+        largest = None if limits is None else limits.max_object_size
+        where = Where.below(directory, durability, largest, layout)
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)

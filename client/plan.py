@@ -41,7 +41,8 @@ class Target:
 
     level: where that is not the plan's. classes, series, studies: of each instance, where they are known, ""
     for one that is not. counted: how many instances the peer says there are, where they could not be listed.
-    unavailable: the Instance Availability of those that are not ONLINE.
+    unavailable: the Instance Availability of those that are not ONLINE. capped: the list may be cut short, so
+    that it is always asked for whole.
     """
 
     uid: str
@@ -55,6 +56,12 @@ class Target:
     studies: tuple[str, ...] = ()
     counted: int | None = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    capped: bool = False
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is known what lies below it."""
+        return self.instances is not None and not self.capped
 
     def some(self, level: Level, uid: str, parents: Mapping[str, str], which: Sequence[int]) -> Target:
         """A target below this one: of its instances these."""
@@ -111,9 +118,9 @@ class Plan:
     @property
     def stands_on(self) -> StandsOn:
         """What is known of what is to come; the weakest of its targets counts."""
-        if all(target.instances is not None for target in self.targets):
+        if all(target.listed for target in self.targets):
             return "list"
-        told = all(target.instances is not None or target.counted is not None for target in self.targets)
+        told = all(target.listed or target.counted is not None for target in self.targets)
         return "counts" if told else "counters"
 
     @property
@@ -124,7 +131,7 @@ class Plan:
         if self.stands_on == "counters":
             return None
         return sum(
-            target.counted or 0 if target.instances is None else len(target.instances)
+            target.counted or 0 if not target.listed else len(target.instances or ())
             for target in self.targets
         )
 
@@ -137,6 +144,11 @@ class Plan:
     def unavailable(self) -> dict[str, str]:
         """The Instance Availability of what is not ONLINE, by SOP Instance UID."""
         return {uid: word for target in self.targets for uid, word in target.unavailable.items()}
+
+    @property
+    def capped(self) -> bool:
+        """Whether a list of what is to come may be cut short by the peer."""
+        return any(target.capped for target in self.targets)
 
     @property
     def parents_unknown(self) -> list[str]:
@@ -159,14 +171,14 @@ class Plan:
         """The plan for these instances alone, asked for by no more and no larger requests than that takes.
 
         A key all of whose instances are wanted is asked for whole, unless `level` says that nothing above it
-        may be asked for. Targets of which nothing is known stay as they are.
+        may be asked for. Targets of which nothing is known, or perhaps not all, stay as they are.
         """
         finest = level or self.level
         chosen = wanted if isinstance(wanted, set | frozenset | dict) else frozenset(wanted)
         targets = [
             part
             for target in self.targets
-            for part in ([target] if target.instances is None else self._narrowed(target, chosen, finest))
+            for part in (self._narrowed(target, chosen, finest) if target.listed else [target])
         ]
         return replace(self, targets=targets)
 
@@ -335,6 +347,7 @@ def _target_dict(target: Target) -> dict[str, Any]:
         "parents": dict(target.parents),
         "instances": None if target.instances is None else list(target.instances),
         "counted": target.counted,
+        "capped": target.capped,
         "sop_classes": sorted(target.sop_classes),
         "transfer_syntaxes": sorted(target.transfer_syntaxes),
         "classes": list(target.classes),
@@ -358,6 +371,7 @@ def _target_from(values: Mapping[str, Any]) -> Target:
         frozenset(_uids(values["transfer_syntaxes"])),
         None if values["level"] is None else Level(values["level"]),
         counted=None if values["counted"] is None else int(values["counted"]),
+        capped=bool(values["capped"]),
         unavailable={str(key): str(value) for key, value in values["unavailable"].items()},
         **lists,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..association.errors import (
@@ -31,6 +32,8 @@ from .plan import Plan, Target
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+ROUND = frozenset({100, 200, 250, 256, 300, 400, 500, 512, 1000, 1024, 2000, 2048, 4096, 5000, 10000, 50000})
+"""Numbers of answers at which archives cut a query off, with success."""
 MAX_TITLES = 100
 """Application entities that a plan names as where its objects can be retrieved from."""
 _CHARSET = 0x00080005
@@ -124,6 +127,8 @@ class _Planner:
         """By one query at the image level where the peer allows it, else level by level."""
         try:
             found = await self._at_image_level(uid)
+            if found is not None and len(found.instances or ()) in ROUND:
+                return await self._confirmed(found)
             if found is not None:
                 return found
         except OperationFailed as error:
@@ -159,6 +164,35 @@ class _Planner:
         self._note(found)
         return _target(uid, {**parents, **self.parents}, found)
 
+    async def _confirmed(self, found: Target) -> Target:
+        """A list of as many answers as archives cut off at: by what the peer counts, else series by series.
+
+        Where neither tells that it is whole, it is said to be perhaps cut short.
+        """
+        keys = {**found.parents, unique_key(self.level): found.uid}
+        listed = len(found.instances or ())
+        if self.level is Level.IMAGE:
+            return found
+        try:
+            series = await self._series(keys)
+            counts = [count for _, count in series]
+            total = None if None in counts else sum(count or 0 for count in counts)
+            if total == listed:
+                return found
+            other = (
+                await self._listed(found.uid, found.parents, series) if self.level < Level.SERIES else None
+            )
+        except (OperationFailed, _NoMoreQueries) as error:
+            log.info("a list of %d may be cut short, and cannot be confirmed: %s", listed, error)
+            return replace(found, capped=True)
+        if other is not None and len(other.instances or ()) > listed:
+            found = other
+        listed = len(found.instances or ())
+        if total is None:
+            each = Counter(found.series)
+            return replace(found, capped=not each or any(one in ROUND for one in each.values()))
+        return replace(found, capped=total > listed, counted=total if total > listed else None)
+
     async def _level_by_level(self, uid: str) -> Target | None:
         """Below a patient or a study, for a peer that wants every unique key above what it is asked for."""
         if self.level >= Level.SERIES or Level.IMAGE not in levels(self.root):
@@ -171,8 +205,13 @@ class _Planner:
             if len(patients) != 1:
                 return None
             parents["PatientID"] = patients.pop()
-        asked = {**parents, unique_key(self.level): uid}
-        series = await self._series(asked)
+        series = await self._series({**parents, unique_key(self.level): uid})
+        return await self._listed(uid, parents, series)
+
+    async def _listed(
+        self, uid: str, parents: Mapping[str, str], series: Iterable[tuple[Mapping[str, str], int | None]]
+    ) -> Target | None:
+        """A target by the instances of each of its series."""
         leaves: list[Mapping[str, str]] = []
         counted: int | None = 0
         for keys, count in series:
@@ -207,7 +246,7 @@ class _Planner:
         return found
 
     async def _studies(self, keys: Mapping[str, str]) -> list[dict[str, str]]:
-        if self.level is Level.STUDY:
+        if self.level >= Level.STUDY:
             return [dict(keys)]
         found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
         uids = [str(one.get("StudyInstanceUID", "") or "") for one in found]

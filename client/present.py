@@ -12,13 +12,14 @@ from ..dataset.part10 import read_header
 from ..dataset.scan import scan_dataset
 from ..dataset.window import FileWindow
 from ..dimse.status import SUCCESS
+from .layout import Layout
 from .receiving import ASIDE, MAXIMUM_OBJECT
 from .retrieved import ReceivedItem
 
 _SOP_INSTANCE_UID = 0x00080018
 
 
-def find_present(directory: Path, uids: Collection[str]) -> list[ReceivedItem]:
+def find_present(directory: Path, uids: Collection[str], layout: Layout | None = None) -> list[ReceivedItem]:
     """Those of some SOP instances of which a whole file lies below a directory. Blocks.
 
     A file counts by its name only where its header names the same instance and its data set goes from its
@@ -27,8 +28,13 @@ def find_present(directory: Path, uids: Collection[str]) -> list[ReceivedItem]:
     """
     stems = {file_stem(uid): uid for uid in uids}
     found: dict[str, ReceivedItem] = {}
+    pattern = None if layout is None else layout.pattern()
     for path in _files(os.fspath(directory), {ASIDE}):
-        uid = stems.get(os.path.basename(path).removesuffix(".dcm"))
+        stem = os.path.basename(path).removesuffix(".dcm")
+        if pattern is not None:
+            match = pattern.fullmatch(os.path.basename(path))
+            stem = stem if match is None else match[1]
+        uid = stems.get(stem)
         if uid is not None and uid not in found:
             item = whole_file(path, uid)
             if item is not None:

@@ -33,6 +33,7 @@ from ..dimse.status import (
     Status,
 )
 from ..pdu.uids import is_near_uid
+from .layout import Layout
 from .retrieved import ReceivedItem
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("aiodicom.receiving")
 
-Durability = Literal["fsync", "rename"]
+Durability = Literal["none", "rename", "fsync"]
+"""When an object of a retrieve is reported as safe.
+
+"fsync": when it has been forced to the disk, in groups, after its C-STORE was answered. "rename":
+when its file has its name, which a killed process leaves it. "none" answers when the last byte is here, and
+checks and names the file after that.
+"""
 Asked = Callable[[str, Mapping[str, str]], bool]
 """Whether an object was asked for: by SOP Instance UID, and `patient_id`, `study_uid`, `series_uid`."""
 ASIDE = "not-asked-for"
@@ -65,6 +72,10 @@ OTHER_INSTANCE = "SOP Instance UID differs from the command's"
 _OPTIONS = ScanOptions(frozenset((*_LAYOUT_TAGS, _SOP_CLASS_UID, _SOP_INSTANCE_UID)), check_nested=True)
 
 
+def _options(layout: Layout) -> ScanOptions:
+    return replace(_OPTIONS, tags=_OPTIONS.tags | frozenset(layout.tags.values()))
+
+
 class FileSink:
     """One object into a file: written as it comes, checked and given its name when whole.
 
@@ -80,13 +91,16 @@ class FileSink:
         *,
         implementation: tuple[str, str],
         source_ae: str | None,
-        durability: Durability,
+        durability: Literal["fsync", "rename"],
         done: Callable[[ReceivedItem], None],
         limit: int = MAXIMUM_OBJECT,
         asked: Asked | None = None,
+        layout: Layout | None = None,
     ) -> None:
         """asked: which objects were; others go to the folder `ASIDE`, and `done` is told so."""
         self._asked = asked
+        self._layout = layout
+        self._found: dict[int, bytes] = {}
         self._values: dict[str, str] = {}
         self._beside: Path | None = None
         self.no_room: bool = False
@@ -108,7 +122,7 @@ class FileSink:
             implementation_version_name=implementation[1],
             source_ae=source_ae,
             named=False,
-            options=_OPTIONS,
+            options=_OPTIONS if layout is None else _options(layout),
         )
 
     def write(self, data: memoryview, /) -> None:
@@ -155,7 +169,11 @@ class FileSink:
         return not isinstance(values, StoreOutcome) and not os.path.lexists(self._path(values))
 
     def _path(self, values: dict[str, str]) -> str:
-        relative = instance_path(sop_instance_uid=self._request.affected_sop_instance_uid, **values)
+        uid = self._request.affected_sop_instance_uid
+        if self._layout is None:
+            relative = instance_path(sop_instance_uid=uid, **values)
+        else:
+            relative = self._layout.path(self._found, uid)
         return os.path.join(self._directory, *([ASIDE] if self.unasked else []), relative)
 
     def discard(self) -> None:
@@ -210,6 +228,7 @@ class FileSink:
         sop_class = _ascii(found.values.get(_SOP_CLASS_UID, b""))
         if sop_class and sop_class != self._request.affected_sop_class_uid:
             return StoreOutcome(DATASET_MISMATCH, OTHER_CLASS)
+        self._found = found.values
         self._values = {name: _ascii(found.values.get(tag, b"")) for tag, name in _LAYOUT_TAGS.items()}
         return self._values
 
@@ -246,10 +265,11 @@ def open_file_sink(
     context: Context,
     *,
     source_ae: str | None,
-    durability: Durability,
+    durability: Literal["fsync", "rename"],
     done: Callable[[ReceivedItem], None],
     limit: int = MAXIMUM_OBJECT,
     asked: Asked | None = None,
+    layout: Layout | None = None,
 ) -> FileSink:
     """A sink for an object that arrives; one that cannot be made is told to `done` as well.
 
@@ -266,6 +286,7 @@ def open_file_sink(
             done=done,
             limit=limit,
             asked=asked,
+            layout=layout,
         )
     except UnsafeName:
         outcome = StoreOutcome(INVALID_SOP_INSTANCE, "not a valid SOP Instance UID")

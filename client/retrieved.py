@@ -88,6 +88,7 @@ class RetrieveResult:
     expected: list[str] | None = None
     counted: int | None = None  # by the related-instances counts of a C-FIND, where there is no list
     stands_on: StandsOn | None = None
+    capped: bool = False  # the list may be cut short: the peer has objects that it did not name
     availability: dict[str, str] = field(default_factory=dict, repr=False)
     items: list[ReceivedItem] = field(default_factory=list)
     unasked: list[ReceivedItem] = field(default_factory=list)
@@ -186,7 +187,7 @@ class RetrieveResult:
     @property
     def expected_count(self) -> int | None:
         """How many objects are to come: by the list, else by the peer's counts; None where none tells."""
-        return self.counted if self.expected is None else len(self.expected)
+        return self.counted if self.expected is None or self.counted else len(self.expected)
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -198,8 +199,9 @@ class RetrieveResult:
         """What the attempts say about the peer, or about us, in words."""
         if self.unreached is not None and not self.ok:
             return f"nobody connected to port {self.unreached}: is our title registered there?"
-        refused = [rung.service for rung in self.rungs if rung.refused]
         brought = [rung.service for rung in self.rungs if rung.received]
+        services = dict.fromkeys(rung.service for rung in self.rungs)
+        refused = [one for one in services if all(r.refused for r in self.rungs if r.service == one)]
         if refused and brought:
             return f"{refused[0]} is refused here, {brought[0]} was accepted"
         return None
@@ -214,11 +216,11 @@ class RetrieveResult:
     @property
     def unaccounted(self) -> int:
         """Objects the peer counted as sent that are not here, where no query told which to expect."""
-        if self.expected is not None or not self.received_here:
+        if not self.received_here or (self.expected is not None and not self.capped):
             return 0
         # one that came twice was sent twice
         sent = (self.completed or 0) + (self.warning or 0) - self._arrivals
-        return max(0, sent, (self.counted or 0) - self.received)
+        return max(0, sent, (self.counted or 0) - self.received - self.present)
 
     @property
     def beside(self) -> list[ReceivedItem]:
@@ -275,6 +277,7 @@ class RetrieveResult:
             "parents_unknown": list(self.parents_unknown),
             "expected": self.expected_count,
             "stands_on": self.stands_on,
+            "capped": self.capped,
             "unavailable": self.unavailable,
             "advice": self.advice,
             "missing": missing,

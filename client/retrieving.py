@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..association.errors import OperationCancelled, OperationFailed
-from ..association.tasks import Tasks, on_thread
+from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
 from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
@@ -139,6 +139,7 @@ class Retrieve(Stream[T]):
             async with self._associations.limited():
                 await self._work()
         finally:
+            await to_its_end(self._intake.settle())
             self._intake.end()
             self.result.seconds += time.perf_counter() - started
 
@@ -154,7 +155,7 @@ class Retrieve(Stream[T]):
             await self._look()
         self._intake.arrived.tell()
         left = plan
-        if result.expected is not None and result.waiting != len(result.expected):
+        if result.expected is not None and result.waiting != len(result.expected):  # a capped one stays
             left = plan.only(result.missing or ())
             result.settled = not left.targets
         if result.settled:
@@ -166,6 +167,7 @@ class Retrieve(Stream[T]):
             await self._ways[0].fetch(left)
         except AiodicomError as error:
             result.ended_by(error)
+            await self._intake.settle()
             if not result.came:
                 raise
 
@@ -179,10 +181,11 @@ class Retrieve(Stream[T]):
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""
-        wanted, result = self._wanted, self.result
-        if wanted.where.directory is None or not wanted.skip_present or not result.expected:
+        where, result = self._wanted.where, self.result
+        if where.directory is None or not self._wanted.skip_present or not result.expected:
             return
-        for item in await on_thread(partial(find_present, wanted.where.directory, result.expected)):
+        look = partial(find_present, where.directory, result.expected, where.layout)
+        for item in await on_thread(look):
             result.add(item)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..association.errors import ContextNotAccepted
+from ..association.errors import AssociationAborted, ContextNotAccepted
 from ..dimse.levels import Level
 from ..dimse.status import (
     MOVE_DESTINATION_UNKNOWN,
@@ -41,9 +41,15 @@ class Rung:
 
     @property
     def refused(self) -> bool:
-        """Whether the peer does not offer the service, or not to us."""
+        """Whether the peer does not offer the service, or not to us; some (Orthanc) abort to say so."""
         denied = self.status is not None and int(self.status) in NOT_HERE
-        return not self.received and (denied or isinstance(self.error, ContextNotAccepted))
+        aborted = isinstance(self.error, AssociationAborted) and self.error.by_peer
+        return not self.received and (denied or aborted or isinstance(self.error, ContextNotAccepted))
+
+    @property
+    def denied(self) -> bool:
+        """Whether it was refused in a way that says that it always will be."""
+        return self.refused and not isinstance(self.error, AssociationAborted)
 
     def to_dict(self) -> dict[str, Any]:
         """The attempt as plain values."""

@@ -45,10 +45,19 @@ _PARENTS = click.option(
 )
 _DURABILITY = click.option(
     "--durability",
-    type=click.Choice(["fsync", "rename"]),
+    type=click.Choice(["none", "rename", "fsync"]),
     default="fsync",
     show_default=True,
-    help="fsync: what is reported as received survives a power failure; rename: a killed process only.",
+    help="fsync: what is reported as received survives a power failure; rename: a killed process only; none:"
+    " not even that, the peer is answered before the file is checked.",
+)
+_LAYOUT = click.option(
+    "--layout",
+    default="patient",
+    show_default=True,
+    metavar="patient|uids|TEMPLATE",
+    help="Where files lie: patient/study/series; UIDs alone, without patient data; or any text keywords:"
+    " '{PatientID}/{StudyDate}/{SeriesNumber}_{SOPInstanceUID}.dcm'.",
 )
 _MAX_OBJECT_SIZE = click.option(
     "--max-object-size",
@@ -99,10 +108,11 @@ class What:
     max_object_size: int
     skip_present: bool
     associations: int
+    layout: str
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Pacs.get` and `Pacs.move`."""
-        names = ("root", "parents", "durability", "skip_present", "associations")
+        names = ("root", "parents", "durability", "skip_present", "associations", "layout")
         return {name: getattr(self, name) for name in names}
 
 
@@ -115,7 +125,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         level, _, checked = parse_model(values.pop("level"), root)
         uids = check_uids(level, checked, values.pop("uids"))
         parents = parse_pairs(values.pop("parents")) or None
-        names = ("durability", "max_object_size", "skip_present", "associations")
+        names = ("durability", "max_object_size", "skip_present", "associations", "layout")
         what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
         return function(target, what, **values)
 
@@ -248,7 +258,7 @@ def move(
         raise click.UsageError("give either --destination or --out")
     if listen_port is not None and out is None:
         raise click.UsageError("--listen-port goes with --out")
-    if what.durability == "rename" and out is None:
+    if what.durability != "fsync" and out is None:
         raise click.UsageError("--durability goes with --out: what a destination does is its own")
     if listen_tls and out is None:
         raise click.UsageError("--listen-tls goes with --out")
@@ -330,6 +340,8 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
             print(f"  {clean(line)}")
         if len(lines) > _SHOWN:
             say(f"  ... and {len(lines) - _SHOWN} more (--json lists them)")
+    if result.capped:
+        say("what the peer named as to come may be cut short: it was asked for whole")
     for rung in result.rungs:
         reason = f": {rung.reason}" if rung.reason else ""
         say(f"by {rung.service} at {rung.level.value} level: {objects(rung.received)}{reason}")

@@ -157,7 +157,7 @@ def getting_into(folder: Path, **how: Any) -> Callable[[Pacs], Awaitable[Retriev
 # --- into files
 
 
-DURABILITIES = pytest.mark.parametrize("durability", ["fsync", "rename"])
+DURABILITIES = pytest.mark.parametrize("durability", ["fsync", "rename", "none"])
 
 
 @DURABILITIES
@@ -228,7 +228,7 @@ async def test_a_full_disk_answers_a700_and_leaves_nothing(
     assert PATIENT not in caplog.text
 
 
-@pytest.mark.parametrize("where", ["link", "replace", "mkdir", "fsync", "open"])
+@pytest.mark.parametrize("where", ["link", "replace", "mkdir", "open"])
 async def test_a_disk_that_fails_elsewhere(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

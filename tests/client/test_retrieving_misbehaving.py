@@ -1,0 +1,148 @@
+"""Peers that misbehave in each known way: a retrieve ends complete, or says exactly what is missing."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client.listening import Listening
+from aiodicom.client.pacs import connect
+from aiodicom.client.planning import MAX_QUERIES
+from aiodicom.client.receiving import ASIDE
+from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.dataset.part10 import read_header
+from aiodicom.pdu.errors import AiodicomError
+from archive_objects import files_below
+from peers.misbehaving import Misbehaving, Ways
+from pydicom.dataset import Dataset
+from wire import STEADY, ct
+
+COUNT = 250
+FEW = 8
+LOST = frozenset({"1.2.3.1.1", "1.2.3.0.4"})
+
+
+@dataclass(frozen=True)
+class Case:
+    """A way to misbehave; `lost`: what cannot be had, `queries`: how many the plan may take at most."""
+
+    ways: Ways
+    count: int = FEW
+    lost: frozenset[str] = frozenset()
+    queries: int = 1
+    times: Any = None
+    capped: bool = False  # and that list is cut short
+    known: bool = True  # a list of what is to come can be had
+
+
+STRANGERS = (
+    ct("1.9.1", StudyInstanceUID="1.9", SeriesInstanceUID="1.9.1", PatientID="P2"),
+    ct("1.8.1", StudyInstanceUID="1.8", SeriesInstanceUID="1.8.1"),
+)
+QUICK = {"inactivity": 0.4}
+CASES: dict[str, Case] = {
+    "behaves": Case(Ways()),
+    "caps at 200": Case(Ways(cap=200), COUNT, queries=4),
+    "caps at 200 and drops": Case(Ways(cap=200, drop_after=100), COUNT, queries=4),
+    "caps at 100 series by series": Case(Ways(cap=100, drop_after=120), COUNT, queries=4, capped=True),
+    "success with failures": Case(Ways(keep_back=LOST, count_kept=True), lost=LOST),
+    "success without some": Case(Ways(keep_back=LOST), lost=LOST),
+    "success without counters": Case(Ways(keep_back=LOST, counters=False), lost=LOST),
+    "warning with a list": Case(Ways(keep_back=LOST, status_kept=0xB000), lost=LOST),
+    "success with nothing": Case(Ways(get="nothing")),
+    "drops at the first": Case(Ways(drop_after=0)),
+    "drops at object 3": Case(Ways(drop_after=3)),
+    "drops again and again": Case(Ways(drop_after=1, drops=4)),
+    "sends each twice": Case(Ways(twice=True)),
+    "sends what was not asked for": Case(Ways(strangers=STRANGERS)),
+    "stalls": Case(Ways(stall_after=2), times=QUICK),
+    "answers the move first": Case(Ways(get="refuse", move_first=True)),
+    "leaves out the originator": Case(Ways(get="refuse", originator=False)),
+    "refuses relational queries": Case(Ways(relational="refuse"), queries=4),
+    "finds nothing by them": Case(Ways(relational="nothing"), queries=4),
+    "aborts on them": Case(Ways(relational="abort"), queries=4, known=False),
+    "is silent on them": Case(Ways(relational="silence"), queries=4, times=QUICK, known=False),
+    "refuses every query": Case(Ways(relational="refuse", hierarchical="refuse"), queries=3, known=False),
+    "answers queries with nothing": Case(
+        Ways(relational="nothing", hierarchical="nothing"), queries=3, known=False
+    ),
+    "rejects every third": Case(Ways(reject=3), times={"busy": 3}),
+    "rejects every second": Case(Ways(reject=2), times={"busy": 3}),
+    "refuses studies": Case(Ways(deny=frozenset({"STUDY"}))),
+    "refuses studies and series": Case(Ways(deny=frozenset({"STUDY", "SERIES"}))),
+}
+
+
+def objects(count: int) -> list[Dataset]:
+    return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(count)]
+
+
+async def retrieved(folder: Path, case: Case, **how: Any) -> tuple[RetrieveResult, Misbehaving]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = Listening(host="127.0.0.1", port=port, quiet=0.3)
+    times = replace(STEADY, artim=0.1, cancel=0.2, **(case.times or {}))
+    async with Misbehaving(objects(case.count), case.ways, move_port=port) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=times, lazy=True) as pacs:
+            options: dict[str, Any] = {"root": "STUDY", "via": "auto", "listening": here} | how
+            get = pacs.get("STUDY", "1.2.3", directory=folder, **options)
+            try:
+                await get
+            except AiodicomError:
+                assert not get.result.ok
+    return get.result, peer
+
+
+def judged(folder: Path, result: RetrieveResult, peer: Misbehaving, case: Case) -> None:
+    """The report is the truth of the disk and of the script."""
+    here = {read_header(folder / name).sop_instance_uid for name in files_below(folder) if ASIDE not in name}
+    assert here == {item.sop_instance_uid for item in result.items if item.ok}
+    assert len(here) == result.received
+    assert len(files_below(folder)) == len(here) + len(result.unasked)
+    truth = set(peer.uids)
+    assert here <= truth
+    if result.missing is not None:
+        assert set(result.missing) == set(result.expected or ()) - here
+    assert result.ok == (here == truth)
+    assert result.capped == case.capped
+    assert len(peer.queries) <= case.queries <= MAX_QUERIES
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_the_ladder_ends_complete_or_says_what_is_missing(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    result, peer = await retrieved(tmp_path, case)
+    judged(tmp_path, result, peer, case)
+    assert {uid for uid in peer.uids if peer.sent[uid]} >= set(peer.uids) - case.lost
+    if case.lost:
+        assert set(result.missing or ()) == case.lost
+        assert result.outcome == "partial"
+    else:
+        assert result.ok, result
+    assert (result.expected is not None) == case.known
+    assert {one.sop_instance_uid for one in result.unasked} | set(result.turned_away) == {
+        str(one.SOPInstanceUID) for one in case.ways.strangers
+    }
+    if case.ways.strangers:
+        assert result.unasked[0].sop_instance_uid == "1.9.1"  # another patient's first
+    if not case.ways.twice:
+        assert not case.known or case.capped or max(peer.sent.values()) == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_plain_get_says_exactly_what_is_missing(tmp_path: Path, name: str) -> None:
+    """And asked again, at a peer that does not misbehave any more, it ends complete."""
+    case = CASES[name]
+    result, peer = await retrieved(tmp_path, case, via="get")
+    judged(tmp_path, result, peer, case)
+    assert len(peer.asked) <= 1
+    async with Misbehaving(objects(case.count)) as good:
+        async with connect("127.0.0.1", good.port, timeouts=STEADY) as pacs:
+            again = await pacs.get("STUDY", "1.2.3", directory=tmp_path, root="STUDY")
+    assert again.ok
+    assert again.present == result.received
+    assert again.received == case.count - result.received
