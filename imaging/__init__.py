@@ -20,6 +20,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .collection import Collection, CollectionRow, collection
+    from .derived import Overlay, RealWorldMapping
     from .geometry import VolumeGeometry
     from .image import Image
     from .phantom import synthesise_series, write_series
@@ -36,7 +37,9 @@ __all__ = [
     "ImagingError",
     "IrregularGeometry",
     "MixedSeries",
+    "Overlay",
     "PlaneSlice",
+    "RealWorldMapping",
     "SliceSource",
     "SlicesMissing",
     "UnsupportedPixels",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "derived": ("Overlay", "RealWorldMapping"),
     "geometry": ("VolumeGeometry",),
     "image": ("Image",),
     "phantom": ("synthesise_series", "write_series"),

@@ -39,6 +39,8 @@ DOUBLES = frozenset({0x00189087, 0x00189089})
 """Elements of VR FD."""
 SINGLES = frozenset({0x00209241})
 """Elements of VR FL."""
+LONGS = frozenset({0x7FE00001, 0x7FE00002})
+"""Elements of VR OV."""
 
 _INCREMENT_POINTER = 0x00280009
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -69,7 +71,17 @@ class ScannedElements:
         value = self.values.get(tag)
         if not value:
             return []
-        kind_of = "u2" if tag in BINARY else "f8" if tag in DOUBLES else "f4" if tag in SINGLES else ""
+        kind_of = (
+            "u2"
+            if tag in BINARY
+            else "f8"
+            if tag in DOUBLES
+            else "f4"
+            if tag in SINGLES
+            else "u8"
+            if tag in LONGS
+            else ""
+        )
         if kind_of:
             kind = np.dtype((">" if self.big_endian else "<") + kind_of)
             usable = len(value) // kind.itemsize * kind.itemsize
@@ -125,6 +137,8 @@ def texts_of(dataset: Dataset, tag: int, name: str) -> list[str]:
     value = value_of(dataset, tag, name)
     if value is None or value == "":
         return []
+    if tag in LONGS and isinstance(value, bytes):
+        return [str(one) for one in np.frombuffer(value[: len(value) // 8 * 8], "<u8").tolist()]
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
     return [str(one) for one in values]
 

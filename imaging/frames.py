@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from .elements import BINARY, Elements, Header, attribute
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements
-from .pixels import PixelFormat, PixelSource
+from .pixel_format import PixelFormat
+from .pixels import PixelSource
 
 _IMAGE_TYPE = 0x00080008
 SOP_INSTANCE = 0x00080018
@@ -17,6 +18,8 @@ _BETWEEN_SLICES = 0x00180088
 _SERIES = 0x0020000E
 _SERIES_NUMBER = 0x00200011
 POSITION = 0x00200032
+EXTENDED_OFFSETS = 0x7FE00001
+EXTENDED_LENGTHS = 0x7FE00002
 ORIENTATION = 0x00200037
 _REFERENCE = 0x00200052
 _SAMPLES = 0x00280002
@@ -64,7 +67,7 @@ COUNTED = frozenset({"acquisition number", "acquisition time", "instance number"
 FRAME_TAGS = frozenset(
     {
         *(_IMAGE_TYPE, SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
-        *(_PADDING, _PADDING_LIMIT),
+        *(_PADDING, _PADDING_LIMIT, EXTENDED_OFFSETS, EXTENDED_LENGTHS),
         *(_SERIES_NUMBER, POSITION, ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
         *(
             _WIDTH,

@@ -25,9 +25,13 @@ from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
 from ..dataset.window import FileWindow
-from .elements import DatasetElements, ScannedElements, attribute, parse
+from .codecs import reads
+from .elements import DatasetElements, Elements, ScannedElements, attribute, parse, value_of
+from .encapsulated import Offsets
 from .errors import IrregularGeometry, naming
 from .frames import (
+    EXTENDED_LENGTHS,
+    EXTENDED_OFFSETS,
     FRAME_OFFSETS,
     FRAME_TAGS,
     ORIENTATION,
@@ -41,7 +45,8 @@ from .frames import (
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .mosaic import tiles_of
 from .nuclear import NUCLEAR, placed_by_detector
-from .pixels import DatasetPixels, FilePixels, PixelFormat, PixelSource
+from .pixel_format import PixelFormat
+from .pixels import DatasetPixels, EncapsulatedPixels, FilePixels, PixelSource, syntax_of
 from .space import slice_normal
 
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
@@ -125,10 +130,15 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
         and form.photometric != "PALETTE COLOR"  # whose colours are read beside it
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
-    if not plain:
-        return _noted(frames_of_dataset(read_dataset(path, header, end=end), name, index), notes)
+    syntax = header.transfer_syntax_uid
+    pixels: PixelSource
     offset = header.data_offset + location.offset
-    pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
+    if location.length is None and syntax not in DEFLATED_SYNTAXES and _by_ourselves(syntax, form):
+        pixels = EncapsulatedPixels.opened(path, offset, syntax, form, _extended(elements), name)
+    elif plain:
+        pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
+    else:
+        return _noted(frames_of_dataset(read_dataset(path, header, end=end), name, index), notes)
     if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         _indices(form, index, name)
         frame = frame_of(elements, pixels, name, 0)
@@ -137,6 +147,16 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
         return _noted([frame], notes)
     dataset = read_dataset(path, header, stop_before_pixels=True)
     return _noted(_frames(dataset, pixels, name, index), notes)
+
+
+def _by_ourselves(syntax: str, form: PixelFormat) -> bool:
+    return form.photometric != "PALETTE COLOR" and reads(syntax, form)
+
+
+def _extended(elements: Elements) -> Offsets | None:
+    """The extended offset table, of which both halves are 64-bit numbers (PS3.3 C.7.6.3.1.8)."""
+    halves = [[int(one) for one in elements.texts(tag)] for tag in (EXTENDED_OFFSETS, EXTENDED_LENGTHS)]
+    return Offsets(*halves) if any(halves) else None
 
 
 def dataset_of_file(path: Path) -> Dataset:
@@ -184,7 +204,12 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
         return []
     _check_one_kind(tags, name)
     tag = tags[0]
-    form = pixel_format(DatasetElements(dataset, name), tag, name)
+    elements = DatasetElements(dataset, name)
+    form = pixel_format(elements, tag, name)
+    syntax, value = str(syntax_of(dataset) or ""), value_of(dataset, tag, name)
+    if isinstance(value, bytes) and _by_ourselves(syntax, form):
+        pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
+        return _frames(dataset, pixels, name, index)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
 
 

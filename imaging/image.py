@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
+from .derived import Overlay, RealWorldMapping, mappings_of, overlays_of
 from .display import grey, png, png_of_colours
 from .elements import DatasetElements, Header
 from .errors import UnsupportedPixels, naming
+from .filling import fill
 from .frames import Frame
 from .headers import dataset_of_file, frames_of_dataset, frames_of_file
 from .palette import colormap_of
-from .pixels import decode, fill
+from .pixels import decode
 from .stack import tell_notes
 
 _CINE_RATE = 0x00180040
@@ -38,6 +40,9 @@ class Image:
     assumptions: what of the header was left out, such as a window that is no number.
     pixel_spacing: mm in the patient (between rows, between columns), or `None`.
     window_center, window_width: of the first frame held, or `None`.
+    overlays: planes of bits over the image, which the pixels do not show.
+    real_world: mappings of stored values to quantities, of the first frame held; never applied to `pixels`.
+    stored: the values before the rescale, (rows, columns, frames, 1), if asked for, else `None`.
     """
 
     pixels: NDArray[Any]
@@ -50,6 +55,9 @@ class Image:
     photometric: str
     sop_instance_uid: str
     assumptions: tuple[str, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
+    real_world: tuple[RealWorldMapping, ...] = ()
+    stored: NDArray[Any] | None = None
 
     def __repr__(self) -> str:
         rows, columns, frames, channels = self.pixels.shape
@@ -92,23 +100,40 @@ class Image:
         return int(self.pixels.shape[2])
 
     @classmethod
-    def from_file(cls, path: Path | str, *, frame: int | None = None) -> Image:
+    def from_file(
+        cls, path: Path | str, *, frame: int | None = None, keep_stored: bool = False, double: bool = False
+    ) -> Image:
         """Read an image; of a multi-frame one all frames, or only the zero-based `frame`.
+
+        keep_stored: keep grey values before the rescale in `stored`. double: values that are no whole numbers
+        as 64-bit floats, not 32.
 
         Raises OSError, `NotDicom`, `TruncatedFile`, `MalformedDataSet`, `UnsupportedPixels`, and
         `IndexError` for a frame that is not there.
         """
         path = Path(path)
         frames = frames_of_file(path, frame)
-        return _make(dataset_of_file(path), frames, frame, str(path))
+        return _make(dataset_of_file(path), frames, str(path), _Kept(frame, keep_stored, double))
 
     @classmethod
-    def from_dataset(cls, dataset: Dataset, *, frame: int | None = None) -> Image:
-        """Make an image of a pydicom data set with its pixel data. Errors as for `from_file`."""
-        return _make(dataset, frames_of_dataset(dataset, "the data set", frame), frame, "the data set")
+    def from_dataset(
+        cls, dataset: Dataset, *, frame: int | None = None, keep_stored: bool = False, double: bool = False
+    ) -> Image:
+        """Make an image of a pydicom data set with its pixel data. Options, errors as for `from_file`."""
+        name = "the data set"
+        frames = frames_of_dataset(dataset, name, frame)
+        return _make(dataset, frames, name, _Kept(frame, keep_stored, double))
 
 
-def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> Image:
+class _Kept(NamedTuple):
+    """What the caller asked for."""
+
+    frame: int | None
+    stored: bool
+    double: bool
+
+
+def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> Image:
     if not frames:
         raise UnsupportedPixels(f"{name} holds no image")
     first = frames[0]
@@ -116,7 +141,7 @@ def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: st
     timing = Header(DatasetElements(dataset, name), name)
     frame_time = _frame_time(timing)
     return Image(
-        pixels=_pixels(dataset, frames, index, name),
+        pixels=_pixels(dataset, frames, kept, name),
         colormap=colormap_of(dataset, name) if form.photometric == "PALETTE COLOR" else None,
         frame_time=frame_time,
         pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
@@ -126,16 +151,24 @@ def _make(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: st
         photometric=form.photometric,
         sop_instance_uid=first.sop_instance_uid,
         assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
+        overlays=overlays_of(dataset, name),
+        real_world=mappings_of(dataset, first.index, name),
+        stored=_grey(frames, name, stored=True) if kept.stored and form.samples == 1 else None,
     )
 
 
-def _pixels(dataset: Dataset, frames: Sequence[Frame], index: int | None, name: str) -> NDArray[Any]:
+def _grey(frames: Sequence[Frame], name: str, *, stored: bool = False, double: bool = False) -> NDArray[Any]:
+    """Grey frames as (rows, columns, frames, 1)."""
+    with naming(name):
+        return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
+
+
+def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -> NDArray[Any]:
     """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
     form = frames[0].pixels.format
     if form.samples == 1 and not frames[0].has_lut:
-        with naming(name):
-            return fill(frames).transpose(1, 2, 0)[..., None]
-    decoded = decode(dataset, name, index=index, raw=False)
+        return _grey(frames, name, double=kept.double)
+    decoded = decode(dataset, name, index=kept.frame, raw=False)
     if frames[0].has_lut:
         try:
             decoded = apply_modality_lut(decoded, dataset)

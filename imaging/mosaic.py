@@ -21,7 +21,8 @@ from ..dataset.errors import MalformedDataSet
 from .elements import parse, texts_of, value_of
 from .errors import IrregularGeometry
 from .frames import Frame
-from .pixels import PixelFormat, PixelSource
+from .pixel_format import PixelFormat
+from .pixels import PixelSource
 
 _SPACING_BETWEEN = 0x00180088
 MAX_ELEMENTS = 1000

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +18,11 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
+from .codecs import decode_frame
 from .elements import attribute, value_of
+from .encapsulated import Offsets, Span, frame_spans
 from .errors import UnsupportedPixels
+from .pixel_format import PixelFormat, unpack
 
 MAX_EXPANSION = 4000
 """Times the encoded bytes that decoded pixels may take; `MIN_DECODED` is granted to all."""
@@ -43,76 +47,6 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.203": "pylibjpeg pylibjpeg-openjpeg",
     _RLE: "pylibjpeg pylibjpeg-rle",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class PixelFormat:
-    """How pixels are stored (PS3.3 C.7.6.3)."""
-
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    is_float: bool
-    photometric: str
-
-    def checked(self, name: str) -> PixelFormat:
-        """Return itself, or raise `UnsupportedPixels` when the numbers cannot be meant."""
-        if (
-            min(self.rows, self.columns, self.frames, self.samples) < 1
-            or max(self.rows, self.columns) > 65535
-        ):
-            raise UnsupportedPixels(
-                f"{name}: {self.rows} rows, {self.columns} columns, {self.frames} frames are no image"
-            )
-        if self.bits_allocated not in (1, 8, 16, 32, 64):
-            raise UnsupportedPixels(f"{name}: {self.bits_allocated} bits are allocated to a pixel")
-        if not (0 < self.bits_stored <= self.bits_allocated and self.bits_stored <= self.high_bit + 1):
-            raise UnsupportedPixels(
-                f"{name}: bits stored {self.bits_stored} and high bit {self.high_bit} contradict"
-            )
-        if self.high_bit >= self.bits_allocated or (self.is_float and self.bits_allocated not in (32, 64)):
-            raise UnsupportedPixels(f"{name}: high bit {self.high_bit} of {self.bits_allocated} bits")
-        return self
-
-    @property
-    def is_plain(self) -> bool:
-        """One grey sample of whole bytes: rows of it can be read straight from a file."""
-        return self.samples == 1 and self.bits_allocated >= 8
-
-    @property
-    def matrix(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.rows, self.columns
-
-    @property
-    def shown_as(self) -> str:
-        """What values mean: all colours of several samples are read as RGB."""
-        return "RGB" if self.samples > 1 else self.photometric
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the stored values, in this machine's byte order."""
-        if self.is_float:
-            return np.dtype(f"f{self.bits_allocated // 8}")
-        return np.dtype(f"{'i' if self.signed else 'u'}{max(self.bits_allocated // 8, 1)}")
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one frame, decoded; of a plain one also in the file."""
-        return self.rows * self.columns * self.samples * max(self.bits_allocated // 8, 1)
-
-    @property
-    def encoded_bytes(self) -> int:
-        """Bytes all frames take when not compressed (PS3.5 8.1.1; PS3.3 C.7.6.3.1.2 for 4:2:2)."""
-        if self.bits_allocated == 1:
-            return (self.rows * self.columns * self.samples * self.frames + 7) // 8
-        halved = self.photometric == "YBR_FULL_422" and self.samples == 3
-        return self.frame_bytes * self.frames * 2 // 3 if halved else self.frame_bytes * self.frames
 
 
 class PixelSource(Protocol):
@@ -149,11 +83,25 @@ class FilePixels:
     def stored(self, index: int) -> NDArray[Any]:
         """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
         form = self.format
-        kind, count = _encoded(form, self.big_endian), form.rows * form.columns
-        values = np.fromfile(self.path, kind, count, offset=self.offset + index * form.frame_bytes)
-        if len(values) < count:
-            raise UnsupportedPixels(f"{self.path} became shorter while it was read")
-        return unpack(values.reshape(form.rows, form.columns), form)
+        values = np.empty(form.matrix, form.dtype)
+        self.read_into(values, index)
+        return values
+
+    def read_into(self, place: NDArray[Any], index: int) -> None:
+        """The same into an array of the stored values' type."""
+        form = self.format
+        cells = place.view(_encoded(form, self.big_endian))
+        file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            begin, buffer = self.offset + index * form.frame_bytes, cells.view(np.uint8).data.cast("B")
+            while len(buffer):
+                count = os.preadv(file, [buffer], begin)
+                if count == 0:
+                    raise UnsupportedPixels(f"{self.path} became shorter while it was read")
+                begin, buffer = begin + count, buffer[count:]
+        finally:
+            os.close(file)
+        unpack(cells, form)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,17 +121,15 @@ class DatasetPixels:
         value: bytes = value_of(dataset, tag, name) or b""
         if not isinstance(value, (bytes, bytearray)):
             raise UnsupportedPixels(f"{name}: {attribute(tag)} holds no bytes")
-        syntax = _syntax_of(dataset)
+        syntax = syntax_of(dataset)
         if _is_native(syntax):
             _enough(len(value), form, name)
             big_endian = syntax in BIG_ENDIAN_SYNTAXES
             plain = form.is_plain and not (big_endian and form.bits_allocated == 8)
             if plain:
                 return cls(dataset, value, form, name, big_endian)
-        elif form.frame_bytes * form.frames > max(MIN_DECODED, MAX_EXPANSION * len(value)):
-            raise UnsupportedPixels(
-                f"{name}: {len(value)} encoded bytes cannot hold {form.frames} such frames"
-            )
+        else:
+            check_expansion(len(value), form, name)
         if syntax is None:
             raise UnsupportedPixels(
                 f"{name} does not say its transfer syntax: set file_meta.TransferSyntaxUID"
@@ -205,6 +151,63 @@ class DatasetPixels:
             return unpack(values.reshape(form.rows, form.columns).copy(), form)
         grey = form.samples == 1
         return decode(self.dataset, self.name, index=index, raw=grey, offsets=self.offsets)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncapsulatedPixels:
+    """Frames of one sample in fragments, of a file or in memory, decoded one by one on any thread."""
+
+    source: Path | bytes
+    spans: list[tuple[Span, ...]]
+    syntax: str
+    format: PixelFormat
+    name: str
+
+    @classmethod
+    def opened(
+        cls,
+        source: Path | bytes,
+        at: int,
+        syntax: str,
+        form: PixelFormat,
+        extended: Offsets | None,
+        name: str,
+    ) -> EncapsulatedPixels:
+        """Look for the frames in a file, or in a value; `at` is where its first item begins.
+
+        Raises OSError, `UnsupportedPixels`, `MalformedDataSet`.
+        """
+        if isinstance(source, bytes):
+            spans = frame_spans(memoryview(source), at, form.frames, extended, name)
+        else:
+            with (
+                source.open("rb") as file,
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
+                memoryview(mapping) as whole,
+            ):
+                spans = frame_spans(whole, at, form.frames, extended, name)
+        check_expansion(sum(length for frame in spans for _, length in frame), form, name)
+        return cls(source, spans, syntax, form, name)
+
+    def encoded(self, index: int) -> bytes:
+        """The code stream of a zero-based frame."""
+        if isinstance(self.source, bytes):
+            return b"".join(self.source[at : at + length] for at, length in self.spans[index])
+        with self.source.open("rb", buffering=0) as file:
+            parts = [os.pread(file.fileno(), length, at) for at, length in self.spans[index]]
+        if any(len(part) < length for part, (_, length) in zip(parts, self.spans[index], strict=True)):
+            raise UnsupportedPixels(f"{self.name} became shorter while it was read")
+        return b"".join(parts)
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """The stored values of a zero-based frame, (rows, columns); the caller may change them."""
+        return decode_frame(self.syntax, self.encoded(index), self.format, self.name)
+
+
+def check_expansion(length: int, form: PixelFormat, name: str) -> None:
+    """`UnsupportedPixels` where so few encoded bytes cannot mean so many pixels."""
+    if form.frame_bytes * form.frames > max(MIN_DECODED, MAX_EXPANSION * length):
+        raise UnsupportedPixels(f"{name}: {length} encoded bytes cannot hold {form.frames} such frames")
 
 
 def frame_offsets(value: bytes, form: PixelFormat) -> tuple[list[int], list[int]] | None:
@@ -267,7 +270,7 @@ def other_decoder(dataset: Dataset) -> str:
 
     Pillow alone decodes JPEG of 8 bits and not of 12, and of JPEG 2000 the commoner images.
     """
-    syntax = _syntax_of(dataset)
+    syntax = syntax_of(dataset)
     package = _PACKAGES.get(syntax or "")
     if syntax is None or package is None or syntax == _RLE:  # of which pydicom reads all there is
         return ""
@@ -287,7 +290,8 @@ def decoder_of(syntax: UID, name: str) -> None:
         raise UnsupportedPixels(f"{name} is compressed ({syntax.name}): pip install {package}")
 
 
-def _syntax_of(dataset: Dataset) -> UID | None:
+def syntax_of(dataset: Dataset) -> UID | None:
+    """The transfer syntax a data set says it is in."""
     meta = getattr(dataset, "file_meta", None)
     found = meta.get("TransferSyntaxUID") if meta is not None else None
     return UID(str(found)) if found else None
@@ -309,113 +313,3 @@ def _enough(length: int, form: PixelFormat, name: str) -> None:
             f"{name}: {length} bytes of pixel data, but {form.frames} frames of "
             f"{form.rows} x {form.columns} take {needed}"
         )
-
-
-def unpack(values: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
-    """Bring stored values to this machine's byte order and clear, or extend the sign over, the bits beside
-    them.
-
-    Overlays and other leftovers may lie in those bits (PS3.5 8.1.1). `values` may be changed in place.
-    """
-    if not values.dtype.isnative:
-        values = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
-    if form.is_float or form.bits_stored == form.bits_allocated:
-        return values
-    above = form.bits_allocated - 1 - form.high_bit
-    if above:
-        values <<= above
-    values >>= form.bits_allocated - form.bits_stored
-    return values
-
-
-class Rescaled(Protocol):
-    """A frame of a source, and its rescale."""
-
-    @property
-    def pixels(self) -> PixelSource:
-        """Where the frame is read from."""
-        ...
-
-    @property
-    def index(self) -> int:
-        """The frame's zero-based number there."""
-        ...
-
-    @property
-    def slope(self) -> float:
-        """Of the modality rescale."""
-        ...
-
-    @property
-    def intercept(self) -> float:
-        """Of the modality rescale."""
-        ...
-
-
-def scaled(stored: int, rescale: tuple[float, float], kind: np.dtype[Any]) -> Any:
-    """The voxel of type `kind` that a stored value became in `fill`."""
-    slope, intercept = rescale
-    if kind.kind in "iu":
-        return stored * int(slope) + int(intercept)
-    return kind.type(np.float64(stored) * slope + intercept)
-
-
-def fill(frames: Sequence[Rescaled]) -> NDArray[Any]:
-    """Read frames of one size into a new array (frames, rows, columns), rescaled one by one.
-
-    Values are exact: they keep the stored type when nothing is rescaled, become the smallest signed integers
-    that hold them (at least as wide as stored) when all slopes and intercepts are whole, else 32-bit floats
-    computed in 64 bits. The array is allocated once; only integers that outgrow their type are copied.
-    """
-    first = frames[0].pixels.format
-    if first.samples > 1:
-        return _fill_colours(frames)
-    stored = np.result_type(*{frame.pixels.format.dtype for frame in frames})
-    shape = (len(frames), first.rows, first.columns)
-    whole = stored.kind != "f" and all(
-        frame.slope == int(frame.slope) and frame.intercept == int(frame.intercept) for frame in frames
-    )
-    if not whole:
-        return _fill_floats(frames, np.empty(shape, np.float64 if stored == np.float64 else np.float32))
-    values = np.empty(shape, stored)
-    low = high = 0
-    for place, frame in zip(values, frames, strict=True):
-        place[...] = frame.pixels.stored(frame.index)
-        ends = [int(end) * int(frame.slope) + int(frame.intercept) for end in (place.min(), place.max())]
-        low, high = min(low, *ends), max(high, *ends)
-    if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
-        return values
-    target = _signed_type(stored, low, high)
-    result = values.view(target) if target.itemsize == stored.itemsize else np.empty(shape, target)
-    for place, plane, frame in zip(result, values, frames, strict=True):
-        if frame.slope == 1:
-            # In the width of the target sums may wrap on the way, never in the end.
-            np.add(plane.astype(target, copy=False), np.array(int(frame.intercept)).astype(target), out=place)
-        else:
-            place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
-    return result
-
-
-def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
-    first = frames[0].pixels.stored(frames[0].index)
-    values = np.empty((len(frames), *first.shape), first.dtype)
-    for place, frame in zip(values, frames, strict=True):
-        colours = first if frame is frames[0] else frame.pixels.stored(frame.index)
-        if colours.shape != first.shape or colours.dtype != first.dtype:
-            raise UnsupportedPixels(f"colours of {colours.dtype} lie beside such of {first.dtype}")
-        place[...] = colours
-    return values
-
-
-def _fill_floats(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:
-    for place, frame in zip(values, frames, strict=True):
-        place[...] = frame.pixels.stored(frame.index) * np.float64(frame.slope) + frame.intercept
-    return values
-
-
-def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:
-    for size in (1, 2, 4, 8):
-        limit = 1 << (8 * size - 1)
-        if size >= stored.itemsize and -limit <= low and high < limit:
-            return np.dtype(f"i{size}")
-    raise UnsupportedPixels("the rescaled values do not fit into 64 bits")

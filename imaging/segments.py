@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .frames import Frame
-from .pixels import PixelFormat
+from .pixel_format import PixelFormat
 from .space import Floats, rounding_of, slice_normal
 
 MAX_EMPTY = 65536

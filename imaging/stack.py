@@ -31,6 +31,7 @@ from .space import Floats, rounding_of, slice_normal, slice_order, tolerance_of
 OnGap: TypeAlias = Literal["raise", "keep"]
 OnDuplicate: TypeAlias = Literal["raise", "first", "last"]
 OnBroken: TypeAlias = Literal["raise", "leave out"]
+Values: TypeAlias = Literal["rescaled", "stored"]
 
 GAP_FACTOR = 1.5
 """A step longer than this times the usual one means that slices are absent."""
@@ -50,6 +51,8 @@ class ReadOptions(TypedDict, total=False):
     on_duplicate: OnDuplicate
     on_broken: OnBroken
     tolerance_mm: float | None
+    values: Values
+    double: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,16 @@ class StackOptions:
     on_duplicate: OnDuplicate = "raise"
     on_broken: OnBroken = "raise"
     tolerance_mm: float | None = None
+    values: Values = "rescaled"
+    double: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in (("on_gap", OnGap), ("on_duplicate", OnDuplicate), ("on_broken", OnBroken)):
+        for name, kind in (
+            ("on_gap", OnGap),
+            ("on_duplicate", OnDuplicate),
+            ("on_broken", OnBroken),
+            ("values", Values),
+        ):
             if getattr(self, name) not in get_args(kind):
                 choices = ", ".join(map(repr, get_args(kind)))
                 raise ValueError(f"{name}={getattr(self, name)!r}: there is {choices}")
@@ -203,8 +213,9 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
     form = frame.pixels.format
-    if form.samples not in (1, 3) or frame.has_lut:
-        what = "a modality look-up table" if frame.has_lut else f"{form.samples} samples a pixel"
+    tabled = frame.has_lut and options.values == "rescaled"
+    if form.samples not in (1, 3) or tabled:
+        what = "a modality look-up table" if tabled else f"{form.samples} samples a pixel"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
 

@@ -19,9 +19,9 @@ from pydicom.dataset import Dataset
 from ..dataset.errors import ImagingError
 from .display import grey, png, png_of_colours
 from .errors import IrregularGeometry, UnsupportedPixels, VolumeError, naming
+from .filling import fill, scaled
 from .geometry import VolumeGeometry
 from .palette import common_colormap
-from .pixels import fill, scaled
 from .reading import Found, files_of_series, read_datasets, read_files, series_of, tried
 from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
 from .resample import Method, resampled, right_angled
@@ -114,6 +114,8 @@ class Volume:
         on_broken: "leave out" goes on without files that cannot be read, and tells them in the report.
         tolerance_mm: how far a slice may lie from the regular grid; unless given, 0.1 mm or a quarter of the
         voxel's shortest side, whichever is less.
+        values: "stored" leaves out the modality rescale. double: values that are no whole numbers as 64-bit
+        floats, not 32.
 
         Of one file that is part of a larger series the report says how many lie beside it: `from_series`
         takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
@@ -429,7 +431,7 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
     """The pixels of a stack; frames that cannot be decoded are an error or, if so chosen, left out."""
     try:
         with naming(stack.frames[0].name):
-            voxels = fill(stack.frames)
+            voxels = fill(stack.frames, stored=options.values == "stored", double=options.double)
     except ImagingError:
         if options.on_broken == "raise":
             raise
@@ -447,7 +449,10 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
         modality=stack.frames[0].modality,
         padding=tuple(frame.padding for frame in stack.frames),
         windows=tuple(frame.window for frame in stack.frames),
-        rescale=tuple((frame.slope, frame.intercept) for frame in stack.frames),
+        rescale=tuple(
+            (frame.slope, frame.intercept) if options.values == "rescaled" else (1.0, 0.0)
+            for frame in stack.frames
+        ),
         sources=tuple(
             SliceSource(frame.source, frame.index, frame.sop_instance_uid) for frame in stack.frames
         ),

@@ -72,7 +72,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pdu": set(),
     "dataset": {"pydicom"},
     "dimse": {"pydicom"},
-    "imaging": {"numpy", "pydicom", "matplotlib", "scipy"},
+    "imaging": {"numpy", "pydicom", "matplotlib", "scipy", "imagecodecs"},
     "association": {"pydicom"},
     "archive": {"pydicom"},
     "server": {"pydicom"},

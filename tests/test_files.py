@@ -41,6 +41,7 @@ PARTS = {
     "imaging/headers": "imaging/test_volume",
     "imaging/piles": "imaging/test_volume",
     "imaging/pixels": "imaging/test_image",
+    "imaging/pixel_format": "imaging/test_image",
     "imaging/space": "imaging/test_geometry",
     "imaging/render": "imaging/test_image",
     "imaging/stack": "imaging/test_volume",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiodicom.cli.exits import sentence
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
-from aiodicom.imaging import piles, pixels
+from aiodicom.imaging import codecs, piles, pixels
 from aiodicom.imaging.errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -889,6 +889,7 @@ def test_a_missing_decoder_names_the_package(monkeypatch: pytest.MonkeyPatch, tm
     class Absent:
         is_available = False
 
+    monkeypatch.setattr(codecs, "_functions", lambda names: ())
     monkeypatch.setattr(pixels, "get_decoder", lambda uid: Absent)
     made = image(1, syntax="1.2.840.10008.1.2.4.90")
     made.PixelData = b"\xfe\xff\x00\xe0\0\0\0\0\xfe\xff\x00\xe0\x04\0\0\0abcd\xfe\xff\xdd\xe0\0\0\0\0"

@@ -1,0 +1,148 @@
+"""Frames read into one new array, each into its place, rescaled on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UnsupportedPixels
+from .pixels import EncapsulatedPixels, FilePixels, PixelSource
+
+
+class Rescaled(Protocol):
+    """A frame of a source, and its rescale."""
+
+    @property
+    def pixels(self) -> PixelSource:
+        """Where the frame is read from."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """The frame's zero-based number there."""
+        ...
+
+    @property
+    def slope(self) -> float:
+        """Of the modality rescale."""
+        ...
+
+    @property
+    def intercept(self) -> float:
+        """Of the modality rescale."""
+        ...
+
+
+def scaled(stored: int, rescale: tuple[float, float], kind: np.dtype[Any]) -> Any:
+    """The voxel of type `kind` that a stored value became in `fill`."""
+    slope, intercept = rescale
+    if kind.kind in "iu":
+        return stored * int(slope) + int(intercept)
+    return kind.type(np.float64(stored) * slope + intercept)
+
+
+def fill(frames: Sequence[Rescaled], *, stored: bool = False, double: bool = False) -> NDArray[Any]:
+    """Read frames of one size into a new array (frames, rows, columns), rescaled one by one.
+
+    Values are exact: they keep the stored type when nothing is rescaled, become the smallest signed integers
+    that hold them (at least as wide as stored) when all slopes and intercepts are whole, else 32-bit floats
+    (64-bit if `double`) computed in 64 bits. stored: no rescale at all. The array is allocated once; only
+    integers that outgrow their type are copied. Encapsulated frames are decoded on all cores.
+    """
+    first = frames[0].pixels.format
+    if first.samples > 1:
+        return _fill_colours(frames)
+    kind = np.result_type(*{frame.pixels.format.dtype for frame in frames})
+    shape = (len(frames), first.rows, first.columns)
+    plain = stored or all(frame.slope == 1 and frame.intercept == 0 for frame in frames)
+    whole = kind.kind != "f" and all(
+        frame.slope == int(frame.slope) and frame.intercept == int(frame.intercept) for frame in frames
+    )
+    if not whole and not plain:
+        return _fill_floats(
+            frames, np.empty(shape, np.float64 if double or kind == np.float64 else np.float32)
+        )
+    values = np.empty(shape, kind)
+    ends: list[tuple[int, int]] = [(0, 0)] * len(frames)
+
+    def read(number: int) -> None:
+        frame, place = frames[number], values[number]
+        read_into(place, frame)
+        if not plain:
+            low, high = int(place.min()), int(place.max())
+            ends[number] = (
+                low * int(frame.slope) + int(frame.intercept),
+                high * int(frame.slope) + int(frame.intercept),
+            )
+
+    for_each(frames, read)
+    if plain:
+        return values
+    target = _signed_type(kind, min(map(min, ends)), max(map(max, ends)))
+    result = values.view(target) if target.itemsize == kind.itemsize else np.empty(shape, target)
+    for place, plane, frame in zip(result, values, frames, strict=True):
+        if frame.slope == 1:
+            # In the width of the target sums may wrap on the way, never in the end.
+            np.add(plane.astype(target, copy=False), np.array(int(frame.intercept)).astype(target), out=place)
+        else:
+            place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+    return result
+
+
+def read_into(place: NDArray[Any], frame: Rescaled) -> None:
+    """The stored values of a frame, straight into their place where bytes need no change of type."""
+    source = frame.pixels
+    if isinstance(source, FilePixels) and place.dtype == source.format.dtype and place.flags.c_contiguous:
+        source.read_into(place, frame.index)
+    else:
+        place[...] = source.stored(frame.index)
+
+
+def for_each(frames: Sequence[Rescaled], work: Callable[[int], None]) -> None:
+    """Call `work` with each frame's number, on all cores where frames are decoded without Python's lock."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or len(frames) == 1 or not isinstance(frames[0].pixels, EncapsulatedPixels):
+        for number in range(len(frames)):
+            work(number)
+        return
+    with ThreadPoolExecutor(cores) as pool:
+        jobs = [pool.submit(work, number) for number in range(len(frames))]
+        try:
+            for job in jobs:
+                job.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
+    first = frames[0].pixels.stored(frames[0].index)
+    values = np.empty((len(frames), *first.shape), first.dtype)
+    for place, frame in zip(values, frames, strict=True):
+        colours = first if frame is frames[0] else frame.pixels.stored(frame.index)
+        if colours.shape != first.shape or colours.dtype != first.dtype:
+            raise UnsupportedPixels(f"colours of {colours.dtype} lie beside such of {first.dtype}")
+        place[...] = colours
+    return values
+
+
+def _fill_floats(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:
+    def read(number: int) -> None:
+        frame = frames[number]
+        values[number] = frame.pixels.stored(frame.index) * np.float64(frame.slope) + frame.intercept
+
+    for_each(frames, read)
+    return values
+
+
+def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:
+    for size in (1, 2, 4, 8):
+        limit = 1 << (8 * size - 1)
+        if size >= stored.itemsize and -limit <= low and high < limit:
+            return np.dtype(f"i{size}")
+    raise UnsupportedPixels("the rescaled values do not fit into 64 bits")
