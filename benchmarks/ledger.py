@@ -130,6 +130,7 @@ def read_disk(directory: Path, patient: str) -> Disk:
     """Open an archive that was closed or killed, and read every byte of what it has of its one patient."""
     disk = Disk()
     with Archive(directory) as archive:
+        archive.wait_until_compared()
         for path in directory.glob("objects/*/*/*"):
             try:
                 disk.objects.setdefault(path.stem, []).append(digest_of(path))

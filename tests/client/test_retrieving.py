@@ -228,6 +228,17 @@ async def test_a_full_disk_answers_a700_and_leaves_nothing(
     assert PATIENT not in caplog.text
 
 
+def test_a_failed_list_too_long_for_explicit_vr() -> None:
+    """PS3.5 6.2.2: over 64 KiB it comes as UN."""
+    uids = [f"1.2.826.0.1.3680043.9.7433.{number:05}".replace(".0", ".9") for number in range(3000)]
+    raw = "\\".join(uids).encode()
+    raw += bytes(len(raw) % 2)
+    data = struct.pack("<HH2sHL", 0x0008, 0x0058, b"UN", 0, len(raw)) + raw
+    result = RetrieveResult("C-GET")
+    add_final(result, m.CGetRSP(message_id_being_responded_to=1, status=0xA702), data, "1.2.840.10008.1.2.1")
+    assert result.failed_uids == uids
+
+
 @pytest.mark.parametrize("where", ["link", "replace", "mkdir", "open"])
 async def test_a_disk_that_fails_elsewhere(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiodicom.dimse import CMoveRSP, categorize, decode_message, encode_message
 from aiodicom.dimse.status import Category
-from aiodicom.dimse.suboperations import SubOperations
+from aiodicom.dimse.suboperations import MAX_LISTED, SubOperations
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies_dimse import US
@@ -95,3 +95,11 @@ def test_more_than_a_counter_can_hold() -> None:
     decoded = decode_message(encode_message(response), [])
     assert isinstance(decoded, CMoveRSP)
     assert (decoded.completed, decoded.remaining) == (None, 70_000 - 65_536)
+
+
+def test_a_failed_list_is_bounded() -> None:
+    done = SubOperations(MAX_LISTED + 5)
+    for number in range(MAX_LISTED + 5):
+        done.record(str(number), None)
+    assert (len(done.failed_uids), done.failed) == (MAX_LISTED, MAX_LISTED + 5)
+    assert done.final_status() == 0xA702
