@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -113,7 +113,7 @@ class StoreRun:
                         pending.append(await self._send(context, loaded))
                     elif other is not None:
                         pending += await self._send_converted(loaded, *other)
-                    elif self.decompressor is not None and (native := native_context(item, contexts)):
+                    elif self.decompressor is not None and (native := _decoded_for(item, contexts)):
                         pending += await self._send_decompressed(self.decompressor, loaded, *native)
                     else:
                         await self._tell(Outcome(item, error="no presentation context", refused=True))
@@ -256,3 +256,9 @@ class StoreRun:
             response, data, self.association.contexts[sent.operation.context_id].transfer_syntax
         )
         await self._tell(Outcome(sent.item, status, comment, size=sent.size, converted=sent.converted))
+
+
+def _decoded_for(item: Instance, contexts: Mapping[tuple[str, str], Context]) -> tuple[str, Context] | None:
+    """What carries it without compression; None for one in memory, which no process can be told to read."""
+    in_memory = isinstance(item, Item) and is_dataset(item.dataset)
+    return None if in_memory else native_context(item, contexts)

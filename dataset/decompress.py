@@ -48,6 +48,7 @@ def decompress(source: Path, offset: int, syntax: str, target: Path, max_decoded
     from pydicom.filereader import read_dataset
     from pydicom.filewriter import write_dataset
 
+    _check(source, offset, syntax)
     with source.open("rb") as file:
         file.seek(offset)
         dataset = read_dataset(file, is_implicit_VR=False, is_little_endian=True)
@@ -106,18 +107,24 @@ def _decode(dataset: Dataset, syntax: str) -> None:
 
 def _checked(target: Path) -> int:
     """The size of what was written, which our own reader must find whole."""
-    size = os.path.getsize(target)
-    with (
-        target.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-        memoryview(mapping) as view,
-    ):
-        found = scan_dataset(view, EXPLICIT_VR_LITTLE_ENDIAN, (), check_nested=True)
-        if not found.complete or found.doubt:
-            raise MalformedDataSet(f"it cannot be decompressed: {found.problem or found.doubt}")
+    _check(target, 0, EXPLICIT_VR_LITTLE_ENDIAN)
+    with target.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
         if mapping.find(_ENCAPSULATED) >= 0:
             raise MalformedDataSet("it cannot be decompressed: an icon in it is compressed too")
-    return size
+        return len(mapping)
+
+
+def _check(path: Path, offset: int, syntax: str) -> None:
+    """What is in doubt is not decoded: pydicom may read something else in it."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
+        memoryview(mapping) as whole,
+        whole[offset:] as view,
+    ):
+        found = scan_dataset(view, syntax, (), check_nested=True)
+    if not found.complete or found.doubt:
+        raise MalformedDataSet(f"it cannot be decompressed: {found.problem or found.doubt}")
 
 
 def _answer(line: str, max_decoded: int) -> dict[str, Any]:

@@ -73,11 +73,19 @@ def broken(kind: str) -> Dataset:
 
 @pytest.mark.parametrize(
     "kind",
-    ["no size", "rows of nothing", "more frames than there are", "garbage", "a compressed icon"],
+    [
+        "no size",
+        "rows of nothing",
+        "more frames than there are",
+        "garbage",
+        "a compressed icon",
+        "an element in doubt",
+    ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_be_decoded_is_that_objects_fault(tmp_path: Path, kind: str) -> None:
-    source, target = write(tmp_path, encode(broken(kind)))
+    doubtful = b"\xfe\x7f\x12\0--\2\0ab" if kind == "an element in doubt" else b""
+    source, target = write(tmp_path, encode(broken(kind)) + doubtful)
     with pytest.raises(MalformedDataSet, match="cannot be decompressed"):
         decompress(source, 4, RLE, target, LIMIT)
 
