@@ -33,7 +33,7 @@ from .matching_time import combined_range
 from .search import Search
 from .selection import Selection
 from .text import BINARY_NUMBERS, Items, Value, encodings_of, key_value, unreadable
-from .words import condition_of
+from .words import Narrowed, best_of, condition_of
 
 _LEVEL = 0x00080052
 _CHARSET = 0x00080005
@@ -65,8 +65,6 @@ _MOMENTS = tuple(
     if one.vr == "DA" and (time := one.keyword.replace("Date", "Time")) in _TIMES
 )
 """Dates and the times that belong to them."""
-_MAX_WORDS = 4
-"""Keys of one query that are looked up among words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,14 +242,14 @@ class _Where:
     def __init__(self) -> None:
         self._conditions: list[str] = []
         self._parameters: list[str] = []
-        self._words: list[tuple[str, list[str]]] = []
+        self._words: list[Narrowed] = []
         self._named = False
 
     def joined(self) -> tuple[str, tuple[str, ...]]:
         """All of them as SQL, and what is bound to it."""
-        words = [] if self._named else self._words[:_MAX_WORDS]
-        conditions = self._conditions + [condition for condition, _ in words]
-        bound = [*self._parameters, *(one for _, parameters in words for one in parameters)]
+        words = [] if self._named else best_of(self._words)
+        conditions = self._conditions + [one.condition for one in words]
+        bound = [*self._parameters, *(value for one in words for value in one.parameters)]
         return " AND ".join(conditions) or "1", tuple(bound)
 
     def narrow(self, kept: Attribute, matcher: Matcher) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ..dimse.levels import Level
 from .attributes import STORED_TEXT, Attribute
-from .matching import Matcher, as_word, words_of_value
+from .matching import WORD, Matcher, as_word, words_of_value
 
 _SEARCHED_VRS = frozenset({"PN", "LO", "SH", "ST", "LT", "UC", "UT", "DA"})
 _COLUMNS_OF_THEIR_OWN = frozenset({"PatientID", "StudyDate", "AccessionNumber"})
@@ -29,6 +30,9 @@ def _searched(level: Level) -> tuple[Attribute, ...]:
         if (one.vr in _SEARCHED_VRS or one.keyword in _AND_ALSO) and one.keyword not in _COLUMNS_OF_THEIR_OWN
     )
 
+
+_AT_MOST = 4
+"""Keys of one query that are looked up among words."""
 
 SEARCHED: dict[Level, tuple[Attribute, ...]] = {
     level: _searched(level) if level is not Level.IMAGE else () for level in Level
@@ -100,21 +104,41 @@ def _bounded(words: Iterable[str]) -> list[str]:
     return found if len(found) <= _MOST else [""]
 
 
-def condition_of(kept: Attribute, matcher: Matcher) -> tuple[str, list[str]] | None:
-    """SQL that every match of a key meets, with its parameters; None where words do not narrow it."""
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """SQL that every match of a key meets, with its parameters; `chars` of a word are given, `WORD` for all."""
+
+    condition: str
+    parameters: list[str]
+    chars: int = WORD
+
+
+def condition_of(kept: Attribute, matcher: Matcher) -> Narrowed | None:
+    """What a key asks of words; None where they do not narrow it."""
     if kept.tag not in _HAS_WORDS:
         return None
+    chars = WORD
     if matcher.exact:
         test = "word IN (SELECT value FROM json_each(?))"
         parameters = [json.dumps(sorted({as_word(one) for one in matcher.exact}))]
     elif matcher.prefix:
         # no text that begins with it sorts behind it followed by the last code point
         test, parameters = "word BETWEEN ? AND ? || char(1114111)", [as_word(matcher.prefix)] * 2
+        chars = len(parameters[0])
     elif matcher.low or matcher.high:
         test, parameters = "word BETWEEN ? AND ?", [matcher.low or "0", matcher.high or "99999999"]
+        chars = WORD if matcher.low == matcher.high else 0
     else:
         return None
     owner, table = ("series", "series") if kept.level is Level.SERIES else ("study", "studies")
     # names and tag are constants of this package; what a peer sent is bound
     found = f"SELECT {owner}_id FROM {owner}_words WHERE tag = {kept.tag} AND"  # noqa: S608
-    return f"{table}.id IN ({found} {test} UNION ALL {found} word = '')", parameters
+    return Narrowed(f"{table}.id IN ({found} {test} UNION ALL {found} word = '')", parameters, chars)
+
+
+def best_of(narrowed: Sequence[Narrowed]) -> list[Narrowed]:
+    """The one that says most, and what else is exact: the list of all that begin with a letter costs more
+    than it saves.
+    """
+    ordered = sorted(narrowed, key=lambda one: -one.chars)
+    return ordered[:1] + [one for one in ordered[1:_AT_MOST] if one.chars == WORD]

@@ -70,7 +70,9 @@ def found_by_words(connection: sqlite3.Connection, keyword: str, key: str, value
     if found is None:
         return None
     table = "series" if attribute.level is Level.SERIES else "studies"
-    return bool(connection.execute(f"SELECT 1 FROM {table} WHERE {found[0]}", found[1]).fetchone())
+    return bool(
+        connection.execute(f"SELECT 1 FROM {table} WHERE {found.condition}", found.parameters).fetchone()
+    )
 
 
 def matches(keyword: str, key: str, value: str) -> bool:
@@ -178,6 +180,8 @@ QUERIES = [
     ("STUDY", {"PatientName": "doe^jane"}, "studies.id IN"),
     ("SERIES", {"SeriesDescription": "ax*"}, "series.id IN"),
     ("SERIES", {"PatientName": "doe*", "SeriesDescription": "ax*"}, "studies.id IN"),
+    ("STUDY", {"PatientName": "d*", "StudyDate": "19000101-20301231"}, "studies.id IN"),
+    ("IMAGE", {"PatientName": "d*", "Modality": "CT"}, "studies.id IN"),
     ("IMAGE", {"StudyDescription": "Head"}, "studies.id IN"),
     ("STUDY", {"PatientBirthDate": "19600101-"}, "studies.id IN"),
 ]
@@ -206,6 +210,23 @@ def test_no_query_by_a_name_or_description_reads_a_whole_table(tmp_path, level, 
         assert values(find(archive, Root.STUDY, level, StudyInstanceUID="", **keys), "StudyInstanceUID") == [
             "1.2.3"
         ]
+
+
+def test_the_key_that_says_most_is_looked_up_and_what_is_exact():
+    from aiodicom.archive.query import compile_query
+
+    def tags(**keys: str) -> set[str]:
+        condition = compile_query(query("SERIES", **keys), Root.STUDY).condition
+        return {keyword for keyword in keys if f"tag = {kept(keyword).tag} " in condition}
+
+    assert tags(PatientName="Smith*", SeriesDescription="a*") == {"PatientName"}
+    assert tags(PatientName="S*", SeriesDescription="axial 5*") == {"SeriesDescription"}
+    assert tags(PatientName="S*", SeriesDescription="axial", StudyDescription="Head") == {
+        "SeriesDescription",
+        "StudyDescription",
+    }
+    assert tags(PatientName="S*", PatientBirthDate="19600101-") == {"PatientName"}
+    assert tags(PatientName="S*", PatientBirthDate="19600101") == {"PatientBirthDate"}
 
 
 def test_what_is_named_is_not_looked_for_among_words():
