@@ -106,7 +106,7 @@ def _bounded(words: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """SQL that every match of a key meets, with its parameters; `chars` of a word are given, `WORD` for all."""
+    """SQL that every match of a key meets; so many `chars` of a word are given, `WORD` being all of it."""
 
     condition: str
     parameters: list[str]
