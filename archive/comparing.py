@@ -10,7 +10,8 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol, TypeVar
 
@@ -22,6 +23,9 @@ log: logging.Logger = logging.getLogger("aiodicom.archive")
 
 BATCH = 64
 """Differences mended in one turn of the writing thread: commits go on between two."""
+
+_PAGE = 10_000
+_AT_ONCE = 500
 
 _T = TypeVar("_T")
 
@@ -96,7 +100,7 @@ class Comparison:
     def _compare(self) -> tuple[int, int, int]:
         """Look through all folders; gives how many objects were added, taken out and left out."""
         added = gone = left = 0
-        series = self._index.series_by_folder(self._files.folder_of)
+        series = _series_by_folder(self._index, self._files)
         for folder in sorted({*self._files.folders(), *series}):
             missing, lost = self._differences(folder, series.get(folder, ()))
             gone += sum(self._take_out(part) for part in _batches(lost))
@@ -114,7 +118,7 @@ class Comparison:
         """Names that the index lacks, and SOP Instance UIDs whose file is not there or another."""
         sizes = self._files.sizes(folder) if self._sizes else dict.fromkeys(self._files.names(folder), -1)
         lost = []
-        for uid, path, size in self._index.paths(series):
+        for uid, path, size in _paths(self._index, series):
             found = sizes.pop(path, None)
             if found is None or (found >= 0 and found != size):
                 lost.append(uid)
@@ -138,6 +142,34 @@ class Comparison:
 
         added = self._writing.run(work) if entries and not self._stop.is_set() else 0
         return added, [one for one in left if os.path.lexists(one.path)]
+
+
+def _series_by_folder(index: Index, files: ObjectFiles) -> dict[str, array[int]]:
+    """The numbers of all series by the folder their objects lie in; eight bytes each."""
+    found: dict[str, array[int]] = {}
+    last = 0
+    while True:
+        with index.reader() as connection:  # no snapshot of minutes
+            rows = connection.execute(
+                "SELECT id, series_uid FROM series WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
+            ).fetchall()
+        if not rows:
+            return found
+        for number, uid in rows:
+            found.setdefault(files.folder_of(uid), array("q")).append(number)
+        last = rows[-1][0]
+
+
+def _paths(index: Index, series: Sequence[int]) -> Iterator[tuple[str, str, int]]:
+    """SOP Instance UID, path and length of the file of each object of these series."""
+    with index.reader() as connection:
+        for start in range(0, len(series), _AT_ONCE):
+            part = tuple(series[start : start + _AT_ONCE])
+            marks = ",".join("?" * len(part))
+            yield from connection.execute(
+                f"SELECT sop_uid, path, size FROM instances WHERE series_id IN ({marks})",  # noqa: S608
+                part,
+            )
 
 
 def _batches(found: Iterable[str]) -> Iterable[list[str]]:

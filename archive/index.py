@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +92,6 @@ _INSTANCE_COLUMNS = (
 _Row: TypeAlias = "tuple[int, str]"
 """Id and source of a study or series."""
 _ROWS_KEPT = 1024
-_PAGE = 10_000
-_AT_ONCE = 500
 READERS_KEPT = 8
 """Reading connections kept open: each has two descriptors."""
 
@@ -419,32 +417,6 @@ class Index:
         with self.reader() as connection:
             for row in connection.execute(f"SELECT {_INSTANCE_COLUMNS} FROM instances"):  # noqa: S608
                 yield self._stored(row)
-
-    def series_by_folder(self, folder_of: Callable[[str], str]) -> dict[str, array[int]]:
-        """The numbers of all series, for `paths`, by the folder their objects lie in. Eight bytes each."""
-        found: dict[str, array[int]] = {}
-        last = 0
-        while True:
-            with self.reader() as connection:  # no snapshot of minutes
-                rows = connection.execute(
-                    "SELECT id, series_uid FROM series WHERE id > ? ORDER BY id LIMIT ?", (last, _PAGE)
-                ).fetchall()
-            if not rows:
-                return found
-            for number, uid in rows:
-                found.setdefault(folder_of(uid), array("q")).append(number)
-            last = rows[-1][0]
-
-    def paths(self, series: Sequence[int]) -> Iterator[tuple[str, str, int]]:
-        """SOP Instance UID, path and length of the file of each object of these series."""
-        with self.reader() as connection:
-            for start in range(0, len(series), _AT_ONCE):
-                part = tuple(series[start : start + _AT_ONCE])
-                marks = ",".join("?" * len(part))
-                yield from connection.execute(
-                    f"SELECT sop_uid, path, size FROM instances WHERE series_id IN ({marks})",  # noqa: S608
-                    part,
-                )
 
     def _stored(self, row: tuple[str, str, str, str, int, int]) -> Instance:
         path, sop_class, instance, syntax, offset, size = row

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..dataset.errors import ImagingError
 from ..dataset.instance import Instance
 from ..pdu.uids import EXPLICIT_VR_LITTLE_ENDIAN
-from .tasks import on_thread
+from .tasks import on_thread, to_its_end
 
 log: logging.Logger = logging.getLogger("aiodicom.decompressing")
 
@@ -54,8 +54,8 @@ class Decompressor:
                 data_offset=0,
                 data_size=size,
             )
-        finally:
-            target.unlink(missing_ok=True)
+        finally:  # it may be large
+            await to_its_end(on_thread(lambda: target.unlink(missing_ok=True)))
 
     async def _decode(self, item: Instance, target: Path) -> int:
         asked = {

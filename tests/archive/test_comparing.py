@@ -122,8 +122,8 @@ def test_objects_with_uids_that_are_none_are_compared_too(tmp_path):
 
 def test_many_series_and_more_than_a_batch(tmp_path, monkeypatch):
     monkeypatch.setattr(comparing, "BATCH", 4)
-    monkeypatch.setattr("aiodicom.archive.index._AT_ONCE", 3)
-    monkeypatch.setattr("aiodicom.archive.index._PAGE", 5)
+    monkeypatch.setattr(comparing, "_AT_ONCE", 3)
+    monkeypatch.setattr(comparing, "_PAGE", 5)
     monkeypatch.setattr(ObjectFiles, "folder_of", staticmethod(lambda uid: f"objects/00/0{len(uid) % 2}"))
     with Archive(tmp_path, durability="rename") as archive:
         for number in range(30):
