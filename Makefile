@@ -9,7 +9,7 @@
 #   make fuzz [SECONDS=60]     each fuzz target for that long
 #   make bench [ARGS="..."]    us beside DCMTK and pynetdicom
 #   make soak [ARGS="..."]     a thousand idle and a hundred active associations
-#   make chaos [ARGS="..."]    ten minutes through a cutting proxy, with a ledger
+#   make chaos [ARGS="..."]    ten minutes through a cutting proxy, with a ledger; then a retrieve that endures
 #   make clean                 remove what the above made
 
 PYTHON ?= python3
@@ -68,6 +68,7 @@ soak: $(VENV)/.bench
 
 chaos: $(VENV)/.bench
 	$(BIN)/python benchmarks/chaos.py $(ARGS)
+	$(BIN)/python benchmarks/endure.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -177,6 +177,17 @@ def test_chaos_runs(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_retrieve_endures(tmp_path: Path) -> None:
+    """Its server killed, itself cancelled: nothing is missing at its end, and nothing there twice."""
+    how = ("--objects", "500", "--kill", "2", "--cancel", "0.5", "--place", str(tmp_path))
+    printed = run("endure.py", *how)
+    lines = dict(line.rsplit("  ", 1) for line in printed.splitlines() if "  " in line.strip())
+    counts = {name.strip(): int(value) for name, value in lines.items()}
+    assert counts["differences"] == 0
+    assert counts["objects that came"] >= 500
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_soak_runs() -> None:
     pytest.importorskip("pynetdicom")
