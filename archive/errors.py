@@ -62,7 +62,3 @@ class ObjectRefused(ArchiveError):
 
 class TornObject(ObjectRefused):
     """An object whose data set is not whole."""
-
-
-class GivenUp(ArchiveError):
-    """Nobody wants the answer of this search any more."""

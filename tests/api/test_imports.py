@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("numpy", "pydicom", "sqlite3", "PIL", "matplotlib")
-OURS = (
-    "aiodicom.server.listener",
-    "aiodicom.archive.archive",
-    "aiodicom.imaging.volume",
-    "aiodicom.conformance",
-)
+OURS = tuple(f"aiodicom.{name}" for name in ("archive.archive", "imaging.volume", "conformance"))
 RUN = """
 import json, sys
 from aiodicom.cli.app import run
