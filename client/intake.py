@@ -88,6 +88,7 @@ class Intake(Generic[T]):
         self._level = level
         self._wanted = wanted
         self._ahead = 0  # bytes of what waits for who iterates
+        self._undecoded = 0  # bytes of what is whole and being decoded: as many objects as the window has
         self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
         self._readings: set[Reading] = set()  # of the associations on which objects come
         self._full: set[str] = set()  # why the peer is held
@@ -122,7 +123,7 @@ class Intake(Generic[T]):
                 self._take(dataset, received(message, request.context, outcome, sink.size))
 
         size = min(self.where.max_object_size, MAXIMUM_DATASET)
-        sink = DatasetSink(message, request.context, size, done, self._asked_for)
+        sink = DatasetSink(message, request.context, size, done, self._asked_for, self._decoding)
         return sink
 
     def _file_sink(
@@ -226,6 +227,11 @@ class Intake(Generic[T]):
                 reading.full(self)
             else:
                 reading.room(self)
+
+    def _decoding(self, size: int) -> None:
+        """So many bytes more, or less, are being decoded."""
+        self._undecoded += size
+        self._hold("decoding", self._undecoded > 0 and self._undecoded + self._ahead >= BYTES_AHEAD)
 
     def _unsettled(self, hold: bool) -> None:
         """Whether too much waits for the disk."""

@@ -24,7 +24,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, Peer
+from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, TLSProfile, client_context
 from ..pdu.codec import encode_ae_title
@@ -86,6 +86,7 @@ class Node:
             tls=context,
             timeouts=self.timeouts,
             user_identity=identity,
+            async_operations=WINDOW,
         )
 
 

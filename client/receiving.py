@@ -368,8 +368,11 @@ class DatasetSink:
         limit: int,
         done: Callable[[StoreOutcome, Dataset | None], None],
         asked: Asked | None = None,
+        decoding: Callable[[int], object] = abs,
     ) -> None:
+        """decoding: told of the bytes that begin to be decoded, and of as many below zero at the end."""
         self._asked = asked
+        self._decoding = decoding
         self._request = request
         self._context = context
         self._limit = limit
@@ -391,6 +394,14 @@ class DatasetSink:
 
     async def commit(self) -> StoreOutcome:
         """Decode on a thread and hand on."""
+        size = self.size
+        self._decoding(size)
+        try:
+            return await self._decoded()
+        finally:
+            self._decoding(-size)
+
+    async def _decoded(self) -> StoreOutcome:
         try:
             decoded = await on_thread(self._decode)
         except DatasetDecodeError as error:

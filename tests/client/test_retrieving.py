@@ -26,7 +26,8 @@ from aiodicom.association.errors import (
     TotalTimeout,
 )
 from aiodicom.association.tasks import Job
-from aiodicom.client import intake
+from aiodicom.association.transport import READ_BUFFER
+from aiodicom.client import intake, receiving
 from aiodicom.client.getting import add_final
 from aiodicom.client.intake import DATASETS_AHEAD
 from aiodicom.client.moving import Move
@@ -60,6 +61,7 @@ from wire import (
     FIND,
     IMPLICIT,
     MR,
+    PATIENCE,
     PATIENT,
     STEADY,
     VERIFICATION,
@@ -1325,20 +1327,50 @@ async def test_behind_a_full_disk_no_other_key_is_asked_for(
     assert result.missing == ["1.2.3.1", "1.2.3.2"]
 
 
+async def test_data_sets_that_are_decoded_hold_the_peer_by_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window lets sixteen come before one is answered, of any size."""
+    go = threading.Event()
+    real = receiving.decode_object
+
+    def slow(*what: Any) -> Any:
+        assert go.wait(PATIENCE)
+        return real(*what)
+
+    monkeypatch.setattr(intake, "BYTES_AHEAD", 100_000)
+    monkeypatch.setattr(receiving, "decode_object", slow)
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([ct(f"1.2.3.{n}", size=60_000) for n in range(30)])).ok
+        retrieve = pacs.get("STUDY", "1.2.3")
+        task = asyncio.ensure_future(retrieve)  # type: ignore[arg-type]
+        async with asyncio.timeout(PATIENCE):
+            while not any(reading.held for reading in retrieve._intake._readings):
+                await asyncio.sleep(0)
+        assert retrieve._intake.begun <= 1 + (100_000 + READ_BUFFER) // 60_000
+        go.set()
+        assert len((await task).datasets) == 30
+        assert retrieve._intake._undecoded == 0
+
+
 async def test_data_sets_that_wait_hold_the_peer_by_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not by their number alone: eight of any size could be as large as the memory."""
+    """Not by their number alone: eight of any size could be as large as the memory.
+
+    Nor is what is being decoded left out, of which the window has sixteen. What is in one read comes still.
+    """
     monkeypatch.setattr(intake, "BYTES_AHEAD", 100_000)
     async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
-        assert (await pacs.store([ct(f"1.2.3.{n}", size=60_000) for n in range(6)])).ok
+        assert (await pacs.store([ct(f"1.2.3.{n}", size=60_000) for n in range(30)])).ok
         retrieve = pacs.get("STUDY", "1.2.3")
         seen = 0
         async for _ in retrieve:
             seen += 1
             for _ in range(200):
                 await asyncio.sleep(0)
-            assert retrieve._intake._ahead <= 3 * 70_000
-        assert seen == 6
+            held = retrieve._intake._ahead + retrieve._intake._undecoded
+            assert held <= 100_000 + READ_BUFFER + 2 * 70_000
+        assert seen == 30
         assert retrieve._intake._ahead == 0
-        assert retrieve.result.bytes > 6 * 60_000
+        assert retrieve.result.bytes > 30 * 60_000

@@ -18,7 +18,7 @@ from aiodicom.dataset import part10
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from aiodicom.dataset.part10 import MAX_FILE_META, Part10Writer, ScanOptions, encode_file_meta, read_header
-from aiodicom.dataset.scan import scan_beginning, scan_dataset
+from aiodicom.dataset.scan import scan_beginning, scan_dataset, scanning
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -473,9 +473,9 @@ def test_a_small_object_is_scanned_once(tmp_path: Path, monkeypatch: pytest.Monk
 
     def counted(*args: Any, **how: Any) -> object:
         scans.append(args)
-        return scan_dataset(*args, **how)
+        return scanning(*args, **how)
 
-    monkeypatch.setattr(part10, "scan_dataset", counted)
+    monkeypatch.setattr(part10, "scanning", counted)
     names = {
         "sop_class_uid": "1.2.3",
         "sop_instance_uid": "2.25.1",
