@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from itertools import islice
+from time import monotonic
 from typing import Protocol, cast
 
 from ..dimse.events import SessionEvent
@@ -33,8 +34,6 @@ READ_BUFFER = 256 * 1024
 # connection of its event loop, and an idle association holds none.
 _local = threading.local()
 
-TURN = 0.005
-"""Seconds of work on one read after which other connections have their turn before the next."""
 WRITE_HIGH = 1024 * 1024
 """Bytes waiting to be written over which producers are held."""
 WRITE_LIMIT = 16 * 1024 * 1024
@@ -113,6 +112,8 @@ class Connection(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._closed = False
         self._coming: Iterator[SessionEvent] | None = None  # of what was read and not looked at
+        self._arrived = 0  # bytes of it that are not accounted for
+        self._turns = turns_of(self._loop)
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
         self.reading: Reading = Reading(self._pause_reading, self._resume_reading)
         self._scratch = _scratch()
@@ -140,24 +141,34 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Hand what was read to the session, its events to the user, its answers to the wire."""
-        now = self._loop.time()
-        upper = self.session.upper
-        filled, moves = upper.filled, upper.mid_content
+        begun = monotonic()
         self.bytes_received += nbytes
+        self._arrived = nbytes
         if self.tap is not None:
             self.tap.data(sent=False, data=self._scratch[:nbytes])
+        if nbytes < READ_BUFFER:  # else more is there already
+            self._quickack()
+        if self._turns.over:
+            self._coming = self.session.events(bytes(self._scratch[:nbytes]))
+            self._wait_for_turn()
+            return
         self._coming = self.session.events(self._scratch[:nbytes])
+        self._deal()
+        if self._coming is not None:
+            self.session.upper.keep()
+            self._wait_for_turn()
+        self._turns.spend(monotonic() - begun)
+
+    def _deal(self) -> None:
+        """With the next events of what was read, and with the times they change."""
+        now, upper = self._loop.time(), self.session.upper
+        filled, moves = upper.filled, upper.mid_content
         self._hand_on()
         if moves or upper.filled != filled:  # an empty PDU is no sign of life
             self.last_activity = now
-        if nbytes < READ_BUFFER:  # else more is there already
-            self._quickack()
-        self._note_times(now, nbytes)
+        self._note_times(now, self._arrived)
+        self._arrived = 0
         self._owner.on_read()
-        if self._coming is not None:
-            upper.keep()
-        if self._coming is not None or self._loop.time() - now > TURN:
-            self._wait_for_turn()
 
     def _hand_on(self) -> None:
         """The next events of what was read."""
@@ -188,19 +199,14 @@ class Connection(asyncio.BufferedProtocol):
     def _wait_for_turn(self) -> None:
         """Others come first: nothing more is read meanwhile."""
         self.reading.full(NEXT_TURN)
-        turns_of(self._loop).join(self._go_on)
+        self._turns.join(self._go_on)
 
     def _go_on(self) -> None:
         """Our turn has come: what was read and not looked at, then reading."""
         if self._coming is not None and not self._closed:
-            filled = self.session.upper.filled
-            self._hand_on()
-            if self.session.upper.filled != filled:
-                self.touch()
-            self._note_times(self._loop.time(), 0)
-            self._owner.on_read()
+            self._deal()
         if self._coming is not None and not self._closed:
-            turns_of(self._loop).join(self._go_on)
+            self._turns.join(self._go_on)
         else:
             self.reading.room(NEXT_TURN)
 

@@ -7,7 +7,8 @@ active ones by a third: our clients in both cases, so that the servers alone dif
 of the server; latency is that of `await pacs.echo()` as a user sees it, so that time in the client's own loop
 counts, which is most of it when all echo as fast as they can. pynetdicom has a thread for each association
 and takes minutes to open a thousand: it gets fewer, and the table says so. What is stored our archive keeps
-and indexes (durability "rename"), and pynetdicom's AE drops. A load that takes half a minute longer than
+and indexes (durability "rename"), and pynetdicom's AE drops. At last comes `lag.py`: how long peers that do what
+costs most keep the server's loop from others. A load that takes half a minute longer than
 it should is given up. Exit code 0 only when none of our associations was refused or lost and nothing failed.
 """
 
@@ -36,6 +37,7 @@ from typing import Any, Self
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import aiodicom
+import lag
 import psutil
 from interop import peers
 from objects import write_slices
@@ -413,7 +415,10 @@ def soak(options: argparse.Namespace) -> int:
                 print("\n".join(overview({name: results[name]})), file=sys.stderr)
                 print("\n".join(latencies({name: results[name]}, loads)), file=sys.stderr, flush=True)
     print("\n".join(overview(results)), end="\n\n")
-    print("\n".join(latencies(results, loads)))
+    print("\n".join(latencies(results, loads)), end="\n\n")
+    if options.peers:
+        for line in lag.table(list(lag.SCENARIOS), options.peers, options.seconds):
+            print(line, flush=True)
     if 0 < most["pynetdicom"] < options.idle:
         print(f"\npynetdicom was given {most['pynetdicom']} idle associations at most (--pynetdicom-idle).")
     return 0 if results["aiodicom"].sound else 1
@@ -436,6 +441,7 @@ def main() -> int:
             parser.add_argument("--storing", type=int, default=10, help="active ones that store, in one load")
             parser.add_argument("--seconds", type=float, default=5, help="for each measurement")
             parser.add_argument("--interval", type=float, default=0.2, help="between two paced echoes")
+            parser.add_argument("--peers", type=int, default=8, help="that cost the most; 0 leaves them out")
             parser.add_argument("--pynetdicom-idle", type=int, default=100, help="0 leaves it out")
             return soak(parser.parse_args(arguments))
     return 0

@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import lag
 from aiodicom.archive.archive import Archive
 from chaos import PATIENT, Mint, plans
 from ledger import KEPT_ASIDE, SUCCESS, Disk, Ledger, digest_of, read_disk
@@ -189,9 +190,27 @@ def test_a_retrieve_endures(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_lag_of_the_loop_is_printed_for_each_scenario() -> None:
+    printed = run("lag.py", "--seconds", "0.5", "--peers", "2").splitlines()
+    assert len(printed) == 2 + len(lag.SCENARIOS)
+    for name, line in zip(lag.SCENARIOS, printed[2:], strict=True):
+        _, shown, median, most, worst, busy, _ = (cell.strip() for cell in line.split("|"))
+        assert shown == name
+        assert 0 <= float(median) <= float(most) <= float(worst.split(" ")[0])
+        assert float(busy) > 0
+
+
+@pytest.mark.slow
 def test_soak_runs() -> None:
     pytest.importorskip("pynetdicom")
-    numbers = {"--idle": 4, "--active": 3, "--storing": 1, "--seconds": 0.3, "--pynetdicom-idle": 2}
+    numbers = {
+        "--peers": 0,
+        "--idle": 4,
+        "--active": 3,
+        "--storing": 1,
+        "--seconds": 0.3,
+        "--pynetdicom-idle": 2,
+    }
     printed = run("soak.py", *(str(part) for pair in numbers.items() for part in pair))
     rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")]
     table = {tuple(row[:2]): row for row in rows}

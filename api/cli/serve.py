@@ -35,6 +35,9 @@ from .options import (
 from .systemd import notify, still_starting
 from .terminal import say
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds until a thread that searches, scans or decodes lets the loop go on, which has to ask for that
+several times in one round: with Python's 5 ms floods of identifiers keep others waiting (`benchmarks/lag.py`)."""
 DESCRIPTORS = 65536
 """The soft limit of file descriptors that is asked for; each association has one."""
 
@@ -135,6 +138,7 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
     """
     title = values["ae_title"]
     descriptors(raise_to=DESCRIPTORS)
+    sys.setswitchinterval(SWITCH_INTERVAL)
     options = _options(values)
     options["create"] = unmounted(directory) is None if values["create"] is None else values["create"]
 

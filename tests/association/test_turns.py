@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from functools import partial
 
 import pytest
 from aiodicom.association import transport as transport_module
 from aiodicom.association.association import Association
-from aiodicom.association.turns import MOST_EVENTS, Turns, turns_of
+from aiodicom.association.turns import MOST_EVENTS, TURN, Turns, turns_of
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import PDV, PDataTF, encode
 from aiodicom.server.archive_service import serve_archive
@@ -28,7 +30,7 @@ from wire import (
 )
 
 
-async def test_one_goes_on_in_each_round() -> None:
+async def test_each_goes_on_in_its_turn() -> None:
     loop = asyncio.get_running_loop()
     turns, said = Turns(loop), []
 
@@ -46,8 +48,56 @@ async def test_one_goes_on_in_each_round() -> None:
     while len(said) < 9:
         await asyncio.sleep(0)
         rounds += 1
-        assert len(said) <= rounds
+        assert len(said) <= 3 * rounds
     assert "".join(said) == "abcabcabc"
+
+
+async def test_who_joins_in_a_turn_comes_in_another_round_and_none_twice() -> None:
+    """However many join again and again."""
+    loop = asyncio.get_running_loop()
+    turns, ran = Turns(loop), 0
+
+    def again() -> None:
+        nonlocal ran
+        ran += 1
+        if ran < 400:
+            turns.join(again)
+
+    for _ in range(4):
+        turns.join(again)
+    for number in range(50):
+        await asyncio.sleep(0)
+        assert ran <= 4 * (number + 1)
+
+
+async def test_the_time_of_a_round_is_shared() -> None:
+    turns = Turns(asyncio.get_running_loop())
+    for _ in range(1000):
+        turns.spend(0.00001)  # what is little is not counted
+    assert not turns.over
+    turns.spend(TURN / 2)
+    assert not turns.over
+    turns.spend(TURN)
+    assert turns.over
+    await asyncio.sleep(0)
+    assert not turns.over
+
+
+async def test_a_turn_ends_when_its_time_is_up() -> None:
+    turns, ran = Turns(asyncio.get_running_loop()), []
+
+    def long(name: str) -> None:
+        begun = time.monotonic()
+        while time.monotonic() - begun < 1.1 * TURN:
+            pass
+        ran.append(name)
+
+    for name in "abc":
+        turns.join(partial(long, name))
+    for count in range(1, 4):
+        await asyncio.sleep(0)
+        assert len(ran) == count
+    assert "".join(ran) == "abc"
 
 
 def test_each_loop_has_its_own() -> None:
@@ -111,6 +161,20 @@ async def test_a_data_set_of_tiny_fragments_arrives_whole_in_turns(
         await peer.release()
     assert service.stored == {f"1.2.3.{number}": data for number in range(3)}
     assert max(dealt.rounds) <= most
+
+
+async def test_reads_that_have_to_wait_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of each round is used up before it begins."""
+    monkeypatch.setattr(Turns, "over", True)
+    service = Plain()
+    data = implicit(ct(size=600_000))
+    async with serving(service) as server, calling(server) as peer:
+        for number in range(3):
+            await peer.send_message(3, m.encode_message(store_request(number + 1, uid=f"1.2.{number}")), data)
+            assert (await hear(peer)).message.status == 0
+            assert await echo(peer, number + 10) == 0
+        await peer.release()
+    assert service.stored == {f"1.2.{number}": data for number in range(3)}
 
 
 @pytest.mark.parametrize("end", ["abort", "release", "reset"])

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.association import stores
+from aiodicom.association import stores, turns
 from aiodicom.association import transport as transport_module
 from aiodicom.association.budget import Budget
 from aiodicom.association.performing import Request
@@ -484,8 +484,8 @@ async def test_a_burst_far_over_the_limit_ends_the_association() -> None:
 async def test_a_long_read_gives_others_their_turn(
     secure: bool, tls_pair: TLSPair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Reading pauses for a turn of the loop, and goes on."""
-    monkeypatch.setattr(transport_module, "TURN", -1.0)
+    """Reading pauses for a turn of the loop, and goes on: here each read, for no time is left for any."""
+    monkeypatch.setattr(turns.Turns, "over", True)
     held: list[bool] = []
     service = Plain()
     service.on_echo = lambda info: turn(info)
