@@ -189,13 +189,14 @@ class ScuRunner(Runner):
         self.patience: float = 10.0
         self.listener: Listener = Listener(self.patience, profile.tls)
         self._port = port
+        self.calling_time: float = CALLING_TIME
         self._last: Scu | None = None
 
     def sut(self, case: Case | None = None) -> Scu:
         """The client for one case."""
         self._last = Scu(
             self.profile, self.listener, self.caller, case.id if case else "", self.patience,
-            self.options.recovery,
+            self.options.recovery, self.calling_time,
         )  # fmt: skip
         return self._last
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from . import wire
 from .dissect import outcome, split
+from .guard import Guard
 
 PAUSE = 0.002
 """Seconds between pieces that should arrive apart: TCP promises nothing, and no verdict depends on it."""
@@ -64,6 +65,7 @@ class Link(asyncio.Protocol):
         self._tail = bytearray()
         self._need = 0
         self._taken = 0
+        self._guard = Guard()
         self._news = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self.finished: bool = False
@@ -119,6 +121,7 @@ class Link(asyncio.Protocol):
     async def send(self, *data: bytes, sizes: tuple[int, ...] = ()) -> None:
         """Send bytes in one write, or in pieces of these sizes, each its own segment where TCP lets it."""
         joined = b"".join(data)
+        self._guard.check(joined)
         self.trace.add(self.number, ">", joined)
         assert self._transport is not None
         if self._transport.is_closing():

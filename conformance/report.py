@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from xml.etree import ElementTree
 
 from .case import Verdict
 from .dissect import dissect, outcome
 from .link import Entry
+from .redact import rows
 from .runner import Result, Run
 
 FORMAT = 1
@@ -23,18 +26,38 @@ BARE = (3, 5, 6, 7)
 """PDU types whose bytes name nobody."""
 
 
-def line(entry: Entry) -> dict[str, object]:
-    """One entry of a trace, without what may name somebody."""
+def safe_line(entry: Entry) -> dict[str, object]:
+    """One entry of a trace without what may name somebody: no bytes but of PDUs that name nobody."""
     shown: dict[str, object] = {"t": round(entry.seconds, 4), "c": entry.connection, "way": entry.way}
     if not entry.raw or entry.note:
         return shown | {"what": entry.note, "length": len(entry.raw)}
     shown |= {"pdu": dissect(entry.raw).name, "length": len(entry.raw), "what": outcome(entry.raw)}
-    if entry.way == ">" or (entry.raw[0] in BARE and len(entry.raw) <= 10):
-        shown["hex"] = entry.raw[:4096].hex()
+    if entry.raw[0] in BARE and len(entry.raw) <= 10:
+        shown["hex"] = entry.raw.hex()
     return shown
 
 
-def as_dict(result: Result) -> dict[str, object]:
+def line(entry: Entry, role: str = "scp") -> dict[str, object]:
+    """One entry of a trace by its fields; what the kit made up by itself is there in full.
+
+    To a client the kit says what the client said to it (titles, UIDs): that is no more the kit's own.
+    """
+    shown = safe_line(entry)
+    if not entry.raw or entry.note:
+        return shown
+    if entry.way == ">" and role == "scp":
+        shown["hex"] = entry.raw[:4096].hex()
+    return shown | {"fields": [list(row) for row in rows(entry.raw)[:80]]}
+
+
+def again(run: Run, name: str) -> str:
+    """The command that runs one case once more."""
+    if run.role == "scu":
+        return f"aiodicom conformance scu --suite {name.removeprefix('scu:')} --port N --command ..."
+    return f"aiodicom conformance scp {run.sut.get('host')} {run.sut.get('port')} --suite {name}"
+
+
+def as_dict(run: Run, result: Result) -> dict[str, object]:
     """A result as JSON has it; only what is no plain pass carries its trace."""
     case = result.case
     quiet = result.verdict in (Verdict.PASS, Verdict.NA, Verdict.NOT_RUN)
@@ -43,33 +66,49 @@ def as_dict(result: Result) -> dict[str, object]:
         "level": str(case.level), "verdict": str(result.verdict), "outcome": result.outcome,
         "expected": case.expected, "requirement": case.requirement, "seconds": round(result.seconds, 4),
         "repeats": result.repeats, "blame": result.blame, "baseline": result.baseline,
-        "trace": [] if quiet else [line(entry) for entry in result.trace],
+        "again": again(run, case.id),
+        "trace": [] if quiet else [line(entry, case.role) for entry in result.trace],
     }  # fmt: skip
 
 
 def to_json(run: Run) -> str:
-    """The run as JSON."""
+    """The run as JSON; `result.schema.json` beside this module describes it."""
     ambient = [
-        {"id": a.rule.id, "clause": a.rule.clause, "verdict": a.verdict, "kept": a.kept, "broken": a.broken}
+        {"id": a.rule.id, "clause": a.rule.clause, "requirement": a.rule.requirement, "verdict": a.verdict,
+         "kept": a.kept, "broken": a.broken}
         for a in run.ambient
-    ]
+    ]  # fmt: skip
+    options = run.options
     whole = {
         "format": FORMAT,
+        "kit": _version(),
         "edition": run.edition,
+        "seed": options.seed,
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="seconds"),
         "role": run.role,
         "sut": run.sut,
+        "options": {"strict": options.strict, "repeats": options.repeats, "recovery": options.recovery},
         "summary": dict(Counter(str(result.verdict) for result in run.results)),
         "yes_man": run.yes_man,
         "unreachable": run.unreachable,
+        "gone": run.gone,
+        "stored": run.stored,
         "exit_code": run.exit_code,
         "ambient": ambient,
-        "results": [as_dict(result) for result in run.results],
+        "results": [as_dict(run, result) for result in run.results],
     }
     return json.dumps(whole, indent=1, ensure_ascii=True) + "\n"
 
 
+def _version() -> str:
+    try:
+        return version("aiodicom")
+    except PackageNotFoundError:  # run from a folder that was not installed
+        return "unknown"
+
+
 def printable(text: str) -> str:
-    """A text fit for XML and a terminal: what cannot be printed becomes an escape."""
+    """A text without control characters: names of a peer may hold anything."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -110,7 +149,7 @@ def _test(suite: ElementTree.Element, result: Result, strict: bool) -> None:
         ElementTree.SubElement(test, "failure", message=message).text = printable(case.requirement)
 
 
-def explain(result: Result) -> Iterator[str]:
+def explain(result: Result, command: str = "") -> Iterator[str]:
     """A failure in full: what is required, what was sent, what came."""
     case = result.case
     yield f"{result.verdict.upper()} {case.id}  [{case.level}, {case.clause}]"
@@ -121,11 +160,17 @@ def explain(result: Result) -> Iterator[str]:
     )
     if result.blame:
         yield f"  note      {result.blame}"
-    for entry in result.trace[:12]:
-        shown = line(entry)
-        said = str(shown.get("hex", ""))[:96]
-        head = f"  {shown['way']} {shown['t']:>8}s {shown.get('pdu', '')} {shown['what']}"
-        yield f"{head} {shown['length']} bytes {said}".rstrip()
+    if command:
+        yield f"  again     {command}"
+    last = max((entry.connection for entry in result.trace), default=0)
+    for entry in [one for one in result.trace if one.connection == last][:12]:
+        shown = safe_line(entry)
+        way = "sent" if entry.way == ">" else "came"
+        what = f"{shown.get('pdu', '')} {shown['what']}, {shown['length']} bytes"
+        yield f"  {way} {shown['t']:>8}s {what}"
+        if entry.raw and not entry.note:
+            for at, said, name in rows(entry.raw)[:24]:
+                yield f"       {at:04x}  {said:<40} {name}"
 
 
 def to_text(run: Run) -> Iterator[str]:
@@ -141,7 +186,7 @@ def to_text(run: Run) -> Iterator[str]:
     for result in run.results:
         if result.finding(run.options.strict) and result.baseline != "expected":
             yield ""
-            yield from map(printable, explain(result))
+            yield from map(printable, explain(result, again(run, result.case.id)))
     for ambient in run.ambient:
         if ambient.broken:
             rule = ambient.rule
@@ -150,34 +195,66 @@ def to_text(run: Run) -> Iterator[str]:
         yield f"GONE {name}: the baseline expects a finding that did not come"
 
 
-def repro(result: Result, host: str, port: int) -> str:
-    """A script that sends the bytes of a case's last connection again and prints what comes."""
-    last = max((entry.connection for entry in result.trace), default=0)
-    sent = [e for e in result.trace if e.connection == last and e.way == ">" and (e.raw or e.note == "fin")]
-    steps = "".join(
-        "s.shutdown(socket.SHUT_WR)\n"
-        if entry.note == "fin"
-        else f"s.sendall(bytes.fromhex({entry.raw.hex()!r})); seen()\n"
-        for entry in sent
-    )
-    case = result.case
-    return f'''"""{case.id}: {case.clause}. Expected {case.expected}; seen {result.outcome}."""
+_SCU_HEAD = """listener = socket.create_server(("127.0.0.1", {port}))
+print("let the client call 127.0.0.1:{port}")
+s, _ = listener.accept()"""
+_REPRO = '''"""{title}"""
 import socket
 
-s = socket.create_connection(({host!r}, {port}), 10)
+{head}
 s.settimeout(2)
 
 
+def name(pdu):
+    kinds = {{1: "request", 2: "accepted", 4: "data", 5: "release-asked", 6: "released"}}
+    if pdu[0] == 3:
+        return "rejected-%d-%d-%d" % tuple(pdu[7:10])
+    return "aborted-%d-%d" % tuple(pdu[8:10]) if pdu[0] == 7 else kinds.get(pdu[0], "unknown-pdu")
+
+
 def seen():
+    data = b""
     try:
-        data = s.recv(65536)
-        print("came:", data.hex(" ") if data else "the end")
-    except OSError as error:
-        print("came:", type(error).__name__)
+        while len(data) < 6 or len(data) < 6 + int.from_bytes(data[2:6], "big"):
+            more = s.recv(65536)
+            if not more:
+                print("came: closed")
+                return
+            data += more
+        while len(data) >= 6:
+            size = 6 + int.from_bytes(data[2:6], "big")
+            print("came:", name(data), data[:size][:64].hex(" "))
+            data = data[size:]
+    except socket.timeout:
+        print("came: silence")
+    except OSError:
+        print("came: reset")
 
 
 {steps}seen()
 '''
+
+
+def repro(result: Result, host: str, port: int) -> str:
+    """A script that says the bytes of a case's last connection again and prints what comes."""
+    last = max((entry.connection for entry in result.trace), default=0)
+    mine = [e for e in result.trace if e.connection == last and (e.raw or e.note == "fin")]
+    if mine and mine[-1].note == "fin" and result.outcome not in ("closed", "reset"):
+        mine.pop()  # the kit's own good manners
+    case, steps, scu = result.case, "", result.case.role == "scu"
+    for at, entry in enumerate(mine):
+        if entry.way == "<":
+            continue
+        if entry.note == "fin":
+            steps += "s.shutdown(socket.SHUT_WR)\n"
+            continue
+        heard = at + 1 < len(mine) and mine[at + 1].way == "<"
+        said = f"s.sendall(bytes.fromhex({entry.raw.hex()!r}))\n"
+        steps += ("seen()\n" if scu else "") + said + ("seen()\n" if heard and not scu else "")
+    head = f"s = socket.create_connection(({host!r}, {port}), 10)"
+    title = printable(f"{case.id}: {case.clause}. Expected {case.expected}; seen {result.outcome}.")
+    title = title.replace("\\", "/").replace('"', "'")
+    return _REPRO.format(title=title, head=_SCU_HEAD.format(port=port) if scu else head, steps=steps)
 
 
 def write_repros(run: Run, folder: Path, host: str, port: int) -> None:
@@ -186,3 +263,12 @@ def write_repros(run: Run, folder: Path, host: str, port: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = result.case.id.replace("/", "_").replace(":", "_") + ".py"
         (folder / name).write_text(repro(result, host, port), encoding="utf-8")
+
+
+def write_traces(run: Run, folder: Path) -> None:
+    """What went and came in each case, a line of JSON an entry."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for result in run.results:
+        name = result.case.id.replace("/", "_").replace(":", "_") + ".jsonl"
+        lines = [json.dumps(line(entry, result.case.role)) for entry in result.trace]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from . import wire
 from .case import BAD, EDITION, Case, Effect, Level, NotApplicableError, Verdict
+from .dissect import dissect
+from .guard import GuardError
 from .link import Entry, Trace
 from .rulebook import Ambient, RuleBook
 from .target import Profile, Sut, UnexpectedError
@@ -23,6 +26,7 @@ RETRY = 0.2
 """Seconds between attempts to reach a peer that does not take connections: nothing tells when."""
 SANITY = ("kit/sanity/echo-and-release", "scu:kit/sanity/request-and-release")
 """A peer that fails its own is not judged any further."""
+STRANGERS = "an answer named what the kit did not ask for: nothing more is asked"
 _ORDER = list(Effect)
 
 
@@ -74,6 +78,8 @@ class Run:
     unreachable: str = ""
     sanity_failed: bool = False
     gone: list[str] = field(default_factory=list)
+    stored: list[str] = field(default_factory=list)
+    """UIDs of what the run left in the peer: DICOM cannot delete."""
 
     @property
     def yes_man(self) -> bool:
@@ -122,11 +128,24 @@ async def play(case: Case, sut: Subject) -> tuple[Verdict, str, str]:
         return Verdict.NA, "n/a", str(missing)
     except OSError as error:
         outcome = "connection-refused" if isinstance(error, ConnectionRefusedError) else "no-connection"
+    except GuardError as refused:
+        return Verdict.ERROR, "not-sent", f"the guard held it back: {refused}"
     except TimeoutError:
         return Verdict.ERROR, "case-too-long", f"longer than {CASE_TIME:.0f} s"
     finally:
         await sut.done()
     return case.judge(outcome), outcome, ""
+
+
+def forget_strangers(entries: Iterable[Entry]) -> bool:
+    """Whether a peer sent data sets, which no case asked for: they are not kept."""
+    found = False
+    for entry in entries:
+        if entry.way == "<" and entry.raw[:1] == b"\x04" and not entry.note:
+            values = dissect(entry.raw).values
+            if any(value.data and not value.control & wire.COMMAND for value in values):
+                entry.note, entry.raw, found = f"a data set, {len(entry.raw)} bytes, not kept", b"", True
+    return found
 
 
 class Runner:
@@ -149,6 +168,7 @@ class Runner:
             },
             options=options,
         )
+        self._strangers: bool = False
         self._told = told or (lambda _: None)
 
     def sut(self, case: Case | None = None) -> Subject:
@@ -199,6 +219,8 @@ class Runner:
 
     async def one(self, case: Case) -> Result:
         """Run a case; a failure is repeated alone, and blamed when the peer is not well behind it."""
+        if self._strangers and case.effect is not Effect.NONE:
+            return Result(case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=STRANGERS)
         if not self.profile.permits(case.effect):
             return Result(
                 case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=f"{case.effect} not allowed"
@@ -208,6 +230,8 @@ class Runner:
         result = Result(case=case, verdict=verdict, outcome=outcome, blame=reason, trace=sut.trace.entries)
         if case.level is not Level.ROBUST:  # what is answered to noise breaks no rule
             self.book.watch(sut.trace.entries)
+        if self.role == "scp":  # a client sends its own
+            self._strangers = forget_strangers(sut.trace.entries) or self._strangers
         await self._repeat(result)
         well, seconds, seen = await self.healthy()
         if not well:
@@ -225,7 +249,8 @@ class Runner:
         result.repeats = [result.outcome]
         verdicts: set[Verdict] = {result.verdict}
         for _ in range(self.options.repeats):
-            verdict, outcome, _ = await play(result.case, self.sut(result.case))
+            sut = self.sut(result.case)
+            verdict, outcome, _ = await play(result.case, sut)
             verdicts.add(verdict)
             result.repeats.append(outcome)
         if len(verdicts) > 1:

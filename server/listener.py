@@ -10,7 +10,6 @@ import asyncio
 import errno
 import logging
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -240,6 +239,10 @@ class Server:
 
 def descriptors(*, raise_to: int = 0) -> int:
     """How many descriptors this process may have; first raises the soft limit to `raise_to`, if it may."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # not on Windows, where sockets are no files
+        return 1 << 30
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = resource.RLIM_INFINITY
     wanted = raise_to if hard == unlimited else min(raise_to, hard)

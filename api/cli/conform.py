@@ -1,37 +1,55 @@
-"""``aiodicom conformance``: judge a DICOM server by clause; list the cases."""
+"""``aiodicom conformance``: judge a DICOM server or client by clause; listen to two that talk."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import shlex
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ..conformance import Effect, Profile, all_cases, cases, report, run_scp, select
+from ..conformance import Effect, Profile, Run, all_cases, cases, load_profile, page, report, run_scp, select
 from ..conformance import baseline as baselines
+from ..conformance.caller import Caller, CommandCaller, PromptCaller
+from ..conformance.calling import ScuRunner
+from ..conformance.proxy import WatchingProxy
 from ..conformance.rulebook import RULES
 from ..conformance.runner import Options
+from ..conformance.sniff import CaptureError, conversations
+from ..conformance.watch import Watched, lines
 from .terminal import say
+
+FILE = click.Path(path_type=Path)
+THERE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group(
-    epilog="Exit codes of scp: 0 nothing unexpected; 1 findings; 2 usage; 3 not reachable; 4 sanity failed."
+    epilog="Exit codes of scp and scu: 0 nothing unexpected; 1 findings, or an expected one is gone; 2 usage;"
+    " 3 not reachable; 4 the sanity case failed, the rest was not run; 70 a case of ours broke."
 )
 def conformance() -> None:
-    """Judge a DICOM server by clause, over raw PDUs."""
+    """Judge a DICOM server or client by clause, over raw PDUs."""
 
 
 @conformance.command("list")
 @click.argument("expression", metavar="[SELECT]", default="")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def list_cases(expression: str, as_json: bool) -> int:
-    """The cases a SELECT names (ps3.8/9.3.2, group:sweep, level:shall, !effect:harsh), and the rules."""
+    """The cases a SELECT names, and the rules.
+
+    ps3.8/9.3.2, role:scu, group:sweep, level:shall, !effect:harsh; with commas between.
+    """
     found = select(all_cases(), expression)
     if as_json:
         click.echo(json.dumps([
             {"id": c.id, "role": c.role, "group": c.group, "level": str(c.level), "clause": c.clause,
-             "requirement": c.requirement, "expected": c.expected, "effect": str(c.effect)} for c in found
+             "requirement": c.requirement, "expected": c.expected, "effect": str(c.effect),
+             "foils": c.foils} for c in found
         ], indent=1))  # fmt: skip
         return 0
     for case in found:
@@ -42,50 +60,210 @@ def list_cases(expression: str, as_json: bool) -> int:
     return 0
 
 
-@conformance.command("scp")
-@click.argument("host")
-@click.argument("port", type=click.IntRange(1, 65535))
-@click.option("--called-ae", default="ANY-SCP", show_default=True, help="The server's AE title.")
-@click.option("--suite", "expression", default="", metavar="SELECT", help="Run these cases alone.")
-@click.option(
-    "--allow", default="read", show_default=True, help="Effects allowed: read, write, harsh, stress."
-)
-@click.option(
-    "--test-system", is_flag=True, help="HOST is a test system: without it only loopback sees effects."
-)
-@click.option("--strict", is_flag=True, help="Count failures of a SHOULD and nonstrict passes.")
-@click.option(
-    "--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Known findings."
-)
-@click.option("--update-baseline", type=click.Path(path_type=Path), help="Write the findings as a baseline.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the results.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Write JUnit XML.")
-@click.option("--repro", type=click.Path(path_type=Path), help="A folder for a script for each finding.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first finding.")
-def scp(
-    host: str, port: int, called_ae: str, expression: str, allow: str, test_system: bool, strict: bool,
-    baseline: Path | None, update_baseline: Path | None, json_path: Path | None, junit: Path | None,
-    repro: Path | None, fail_fast: bool,
-) -> int:  # fmt: skip
-    """Judge the server at HOST PORT."""
+OPTIONS: tuple[Callable[[Any], Any], ...] = (
+    click.option("--profile", "profile_path", type=THERE, help="A profile in TOML."),
+    click.option("--suite", "expression", default="", metavar="SELECT", help="Run these cases alone."),
+    click.option("--allow", default="", help="Effects allowed beside none and read: write, harsh, stress."),
+    click.option("--strict", is_flag=True, help="Count failures of a SHOULD and nonstrict passes."),
+    click.option("--baseline", help="Known findings: a file, or the name of one that comes with the kit."),
+    click.option("--allow-gone", is_flag=True, help="A known finding that did not come is no failure."),
+    click.option("--update-baseline", type=FILE, help="Write the findings as a baseline."),
+    click.option("--json", "json_path", type=FILE, help="Write the results."),
+    click.option("--junit", type=FILE, help="Write JUnit XML."),
+    click.option("--html", type=FILE, help="Write the report as one page."),
+    click.option("--trace", type=FILE, help="A folder for what went and came in each case."),
+    click.option("--repro", type=FILE, help="A folder for a script for each finding."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first finding."),
+    click.option("--recovery", default=45.0, help="Seconds a peer may take to be well again."),
+)  # fmt: skip
+
+
+def judging(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that both roles have."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def effects(allow: str) -> frozenset[Effect]:
+    """Effects by name. Raises click.BadParameter."""
     try:
-        effects = frozenset(
-            {Effect.NONE, *(Effect(word.strip()) for word in allow.split(",") if word.strip())}
-        )
+        named = {Effect(word.strip()) for word in allow.split(",") if word.strip()}
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--allow") from None
-    profile = Profile(host=host, port=port, called_ae=called_ae, allow=effects, test_system=test_system)
-    run = asyncio.run(run_scp(profile, cases(expression), Options(strict=strict, fail_fast=fail_fast)))
-    if baseline is not None:
-        baselines.apply(run, baselines.load(baseline))
-    if update_baseline is not None:
-        baselines.update(run, update_baseline, f"{host}:{port}")
-    if json_path is not None:
-        json_path.write_text(report.to_json(run), encoding="utf-8")
-    if junit is not None:
-        junit.write_text(report.to_junit(run), encoding="utf-8")
-    if repro is not None:
-        report.write_repros(run, repro, host, port)
+    return frozenset({Effect.NONE, Effect.READ, *named})
+
+
+def profile_of(path: Path | None, allow: str, **changes: object) -> Profile:
+    """A profile of the file and the command line, which wins."""
+    try:
+        base = Profile() if path is None else load_profile(path)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--profile") from None
+    given = {key: value for key, value in changes.items() if value not in (None, "", False)}
+    return replace(base, allow=base.allow | effects(allow), **given)  # type: ignore[arg-type]
+
+
+def deliver(run: Run, options: dict[str, Any], host: str, port: int) -> int:
+    """Hold a run against its baseline, write what was asked for, say the rest; the exit code."""
+    if options["baseline"]:
+        try:
+            baselines.apply(run, baselines.load(options["baseline"]))
+        except (OSError, ValueError) as error:
+            raise click.BadParameter(f"{error}; there are {', '.join(baselines.shipped())}") from None
+        if options["allow_gone"]:
+            run.gone.clear()
+    if options["update_baseline"]:
+        peer = f"{run.sut.get('name') or host} {run.sut.get('version', '')}".strip()
+        baselines.update(run, options["update_baseline"], peer)
+    for key, render in (("json_path", report.to_json), ("junit", report.to_junit), ("html", page.to_html)):
+        if options[key]:
+            options[key].write_text(render(run), encoding="utf-8")
+    if options["trace"]:
+        report.write_traces(run, options["trace"])
+    if options["repro"]:
+        report.write_repros(run, options["repro"], host, port)
     for text in report.to_text(run):
         say(text)
     return run.exit_code
+
+
+def runs_as(options: dict[str, Any]) -> Options:
+    """How a run is made."""
+    return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
+
+
+@conformance.command("scp")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
+@click.option(
+    "--test-system", is_flag=True, help="HOST is a test system: without it only loopback sees effects."
+)
+@click.option("--restart", default="", metavar="COMMAND", help="Starts the server again when it has died.")
+@judging
+def scp(
+    host: str, port: int, called_ae: str, test_system: bool, restart: str, profile_path: Path | None,
+    expression: str, allow: str, **options: Any,
+) -> int:  # fmt: skip
+    """Judge the server at HOST PORT.
+
+    Nothing is written to it without --allow write, and on a machine that is not this one nothing is done that
+    has an effect, unless it is declared a test system.
+    """
+    profile = profile_of(
+        profile_path, allow, host=host, port=port, called_ae=called_ae, test_system=test_system
+    )
+    how = replace(runs_as(options), restart=tuple(shlex.split(restart)))
+    return deliver(asyncio.run(run_scp(profile, cases(expression), how)), options, host, port)
+
+
+@conformance.command("scu")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one."
+)
+@click.option("--command", default="", help="Run once a case; {host} {port} {called} {case} are filled in.")
+@click.option("--prompt", is_flag=True, help="Ask a person to let the client call, once a case.")
+@click.option(
+    "--serve", is_flag=True, help="Take whatever calls: a client that repeats works through the list."
+)
+@click.option("--abstract", default="", metavar="UID", help="Judge associations that propose this alone.")
+@judging
+def scu(
+    host: str, port: int, command: str, prompt: bool, serve: bool, abstract: str, profile_path: Path | None,
+    expression: str, allow: str, **options: Any,
+) -> int:  # fmt: skip
+    """Judge a client: the kit listens, and plays the server."""
+    if sum((bool(command), prompt, serve)) != 1:
+        raise click.UsageError("one of --command, --prompt and --serve is needed")
+    profile = profile_of(profile_path, allow or "harsh", host=host, abstract=abstract)
+    caller: Caller = PromptCaller(say if prompt else None)
+    if command:
+        program = (shlex.split(command) or [""])[0]
+        if shutil.which(program) is None:
+            raise click.BadParameter(f"there is no program {program!r}", param_hint="--command")
+        caller = CommandCaller(command)
+
+    async def judge() -> Run:
+        runner = ScuRunner(profile, runs_as(options), caller, port=port)
+        if not command:
+            runner.calling_time = 3600.0
+        return await runner.all(cases(expression, role="scu"))
+
+    return deliver(asyncio.run(judge()), options, host, port)
+
+
+@conformance.command("matrix")
+@click.argument("runs", nargs=-1, required=True, type=THERE)
+@click.option("--html", type=FILE, required=True, help="The page to write.")
+def matrix(runs: tuple[Path, ...], html: Path) -> int:
+    """Put the results of several runs (their JSON) side by side."""
+    html.write_text(page.matrix([read_run(path) for path in runs]), encoding="utf-8")
+    return 0
+
+
+@conformance.command("diff")
+@click.argument("before", type=THERE)
+@click.argument("after", type=THERE)
+def diff(before: Path, after: Path) -> int:
+    """What changed between two runs (their JSON); exit code 1 when something did."""
+    changes = baselines.difference(read_run(before), read_run(after))
+    for text in changes:
+        say(report.printable(text))
+    return 1 if changes else 0
+
+
+def read_run(path: Path) -> dict[str, Any]:
+    """A run's JSON. Raises click.BadParameter for what is none."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data["format"] == report.FORMAT and isinstance(data["results"], list):
+            return dict(data)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise click.BadParameter(f"{path} is no result of the kit")
+
+
+@conformance.command("sniff")
+@click.argument("captures", nargs=-1, required=True, type=THERE)
+def sniff(captures: tuple[Path, ...]) -> int:
+    """Judge the conversations in captures (pcap, pcapng) by the rules; exit code 1 when one is broken."""
+    broken = 0
+    for path in captures:
+        with path.open("rb") as file:
+            try:
+                for watched in conversations(file):
+                    broken += len(watched.deviations())
+                    for text in lines(watched):
+                        say(report.printable(text))
+            except CaptureError as error:
+                raise click.ClickException(f"{path}: {error}") from None
+    return 1 if broken else 0
+
+
+@conformance.command("proxy")
+@click.argument("listen", metavar="[ADDRESS:]PORT")
+@click.argument("target", metavar="HOST:PORT")
+def proxy(listen: str, target: str) -> int:
+    """Sit between two peers, change nothing, and judge both by the rules until interrupted."""
+    address, _, port = listen.rpartition(":")
+    host, _, target_port = target.rpartition(":")
+    if not (port.isdigit() and target_port.isdigit() and host):
+        raise click.UsageError("a port to listen on and HOST:PORT to call")
+
+    def told(watched: Watched) -> None:
+        for text in lines(watched):
+            say(report.printable(text))
+
+    async def serve() -> None:
+        place = (address or "127.0.0.1", int(port))
+        async with WatchingProxy(host, int(target_port), told, listen=place) as running:
+            say(f"listening on {running.host} port {running.port}, calling {target}")
+            await running.forever()
+
+    try:
+        asyncio.run(serve())
+    except OSError as error:
+        raise click.ClickException(f"cannot listen on {listen}: {error}") from None
+    return 0

@@ -194,7 +194,16 @@ class Responder(Machine):
             return
         self._ids.add(number)
         self._echoes += 1
+        if self.has("answers-strangers") and code == 0x0020:
+            self._pend(fields)
         self._respond(fields, self._status(fields, code, identifier))
+
+    def _pend(self, fields: dict[int, bytes]) -> None:
+        """A match that nobody asked for."""
+        raw = wire.response(fields, status=0xFF00, changes={0x0800: 1})
+        self.send(wire.p_data(wire.pdv(self.context, wire.COMMAND | wire.LAST, raw)))
+        patient = wire.element(0x0010, b"MARKER^PATIENT", group=0x0010)
+        self.send(wire.p_data(wire.pdv(self.context, wire.LAST, patient)))
 
     def _status(self, fields: dict[int, bytes], code: int, identifier: bytes) -> int:
         if self.has("any-command", "yes-man"):
@@ -231,10 +240,14 @@ class FoilServer:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> FoilServer:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Responder(self), "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self.listen()
         return self
+
+    async def listen(self, port: int = 0) -> None:
+        """Listen, again when it has crashed."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Responder(self), "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:
         self.crash()

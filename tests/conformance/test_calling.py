@@ -12,8 +12,7 @@ from aiodicom.conformance import Effect, Profile, Run, cases
 from aiodicom.conformance.caller import CommandCaller, FunctionCaller
 from aiodicom.conformance.calling import run_scu
 from aiodicom.conformance.wire import CT_STORAGE
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ImplicitVRLittleEndian
+from peers.judged import an_object
 
 PROFILE = Profile(allow=frozenset(Effect))
 KIT = "AIODICOM-KIT-NIL"
@@ -42,15 +41,6 @@ async def move(host: str, port: int) -> None:
 async def store(host: str, port: int) -> None:
     async with aiodicom.connect(host, port) as pacs:
         await pacs.store(an_object())
-
-
-def an_object() -> Dataset:
-    made = Dataset()
-    made.SOPClassUID, made.SOPInstanceUID = CT_STORAGE, "2.25.4711"
-    made.PatientID, made.StudyInstanceUID, made.SeriesInstanceUID = KIT, "2.25.1", "2.25.2"
-    made.file_meta = FileMetaDataset()
-    made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    return made
 
 
 async def judged(call: Callable[[str, int], Awaitable[None]]) -> Run:

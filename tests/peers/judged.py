@@ -14,6 +14,9 @@ from pathlib import Path
 
 from aiodicom.conformance import wire
 from aiodicom.conformance.dissect import command_set, dissect, split
+from aiodicom.conformance.wire import CT_STORAGE
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 MUTANTS = Path(__file__).parents[1] / "kit_mutants.py"
 
@@ -77,3 +80,12 @@ class YesMan:
             fields = command_set(b"".join(value.data for value in found.values))
             return wire.p_data(wire.pdv(found.values[0].context, 3, wire.response(fields)))
         return wire.release_rp() if found.kind == wire.RELEASE_RQ else b""
+
+
+def an_object() -> Dataset:
+    made = Dataset()
+    made.SOPClassUID, made.SOPInstanceUID = CT_STORAGE, "2.25.4711"
+    made.PatientID, made.StudyInstanceUID, made.SeriesInstanceUID = "SOMEBODY", "2.25.1", "2.25.2"
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return made

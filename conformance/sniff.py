@@ -1,0 +1,302 @@
+"""Captures (pcap and pcapng) to conversations: containers, IP, TCP, and reassembly that says where gaps are.
+
+Only what a capture of TCP needs is read; a packet that is not understood is passed over.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from .watch import Watched
+
+LONGEST_PACKET = 262144
+"""Bytes a captured packet may have: more is no capture (libpcap's own limit)."""
+MAX_PENDING = 4 * 1024 * 1024
+"""Bytes kept of one direction behind a gap, before it is said that they are lost."""
+ETHERNET, RAW, LOOP, LINUX_SLL, LINUX_SLL2, NULL = 1, 101, 108, 113, 276, 0
+IPV4, IPV6, TCP = 0x0800, 0x86DD, 6
+SYN, FIN, RST = 2, 1, 4
+
+
+class CaptureError(ValueError):
+    """A file that is no capture, or is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A captured packet: seconds, link type, bytes."""
+
+    seconds: float
+    link: int
+    data: bytes
+
+
+def packets(file: BinaryIO) -> Iterator[Packet]:
+    """The packets of a pcap or pcapng file, in order. Raises CaptureError."""
+    head = file.read(4)
+    if head in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1"):
+        yield from _pcap(file, "<", 1e-9 if head[0] == 0x4D else 1e-6)
+    elif head in (b"\xa1\xb2\xc3\xd4", b"\xa1\xb2\x3c\x4d"):
+        yield from _pcap(file, ">", 1e-9 if head[3] == 0x4D else 1e-6)
+    elif head == b"\x0a\x0d\x0d\x0a":
+        yield from _pcapng(file)
+    else:
+        raise CaptureError("neither pcap nor pcapng")
+
+
+def _exactly(file: BinaryIO, count: int) -> bytes:
+    if count > LONGEST_PACKET:
+        raise CaptureError(f"a block of {count} bytes")
+    data = file.read(count)
+    if len(data) != count:
+        raise CaptureError("the file ends in the middle of a packet")
+    return data
+
+
+def _pcap(file: BinaryIO, order: str, unit: float) -> Iterator[Packet]:
+    (link,) = struct.unpack_from(order + "L", _exactly(file, 20), 16)
+    while head := file.read(16):
+        if len(head) != 16:
+            raise CaptureError("the file ends in the middle of a packet")
+        seconds, fraction, length, _ = struct.unpack(order + "4L", head)
+        yield Packet(seconds + fraction * unit, link & 0xFFFF, _exactly(file, length))
+
+
+def _pcapng(file: BinaryIO) -> Iterator[Packet]:
+    order, links = "<", list[tuple[int, float]]()
+    kind = b"\x0a\x0d\x0d\x0a"
+    while kind:
+        if kind == b"\x0a\x0d\x0d\x0a":  # a section: its magic says the byte order
+            length, magic = _exactly(file, 4), _exactly(file, 4)
+            order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+            links = []
+            _exactly(file, struct.unpack(order + "L", length)[0] - 12)
+        else:
+            (number,) = struct.unpack(order + "L", kind)
+            (size,) = struct.unpack(order + "L", _exactly(file, 4))
+            if size < 12:
+                raise CaptureError(f"a block of {size} bytes")
+            body = _exactly(file, size - 8)[:-4]
+            if number == 1:
+                links.append((struct.unpack_from(order + "H", body)[0], _unit(body[8:], order)))
+            elif number == 6 and len(body) >= 20:
+                yield _enhanced(body, order, links)
+        kind = file.read(4)
+        if kind and len(kind) != 4:
+            raise CaptureError("the file ends in the middle of a block")
+
+
+def _unit(options: bytes, order: str) -> float:
+    at = 0
+    while at + 4 <= len(options):
+        code, length = struct.unpack_from(order + "HH", options, at)
+        if code == 9 and length == 1:  # if_tsresol
+            power = options[at + 4]
+            return 2.0 ** -(power & 0x7F) if power & 0x80 else 10.0**-power
+        at += 4 + (length + 3 & ~3)
+    return 1e-6
+
+
+def _enhanced(body: bytes, order: str, links: list[tuple[int, float]]) -> Packet:
+    interface, high, low, length, _ = struct.unpack_from(order + "5L", body)
+    if interface >= len(links) or 20 + length > len(body):
+        raise CaptureError("a packet that does not fit its block")
+    link, unit = links[interface]
+    return Packet(((high << 32) | low) * unit, link, body[20 : 20 + length])
+
+
+# --- IP and TCP
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A TCP segment."""
+
+    source: Address
+    target: Address
+    sequence: int
+    flags: int
+    data: bytes
+
+
+def segment(packet: Packet) -> Segment | None:
+    """The TCP segment in a packet; None for whatever else it is."""
+    try:
+        return _segment(packet)
+    except (struct.error, IndexError, ValueError):
+        return None
+
+
+def _segment(packet: Packet) -> Segment | None:
+    data = packet.data
+    kind, at = _network(packet.link, data)
+    version = data[at] >> 4 if kind in (0, IPV4, IPV6) else 0
+    if version == 4:
+        head, total = (data[at] & 15) * 4, struct.unpack_from(">H", data, at + 2)[0]
+        fragment = struct.unpack_from(">H", data, at + 6)[0] & 0x3FFF
+        if data[at + 9] != TCP or fragment:
+            return None
+        source, target = data[at + 12 : at + 16], data[at + 16 : at + 20]
+        end = at + total if total else len(data)  # offloaded segments have a length of zero
+    elif version == 6:
+        head, total = 40, struct.unpack_from(">H", data, at + 4)[0]
+        if data[at + 6] != TCP:
+            return None
+        source, target = data[at + 8 : at + 24], data[at + 24 : at + 40]
+        end = at + 40 + total if total else len(data)
+    else:
+        return None
+    at += head
+    here, there, sequence = struct.unpack_from(">HHL", data, at)
+    offset, flags = data[at + 12] >> 4, data[at + 13]
+    return Segment(
+        (str(ipaddress.ip_address(source)), here),
+        (str(ipaddress.ip_address(target)), there),
+        sequence,
+        flags,
+        data[at + offset * 4 : end],
+    )
+
+
+def _network(link: int, data: bytes) -> tuple[int, int]:
+    """The kind of packet in a frame, 0 where its version tells, and where it begins."""
+    if link == ETHERNET:
+        return _ethernet(data)
+    if link == LINUX_SLL:
+        return struct.unpack_from(">H", data, 14)[0], 16
+    if link == LINUX_SLL2:
+        return struct.unpack_from(">H", data)[0], 20
+    if link in (NULL, LOOP):
+        return 0, 4
+    return (0, 0) if link in (RAW, 228, 229) else (-1, 0)
+
+
+def _ethernet(data: bytes) -> tuple[int, int]:
+    at = 12
+    (kind,) = struct.unpack_from(">H", data, at)
+    while kind in (0x8100, 0x88A8):  # VLAN tags
+        at += 4
+        (kind,) = struct.unpack_from(">H", data, at)
+    return kind, at + 2
+
+
+# --- reassembly
+
+
+@dataclass(slots=True)
+class Stream:
+    """One direction: bytes in order, whatever the order they came in, each once."""
+
+    next: int | None = None
+    pending: dict[int, bytes] = field(default_factory=dict)
+    lost: int = 0
+
+    def take(self, sequence: int, data: bytes) -> bytes:
+        """What can be read on now that this segment is there."""
+        if self.next is None:
+            self.next = sequence
+        if data:
+            known = self.pending.get(sequence)
+            if known is None or len(known) < len(data):
+                self.pending[sequence] = data
+        out = self._ready()
+        if sum(map(len, self.pending.values())) > MAX_PENDING:
+            self.skip()
+            out += self._ready()
+        return out
+
+    def skip(self) -> None:
+        """Go on behind a gap that nothing fills."""
+        if self.pending and self.next is not None:
+            nearest = min(self.pending, key=self._ahead)
+            self.lost += self._ahead(nearest)
+            self.next = nearest
+
+    def _ahead(self, sequence: int) -> int:
+        """How far a sequence number is ahead; negative for what was read. They wrap."""
+        assert self.next is not None
+        return (sequence - self.next + 0x80000000) % 0x100000000 - 0x80000000
+
+    def _ready(self) -> bytes:
+        out = bytearray()
+        found = True
+        while found:
+            found = False
+            for sequence in sorted(self.pending, key=self._ahead):
+                ahead = self._ahead(sequence)
+                if ahead > 0:
+                    break
+                data = self.pending.pop(sequence)
+                if len(data) > -ahead:
+                    assert self.next is not None
+                    out += data[-ahead:]
+                    self.next = (self.next + len(data) + ahead) & 0xFFFFFFFF
+                    found = True
+        return bytes(out)
+
+
+@dataclass(slots=True)
+class _Connection:
+    caller: Address
+    watched: Watched
+    streams: dict[str, Stream] = field(default_factory=lambda: {">": Stream(), "<": Stream()})
+
+
+def conversations(file: BinaryIO) -> Iterator[Watched]:
+    """The associations of a capture, in the order of their beginnings. Raises CaptureError."""
+    open_now: dict[frozenset[Address], _Connection] = {}
+    every: list[_Connection] = []
+    last = 0.0
+    for packet in packets(file):
+        last = packet.seconds
+        found = segment(packet)
+        if found is None:
+            continue
+        key = frozenset((found.source, found.target))
+        first = found.flags & SYN and not found.flags & 16
+        if key not in open_now or (first and open_now[key].watched.said):
+            open_now[key] = _begin(found, packet.seconds)
+            every.append(open_now[key])
+        _add(open_now[key], found, packet.seconds)
+    for connection in every:
+        _close(connection, last)
+        if connection.watched.dicom:
+            yield connection.watched
+
+
+def _begin(found: Segment, seconds: float) -> _Connection:
+    # without the SYN who speaks first is taken for the caller: in DICOM he does (PS3.8 9.1.2)
+    answered = found.flags & SYN and found.flags & 16
+    caller, called = (found.target, found.source) if answered else (found.source, found.target)
+    name = f"{caller[0]}:{caller[1]} to {called[0]}:{called[1]}"
+    return _Connection(caller, Watched(name, seconds))
+
+
+def _add(connection: _Connection, found: Segment, seconds: float) -> None:
+    way = ">" if found.source == connection.caller else "<"
+    stream = connection.streams[way]
+    sequence = (found.sequence + 1) & 0xFFFFFFFF if found.flags & SYN else found.sequence
+    if found.flags & SYN and stream.next is None:
+        stream.next = sequence
+    if out := stream.take(sequence, found.data):
+        connection.watched.feed(way, out, seconds)
+    if found.flags & RST:
+        connection.watched.notes.append(f"reset by the {'caller' if way == '>' else 'called'}")
+
+
+def _close(connection: _Connection, last: float) -> None:
+    for way, stream in connection.streams.items():
+        while stream.pending:
+            stream.skip()
+            if out := stream.take(stream.next or 0, b""):
+                connection.watched.feed(way, out, last)
+        if stream.lost:
+            who = "caller" if way == ">" else "called"
+            connection.watched.notes.append(f"{stream.lost} bytes of the {who} are not in the capture")
+    connection.watched.finish(connection.watched.ended)

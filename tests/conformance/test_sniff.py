@@ -1,0 +1,162 @@
+"""Captures to conversations: containers, gaps, order, wrap of sequence numbers; and a proxy that listens."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+import struct
+
+import pytest
+from aiodicom.conformance import wire
+from aiodicom.conformance.foils import FoilServer, request
+from aiodicom.conformance.proxy import WatchingProxy
+from aiodicom.conformance.sniff import CaptureError, Stream, conversations, packets
+from aiodicom.conformance.watch import Watched, lines
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CALLER, CALLED = (b"\x0a\0\0\1", 40001), (b"\x0a\0\0\2", 104)
+RQ = wire.Associate(contexts=(wire.context_rq(1, wire.VERIFICATION, wire.IMPLICIT),)).encode()
+AC = wire.Associate(kind=wire.AC, contexts=(wire.context_ac(1),)).encode()
+BAD_RP = wire.release_rp(reserved=7)
+TALK = [(">", RQ), ("<", AC), (">", wire.echo_rq()), (">", wire.release_rq()), ("<", BAD_RP)]
+
+
+def frame(way: str, sequence: int, data: bytes, flags: int = 0x18, *, six: bool = False) -> bytes:
+    (here, port), (there, other) = (CALLER, CALLED) if way == ">" else (CALLED, CALLER)
+    tcp = struct.pack(">HHLLBBHHH", port, other, sequence & 0xFFFFFFFF, 0, 0x50, flags, 1000, 0, 0) + data
+    if six:
+        head = (
+            struct.pack(">LHBB", 6 << 28, len(tcp), 6, 64)
+            + here.rjust(16, b"\xfd")
+            + there.rjust(16, b"\xfd")
+        )
+        return bytes(12) + b"\x86\xdd" + head + tcp
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0, 64, 6, 0) + here + there
+    return bytes(12) + b"\x08\0" + head + tcp
+
+
+def pcap(frames: list[bytes], order: str = "<") -> bytes:
+    head = struct.pack(order + "LHHlLLL", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    return head + b"".join(
+        struct.pack(order + "LLLL", at, 500000, len(one), len(one)) + one for at, one in enumerate(frames)
+    )
+
+
+def block(order: str, kind: int, body: bytes) -> bytes:
+    body += b"\0" * (-len(body) % 4)
+    size = struct.pack(order + "L", len(body) + 12)
+    return struct.pack(order + "L", kind) + size + body + size
+
+
+def pcapng(frames: list[bytes], order: str = "<") -> bytes:
+    out = block(order, 0x0A0D0D0A, struct.pack(order + "LHHq", 0x1A2B3C4D, 1, 0, -1))
+    nano = struct.pack(order + "HHBxxxHH", 9, 1, 9, 0, 0)
+    out += block(order, 1, struct.pack(order + "HHL", 1, 0, 65535) + nano) + block(order, 5, bytes(12))
+    for at, one in enumerate(frames):
+        ticks = at * 10**9 + 500000000
+        head = struct.pack(order + "LLLLL", 0, ticks >> 32, ticks & 0xFFFFFFFF, len(one), len(one))
+        out += block(order, 6, head + one)
+    return out
+
+
+def talk(*, start: int = 0xFFFFFF00, six: bool = False, size: int = 100) -> list[bytes]:
+    """The conversation as frames, its sequence numbers about to wrap."""
+    at = {">": start, "<": 7}
+    frames = [frame(">", at[">"], b"", 0x02, six=six), frame("<", at["<"], b"", 0x12, six=six)]
+    at = {way: number + 1 for way, number in at.items()}
+    for way, data in TALK:
+        for piece in (data[n : n + size] for n in range(0, len(data), size)):
+            frames.append(frame(way, at[way], piece, six=six))
+            at[way] += len(piece)
+    return frames
+
+
+def heard(capture: bytes) -> Watched:
+    found = list(conversations(io.BytesIO(capture)))
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("container", [pcap, pcapng])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("six", [False, True])
+def test_a_conversation_in_each_container(container: object, order: str, six: bool) -> None:
+    assert callable(container)
+    watched = heard(container(talk(six=six), order))
+    assert [one.pdu.raw for one in watched.said] == [data for _, data in TALK]
+    assert {one.rule.clause for one in watched.deviations()} == {"PS3.8 9.3.7"}
+    assert watched.notes == []
+    assert "released" in lines(watched)[0]
+    assert "called at byte" in lines(watched)[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.randoms(use_true_random=False))
+def test_cut_repeated_and_shuffled_it_is_the_same(start: int, size: int, chance: random.Random) -> None:
+    frames = talk(start=start, size=size)
+    first, rest = frames[:2], frames[2:]
+    rest += chance.sample(rest, min(5, len(rest)))
+    for at in range(len(rest) - 1):  # packets overtake their neighbours
+        if chance.random() < 0.3:
+            rest[at], rest[at + 1] = rest[at + 1], rest[at]
+    watched = heard(pcap(first + rest))
+    by_way = {way: b"".join(one.pdu.raw for one in watched.said if one.way == way) for way in "<>"}
+    assert by_way == {way: b"".join(data for one, data in TALK if one == way) for way in "<>"}
+
+
+def test_a_gap_says_so() -> None:
+    frames = talk()
+    del frames[7]  # the request for an echo
+    assert any("not in the capture" in note for note in heard(pcap(frames)).notes)
+
+
+def test_overlap_takes_each_byte_once() -> None:
+    stream = Stream()
+    out = (
+        stream.take(10, b"abcd") + stream.take(12, b"cdef") + stream.take(11, b"b") + stream.take(15, b"fgh")
+    )
+    assert out == b"abcdefgh"
+
+
+@pytest.mark.parametrize("capture", [pcap(talk()), pcapng(talk())])
+def test_a_capture_cut_anywhere_is_read_or_told(capture: bytes) -> None:
+    for end in range(0, len(capture), 7):
+        try:
+            list(conversations(io.BytesIO(capture[:end])))
+        except CaptureError:
+            continue
+
+
+@pytest.mark.parametrize("data", [b"", b"no capture", b"\x0a\x0d\x0d\x0a" + b"\xff" * 64])
+def test_what_is_no_capture(data: bytes) -> None:
+    with pytest.raises(CaptureError):
+        list(packets(io.BytesIO(data)))
+
+
+@given(st.binary(max_size=200))
+def test_noise_behind_a_header_raises_nothing_else(noise: bytes) -> None:
+    try:
+        list(conversations(io.BytesIO(pcap([])[:24] + noise)))
+    except CaptureError:
+        pass
+
+
+async def test_a_proxy_changes_nothing_and_judges_both() -> None:
+    told: asyncio.Queue[Watched] = asyncio.Queue()
+    async with FoilServer("rp-reserved") as server:
+        async with WatchingProxy("127.0.0.1", server.port, told.put_nowait) as proxy:
+            await request("127.0.0.1", proxy.port)
+            watched = await told.get()
+    assert "any:ps3.8/9.3.7/release-rp-reserved" in {one.rule.id for one in watched.deviations()}
+    assert "1 of 1 contexts" in watched.summary()
+
+
+async def test_a_proxy_whose_server_is_not_there_says_so(unused_tcp_port: int) -> None:
+    told: asyncio.Queue[Watched] = asyncio.Queue()
+    async with WatchingProxy("127.0.0.1", unused_tcp_port, told.put_nowait) as proxy:
+        _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        watched = await told.get()
+        writer.close()
+    assert "could not be reached" in watched.notes[0]
