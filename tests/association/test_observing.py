@@ -116,6 +116,7 @@ async def test_an_observer_that_fails_is_told_no_more_and_nothing_else_suffers(
 @pytest.fixture
 def everything_logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     caplog.set_level(TRACE, logger="aiodicom")
+    caplog.set_level(TRACE, logger="aiodicom.association")
     return caplog
 
 
@@ -148,7 +149,7 @@ async def test_levels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         said = {}
         for level in (logging.WARNING, logging.INFO, logging.DEBUG, TRACE):
             caplog.clear()
-            caplog.set_level(level, logger="aiodicom")
+            caplog.set_level(level, logger="aiodicom.association")
             async with aiodicom.connect("127.0.0.1", server.port) as pacs:
                 await pacs.echo()
             for association in server.server.associations:

@@ -33,20 +33,23 @@ def test_a_node_has_defaults_and_knows_what_was_given(write: Path) -> None:
 def test_every_member_is_read(write: Path) -> None:
     (write.parent / "authority.pem").touch()
     (write.parent / "own.pem").touch()
+    limits = dataclasses.fields(aiodicom.Timeouts)
     write.write_text(
         HEAD + 'called_ae = " PACS "\ncalling_ae = "WS"\ntls = true\ntrusted = "authority.pem"\n'
         'cert = "own.pem"\nkey = "own.pem"\ntls_profile = "bcp195-modified"\nverify_host = false\n'
         'user = "me"\n'
-        '[nodes.pacs.timeouts]\nconnect = 5\nassociation = 1.5\ninactivity = "off"\n'
-        "total = 7\nartim = 1\nbusy = 0\ncancel = 2\n"
+        '[nodes.pacs.timeouts]\ninactivity = "off"\nassociation = 1.5\n'
+        + "".join(
+            f"{field.name} = 7\n" for field in limits if field.name not in ("inactivity", "association")
+        )
     )
     node = find_node("@pacs")
     fields = {field.name for field in dataclasses.fields(Node)} - {"name", "given", "timeouts"}
-    limits = {f"timeouts.{field.name}" for field in dataclasses.fields(aiodicom.Timeouts)}
-    assert node.given == fields | limits  # none is forgotten here
+    assert node.given == fields | {f"timeouts.{field.name}" for field in limits}  # none is forgotten here
     assert (node.called_ae, node.calling_ae, node.user, node.verify_host) == ("PACS", "WS", "me", False)
     assert node.trusted == write.parent / "authority.pem"  # beside the file, not where we stand
-    assert node.timeouts == aiodicom.Timeouts(5, 1.5, None, 7, 1, 0, 2)
+    sevens = {field.name: 7.0 for field in limits}
+    assert node.timeouts == aiodicom.Timeouts(**{**sevens, "inactivity": None, "association": 1.5})
     assert node.protected
 
 
