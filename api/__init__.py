@@ -109,10 +109,11 @@ from .association.observing import (
 from .association.performing import Provider, Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
+from .client.connect import connect, test_connection
 from .client.finding import Finding
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
-from .client.pacs import Pacs, connect, test_connection
+from .client.pacs import Pacs
 from .client.plan import Plan
 from .client.pool import Pool, create_pool
 from .client.progress import Progress

@@ -12,26 +12,17 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from ..association.answers import words_of
 from ..association.association import Association
-from ..association.connect import WINDOW, Peer
+from ..association.connect import Peer
 from ..association.errors import OperationFailed
-from ..association.observing import Observer
 from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
 from ..association.tasks import on_thread
-from ..association.timeouts import Timeouts
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal
 from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_model
-from ..dimse.limits import SessionLimits
 from ..dimse.status import SUCCESS, Status
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
-from ..pdu.types import (
-    AsyncOperationsWindow,
-    SOPClassCommonExtendedNegotiation,
-    SOPClassExtendedNegotiation,
-    UserIdentityRQ,
-)
 from ..server.limits import ServerLimits
 from .associations import Associations, Attempt, need_context
 from .finding import Finding
@@ -41,7 +32,6 @@ from .intake import Intake, Where
 from .ladder import Via, Way, parse_via
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move
-from .nodes import find_node
 from .parallel import check_associations
 from .plan import Method, Plan
 from .planning import check_uids, make_plan
@@ -441,79 +431,3 @@ def encoded_title(title: str) -> str:
     """An AE title that can be sent. Raises LocalProtocolError before anything is."""
     encode_ae_title(title)
     return title
-
-
-async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028
-    """Whether a peer can be connected to and answers a C-ECHO: a plain yes or no, whatever goes wrong.
-
-    `options` are those of `connect`.
-    """
-    try:
-        async with connect(host, port, **options) as pacs:
-            await pacs.echo()
-    except AiodicomError:
-        return False
-    return True
-
-
-test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
-
-
-def _described(host: str, port: int | None) -> Peer:
-    """What is known of a host, or of a node, before anything else is said."""
-    if host.startswith("@"):
-        return find_node(host).peer()
-    if port is None:
-        raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port)
-
-
-def connect(
-    host: str,
-    port: int | None = None,
-    *,
-    calling_ae: str | None = None,
-    called_ae: str | None = None,
-    tls: ssl.SSLContext | None = None,
-    server_hostname: str | None = None,
-    timeouts: Timeouts | None = None,
-    limits: SessionLimits | None = None,
-    user_identity: UserIdentityRQ | None = None,
-    async_operations: AsyncOperationsWindow | None = WINDOW,
-    extended: tuple[SOPClassExtendedNegotiation, ...] = (),
-    common_extended: tuple[SOPClassCommonExtendedNegotiation, ...] = (),
-    lenient_roles: bool = True,
-    lazy: bool = False,
-    observer: Observer | None = None,
-    quirks: Quirks | None = None,
-) -> Pacs:
-    """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
-
-    Entering connects and opens an association; it raises ConnectFailed (HostUnknown, ConnectionRefused,
-    TLSFailed), AssociationRejected, AssociationAborted, NotDicomPeer, ConnectTimeout or AssociationTimeout.
-    `host` is a name, an address, or ``"@name"`` for a node of `read_nodes`: what is not given here is then
-    as that says; raises NodeError. `calling_ae` is ours (AIODICOM), `called_ae` the peer's (ANY-SCP). `tls`
-    is an SSL context, best one of `client_context`; without one the connection is plain. `async_operations`
-    is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
-    that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
-    operation, which then opens an association with what it needs. `observer` is told what happens on each
-    association. `quirks` is what is known of the peer.
-    """
-    base = _described(host, port)
-    peer = replace(
-        base,
-        port=base.port if port is None else port,
-        calling_ae=base.calling_ae if calling_ae is None else calling_ae,
-        called_ae=base.called_ae if called_ae is None else called_ae,
-        tls=base.tls if tls is None else tls,
-        server_hostname=server_hostname,
-        timeouts=base.timeouts if timeouts is None else timeouts,
-        limits=base.limits if limits is None else limits,
-        user_identity=base.user_identity if user_identity is None else user_identity,
-        async_operations=async_operations,
-        extended=extended,
-        common_extended=common_extended,
-        lenient_roles=lenient_roles,
-        observer=observer,
-    )
-    return Pacs(peer, lazy=lazy, quirks=quirks)

@@ -11,7 +11,8 @@ from typing import Any
 from ..association.connect import Peer
 from ..association.tasks import Tasks
 from .associations import Associations
-from .pacs import BASIC_PROPOSALS, Pacs, connect
+from .connect import connect
+from .pacs import BASIC_PROPOSALS, Pacs
 
 MAX_SIZE = 4
 """Associations of a pool where nothing else is said: what archives let one client have without a word."""

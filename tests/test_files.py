@@ -47,6 +47,7 @@ PARTS = {
     "imaging/stack": "imaging/test_volume",
     "archive/sink": "archive/test_archive",
     "association/lines": "association/test_observing",
+    "client/connect": "client/test_pacs",
     "client/holder": "client/test_associations",
     "association/tap": "association/test_observing",
     "archive/files": "archive/test_archive_crash",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiodicom.association.converting import Conversion, converted_parts, substitute, with_defaults
 from aiodicom.association.outgoing import WHOLE_READ
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.dataset.errors import MalformedDataSet
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m

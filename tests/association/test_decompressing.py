@@ -12,7 +12,7 @@ import psutil
 import pytest
 from aiodicom.association import decompressing
 from aiodicom.association.decompressing import Decompressor
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.dataset.convert import convert
 from aiodicom.dataset.errors import ImagingError
 from aiodicom.dataset.instance import Instance

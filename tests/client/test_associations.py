@@ -10,7 +10,8 @@ from aiodicom.association.connect import WINDOW
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client import associations as module
-from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
     AAbort,

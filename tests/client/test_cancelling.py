@@ -19,7 +19,8 @@ import pytest
 from aiodicom.association.errors import AssociationEnded
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.transport import Connection
-from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
 from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import ArchiveServer

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from aiodicom.association.errors import ContextNotAccepted
+from aiodicom.client.connect import connect
 from aiodicom.client.ladder import parse_via
 from aiodicom.client.listening import Listening
-from aiodicom.client.pacs import connect
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse.levels import QueryError
 from archive_objects import files_below

@@ -7,8 +7,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import pytest
+from aiodicom.client.connect import connect
 from aiodicom.client.layout import MAX_PART, Layout, parse_layout
-from aiodicom.client.pacs import connect
 from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from aiodicom.client import listening
+from aiodicom.client.connect import connect
 from aiodicom.client.intake import Intake, Where
 from aiodicom.client.listening import Arrivals, Listening, listened
-from aiodicom.client.pacs import connect
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse.levels import Level
 from aiodicom.server.archive_service import serve_archive

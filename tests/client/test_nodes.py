@@ -27,7 +27,7 @@ def test_a_node_has_defaults_and_knows_what_was_given(write: Path) -> None:
     node = read_nodes()["pacs"]
     assert (node.name, node.host, node.port, node.protected) == ("pacs", "pacs.example.org", 104, False)
     assert node.given == {"host", "port"}
-    assert node.peer() == aiodicom.Peer(host="pacs.example.org", port=104)
+    assert node.peer() == aiodicom.connect("pacs.example.org", 104).peer
 
 
 def test_every_member_is_read(write: Path) -> None:

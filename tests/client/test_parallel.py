@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.parallel import MAX_ASSOCIATIONS, check_associations, share
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiodicom.association.errors import TimeoutExpired
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.plan import LISTED, Plan, Target
 from aiodicom.dimse.levels import Level, QueryError, Root
 from aiodicom.server.archive_service import serve_archive

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
 from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.retrieved import RetrieveResult

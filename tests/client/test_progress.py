@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.progress import WINDOW, Meter, Progress, Rate
 from aiodicom.server.archive_service import serve_archive
 from wire import ct

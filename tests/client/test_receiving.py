@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiodicom.association.errors import OperationFailed
 from aiodicom.association.performing import Refused
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.receiving import DatasetSink, FileSink
 from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dimse import messages as m

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiodicom.client import intake
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.progress import Progress
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.retrieved import MAX_TURNED_AWAY, Arrived, ReceivedItem, RetrieveResult

@@ -28,10 +28,11 @@ from aiodicom.association.errors import (
 from aiodicom.association.tasks import Job
 from aiodicom.association.transport import READ_BUFFER
 from aiodicom.client import intake, receiving
+from aiodicom.client.connect import connect
 from aiodicom.client.getting import add_final
 from aiodicom.client.intake import DATASETS_AHEAD
 from aiodicom.client.moving import Move
-from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.encoding import encode_uids

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.retrieved import ReceivedItem
 from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive

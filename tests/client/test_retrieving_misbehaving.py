@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.client.connect import connect
 from aiodicom.client.listening import Listening
-from aiodicom.client.pacs import connect
 from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.retrieved import RetrieveResult

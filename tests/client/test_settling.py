@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiodicom.client import settling
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.retrieved import ReceivedItem
 from aiodicom.client.settling import Settler
 from aiodicom.dimse.status import SUCCESS

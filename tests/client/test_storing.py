@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from aiodicom.association import outgoing as outgoing_module
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout, TotalTimeout
-from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs
 from aiodicom.client.progress import Progress
 from aiodicom.client.results import StoredItem, StoreReport
 from aiodicom.client.storing import Store

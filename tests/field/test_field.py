@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from aiodicom.association.errors import AssociationAborted, InactivityTimeout
 from aiodicom.association.timeouts import Timeouts
-from aiodicom.client.pacs import Pacs, connect
+from aiodicom.client.connect import connect
+from aiodicom.client.pacs import Pacs
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.instance import Instance
 from aiodicom.dataset.part10 import encode_file_meta

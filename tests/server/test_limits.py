@@ -21,7 +21,7 @@ from aiodicom.association import stores, turns
 from aiodicom.association import transport as transport_module
 from aiodicom.association.budget import Budget
 from aiodicom.association.performing import Request
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
     PDV,
