@@ -351,7 +351,7 @@ class Associations:
 
     def member(self) -> Associations:
         """Others with a limit of one, which have one that is idle here, if there is any."""
-        member = Associations(self.peer, self._always, limit=1)
+        member = Associations(self.peer, self._always, self.quirks, limit=1)
         member._closed = False
         idle = next((one for one in self._holders if not one.users and one.association.usable), None)
         if idle is not None:

@@ -38,13 +38,14 @@ async def test_connection(host: str, port: int | None = None, **options: Any) ->
 test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
-def _described(host: str, port: int | None) -> Peer:
+def _described(host: str, port: int | None) -> tuple[Peer, Quirks]:
     """What is known of a host, or of a node, before anything else is said."""
     if host.startswith("@"):
-        return find_node(host).peer()
+        node = find_node(host)
+        return node.peer(), node.quirks
     if port is None:
         raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port)
+    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port), Quirks()
 
 
 def connect(
@@ -78,7 +79,7 @@ def connect(
     operation, which then opens an association with what it needs. `observer` is told what happens on each
     association. `quirks` is what is known of the peer.
     """
-    base = _described(host, port)
+    base, known = _described(host, port)
     peer = replace(
         base,
         port=base.port if port is None else port,
@@ -95,4 +96,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    return Pacs(peer, lazy=lazy, quirks=quirks)
+    return Pacs(peer, lazy=lazy, quirks=known if quirks is None else quirks)

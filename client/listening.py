@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..association.connect import WINDOW
+from ..association.observing import Observer
 from ..association.performing import Refused, Request
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
@@ -43,6 +44,7 @@ class Listening:
     limits: ServerLimits | None = None
     quiet: float = QUIET_PERIOD
     accept_from: Sequence[str] = ()
+    observer: Observer | None = None
 
     @classmethod
     def at(
@@ -163,6 +165,7 @@ class _Hub(Service):
                 limits=where.limits,
                 access=Access(addresses=self.senders),
                 async_operations=WINDOW,
+                observer=where.observer,
             )
             await server.start()
             self.server = server

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..association.operations import Operation
@@ -52,7 +52,8 @@ class Move:
         peer = self.associations.peer
         arrivals = Arrivals(self.intake, frozenset((peer.calling_ae, peer.called_ae)))
         senders = [*await self._senders(), *self.listening.accept_from]
-        async with listened(arrivals, self.listening, senders) as server:
+        where = replace(self.listening, observer=peer.observer)
+        async with listened(arrivals, where, senders) as server:
             before = server.connections.total
             if self.intake.result.expected is not None:
                 arrivals.planned = self.intake.planned

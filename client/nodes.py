@@ -10,6 +10,9 @@ trusted = "authority.pem"       # files are looked for beside the TOML file
 [nodes.pacs.timeouts]
 connect = 5
 total = "off"
+
+[nodes.pacs.quirks]
+cap = 200
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from ..association.tls import PROFILES, TLSProfile, client_context
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import UserIdentityRQ
+from .quirks import Quirks
 
 CONFIG_VARIABLE = "AIODICOM_CONFIG"
 """The environment variable that names the file; without it the system's place for such files is taken."""
@@ -61,8 +65,9 @@ class Node:
     verify_host: bool = True
     user: str | None = None
     timeouts: Timeouts = Timeouts()
+    quirks: Quirks = Quirks()
     given: frozenset[str] = frozenset()
-    """What the file says, the rest are defaults; a limit of time is `timeouts.connect`."""
+    """What the file says, the rest are defaults; of the inner tables `timeouts.connect`, `quirks.cap`."""
 
     @property
     def protected(self) -> bool:
@@ -161,11 +166,18 @@ class _Reader:
         values: dict[str, Any] = {
             member: getattr(self, f"_{_KINDS[member]}")(member, value)
             for member, value in table.items()
-            if member != "timeouts"
+            if member not in ("timeouts", "quirks")
         }
         limits = self._timeouts(table.get("timeouts", {}))
-        given = frozenset(values) | {f"timeouts.{one}" for one in limits}
-        node = Node(name=self.name, timeouts=Timeouts(**limits), given=given, **values)
+        quirks = self._quirks(table.get("quirks", {}))
+        given = {*values, *(f"timeouts.{one}" for one in limits), *(f"quirks.{one}" for one in quirks)}
+        node = Node(
+            name=self.name,
+            timeouts=Timeouts(**limits),
+            quirks=Quirks(**quirks),
+            given=frozenset(given),
+            **values,
+        )
         if node.tls is False and dataclasses.replace(node, tls=None).protected:
             raise self._error("tls", "is false beside trusted, cert, key or verify_host")
         if node.key is not None and node.cert is None:
@@ -185,6 +197,19 @@ class _Reader:
             else:
                 raise self._error(f"timeouts.{member}", f"is {limit!r}, which is no number of seconds")
         return found
+
+    def _quirks(self, value: object) -> dict[str, Any]:
+        table = self._table("quirks", value)
+        self._no_others(table, {field.name for field in dataclasses.fields(Quirks)}, "quirks.")
+        return {
+            member: getattr(self, f"_{_KINDS['quirks.' + member]}")(f"quirks.{member}", one)
+            for member, one in table.items()
+        }
+
+    def _count(self, member: str, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise self._error(member, f"is {value!r}, which is no number from 1 up")
+        return value
 
     def _no_others(self, table: Mapping[str, object], members: set[str], within: str) -> None:
         for member in table:
@@ -249,5 +274,8 @@ _KINDS = {
     "tls_profile": "profile",
     "verify_host": "switch",
     "user": "text",
+    "quirks.character_set": "text",
+    "quirks.cancel": "switch",
+    "quirks.cap": "count",
 }
 """How each member of a node is read."""

@@ -98,6 +98,11 @@ class Pacs:
         await self._associations.close()
 
     @property
+    def quirks(self) -> Quirks:
+        """What is known of the peer beside what it tells."""
+        return self._associations.quirks
+
+    @property
     def info(self) -> ConnectionInfo:
         """What the last association opened negotiated. Raises AiodicomError before there was one."""
         return self._associations.info

@@ -13,6 +13,7 @@ from ..association.tasks import Tasks
 from .associations import Associations
 from .connect import connect
 from .pacs import BASIC_PROPOSALS, Pacs
+from .quirks import Quirks
 
 MAX_SIZE = 4
 """Associations of a pool where nothing else is said: what archives let one client have without a word."""
@@ -27,16 +28,23 @@ class Pool(Pacs):
     Whatever runs at once, the peer never sees more of them. `acquire` keeps one for several operations.
     """
 
-    def __init__(self, peer: Peer, *, max_size: int = MAX_SIZE, max_idle: float | None = MAX_IDLE) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        max_size: int = MAX_SIZE,
+        max_idle: float | None = MAX_IDLE,
+        quirks: Quirks | None = None,
+    ) -> None:
         """max_idle: seconds; None keeps idle associations open. Raises ValueError."""
         if max_size < 1:
             raise ValueError(f"a pool has at least one association, not {max_size}")
         if max_idle is not None and max_idle < 0:
             raise ValueError(f"max_idle is a number of seconds or None, not {max_idle}")
-        super().__init__(peer, lazy=True)
+        super().__init__(peer, lazy=True, quirks=quirks)
         self.max_size = max_size
         self.max_idle = max_idle
-        self._associations = Associations(peer, BASIC_PROPOSALS, limit=max_size)
+        self._associations = Associations(peer, BASIC_PROPOSALS, quirks, limit=max_size)
         self._associations.changed = self._watch
         self._tasks = Tasks()
         self._timer: asyncio.TimerHandle | None = None
@@ -107,4 +115,5 @@ def create_pool(
     `max_size` of them have an association, the others wait. An association that nobody used for `max_idle`
     seconds is released. Nothing is opened before it is needed. `options` are those of `connect`.
     """
-    return Pool(connect(host, port, **options).peer, max_size=max_size, max_idle=max_idle)
+    client = connect(host, port, **options)
+    return Pool(client.peer, max_size=max_size, max_idle=max_idle, quirks=client.quirks)

@@ -108,8 +108,18 @@ def _defaults(node: Node) -> dict[str, Any]:
         "tls_profile": node.tls_profile,
         "no_verify_host": not node.verify_host,
         "user": node.user,
+        "charset": node.quirks.character_set,
+        "cancel": node.quirks.cancel,
+        "cap": node.quirks.cap,
     }
-    said = {"calling": "calling_ae", "called": "called_ae", "no_verify_host": "verify_host"}
+    said = {
+        "calling": "calling_ae",
+        "called": "called_ae",
+        "no_verify_host": "verify_host",
+        "charset": "quirks.character_set",
+        "cancel": "quirks.cancel",
+        "cap": "quirks.cap",
+    }
     defaults = {name: value for name, value in values.items() if said.get(name, name) in node.given}
     for flag in flags_of(Timeouts):
         if f"timeouts.{flag.path[-1]}" in node.given:

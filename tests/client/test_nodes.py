@@ -43,9 +43,13 @@ def test_every_member_is_read(write: Path) -> None:
             f"{field.name} = 7\n" for field in limits if field.name not in ("inactivity", "association")
         )
     )
+    with write.open("a") as file:
+        file.write('[nodes.pacs.quirks]\ncharacter_set = "ISO_IR 192"\ncancel = false\ncap = 200\n')
     node = find_node("@pacs")
-    fields = {field.name for field in dataclasses.fields(Node)} - {"name", "given", "timeouts"}
-    assert node.given == fields | {f"timeouts.{field.name}" for field in limits}  # none is forgotten here
+    fields = {field.name for field in dataclasses.fields(Node)} - {"name", "given", "timeouts", "quirks"}
+    quirks = {f"quirks.{field.name}" for field in dataclasses.fields(aiodicom.Quirks)}
+    assert node.given == fields | quirks | {f"timeouts.{field.name}" for field in limits}  # none is forgotten
+    assert node.quirks == aiodicom.Quirks("ISO_IR 192", cancel=False, cap=200)
     assert (node.called_ae, node.calling_ae, node.user, node.verify_host) == ("PACS", "WS", "me", False)
     assert node.trusted == write.parent / "authority.pem"  # beside the file, not where we stand
     sevens = {field.name: 7.0 for field in limits}
@@ -73,6 +77,10 @@ def test_every_member_is_read(write: Path) -> None:
         ('host = "a"\nport = 1\ntls_profile = "none"', "none of bcp195"),
         ('host = "a"\nport = 1\ntls = false\nverify_host = false', "tls is false beside"),
         ('host = "a"\nport = 1\nkey = "config.toml"', "key needs a cert"),
+        ('host = "a"\nport = 1\nquirks.cap = 0', "no number from 1 up"),
+        ('host = "a"\nport = 1\nquirks.cap = true', "no number from 1 up"),
+        ('host = "a"\nport = 1\nquirks.cancel = 1', "neither true nor false"),
+        ('host = "a"\nport = 1\nquirks.caps = 1', "did you mean cap?"),
         ('host = "a"\nport = 1\ntimeouts = 3', "timeouts is no table"),
         ('host = "a"\nport = 1\ntimeouts.conect = 3', "did you mean connect?"),
         ('host = "a"\nport = 1\ntimeouts.connect = "soon"', "no number of seconds"),
@@ -157,6 +165,13 @@ def test_connect_takes_a_node_and_what_is_given_beside_it_counts(write: Path) ->
     other = aiodicom.connect("@pacs", 11112, called_ae="OTHER", timeouts=aiodicom.Timeouts()).peer
     assert (other.port, other.called_ae, other.calling_ae) == (11112, "OTHER", "WS")
     assert other.timeouts == aiodicom.Timeouts()
+
+
+def test_quirks_come_with_a_node(write: Path) -> None:
+    write.write_text(HEAD + "quirks.cap = 200\n")
+    assert aiodicom.connect("@pacs").quirks == aiodicom.Quirks(cap=200)
+    assert aiodicom.create_pool("@pacs").quirks == aiodicom.Quirks(cap=200)
+    assert aiodicom.connect("@pacs", quirks=aiodicom.Quirks()).quirks == aiodicom.Quirks()
 
 
 def test_connect_without_a_port_or_with_an_unknown_node_is_refused_at_once(write: Path) -> None:
