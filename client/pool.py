@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ..association.connect import Peer
 from ..association.tasks import Tasks
@@ -46,13 +46,18 @@ class Pool(Pacs):
         self.max_idle = max_idle
         self._associations = Associations(peer, BASIC_PROPOSALS, quirks, limit=max_size)
         self._associations.changed = self._watch
-        self._tasks = Tasks()
+        self._tasks: Tasks | None = None  # while it is open
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "open" if self._associations.opened else "closed"
         held = len(self._associations.all)
         return f"<Pool for {self.peer.name}, {state}, {held} of {self.max_size} associations>"
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is None:
+            self._tasks = Tasks()
+        return await super().__aenter__()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Pacs, None]:
@@ -83,8 +88,10 @@ class Pool(Pacs):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._tasks.end()
-        await self._tasks.wait()
+        tasks, self._tasks = self._tasks, None
+        if tasks is not None:
+            tasks.end()
+            await tasks.wait()
 
     def _watch(self) -> None:
         """Something is idle: look after `max_idle` whether it still is."""
@@ -93,7 +100,8 @@ class Pool(Pacs):
 
     def _look(self) -> None:
         self._timer = None
-        self._tasks.start(self._release_idle())
+        if self._tasks is not None:
+            self._tasks.start(self._release_idle())
 
     async def _release_idle(self) -> None:
         assert self.max_idle is not None

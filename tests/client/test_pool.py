@@ -183,6 +183,18 @@ async def test_closing_tells_who_waits_and_who_holds(tmp_path: Path) -> None:
             await association.wait_closed()
 
 
+def test_a_pool_may_be_made_before_there_is_a_loop_and_entered_again(tmp_path: Path) -> None:
+    pool = aiodicom.create_pool("127.0.0.1", 1)
+
+    async def use() -> None:
+        async with pool:
+            with pytest.raises(aiodicom.ConnectionRefused):
+                await pool.echo()
+
+    asyncio.run(use())
+    asyncio.run(use())
+
+
 async def test_a_client_before_it_is_entered_asks_nothing() -> None:
     pool = aiodicom.create_pool("127.0.0.1", 1)
     with pytest.raises(aiodicom.AssociationEnded):
