@@ -93,7 +93,9 @@ class Asking:
                         told.missed.update(key for key in told.asked if key not in answer)
                     outcome.shown.take(keys, answer)
                     if window is not None:
-                        outcome.outside.update(window.contradicted(answer))
+                        # to some peers an empty date lies in any range: that is no other one
+                        astray = (key for key in window.contradicted(answer) if answer.get(key))
+                        outcome.outside.update(astray)
                     if self._shows(answer):
                         yield answer
         except OperationFailed as error:

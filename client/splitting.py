@@ -141,9 +141,9 @@ class Splitting:
         """What is to be asked instead, the last first, where it is not known to be all."""
         outcome = node.outcome
         astray = {key for key, count in outcome.outside.items() if count * ASTRAY > outcome.count}
-        if astray:
-            self._dead |= astray
-            return []
+        self._dead |= astray
+        if node.by in astray:
+            return []  # it is the window above that is divided, by another key
         if node.above is not None:
             node.above.within += outcome.count
         self._answered |= outcome.failure is None
