@@ -112,7 +112,7 @@ from .association.tls import TLSConfigurationError, TLSInfo, client_context, ser
 from .client.finding import Finding
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
-from .client.pacs import Pacs, connect, test_connection
+from .client.pacs import Pacs, connect
 from .client.plan import Plan
 from .client.pool import Pool, create_pool
 from .client.progress import Progress
@@ -175,7 +175,7 @@ from .pdu.types import (
 if TYPE_CHECKING:
     from .archive.archive import Archive
     from .client.answers import Answer
-    from .client.diagnose import Diagnosis, diagnose
+    from .client.diagnose import Diagnosis, diagnose, test_connection
     from .client.matches import Matches
     from .imaging import Image, Volume, VolumeGeometry, collection
     from .server.access import Access, Caller

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 from ..association.answers import words_of
 from ..association.association import Association
@@ -44,6 +45,7 @@ from ..pdu.errors import AiodicomError, describe_rejection
 from . import advice as advice_of
 from .associations import describe as describe_connection
 from .associations import sop_class_name
+from .pacs import connect
 from .results import ConnectionInfo
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
@@ -453,3 +455,19 @@ async def _leave(association: Association) -> None:
         await association.release()
     except AiodicomError:
         await association.abort()
+
+
+async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028
+    """Whether a peer can be connected to and answers a C-ECHO: a plain yes or no, whatever goes wrong.
+
+    `options` are those of `connect`.
+    """
+    try:
+        async with connect(host, port, **options) as pacs:
+            await pacs.echo()
+    except AiodicomError:
+        return False
+    return True
+
+
+test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's

@@ -24,7 +24,6 @@ from ..dimse.contexts import VERIFICATION, Proposal
 from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_model
 from ..dimse.limits import SessionLimits
 from ..dimse.status import SUCCESS, Status
-from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..pdu.types import (
     AsyncOperationsWindow,
@@ -391,7 +390,7 @@ class Pacs:
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
-        title = encoded_title(destination or self.peer.calling_ae)
+        title = destination or self.peer.calling_ae
         return self._retrieve(
             wanted,
             RetrieveResult(service="C-MOVE", keep=items, received_here=here is not None),
@@ -435,28 +434,6 @@ class Pacs:
             return Getting(self._associations, intake, count)
         here = listening or Listening()
         return Move(self._associations, intake, self.peer.calling_ae, here, count)
-
-
-def encoded_title(title: str) -> str:
-    """An AE title that can be sent. Raises LocalProtocolError before anything is."""
-    encode_ae_title(title)
-    return title
-
-
-async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028
-    """Whether a peer can be connected to and answers a C-ECHO: a plain yes or no, whatever goes wrong.
-
-    `options` are those of `connect`.
-    """
-    try:
-        async with connect(host, port, **options) as pacs:
-            await pacs.echo()
-    except AiodicomError:
-        return False
-    return True
-
-
-test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
 def _described(host: str, port: int | None) -> Peer:

@@ -29,7 +29,8 @@ from aiodicom.association.errors import (
 )
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context, server_context
-from aiodicom.client.pacs import Pacs, test_connection
+from aiodicom.client.diagnose import test_connection
+from aiodicom.client.pacs import Pacs
 from aiodicom.dimse.contexts import Proposal
 from aiodicom.pdu import (
     AAbort,
