@@ -122,6 +122,7 @@ from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
 from .client.rungs import Rung
+from .client.sinking import Head
 from .client.storing import Store
 from .client.values import Between, literal
 from .dataset.coding import DatasetDecodeError
@@ -232,6 +233,7 @@ __all__ = [
     "Event",
     "Finding",
     "GivenUp",
+    "Head",
     "HostUnknown",
     "IdentifierError",
     "Image",

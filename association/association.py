@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -177,6 +177,13 @@ class Association:
         finally:
             self._watchdog.watch = before
             self._watchdog.arm()
+
+    def hold(self, name: Hashable, on: bool) -> None:
+        """Whether somebody who is given what comes has no room for more, and gets it elsewhere than here."""
+        if on:
+            self.connection.reading.full(name, firm=True)
+        else:
+            self.connection.reading.room(name)
 
     def touch(self) -> None:
         """What the peer does elsewhere counts as if something had moved here."""

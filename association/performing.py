@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Mapping, Sequence
 from typing import Protocol
 
 from ..dataset.sinks import StoreOutcome, StoreSink
@@ -78,6 +79,9 @@ class Performed(Protocol):
 
     def note(self, kind: str, message: str) -> None:
         """Log what a peer can repeat at will."""
+
+    def hold(self, name: Hashable, on: bool) -> None:
+        """Whether somebody who is given what comes has no room for more."""
 
 
 class Request:
@@ -244,6 +248,8 @@ class StoreTarget:
         self._tasks = tasks
         self._sink: StoreSink | None = None
         self._refusal: StoreOutcome | None = None
+        self._full: deque[Awaitable[None]] = deque()  # what the sink waits for, one after the other
+        self._making_room: asyncio.Task[None] | None = None
         if provider is None:
             self._refuse(SOP_CLASS_NOT_SUPPORTED, "storing is not offered here")
             return
@@ -274,13 +280,42 @@ class StoreTarget:
         if self._sink is None:
             return
         try:
-            self._sink.write(data)
-        except OSError as error:
-            self._failed(error)
-        except Refused as refused:
-            self._refuse(refused.status, refused.comment)
+            full = self._sink.write(data)
         except Exception as error:  # noqa: BLE001 - as above
+            self._write_failed(error)
+        else:
+            if full is not None:
+                self._wait_for_room(full)
+
+    def _write_failed(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self._failed(error)
+        elif isinstance(error, Refused):
+            self._refuse(error.status, error.comment)
+        else:
             self._defect("the sink of a C-STORE failed", error)
+
+    def _wait_for_room(self, full: Awaitable[None]) -> None:
+        """Hold the peer until the sink has room again."""
+        self._full.append(full)
+        if self._making_room is None:
+            self._request.association.hold(self, True)
+            self._making_room = self._tasks.start(self._make_room(), self._has_room)
+
+    async def _make_room(self) -> None:
+        while self._full:
+            try:
+                await self._full.popleft()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._write_failed(error)
+
+    def _has_room(self) -> None:
+        self._making_room = None
+        self._request.association.hold(self, False)
+        for left in self._full:  # it was cancelled
+            if isinstance(left, Coroutine):
+                left.close()
+        self._full.clear()
 
     def finish(self) -> None:
         """The data set is whole: commit, then answer."""
@@ -293,6 +328,8 @@ class StoreTarget:
             self._sink = None
 
     async def _complete(self) -> None:
+        if self._making_room is not None:
+            await asyncio.wait([self._making_room])
         outcome = self._refusal
         if outcome is None:
             outcome = await self._commit()

@@ -20,6 +20,7 @@ class Reading:
         self._pause = pause
         self._resume = resume
         self._full: set[Hashable] = set()
+        self._firm: set[Hashable] = set()
         self._waiting: set[Hashable] = set()
         self.held: bool = False
 
@@ -28,15 +29,18 @@ class Reading:
         """Who holds the peer, for a log line; empty when it is not held."""
         return tuple(sorted(str(name) for name in self._full)) if self.held else ()
 
-    def full(self, name: Hashable) -> None:
-        """There is no room for more."""
+    def full(self, name: Hashable, *, firm: bool = False) -> None:
+        """There is no room for more. firm: what makes room comes from elsewhere, so whoever waits is held."""
         self._full.add(name)
+        if firm:
+            self._firm.add(name)
         self._decide()
 
     def room(self, name: Hashable) -> None:
         """There is room again, or nobody keeps anything any more."""
         if name in self._full:
             self._full.discard(name)
+            self._firm.discard(name)
             self._decide()
 
     def waits(self, name: Hashable) -> None:
@@ -54,10 +58,11 @@ class Reading:
     def clear(self) -> None:
         """The association is over: nobody keeps anything."""
         self._full.clear()
+        self._firm.clear()
         self._decide()
 
     def _decide(self) -> None:
-        held = TURN in self._full or (bool(self._full) and self._waiting <= self._full)
+        held = bool(self._firm) or TURN in self._full or (bool(self._full) and self._waiting <= self._full)
         if held is not self.held:
             self.held = held
             (self._pause if held else self._resume)()

@@ -14,7 +14,7 @@ from ..association.performing import Refused, Request
 from ..association.reading import Reading
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
-from ..dimse.levels import Level
+from ..dimse.levels import Level, QueryError
 from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
 from .layout import Layout, parse_layout
 from .plan import Plan
@@ -22,6 +22,7 @@ from .progress import ProgressCallback
 from .receiving import MAXIMUM_OBJECT, NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .settling import Later, LateSink, Settler
+from .sinking import HeadSink, SinkFactory
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -48,16 +49,38 @@ class Where:
     durability: Durability = "fsync"
     max_object_size: int = MAXIMUM_OBJECT
     layout: Layout | None = None
+    sink: SinkFactory | None = None
+    digest: bool = False
+
+    @property
+    def kept(self) -> bool:
+        """Whether objects go somewhere as they come, and are not handed on as data sets."""
+        return self.directory is not None or self.sink is not None
 
     @classmethod
     def below(
-        cls, directory: str | Path | None, durability: Durability, size: int | None, layout: str
+        cls,
+        directory: str | Path | None,
+        durability: Durability,
+        size: int | None,
+        layout: str,
+        *,
+        sink: SinkFactory | None = None,
+        digest: bool = False,
     ) -> Where:
         """As a user says it; `size`: of the largest object. Raises QueryError for what is no layout."""
         folder = None if directory is None else Path(directory)
         size = size or MAXIMUM_OBJECT
-        how = parse_layout(layout)
-        return cls(directory=folder, durability=durability, max_object_size=size, layout=how)
+        if folder is not None and sink is not None:
+            raise QueryError("objects go into a directory or to a sink, not both")
+        return cls(
+            directory=folder,
+            durability=durability,
+            max_object_size=size,
+            layout=parse_layout(layout),
+            sink=sink,
+            digest=digest,
+        )
 
 
 class Intake(Generic[T]):
@@ -111,6 +134,15 @@ class Intake(Generic[T]):
             raise Refused(NOT_AUTHORIZED, "not asked for")
         if isinstance(request.association, Association):
             self.reads(request.association.connection.reading)
+        if self.where.sink is not None:
+            return HeadSink(
+                message,
+                request.context,
+                self.where.sink,
+                lambda item: self._take(item, item),
+                limit=self.where.max_object_size,
+                digest=self.where.digest,
+            )
         if self.where.directory is None:
             return self._dataset_sink(request, message)
         return self._file_sink(self.where.directory, request, message, source_ae, any_object)
@@ -160,6 +192,7 @@ class Intake(Generic[T]):
                 limit=self.where.max_object_size,
                 asked=None if any_object else self._asked_for,
                 layout=self.where.layout,
+                digest=self.where.digest,
             )
         except OSError as error:
             if error.errno in NO_ROOM:
@@ -191,12 +224,12 @@ class Intake(Generic[T]):
     def _take(self, one: Any, item: ReceivedItem) -> None:
         """An object has come, or failed to: `one` is what is handed to who iterates, or None."""
         if self._ready is not None and one is not None:
-            held = item.bytes if self.where.directory is None else 0
+            held = 0 if self.where.kept else item.bytes
             self._ready.put_nowait((one, held))
             self._ahead += held
             if self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD:
                 self._hold("ahead", True)
-        elif self.where.directory is None and one is not None and self._ready is None:
+        elif not self.where.kept and one is not None and self._ready is None:
             self.result.datasets.append(one)
         self._moves()
         self.arrived.add(item)

@@ -13,6 +13,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context, Proposal
 from ..dimse.levels import Root, move_model
 from ..dimse.status import Category, categorize
+from ..pdu.codec import encode_ae_title
 from .associations import Associations, need_context
 from .getting import add_final, nothing_found, patience
 from .identifier import build_retrieve
@@ -39,6 +40,10 @@ class Move:
     listening: Listening | None = None
     count: int = 1
     service: str = "C-MOVE"
+
+    def __post_init__(self) -> None:
+        """Refuse a title that is none before anything is sent. Raises LocalProtocolError."""
+        encode_ae_title(self.title)
 
     def model(self, root: Root) -> str:
         """The SOP class of a root."""

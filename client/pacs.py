@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from ..association.answers import words_of
 from ..association.association import Association
@@ -21,7 +21,6 @@ from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal
 from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_model
 from ..dimse.status import SUCCESS, Status
-from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from .associations import Associations, Attempt, need_context
@@ -40,7 +39,8 @@ from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, Keep, StoredItem, StoreReport
 from .retrieved import ReceivedItem, RetrieveResult
-from .retrieving import Retrieve, Wanted
+from .retrieving import GetOptions, Retrieve, Wanted
+from .sinking import SinkFactory
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
 
@@ -264,18 +264,17 @@ class Pacs:
         uid: str | Iterable[str] | None = ...,
         *,
         directory: str | Path,
-        plan: Plan | None = ...,
-        via: Via | None = ...,
-        root: Root | str | None = ...,
-        parents: Mapping[str, str] | None = ...,
-        skip_present: bool = ...,
-        associations: int = ...,
-        durability: Durability = ...,
-        layout: str = ...,
-        progress: ProgressCallback | None = ...,
-        max_object_size: int = ...,
-        items: Keep[ReceivedItem] = ...,
-        listening: Listening | None = ...,
+        **how: Unpack[GetOptions],
+    ) -> Retrieve[ReceivedItem]: ...
+
+    @overload
+    def get(
+        self,
+        level: Level | str | None = ...,
+        uid: str | Iterable[str] | None = ...,
+        *,
+        sink: SinkFactory,
+        **how: Unpack[GetOptions],
     ) -> Retrieve[ReceivedItem]: ...
 
     @overload
@@ -285,18 +284,7 @@ class Pacs:
         uid: str | Iterable[str] | None = ...,
         *,
         directory: None = ...,
-        plan: Plan | None = ...,
-        via: Via | None = ...,
-        root: Root | str | None = ...,
-        parents: Mapping[str, str] | None = ...,
-        skip_present: bool = ...,
-        associations: int = ...,
-        durability: Durability = ...,
-        layout: str = ...,
-        progress: ProgressCallback | None = ...,
-        max_object_size: int = ...,
-        items: Keep[ReceivedItem] = ...,
-        listening: Listening | None = ...,
+        **how: Unpack[GetOptions],
     ) -> Retrieve[Dataset]: ...
 
     def get(
@@ -305,6 +293,7 @@ class Pacs:
         uid: str | Iterable[str] | None = None,
         *,
         directory: str | Path | None = None,
+        sink: SinkFactory | None = None,
         plan: Plan | None = None,
         via: Via | None = None,
         root: Root | str | None = None,
@@ -313,6 +302,7 @@ class Pacs:
         associations: int = 1,
         durability: Durability = "fsync",
         layout: str = "patient",
+        digest: bool = False,
         progress: ProgressCallback | None = None,
         max_object_size: int = MAXIMUM_OBJECT,
         items: Keep[ReceivedItem] = "all",
@@ -320,19 +310,14 @@ class Pacs:
     ) -> Retrieve[Any]:
         """Retrieve by the unique key of a level, one or several: C-GET, and what else `via` names.
 
-        Awaited for a RetrieveResult, or iterated. With a `directory` the objects lie there as files, their
-        bytes as the peer sent them; those of which it holds a whole file already are not asked for
-        (`skip_present`). Without one they are data sets: ``async for dataset in pacs.get(...)``, or
-        `result.datasets`. What will come is found out by C-FIND first, or told by a `plan`. `via` is "get"
-        (one C-GET a key), or a ladder: "auto" tries C-GET, then C-MOVE to this process (`listening`), each
-        for less at a time until all is here; ("move", "get") in another order. `root`, `parents`: as of
-        `find`, and unique keys above. `associations` share the work. An object over `max_object_size` bytes
-        (64 GiB; 2 GiB in memory) is refused. `items` says which objects the result lists; all are counted.
-        `durability`: "fsync", "rename" or "none" (`receiving.Durability`); `layout`: "patient", "uids", or a
-        template of keywords, "{PatientID}/{SOPInstanceUID}.dcm".
+        Awaited for a RetrieveResult, or iterated. Into a `directory`, where what lies there whole already is
+        not asked for (`skip_present`); into what `sink` gives for each object by its `Head`; or as data sets,
+        one by one or in `result.datasets`. What will come is found out by C-FIND, or told by a `plan`. `via`:
+        "get", one C-GET a key; "auto", a ladder of C-GET, then C-MOVE to this process (`listening`), each for
+        less at a time until all is here; ("move", "get"): another order. `GetOptions` has the rest.
         """
         methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
-        where = Where.below(directory, durability, max_object_size, layout)
+        where = Where.below(directory, durability, max_object_size, layout, sink=sink, digest=digest)
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
@@ -386,7 +371,7 @@ class Pacs:
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
-        title = encoded_title(destination or self.peer.calling_ae)
+        title = destination or self.peer.calling_ae
         return self._retrieve(
             wanted,
             RetrieveResult(service="C-MOVE", keep=items, received_here=here is not None),
@@ -430,9 +415,3 @@ class Pacs:
             return Getting(self._associations, intake, count)
         here = listening or Listening()
         return Move(self._associations, intake, self.peer.calling_ae, here, count)
-
-
-def encoded_title(title: str) -> str:
-    """An AE title that can be sent. Raises LocalProtocolError before anything is."""
-    encode_ae_title(title)
-    return title

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import filecmp
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -96,10 +97,12 @@ class FileSink:
         limit: int = MAXIMUM_OBJECT,
         asked: Asked | None = None,
         layout: Layout | None = None,
+        digest: bool = False,
     ) -> None:
         """asked: which objects were; others go to the folder `ASIDE`, and `done` is told so."""
         self._asked = asked
         self._layout = layout
+        self._hash = hashlib.sha256() if digest else None
         self._found: dict[int, bytes] = {}
         self._values: dict[str, str] = {}
         self._beside: Path | None = None
@@ -137,6 +140,8 @@ class FileSink:
             self.no_room = error.errno in NO_ROOM
             self._tell(_disk_failure(error))
             raise
+        if self._hash is not None:
+            self._hash.update(data)
 
     async def commit(self) -> StoreOutcome:
         """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name.
@@ -188,7 +193,9 @@ class FileSink:
 
     def _tell(self, outcome: StoreOutcome) -> None:
         item = received(self._request, self._context, outcome, self._writer.bytes_written)
-        self._done(replace(item, beside=self._beside, patient_id=self._values.get("patient_id", "")))
+        digest = None if self._hash is None or not item.ok else self._hash.hexdigest()
+        patient = self._values.get("patient_id", "")
+        self._done(replace(item, beside=self._beside, patient_id=patient, sha256=digest))
 
     def _commit(self) -> StoreOutcome:
         try:
@@ -270,6 +277,7 @@ def open_file_sink(
     limit: int = MAXIMUM_OBJECT,
     asked: Asked | None = None,
     layout: Layout | None = None,
+    digest: bool = False,
 ) -> FileSink:
     """A sink for an object that arrives; one that cannot be made is told to `done` as well.
 
@@ -287,6 +295,7 @@ def open_file_sink(
             limit=limit,
             asked=asked,
             layout=layout,
+            digest=digest,
         )
     except UnsafeName:
         outcome = StoreOutcome(INVALID_SOP_INSTANCE, "not a valid SOP Instance UID")

@@ -28,7 +28,8 @@ class ReceivedItem:
     """One object that arrived, or failed to: `path` is where it lies now, None when it is not kept.
 
     `beside` is a file that was there before with another object of the same SOP Instance UID: both are kept.
-    `present`: it lay here before, whole, and was not asked for.
+    `present`: it lay here before, whole, and was not asked for. `location`: where a user's sink put it;
+    `sha256` of its data set, where that was asked for.
     """
 
     sop_class_uid: str
@@ -40,6 +41,8 @@ class ReceivedItem:
     bytes: int = 0
     beside: Path | None = None
     present: bool = False
+    location: str | None = None
+    sha256: str | None = None
     patient_id: str = field(default="", repr=False)
 
     @property
@@ -49,12 +52,14 @@ class ReceivedItem:
 
     def to_dict(self) -> dict[str, Any]:
         """The item as plain values."""
-        beside = None if self.beside is None else str(self.beside)
-        return item_dict(self) | {
+        more: dict[str, Any] = {
             "transfer_syntax_uid": self.transfer_syntax_uid,
-            "beside": beside,
+            "beside": None if self.beside is None else str(self.beside),
             "present": self.present,
         }
+        if self.location is not None or self.sha256 is not None:
+            more |= {"location": self.location, "sha256": self.sha256}
+        return item_dict(self) | more
 
 
 @dataclass(slots=True, repr=False)

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from ..association.errors import OperationCancelled, OperationFailed
 from ..association.tasks import Tasks, on_thread, to_its_end
@@ -17,12 +17,13 @@ from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
 from .associations import Associations
 from .intake import Intake, Where
-from .ladder import Way, climb
+from .ladder import Via, Way, climb
+from .listening import Listening
 from .plan import Plan
 from .planning import make_plan
 from .present import find_present
 from .progress import ProgressCallback
-from .receiving import prepare
+from .receiving import Durability, prepare
 from .results import Keep
 from .retrieved import ReceivedItem, RetrieveResult
 from .streams import Stream
@@ -30,6 +31,33 @@ from .streams import Stream
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 T = TypeVar("T")
+
+
+class GetOptions(TypedDict, total=False):
+    """The options of `Pacs.get`.
+
+    plan, via: what to ask for, and by which services. root, parents: the information model, and unique keys
+    above the level, for peers that want them and cannot be asked. skip_present: ask only for what the
+    directory has no whole file of. associations: how many share the work. durability: "fsync", "rename" or
+    "none" (`receiving.Durability`). layout: "patient", "uids", or a template of keywords,
+    "{PatientID}/{SOPInstanceUID}.dcm". digest: SHA-256 of each data set, as it comes. progress: is told of
+    each step. max_object_size: bytes over which an object is refused (64 GiB; 2 GiB in memory). items: which
+    objects the result lists; all are counted. listening: of a move to this process.
+    """
+
+    plan: Plan | None
+    via: Via | None
+    root: Root | str | None
+    parents: Mapping[str, str] | None
+    skip_present: bool
+    associations: int
+    durability: Durability
+    layout: str
+    digest: bool
+    progress: ProgressCallback | None
+    max_object_size: int
+    items: Keep[ReceivedItem]
+    listening: Listening | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

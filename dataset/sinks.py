@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,13 +15,19 @@ class StoreOutcome:
     status: int
     comment: str = ""
     path: Path | None = None
+    location: str | None = None
+    """Where it lies, if not in a file: an address in a bucket, a key."""
 
 
 class StoreSink(Protocol):
     """Takes one object: `commit` or `discard` is called once; `discard` may follow a failed commit."""
 
-    def write(self, data: memoryview, /) -> None:
-        """Take the next part: a view that is good until the call returns. An OSError fails the object."""
+    def write(self, data: memoryview, /) -> Awaitable[None] | None:
+        """Take the next part: a view that is good until the call returns. An OSError fails the object.
+
+        What it returns, if anything, says that it is full: the peer is held until that has been awaited, and
+        `commit` called after it. What had been read from the peer by then still comes.
+        """
 
     async def commit(self) -> StoreOutcome:
         """The data set is whole: make it safe and say how it went."""

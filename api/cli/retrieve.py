@@ -134,6 +134,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         _MAX_OBJECT_SIZE,
         _DURABILITY,
         associations_option,
+        _LAYOUT,
         _SKIP_PRESENT,
         _PARENTS,
         _ROOT,

@@ -74,3 +74,19 @@ def test_the_rule_holds_after_every_step(steps: list[tuple[str, str]]) -> None:
         assert one.held == (TURN in full or (bool(full) and waiting <= full))
         assert calls == (["pause", "resume"] * len(calls))[: len(calls)]
         assert one.held == (len(calls) % 2 == 1)
+
+
+def test_what_gets_its_room_elsewhere_holds_whoever_waits() -> None:
+    """A slow consumer gives way to who waits for the peer; a sink that uploads does not."""
+    calls: list[str] = []
+    reading = Reading(lambda: calls.append("pause"), lambda: calls.append("resume"))
+    reading.waits("operation")
+    reading.full("consumer")
+    assert calls == []
+    reading.full("sink", firm=True)
+    assert calls == ["pause"]
+    reading.room("sink")
+    assert calls == ["pause", "resume"]
+    reading.full("sink", firm=True)
+    reading.clear()
+    assert not reading.held

@@ -36,7 +36,7 @@ from aiodicom.client.pacs import Pacs
 from aiodicom.client.receiving import FileSink
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.encoding import encode_uids
-from aiodicom.dataset.names import file_stem
+from aiodicom.dataset.names import file_stem, instance_path
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import QueryError, Root, find_model, get_model
 from aiodicom.pdu import (
@@ -526,6 +526,12 @@ async def test_a_commit_that_never_got_its_thread_leaves_nothing(tmp_path: Path)
     loop = asyncio.get_running_loop()
     free = threading.Event()
     queued = asyncio.Event()
+    keys = {"study_date": "20240131", "modality": "CT", "patient_id": "P1"}
+    taken = tmp_path / instance_path(
+        study_uid="1.2.3", series_uid="1.2.3.1", sop_instance_uid="1.2.3.1", **keys
+    )
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"another")  # which has to be compared with what comes: that takes a thread
 
     class Pool(ThreadPoolExecutor):
         """Has one thread, kept busy; tells when a commit waits for it."""
@@ -544,14 +550,14 @@ async def test_a_commit_that_never_got_its_thread_leaves_nothing(tmp_path: Path)
         pool.submit(free.wait)
         await get.send("1.2.3.1")
         await queued.wait()
-        assert len(files_below(tmp_path)) == 1
+        assert len(files_below(tmp_path)) == 2
         await get.peer.send(AAbort(0, 0))
         await get.peer.drain_until_close()
 
     try:
         with pytest.raises(AssociationAborted):
             await play(script, getting_into(tmp_path))
-        assert files_below(tmp_path) == []
+        assert [tmp_path / name for name in files_below(tmp_path)] == [taken]
     finally:
         free.set()
 

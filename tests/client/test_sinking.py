@@ -1,0 +1,183 @@
+"""A user's own sinks: chosen by the header while the pixels still arrive, held when full, digested."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.association.performing import Refused
+from aiodicom.client import sinking
+from aiodicom.client.pacs import connect
+from aiodicom.client.sinking import Head
+from aiodicom.dataset.part10 import read_header
+from aiodicom.dataset.sinks import StoreOutcome
+from aiodicom.dimse.levels import QueryError
+from aiodicom.server.archive_service import serve_archive
+from wire import ct
+
+SIZE = 3_000_000
+
+
+class Bucket:
+    """A store that takes its time, in pieces of bounded memory."""
+
+    def __init__(self, *, slow: bool = True) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.heads: list[Head] = []
+        self.waiting = 0
+        self.most = 0
+        self.discarded: list[str] = []
+        self.slow = slow
+
+    def __call__(self, head: Head) -> Upload:
+        self.heads.append(head)
+        if head.dataset.get("PatientID") == "UNWANTED":
+            raise Refused(0x0124, "not wanted")
+        return Upload(self, head.sop_instance_uid)
+
+
+class Upload:
+    def __init__(self, bucket: Bucket, uid: str) -> None:
+        self._bucket = bucket
+        self._uid = uid
+        self._parts: list[bytes] = []
+        self._unsent = 0
+
+    def write(self, data: memoryview, /) -> Awaitable[None] | None:
+        self._parts.append(bytes(data))
+        self._unsent += len(data)
+        self._bucket.most = max(self._bucket.most, self._unsent)
+        return self._send() if self._bucket.slow and self._unsent > 100_000 else None
+
+    async def _send(self) -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self._unsent = 0
+
+    async def commit(self) -> StoreOutcome:
+        self._bucket.kept[self._uid] = b"".join(self._parts)
+        return StoreOutcome(0, location=f"s3://bucket/{self._uid}")
+
+    def discard(self) -> None:
+        self._bucket.discarded.append(self._uid)
+
+
+def random_ct(number: int, size: int) -> Any:
+    dataset = ct(f"1.2.3.1.{number}")
+    dataset.add_new(0x7FE00010, "OW", os.urandom(size))
+    return dataset
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for path in folder.rglob("*.dcm"):
+        header = read_header(path)
+        found[header.sop_instance_uid] = path.read_bytes()[header.data_offset :]
+    return found
+
+
+@pytest.mark.parametrize("size", [100, 70_000, SIZE])
+async def test_a_sink_gets_every_byte_and_decides_by_the_header(tmp_path: Path, size: int) -> None:
+    bucket = Bucket()
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(n, size) for n in range(3)])).ok
+        result = await pacs.get("STUDY", "1.2.3", sink=bucket, digest=True)
+        kept = stored(tmp_path / "objects")
+    assert result.ok
+    assert bucket.kept == kept
+    assert {head.dataset.PatientID for head in bucket.heads} == {"P1"}
+    assert all("PixelData" not in head.dataset for head in bucket.heads)
+    for item in result.items:
+        data = kept[item.sop_instance_uid]
+        assert item.bytes == len(data)
+        assert item.sha256 == hashlib.sha256(data).hexdigest()
+        assert item.location == f"s3://bucket/{item.sop_instance_uid}"
+        assert item.to_dict()["location"] == item.location
+    assert result.datasets == []
+
+
+async def test_a_full_sink_holds_the_peer(tmp_path: Path) -> None:
+    """Of 30 MB no more than what one read brings beyond its 100 kB are ever here at once."""
+    held, free = Bucket(), Bucket(slow=False)
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(0, 10 * SIZE)])).ok
+        assert (await pacs.get("STUDY", "1.2.3", sink=held)).ok
+        assert (await pacs.get("STUDY", "1.2.3", sink=free)).ok
+    assert held.kept == free.kept
+    assert held.most < 3_000_000
+    assert free.most > 10 * SIZE
+
+
+async def test_an_object_that_is_not_wanted_is_refused_alone(tmp_path: Path) -> None:
+    bucket = Bucket()
+    objects = [random_ct(n, 200_000) for n in range(3)]
+    objects[1].PatientID = "UNWANTED"
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store(objects)).ok
+        result = await pacs.get("STUDY", "1.2.3", sink=bucket)
+    assert sorted(bucket.kept) == ["1.2.3.1.0", "1.2.3.1.2"]
+    assert result.missing == ["1.2.3.1.1"]
+    [refused] = [item for item in result.items if not item.ok]
+    assert refused.comment == "not wanted"
+
+
+@pytest.mark.parametrize("where", ["factory", "write", "room", "commit"])
+async def test_a_sink_that_fails_costs_its_object(tmp_path: Path, where: str) -> None:
+    class Failing(Upload):
+        def write(self, data: memoryview, /) -> Awaitable[None] | None:
+            if where == "write":
+                raise OSError(5, "no more")
+            return self._fails() if where == "room" else super().write(data)
+
+        async def _fails(self) -> None:
+            raise OSError(5, "no more")
+
+        async def commit(self) -> StoreOutcome:
+            if where == "commit":
+                raise OSError(5, "no more")
+            return await super().commit()
+
+    bucket = Bucket()
+
+    def factory(head: Head) -> Upload:
+        if not head.sop_instance_uid.endswith("1"):
+            return Upload(bucket, head.sop_instance_uid)
+        if where == "factory":
+            raise OSError(5, "no more")
+        return Failing(bucket, head.sop_instance_uid)
+
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(n, 200_000) for n in range(3)])).ok
+        result = await pacs.get("STUDY", "1.2.3", sink=factory)
+    assert sorted(bucket.kept) == ["1.2.3.1.0", "1.2.3.1.2"]
+    assert result.missing == ["1.2.3.1.1"]
+    assert result.outcome == "partial"
+
+
+async def test_a_long_header_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinking, "HEAD", 1000)
+    dataset = random_ct(1, 500_000)
+    dataset.add_new(0x00204000, "LT", "x" * 9000)
+    bucket = Bucket()
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([dataset])).ok
+        assert (await pacs.get("STUDY", "1.2.3", sink=bucket)).ok
+        assert bucket.kept == stored(tmp_path / "objects")
+    [head] = bucket.heads
+    assert len(head.dataset.ImageComments) == 9000
+
+
+async def test_files_are_digested_as_they_come(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path / "a", port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(n, 1000) for n in range(2)])).ok
+        result = await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out", digest=True)
+        assert {one.sop_instance_uid: one.sha256 for one in result.items} == {
+            uid: hashlib.sha256(data).hexdigest() for uid, data in stored(tmp_path / "out").items()
+        }
+        with pytest.raises(QueryError, match="not both"):
+            pacs.get("STUDY", "1.2.3", directory=tmp_path, sink=Bucket())  # type: ignore[call-overload]
