@@ -7,7 +7,9 @@
 #   make docs                  draw the pages that are drawn from the code
 #   make mutants [ARGS=...]    one-line changes of the product, each of which a test must notice
 #   make fuzz [SECONDS=60]     each fuzz target for that long
-#   make bench [ARGS="..."]    us beside DCMTK and pynetdicom
+#   make bench [ARGS="..."]    us beside DCMTK, Orthanc and pynetdicom; ARGS=--results writes benchmarks/RESULTS.md
+#   make bench-quick           a tenth of that, in five minutes
+#   make bench-check           single steps by instructions executed (valgrind), beside the last stored run
 #   make soak [ARGS="..."]     a thousand idle and a hundred active associations
 #   make chaos [ARGS="..."]    ten minutes through a cutting proxy, with a ledger; then a retrieve that endures
 #   make clean                 remove what the above made
@@ -20,7 +22,7 @@ SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types cover docs mutants fuzz bench soak chaos clean
+.PHONY: help demo test lint types cover docs mutants fuzz bench bench-quick bench-check soak chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -62,6 +64,12 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+bench-quick: $(VENV)/.bench
+	$(BIN)/python benchmarks/compare.py --quick $(ARGS)
+
+bench-check: $(VENV)/.bench
+	$(BIN)/python benchmarks/check.py $(ARGS)
 
 soak: $(VENV)/.bench
 	$(BIN)/python benchmarks/soak.py $(ARGS)

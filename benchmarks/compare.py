@@ -1,11 +1,16 @@
-"""C-STORE and C-GET side by side: aiodicom, DCMTK as shipped, DCMTK with TCP_NODELAY=1, pynetdicom.
+"""aiodicom beside DCMTK as shipped and with TCP_NODELAY=1 ("tuned"), Orthanc and pynetdicom, in one run.
 
-    python benchmarks/compare.py [--rounds 5] [--objects 1000] [--place /dev/shm] [--only store|get|large]
+    python benchmarks/compare.py [--rows TEXT ...] [--list] [--quick] [--rounds 5] [--place /dev/shm]
+                                 [--json FILE] [--results FILE]
 
-Whole client commands, from exec to exit, against servers that run; a round goes once through every row, so
-that the machine's moods fall on all alike. Prints medians, ratios taken round by round against DCMTK tuned,
-CPU seconds a GB and peak memory of both sides. Rows marked * move a tenth of the objects: their rate an
-object is constant, and they would take minutes. MB are 10^6 bytes of Part 10 files.
+A row is a whole client command, from exec to exit, against a server that runs; "library" rows are our API in
+a process of its own, which tells the time of the work alone too ("steady"). A round goes once through every
+row, in another order each time, so that the machine's moods fall on all alike; the first warms up. Printed
+are medians with their spread, ratios taken round by round against DCMTK tuned with its like, CPU seconds a GB
+and peak memory of both ends. `--rows` chooses by any part of "group: name". Peers that are missing are named.
+MB are 10^6 bytes. DCMTK writes its log with -v, which costs it nothing that can be measured.
+
+`--results` writes benchmarks/RESULTS.md, from which README quotes: on a machine at rest alone.
 """
 
 from __future__ import annotations
@@ -13,360 +18,195 @@ from __future__ import annotations
 import argparse
 import compileall
 import contextlib
-import importlib
+import importlib.metadata
 import json
 import os
 import platform
-import shutil
+import random
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from interop import peers
-from measure import Sample, median, run
-from objects import write_large, write_slices
+from measure import Sample, median
+from rows import BUILDERS, Bench, Failed, Row, Sizes
 
-PYTHON = sys.executable
-
-
-@dataclass(slots=True)
-class Row:
-    """One combination of server and client, measured once a round."""
-
-    group: str
-    name: str
-    bytes: int
-    measure: Callable[[], Sample]
-    samples: list[Sample | None] = field(default_factory=list)  # None: the client failed in that round
-
-    @property
-    def good(self) -> list[Sample]:
-        """The runs that went well."""
-        return [sample for sample in self.samples if sample is not None]
-
-    def rate(self, sample: Sample) -> float:
-        """MB/s of one run."""
-        return self.bytes / 1e6 / sample.wall
+QUICK = Sizes(objects=100, small=500, large_mib=128, echoes=500, associations=50)
+QUIET_LOAD = 0.3
+"""Load average a core over which no results are written: they would measure the neighbours."""
+RESULTS = Path(__file__).with_name("RESULTS.md")
 
 
-class Failed(Exception):
-    """A client failed, or brought too little: that run is no measurement, and is counted."""
-
-
-class Bench:
-    """The data, the servers and the rows."""
-
-    def __init__(self, place: Path, objects: int, stack: contextlib.ExitStack) -> None:
-        self.place = place
-        self.stack = stack
-        self.rows: list[Row] = []
-        self.full = place / "full"
-        self.tenth = place / "tenth"
-        self.study = write_slices(self.full, objects, study=1)
-        self.small_study = write_slices(self.tenth, max(1, objects // 10), study=2)
-        self.sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in (self.full, self.tenth)}
-
-    # --- servers
-
-    def archive(self, name: str, *options: str) -> contextlib.AbstractContextManager[peers.Peer]:
-        """Our archive, as `aiodicom serve` runs it."""
-        folder = self.place / name
-
-        def arguments(port: int) -> list[str]:
-            return [PYTHON, "-m", "aiodicom", "serve", str(folder), "--port", str(port), *options]
-
-        return peers.launch("aiodicom", "ARCHIVE", folder, arguments)
-
-    def storescp(self, name: str, *, nodelay: bool) -> peers.Peer:
-        return self.stack.enter_context(peers.storescp(self.place / name, nodelay=nodelay))
-
-    def dcmqrscp(self, name: str, *, nodelay: bool) -> peers.Peer:
-        return self.stack.enter_context(peers.dcmqrscp(self.place / name, nodelay=nodelay))
-
-    # --- rows
-
-    def store(self, name: str, server: peers.Peer, source: Path, client: Pacs, nodelay: bool = False) -> None:
-        """A C-STORE of a folder into a server that keeps files until it is emptied."""
-
-        def measure() -> Sample:
-            sample = checked(name, client(server, source), server, nodelay)
-            for path in server.directory.iterdir():
-                path.unlink()
-            return sample
-
-        self.rows.append(Row("C-STORE", name, self.sizes[source], measure))
-
-    def store_ours(self, name: str, source: Path, client: Pacs, *options: str, nodelay: bool = False) -> None:
-        """A C-STORE into our archive, a new one each time: it does not write again what it has."""
-
-        def measure() -> Sample:
-            with self.archive("fresh", *options) as server:
-                sample = checked(name, client(server, source), server, nodelay)
-            shutil.rmtree(self.place / "fresh")
-            return sample
-
-        self.rows.append(Row("C-STORE", name, self.sizes[source], measure))
-
-    def get(self, name: str, server: peers.Peer, source: Path, client: Pacs, nodelay: bool = False) -> None:
-        """A C-GET of the study that was stored from a folder."""
-
-        def measure() -> Sample:
-            out = Path(tempfile.mkdtemp(dir=self.place))
+def run_rounds(rows: list[Row], rounds: int, seed: int) -> None:
+    """Measure every row once a round; the first round is not counted."""
+    shuffled = random.Random(seed)
+    for number in range(rounds + 1):
+        for row in shuffled.sample(rows, len(rows)):
+            sample: Sample | None = None
             try:
-                sample = checked(name, client(server, out), server, nodelay, cwd=out)
-                got = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
-                if not 0.99 < got / self.sizes[source] < 1.01:
-                    raise Failed(f"{name}: {got} bytes arrived where {self.sizes[source]} were stored")
-                return sample
-            finally:
-                shutil.rmtree(out)
-
-        self.rows.append(Row("C-GET", name, self.sizes[source], measure))
-
-
-Pacs = Callable[[peers.Peer, Path], list[str]]
-
-
-def checked(name: str, argv: list[str], server: peers.Peer, nodelay: bool, cwd: Path | None = None) -> Sample:
-    """Run a client; one that fails is no measurement."""
-    sample = run(argv, server.process.pid, env={"TCP_NODELAY": "1"} if nodelay else {}, cwd=cwd)
-    if sample.code != 0:
-        raise Failed(f"{name}: exit code {sample.code}")
-    return sample
-
-
-def aiodicom_store(server: peers.Peer, source: Path) -> list[str]:
-    title = ["--called", server.ae_title]
-    return [PYTHON, "-m", "aiodicom", "store", "127.0.0.1", str(server.port), str(source), *title]
-
-
-def aiodicom_get(study: str, *more: str) -> Pacs:
-    def command(server: peers.Peer, out: Path) -> list[str]:
-        options = [
-            "--level",
-            "STUDY",
-            "--root",
-            "STUDY",
-            "--called",
-            server.ae_title,
-            "--out",
-            str(out),
-            *more,
-        ]
-        return [PYTHON, "-m", "aiodicom", "get", "127.0.0.1", str(server.port), study, *options]
-
-    return command
-
-
-def dcmtk_store(server: peers.Peer, source: Path) -> list[str]:
-    return list(peers.storescu(server.port, [source], called=server.ae_title, extra=["-pdu", "131072"]).argv)
-
-
-def dcmtk_get(study: str) -> Pacs:
-    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study}
-
-    def command(server: peers.Peer, out: Path) -> list[str]:
-        made = peers.getscu(server.port, keys, out, called=server.ae_title, extra=["-pdu", "131072"])
-        return list(made.argv)
-
-    return command
-
-
-def pynetdicom_store(server: peers.Peer, source: Path) -> list[str]:
-    paths = sorted(source.iterdir())
-    return list(peers.pynetdicom_scu("store", server.port, called=server.ae_title, paths=paths).argv)
-
-
-def pynetdicom_get(study: str) -> Pacs:
-    keys = {"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": study}
-
-    def command(server: peers.Peer, out: Path) -> list[str]:
-        made = peers.pynetdicom_scu("get", server.port, called=server.ae_title, keys=keys, directory=out)
-        return list(made.argv)
-
-    return command
-
-
-RENAME = ("--durability", "rename")
-"""Nothing forced to the disk by whoever receives, as with every peer here."""
-TUNED_STORE = "DCMTK tuned -> DCMTK tuned"
-TUNED_GET = "DCMTK tuned <- DCMTK tuned"
-
-
-def build_store(bench: Bench) -> None:
-    """Every C-STORE row."""
-    tuned = bench.storescp("scp-tuned", nodelay=True)
-    shipped = bench.storescp("scp-shipped", nodelay=False)
-    pynetdicom = bench.stack.enter_context(peers.pynetdicom_scp(bench.place / "scp-pynetdicom"))
-    full, tenth = bench.full, bench.tenth
-    bench.store(TUNED_STORE, tuned, full, dcmtk_store, nodelay=True)
-    bench.store_ours("aiodicom -> aiodicom archive", full, aiodicom_store)
-    bench.store("aiodicom -> DCMTK tuned", tuned, full, aiodicom_store)
-    bench.store_ours("DCMTK tuned -> aiodicom archive", full, dcmtk_store, nodelay=True)
-    bench.store_ours("DCMTK tuned -> aiodicom archive, rename", full, dcmtk_store, *RENAME, nodelay=True)
-    bench.store("DCMTK shipped -> DCMTK shipped *", shipped, tenth, dcmtk_store)
-    bench.store("aiodicom -> DCMTK shipped *", shipped, tenth, aiodicom_store)
-    bench.store_ours("DCMTK shipped -> aiodicom archive *", tenth, dcmtk_store)
-    bench.store("pynetdicom -> pynetdicom *", pynetdicom, tenth, pynetdicom_store)
-
-
-def fill(server: peers.Peer, *sources: Path) -> None:
-    """Store folders into an archive before its rows are measured."""
-    for source in sources:
-        checked("filling", aiodicom_store(server, source), server, nodelay=False)
-
-
-def build_get(bench: Bench) -> None:
-    """Every C-GET row."""
-    ours = bench.stack.enter_context(bench.archive("archive"))
-    tuned = bench.dcmqrscp("qr-tuned", nodelay=True)
-    shipped = bench.dcmqrscp("qr-shipped", nodelay=False)
-    for server in (ours, tuned):
-        fill(server, bench.full, bench.tenth)
-    fill(shipped, bench.tenth)
-    full, tenth = bench.full, bench.tenth
-    study, small = bench.study, bench.small_study
-    bench.get(TUNED_GET, tuned, full, dcmtk_get(study), nodelay=True)
-    bench.get("aiodicom <- aiodicom archive", ours, full, aiodicom_get(study))
-    bench.get("aiodicom <- DCMTK tuned", tuned, full, aiodicom_get(study))
-    bench.get("aiodicom <- aiodicom archive, rename", ours, full, aiodicom_get(study, *RENAME))
-    bench.get("aiodicom <- DCMTK tuned, rename", tuned, full, aiodicom_get(study, *RENAME))
-    bench.get("DCMTK tuned <- aiodicom archive", ours, full, dcmtk_get(study), nodelay=True)
-    bench.get("DCMTK shipped <- DCMTK shipped *", shipped, tenth, dcmtk_get(small))
-    bench.get("aiodicom <- DCMTK shipped *", shipped, tenth, aiodicom_get(small))
-    bench.get("DCMTK shipped <- aiodicom archive *", ours, tenth, dcmtk_get(small))
-    bench.get("pynetdicom <- DCMTK tuned *", tuned, tenth, pynetdicom_get(small))
-    bench.get("pynetdicom <- aiodicom archive *", ours, tenth, pynetdicom_get(small))
-
-
-def build_large(bench: Bench) -> None:
-    """One object of 512 MiB each way: memory."""
-    folder = bench.place / "large"
-    study = write_large(folder / "large.dcm", 512)
-    bench.sizes[folder] = (folder / "large.dcm").stat().st_size
-    bench.store_ours("aiodicom -> aiodicom archive, 512 MiB", folder, aiodicom_store)
-    ours = bench.stack.enter_context(bench.archive("large-archive"))
-    fill(ours, folder)
-    bench.get("aiodicom <- aiodicom archive, 512 MiB", ours, folder, aiodicom_get(study))
-    bench.get("DCMTK tuned <- aiodicom archive, 512 MiB", ours, folder, dcmtk_get(study), nodelay=True)
-
-
-BUILDERS = {"store": build_store, "get": build_get, "large": build_large}
+                sample = row.measure()
+            except Failed as failure:
+                print(f"round {number}: {failure}", file=sys.stderr, flush=True)
+            if number:
+                row.samples.append(sample)
+        print(f"round {number} of {rounds} done", file=sys.stderr, flush=True)
 
 
 # --- what is printed
 
 
+def spread(values: Iterable[float], scale: float) -> str:
+    """Median, least and most."""
+    found = [value * scale for value in values]
+    return f"{median(found):,.4g} ({min(found):,.4g}-{max(found):,.4g})" if found else "-"
+
+
+def ratio(row: Row, base: Row | None) -> str:
+    """The median of what this row did to what the base did in the same round."""
+    if base is None:
+        return "-"
+    pairs = [(a, b) for a, b in zip(row.samples, base.samples, strict=True) if a and b]
+    return f"{median([row.rate(a) / base.rate(b) for a, b in pairs]):.2f}" if pairs else "-"
+
+
 def table(rows: list[Row]) -> Iterator[str]:
     """A Markdown table of the rows of one group."""
-    base = next((r for r in rows if r.name in (TUNED_STORE, TUNED_GET)), None)
+    base = next((row for row in rows if row.base), None)
+    unit = rows[0].unit
+    scale, cpu, per = (1e-6, 1e9, "CPU s/GB") if unit == "MB/s" else (1, 1e3, "CPU s/1000")
     yield (
-        "| what | MB/s median (min-max) | x DCMTK tuned"
-        " | CPU s/GB client | CPU s/GB server | peak MB client | peak MB server |"
+        f"| what | {unit}, whole command | {unit}, steady | x DCMTK tuned | {per} client | {per} server"
+        " | peak MB client | peak MB server | n |"
     )
-    yield "|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for row in rows:
-        if not row.good:
-            yield f"| {row.name} | every run failed | | | | | |"
+        good = row.good
+        if not good:
+            yield f"| {row.name} | every run failed | | | | | | | 0 |"
             continue
-        rates = [row.rate(s) for s in row.good]
-        gigabytes = row.bytes / 1e9
-        ratio = "-"
-        if base is not None:
-            pairs = [(a, b) for a, b in zip(row.samples, base.samples, strict=True) if a and b]
-            ratio = f"{median([row.rate(a) / base.rate(b) for a, b in pairs]):.2f}"
+        steady = [one for sample in good if (one := row.steady(sample)) is not None]
+        failed = len(row.samples) - len(good)
         cells = (
-            row.name + (f" ({failed} failed)" if (failed := len(row.samples) - len(row.good)) else ""),
-            f"{median(rates):.0f} ({min(rates):.0f}-{max(rates):.0f})",
-            ratio,
-            f"{median([s.client_cpu for s in row.good]) / gigabytes:.2f}",
-            f"{median([s.server_cpu for s in row.good]) / gigabytes:.2f}",
-            f"{max(s.client_rss for s in row.good) / 1e6:.0f}",
-            f"{max(s.server_rss for s in row.good) / 1e6:.0f}",
+            row.name + (f" ({failed} failed)" if failed else ""),
+            spread((row.rate(sample) for sample in good), scale),
+            spread(steady, scale),
+            ratio(row, base),
+            f"{median([sample.client_cpu for sample in good]) / row.amount * cpu:.2f}",
+            f"{median([sample.server_cpu for sample in good]) / row.amount * cpu:.2f}",
+            f"{max(sample.client_rss for sample in good) / 1e6:.0f}",
+            f"{max(sample.server_rss for sample in good) / 1e6:.0f}",
+            str(len(good)),
         )
         yield "| " + " | ".join(cells) + " |"
+
+
+def report(rows: list[Row]) -> Iterator[str]:
+    """The tables of every group."""
+    for group in dict.fromkeys(row.group for row in rows):
+        yield f"### {group}\n"
+        yield "\n".join(table([row for row in rows if row.group == group])) + "\n"
+
+
+def versions() -> dict[str, str]:
+    """What was run, and on what."""
+    found = {name: importlib.metadata.version(name) for name in ("aiodicom", "pydicom", "uvloop")}
+    found["Python"] = platform.python_version()
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found["pynetdicom"] = importlib.metadata.version("pynetdicom")
+    for name, program in (("DCMTK", "storescu"), ("Orthanc", "Orthanc")):
+        path = peers.find_program(program)
+        if path is not None:
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+            numbers = [word for word in said.split() if word.strip("v,")[:1].isdigit()]
+            found[name] = numbers[0].strip("v,") if numbers else "unknown version"
+    found["machine"] = (
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+    )
+    return found
+
+
+def heading(options: argparse.Namespace, sizes: Sizes, missing: set[str]) -> str:
+    """When, where and how much."""
+    what = ", ".join(f"{name} {value}" for name, value in versions().items() if name != "machine")
+    lines = [
+        f"{time.strftime('%Y-%m-%d')}, {versions()['machine']}; {what}.",
+        f"{sizes.objects} objects of 0.5 MB (* a tenth of them), {sizes.small} of 10 kB, one of"
+        f" {sizes.large_mib} MiB; {options.rounds} rounds; files in {options.place}.",
+    ]
+    if missing:
+        lines.append(f"Not on this machine, so without their rows: {', '.join(sorted(missing))}.")
+    return "\n".join(lines) + "\n"
 
 
 def compile_ours() -> None:
     """Byte-compile our packages, as pip does with every package it installs but an editable one: else each
     of our commands would compile its sources first, where PYTHONDONTWRITEBYTECODE is set."""
-    import aiodicom
-
-    roots = {Path(module.__file__ or "").resolve().parent for module in _packages(aiodicom)}
-    for root in roots:
-        compileall.compile_dir(root, quiet=1)
+    root = Path(__file__).resolve().parent.parent
+    for folder in ("api", "archive", "association", "client", "dataset", "dimse", "imaging", "pdu", "server"):
+        compileall.compile_dir(root / folder, quiet=1)
 
 
-def _packages(package: ModuleType) -> Iterator[ModuleType]:
-    yield package
-    for name in ("pdu", "dimse", "client", "server", "imaging"):
-        yield importlib.import_module(f"{package.__name__}.{name}")
-
-
-def versions() -> str:
-    """What was run, and on what."""
-    from importlib.metadata import version
-
-    packages = ", ".join(f"{p} {version(p)}" for p in ("aiodicom", "pynetdicom", "pydicom", "uvloop"))
-    machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start"
-    return f"Python {platform.python_version()}, {packages}; {machine}"
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", action="append", default=[], help="any part of 'group: name'")
+    parser.add_argument("--list", action="store_true", help="name the rows")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work, two rounds")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--place", type=Path, default=Path("/dev/shm"), help="a folder, on tmpfs or a disk")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of rows")
+    parser.add_argument("--json", type=Path, help="write every sample here")
+    parser.add_argument("--results", type=Path, nargs="?", const=RESULTS, help="write RESULTS.md")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    return options
 
 
 def main() -> int:
     """Run the rounds and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--objects", type=int, default=1000)
-    parser.add_argument("--place", type=Path, default=Path("/dev/shm"))
-    parser.add_argument("--only", choices=sorted(BUILDERS), action="append")
-    parser.add_argument("--json", type=Path, help="write every sample here")
-    options = parser.parse_args()
-    print(versions())
+    options = parsed()
+    sizes = QUICK if options.quick else Sizes()
+    if options.results and os.getloadavg()[0] > QUIET_LOAD * (os.cpu_count() or 1):
+        print(f"load {os.getloadavg()[0]:.1f}: results are written on a machine at rest", file=sys.stderr)
+        return 1
     compile_ours()
-    groups = options.only or list(BUILDERS)
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.place)))
-        bench = Bench(place, options.objects, stack)
-        for group in groups:
-            BUILDERS[group](bench)
-        for number in range(options.rounds + 1):  # the first round warms up and is not counted
-            for row in bench.rows:
-                try:
-                    sample = row.measure()
-                except Failed as failure:
-                    print(f"round {number}: {failure}", file=sys.stderr, flush=True)
-                    sample = None
-                if number:
-                    row.samples.append(sample)
-            print(f"round {number} of {options.rounds} done", file=sys.stderr, flush=True)
-    print(
-        f"{options.objects} objects of 0.5 MB (* a tenth of them), {options.rounds} rounds, {options.place}\n"
-    )
-    for group in dict.fromkeys(row.group for row in bench.rows):
-        print(f"### {group}\n")
-        for text in ("512 MiB", ""):
-            rows = [r for r in bench.rows if r.group == group and ("512 MiB" in r.name) == bool(text)]
-            if rows:
-                print("\n".join(table(rows)) + "\n")
+        bench = Bench(place, sizes, stack)
+        for build in BUILDERS:
+            build(bench)
+        wanted = options.rows or [""]
+        rows = [row for row in bench.rows if any(part in f"{row.group}: {row.name}" for part in wanted)]
+        if options.list or not rows:
+            print("\n".join(f"{row.group}: {row.name}" for row in bench.rows))
+            return 0 if options.list else 1
+        run_rounds(rows, options.rounds, options.seed)
+        bench.weigh()
+    text = heading(options, sizes, bench.missing) + "\n" + "\n".join(report(rows))
+    print(text)
+    if options.results:
+        options.results.write_text(f"# What `python benchmarks/compare.py --results` printed\n\n{text}")
     if options.json:
-        found = [
-            {"group": r.group, "name": r.name, "bytes": r.bytes, "samples": [vars_of(s) for s in r.good]}
-            for r in bench.rows
+        samples = [
+            {
+                "group": row.group,
+                "name": row.name,
+                "amount": row.amount,
+                "unit": row.unit,
+                "samples": [asdict(sample) if sample else None for sample in row.samples],
+            }
+            for row in rows
         ]
+        found = {"versions": versions(), "sizes": asdict(sizes), "rows": samples}
         options.json.write_text(json.dumps(found, indent=1))
     return 0
-
-
-def vars_of(sample: Sample) -> dict[str, float]:
-    """A sample as JSON can have it."""
-    return {name: getattr(sample, name) for name in Sample.__slots__}
 
 
 if __name__ == "__main__":

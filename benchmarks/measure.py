@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,11 +15,15 @@ from pathlib import Path
 import psutil
 
 SAMPLE_INTERVAL = 0.02
+STEADY = "STEADY"
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: seconds, CPU seconds, bytes of peak resident memory; client and server."""
+    """One run: seconds, CPU seconds, bytes of peak resident memory; client and server.
+
+    steady: seconds of the work alone, without the start of the client, where it tells them.
+    """
 
     wall: float
     client_cpu: float
@@ -26,6 +31,7 @@ class Sample:
     server_cpu: float
     server_rss: int
     code: int
+    steady: float | None = None
 
 
 class _ServerWatch:
@@ -73,20 +79,25 @@ class _ServerWatch:
 def run(
     argv: Sequence[str], server_pid: int, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> Sample:
-    """Run a client to its end, from exec to exit, and account for both sides."""
-    with _ServerWatch(server_pid) as server:
+    """Run a client to its end, from exec to exit, and account for both sides.
+
+    One that prints `STEADY seconds` in its last line has told how long its work took.
+    """
+    with _ServerWatch(server_pid) as server, tempfile.TemporaryFile() as said:
         started = time.perf_counter()
         process = subprocess.Popen(
             list(argv),
             env={**os.environ, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=said,
             stderr=subprocess.DEVNULL,
         )
         server.client = process.pid
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
+        said.seek(max(said.tell() - 100, 0))
+        words = said.read().split()
     process.returncode = os.waitstatus_to_exitcode(status)
     return Sample(
         wall,
@@ -95,6 +106,7 @@ def run(
         server.cpu,
         server.peak,
         process.returncode,
+        float(words[-1]) if words[-2:-1] == [STEADY.encode()] else None,
     )
 
 
