@@ -4,8 +4,8 @@
 
 The server is a process of its own with the limits it has by default. A timer in its loop that is due every
 few milliseconds tells how late it comes, and how much CPU time the loop's thread had meanwhile, which does
-not depend on who else uses the machine. The peers are another process. `nothing` is the noise of the machine: what
-the others have more than that is ours. `make soak` prints the same table. The bar is `BAR`.
+not depend on who else uses the machine. The peers are another process. `nothing` is the noise of the
+machine: what the others have more than that is ours. `make soak` prints the same table. The bar is `BAR`.
 """
 
 from __future__ import annotations
