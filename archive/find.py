@@ -12,6 +12,7 @@ import json
 import threading
 from array import array
 from collections.abc import Generator, Iterator, Sequence
+from time import monotonic
 from typing import cast
 
 from pydicom.dataset import Dataset
@@ -27,6 +28,8 @@ from .search import Search
 from .text import Value
 
 _FETCH = 256
+TAKEN_WITHIN = 0.1
+"""Seconds after which a search comes back with what it has, if with nothing: others have their turn then."""
 _COUNTS_KEPT = 10_000
 """Computed values kept during a query: one for each patient, study or series, not one for each row."""
 
@@ -53,25 +56,27 @@ class Matches(Iterator[Dataset]):
         with self._lock:
             try:
                 with self._search.step(self._index):
-                    entity = next(self._found, None)
-                    if entity is not None:
-                        return self._answers.dataset(entity)
+                    for entity in self._found:
+                        if entity is not None:
+                            return self._answers.dataset(entity)
             except GivenUp:
                 self._found.close()
             raise StopIteration
 
     def take(self, transfer_syntax: str, count: int, size: int, tell: Tell) -> tuple[list[bytes], bool]:
-        """The next answers as bytes: `count` of them, or as many as make `size` bytes; and whether there are
-        no more. `tell` is told of what cannot be encoded.
+        """The next answers as bytes: `count` of them, or as many as make `size` bytes or are found within
+        `TAKEN_WITHIN`; and whether there are no more. `tell` is told of what cannot be encoded.
         """
         taken: list[bytes] = []
+        until = monotonic() + TAKEN_WITHIN
         with self._lock:
             try:
                 with self._search.step(self._index):
                     for entity in self._found:
-                        taken.append(self._answers.encoded(entity, transfer_syntax, tell))
-                        size -= len(taken[-1])
-                        if len(taken) == count or size <= 0:
+                        if entity is not None:
+                            taken.append(self._answers.encoded(entity, transfer_syntax, tell))
+                            size -= len(taken[-1])
+                        if len(taken) == count or size <= 0 or monotonic() > until:
                             return taken, False
             except GivenUp:
                 self._found.close()
@@ -88,8 +93,8 @@ class Matches(Iterator[Dataset]):
             self._found.close()
 
 
-def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity, None, None]:
-    """Yield what matches.
+def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity | None, None, None]:
+    """Yield what matches, and None for what was looked at and does not.
 
     What is answered is what matched when the first was taken, as it is when it is looked at; what was taken
     out since is left out. Each answer is sought on the connection of its step.
@@ -103,6 +108,8 @@ def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity, None, 
         if all(test.holds(entity.value) for test in query.tests):
             answered = entity.patient_id
             yield entity
+        else:
+            yield None
 
 
 @functools.lru_cache(maxsize=64)  # neighbouring answers share their study and series

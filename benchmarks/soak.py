@@ -8,8 +8,8 @@ of the server; latency is that of `await pacs.echo()` as a user sees it, so that
 counts, which is most of it when all echo as fast as they can. pynetdicom has a thread for each association
 and takes minutes to open a thousand: it gets fewer, and the table says so. What is stored our archive keeps
 and indexes (durability "rename"), and pynetdicom's AE drops. At last comes `lag.py`: how long peers that do
-what costs most keep the server's loop from others. A load that takes half a minute longer than
-it should is given up. Exit code 0 only when none of our associations was refused or lost and nothing failed.
+what costs most keep the server's loop from others. A load that takes half a minute longer than it should is
+given up. Exit code 0 only when none of our associations was refused or lost and nothing failed.
 """
 
 from __future__ import annotations

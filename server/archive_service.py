@@ -148,7 +148,8 @@ class ArchiveService(Service):
                 while True:
                     batch, ended = await self._fetched(request, matches, count)
                     count = min(2 * count, FETCH)
-                    yield EncodedMatches(batch, matches.pending_status)
+                    if batch:
+                        yield EncodedMatches(batch, matches.pending_status)
                     if ended:
                         return
             finally:

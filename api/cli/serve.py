@@ -37,8 +37,7 @@ from .terminal import say
 
 SWITCH_INTERVAL = 0.0005
 """Seconds until a thread that searches, scans or decodes lets the loop go on, which has to ask for that
-several times in one round: with Python's 5 ms floods of identifiers keep others waiting
-(`benchmarks/lag.py`)."""
+several times in one round: with Python's 5 ms floods of identifiers keep others waiting."""
 DESCRIPTORS = 65536
 """The soft limit of file descriptors that is asked for; each association has one."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 
 import pytest
+from aiodicom.archive import find
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.errors import GivenUp
 from aiodicom.archive.search import Search
 from aiodicom.dimse.levels import Root
-from archive_objects import image, query, store
+from archive_objects import EXPLICIT, image, query, store
 from pydicom.dataset import Dataset
 from syscalls import descriptors
 
@@ -87,3 +88,23 @@ def test_a_retrieve_is_given_up_too(archive):
     search.give_up()
     with pytest.raises(GivenUp):
         archive.select(Root.STUDY, "STUDY", query("STUDY", StudyInstanceUID="1.2.3"), search=search)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.1])
+def test_a_search_comes_back_in_time_if_with_nothing(archive, monkeypatch, seconds):
+    """So that one which looks through everything does not keep those of others waiting."""
+    monkeypatch.setattr(find, "TAKEN_WITHIN", seconds)
+    for number in range(50):
+        store(archive, image(number, StudyDescription="x", SeriesDescription="y" if number > 40 else "z"))
+    wanted = query("IMAGE", SOPInstanceUID="", InstanceNumber="49")
+    found = archive.find(Root.STUDY, "IMAGE", wanted)
+    taken, times = [], 0
+    while True:
+        batch, ended = found.take(EXPLICIT, 256, 1 << 20, print)
+        taken += batch
+        times += 1
+        if ended:
+            break
+    assert len(taken) == 1
+    assert times == (51 if seconds < 0 else 1)
+    assert len(list(archive.find(Root.STUDY, "IMAGE", wanted))) == 1

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from functools import partial
+from typing import Any
 
 import pytest
 from aiodicom.association import transport as transport_module
@@ -166,6 +167,14 @@ async def test_a_data_set_of_tiny_fragments_arrives_whole_in_turns(
 async def test_reads_that_have_to_wait_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time of each round is used up before it begins."""
     monkeypatch.setattr(Turns, "over", True)
+    held: list[bool] = []
+    told = Association.on_event
+
+    def on_event(association: Association, event: Any) -> None:
+        held.append(association.connection.reading.held)
+        told(association, event)
+
+    monkeypatch.setattr(Association, "on_event", on_event)
     service = Plain()
     data = implicit(ct(size=600_000))
     async with serving(service) as server, calling(server) as peer:
@@ -175,6 +184,8 @@ async def test_reads_that_have_to_wait_lose_nothing(monkeypatch: pytest.MonkeyPa
             assert await echo(peer, number + 10) == 0
         await peer.release()
     assert service.stored == {f"1.2.{number}": data for number in range(3)}
+    assert all(held)
+    assert len(held) > 6
 
 
 @pytest.mark.parametrize("end", ["abort", "release", "reset"])
