@@ -10,7 +10,7 @@ import pytest
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import AAbort, PDataTF
 from aiodicom.server.archive_service import serve_archive
-from peers.scripted import ScriptedPeer, message_pdvs
+from aiodicom.testing import ScriptedPeer, message_pdvs
 from wire import (
     CT,
     FIND,
