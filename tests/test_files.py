@@ -70,7 +70,6 @@ ON_THE_WIRE = {
     "server/performer": "server/test_wire_services",
     "server/service": "server/test_wire_services",
     "server/suboperations": "server/test_wire_services",
-    "conformance/baseline": "conformance/test_runner",
     "conformance/conversation": "conformance/test_runner",
     "conformance/dissect": "conformance/test_runner",
     "conformance/link": "conformance/test_runner",

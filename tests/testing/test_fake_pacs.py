@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import aiodicom
 import pytest
@@ -143,3 +144,13 @@ def test_the_plugin_loads_nothing_heavy() -> None:
     code = "import sys, pytest, aiodicom_pytest; print([m for m in sys.modules if m.startswith('aiodicom.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    section = readme.split("## Tests of your own, and a judge")[1]
+    code = section.split("```python")[1].split("```")[0]
+    (tmp_path / "test_example.py").write_text(code, "utf-8")
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
