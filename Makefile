@@ -55,6 +55,7 @@ cover: $(VENV)/.test
 
 docs: $(VENV)/.test
 	$(BIN)/python docs/states.py
+	$(BIN)/python docs/cases.py
 
 mutants: $(VENV)/.test
 	$(BIN)/python tests/mutants/run.py $(ARGS)

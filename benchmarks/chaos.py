@@ -42,10 +42,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import aiodicom
 import psutil
 from aiodicom.dataset.part10 import read_header
+from aiodicom.testing import Direction, FaultProxy, Faults, Plan, chaos
 from interop import peers
 from ledger import Disk, Entry, Ledger, digest_of, read_disk
 from objects import write_slices
-from peers.proxy import Direction, FaultProxy, Faults, Plan, chaos
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 STORED = Path(__file__).with_name("instructions.json")
 COUNT = 300
@@ -58,7 +59,8 @@ STEPS = {
     ),
     "answer of eight elements, decoded": (
         DATA + "from pydicom.dataset import Dataset; d = Dataset()\n"
-        "d.QueryRetrieveLevel = 'IMAGE'; d.Modality = 'CT'; d.PatientName = 'Doe^Jane'; d.StudyDate = '20240101'\n"
+        "d.QueryRetrieveLevel = 'IMAGE'; d.Modality = 'CT'; d.PatientName = 'Doe^Jane'\n"
+        "d.StudyDate = '20240101'\n"
         "d.SOPInstanceUID = d.SeriesInstanceUID = d.StudyInstanceUID = '1.2.3'; d.InstanceNumber = 7\n"
         "raw = encode_dataset(d, EXPLICIT)",
         "decode_answer(raw, EXPLICIT)",
@@ -107,7 +109,9 @@ def main() -> int:
         print("valgrind is not on this machine", file=sys.stderr)
         return 2
     machine = f"Python {platform.python_version()}, {platform.machine()}"
-    stored = json.loads(STORED.read_text()) if STORED.exists() else {"machine": machine, "steps": {}}
+    stored: dict[str, Any] = {"machine": machine, "steps": {}}
+    if STORED.exists():
+        stored = json.loads(STORED.read_text())
     comparable = stored["machine"] == machine
     if not comparable:
         print(f"stored figures are of {stored['machine']}, this is {machine}: not compared", file=sys.stderr)

@@ -22,7 +22,8 @@ Entries = dict[str, dict[str, Any]]
 def shipped() -> list[str]:
     """Names of the baselines that come with the kit, as `dcmtk-3.6.7-storescp`."""
     folder = files(__package__) / "baselines"
-    return sorted(one.name.removesuffix(".json") for one in folder.iterdir() if one.name.endswith(".json"))
+    names = [one.name for one in folder.iterdir() if one.name.endswith(".json")]
+    return sorted(name.removesuffix(".json") for name in names if not name.endswith(".private.json"))
 
 
 def load(name: Path | str) -> Entries:
@@ -41,20 +42,24 @@ def load(name: Path | str) -> Entries:
 
 
 def apply(run: Run, entries: Entries) -> None:
-    """Mark each result: an expected finding must fail in the same way; withheld ones say no more."""
+    """Mark each result: an expected finding must fail in the same way; withheld ones say no more.
+
+    A baseline holds what a strict run finds; what is new, or gone, counts by the options of the run.
+    """
     for result in run.results:
         entry = entries.get(result.case.id)
-        finding = result.finding(run.options.strict)
+        found = result.finding(strict=True)
         if entry is None:
-            result.baseline = "new" if finding else ""
+            result.baseline = "new" if result.finding(run.options.strict) else ""
         elif entry.get("withheld"):
-            result.baseline = "expected" if finding else ""
-        elif finding:
+            result.baseline = "expected" if found else ""
+        elif found:
             same = (entry["verdict"], entry["outcome"]) == (str(result.verdict), result.outcome)
             result.baseline = "expected" if same else "new"
         elif result.verdict is not Verdict.NOT_RUN:
             result.baseline = "gone"
-            run.gone.append(result.case.id)
+            if run.options.strict or entry["verdict"] != Verdict.NONSTRICT:
+                run.gone.append(result.case.id)
 
 
 def entry_of(result: Result, *, public: bool) -> dict[str, object]:
@@ -66,7 +71,7 @@ def entry_of(result: Result, *, public: bool) -> dict[str, object]:
 
 def update(run: Run, path: Path, peer: str) -> None:
     """Write the findings of a run as the baseline of a peer; what is withheld goes beside it."""
-    found = [result for result in run.results if result.finding(run.options.strict)]
+    found = [result for result in run.results if result.finding(strict=True)]
     _write(path, peer, [entry_of(result, public=True) for result in found])
     secret = [entry_of(result, public=False) for result in found if result.verdict in SECRET]
     if secret:

@@ -29,7 +29,8 @@ class WatchingProxy:
         tls_in: ssl.SSLContext | None = None,
         tls_out: ssl.SSLContext | None = None,
     ) -> None:
-        self.host, self.port = listen
+        self.host: str = listen[0]
+        self.port: int = listen[1]
         self._target = (host, port)
         self._told = told
         self._tls_in, self._tls_out = tls_in, tls_out

@@ -1,7 +1,7 @@
 """What every test may use: the hypothesis profiles, certificates for TLS, the real scanner files.
 
 Helper modules lie in this folder, which is on the path: `from strategies import pdus`,
-`from peers.scripted import ScriptedPeer`, `from vectors import load`.
+`from aiodicom.testing import ScriptedPeer`, `from vectors import load`.
 """
 
 from __future__ import annotations

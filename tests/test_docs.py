@@ -45,3 +45,9 @@ def test_every_clause_that_is_noted_stands_in_the_page_of_deviations() -> None:
     }
     assert len(noted) > 10
     assert {one for one in noted if not any(one == t or one.startswith(t + ".") for t in told)} == set()
+
+
+def test_the_pages_of_the_conformance_kit_are_drawn_from_it() -> None:
+    drawn = drawer("cases")
+    assert drawn.CASES.read_text(encoding="utf-8") == drawn.cases_page(), "stale: run `make docs`"
+    assert drawn.FOUND.read_text(encoding="utf-8") == drawn.found_page(), "stale: run `make docs`"

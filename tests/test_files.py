@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client", "conformance")
+FOLDERS = (
+    "pdu", "dataset", "dimse", "imaging", "association", "archive", "server", "client",
+    "conformance", "testing",
+)  # fmt: skip
 
 # Values and errors without behaviour of their own: what makes and raises them is tested.
 VALUES = {
@@ -82,10 +85,11 @@ ON_THE_WIRE = {
     "server/performer": "server/test_wire_services",
     "server/service": "server/test_wire_services",
     "server/suboperations": "server/test_wire_services",
-    "conformance/baseline": "conformance/test_runner",
     "conformance/conversation": "conformance/test_runner",
     "conformance/dissect": "conformance/test_runner",
     "conformance/link": "conformance/test_runner",
+    "testing/faults": "testing/test_fake_pacs",
+    "testing/values": "testing/test_scripted",
     "conformance/guard": "conformance/test_safety",
     "conformance/page": "conformance/test_report",
     "conformance/proxy": "conformance/test_sniff",

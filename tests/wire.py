@@ -48,7 +48,7 @@ from aiodicom.server.access import Access
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
 from aiodicom.server.service import Match, Service
-from peers.scripted import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
+from aiodicom.testing import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 
 VERIFICATION = "1.2.840.10008.1.1"

@@ -388,7 +388,7 @@ def identifier(level: bytes) -> bytes:
     return b"".join(wire.element(number, value, group=group) for group, number, value in elements)
 
 
-for slug, flag, cut in (("plain", 1, 0), ("flag-0000", 0, 0), ("flag-ffff", 0xFFFF, 0), ("cut", 1, 11)):
+for slug, flag, cut in (("plain", 1, 0), ("flag-0000", 0, 0), ("flag-ffff", 0xFFFF, 0), ("cut", 1, 12)):
     case(
         f"ps3.7/9.3.2/find-{slug}",
         SHALL,

@@ -13,7 +13,7 @@ from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
 from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
-from peers.scripted import ScriptedListener
+from aiodicom.testing import ScriptedListener
 from wire import accept_as, accepted, hear, reply
 
 from .conftest import Files, Invoke, Served, serve, stop

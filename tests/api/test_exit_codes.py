@@ -15,8 +15,8 @@ from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.imaging.phantom import phantom_uid
 from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
+from aiodicom.testing import ScriptedListener
 from archive_objects import files_below
-from peers.scripted import ScriptedListener
 from wire import CT, IMPLICIT, accept_as, accepted, ct, hear, identifier, implicit, reply, say, store_request
 
 from .conftest import Files, Invoke, Result, Served, start

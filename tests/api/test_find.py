@@ -14,7 +14,7 @@ from aiodicom.cli.terminal import show_block, show_matches
 from aiodicom.client.values import LiteralText
 from aiodicom.dimse import messages as m
 from aiodicom.imaging.phantom import phantom_uid
-from peers.scripted import ScriptedListener
+from aiodicom.testing import ScriptedListener
 from pydicom.dataset import Dataset
 from rich.console import Console
 from wire import Said, accepted, hear, identifier, reply

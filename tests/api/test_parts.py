@@ -17,7 +17,7 @@ from aiodicom.cli.output import dataset as dataset_json
 from aiodicom.cli.terminal import clean, size
 from aiodicom.pdu.types import UserInformation
 from aiodicom.server.limits import ServerLimits
-from peers.scripted import ScriptedListener
+from aiodicom.testing import ScriptedListener
 from pydicom.dataset import Dataset
 from wire import accepted, hear, reply
 

@@ -15,8 +15,8 @@ from aiodicom.archive.archive import Archive
 from aiodicom.dataset.part10 import read_header
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import Root
+from aiodicom.testing import ScriptError
 from archive_objects import files_below
-from peers.scripted import ScriptError
 from wire import IMPLICIT, calling, ct, hear, identifier, implicit, say, store_request
 
 SERVE = """

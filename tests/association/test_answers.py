@@ -15,7 +15,7 @@ from aiodicom.association.errors import OperationFailed
 from aiodicom.client.pacs import Pacs
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import AReleaseRP
-from peers.scripted import ScriptedListener, ScriptError
+from aiodicom.testing import ScriptedListener, ScriptError
 from wire import IMPLICIT, STEADY, accepted, ct, hear, reply
 
 EXPLICIT = "1.2.840.10008.1.2.1"

@@ -44,8 +44,8 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
+from aiodicom.testing import ScriptedListener, ScriptedPeer, associate_accept
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer, associate_accept
 from wire import (
     FIND,
     IMPLICIT,

@@ -33,8 +33,8 @@ from aiodicom.pdu import (
     PDataTF,
     UserInformation,
 )
+from aiodicom.testing import ScriptedListener, associate_accept, command_set
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, associate_accept, command_set
 from wire import (
     IMPLICIT,
     PATIENT,
@@ -525,7 +525,7 @@ async def test_responses_behind_the_end_in_one_read(caplog: pytest.LogCaptureFix
     async def script(listener: ScriptedListener) -> None:
         from aiodicom.dataset.coding import encode_dataset
         from aiodicom.pdu import encode
-        from peers.scripted import message_pdvs
+        from aiodicom.testing import message_pdvs
 
         peer, _ = await accepted(listener)
         heard = await hear(peer, m.CFindRQ)
@@ -714,7 +714,7 @@ async def test_a_peer_that_never_reads_holds_the_sender_and_is_given_up() -> Non
 async def test_a_conversation_over_tls_in_small_records(tls_pair: TLSPair) -> None:
     async def script(listener: ScriptedListener) -> None:
         from aiodicom.pdu import encode
-        from peers.scripted import message_pdvs
+        from aiodicom.testing import message_pdvs
 
         peer, _ = await accepted(listener)
         heard = await hear(peer, m.CFindRQ)

@@ -25,8 +25,8 @@ from aiodicom.pdu import (
     PDataTF,
     State,
 )
+from aiodicom.testing import ScriptedListener, ScriptedPeer, message_pdvs
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
 from wire import (
     CT,
     INJECTIONS,

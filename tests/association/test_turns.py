@@ -15,7 +15,7 @@ from aiodicom.association.turns import MOST_EVENTS, TURN, Turns, turns_of
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import PDV, PDataTF, encode
 from aiodicom.server.archive_service import serve_archive
-from peers.scripted import message_pdvs
+from aiodicom.testing import message_pdvs
 from wire import (
     FIND,
     Plain,

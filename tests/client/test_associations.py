@@ -26,7 +26,7 @@ from aiodicom.pdu import (
 from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
-from peers.scripted import ScriptedListener
+from aiodicom.testing import ScriptedListener
 from wire import accepted, ct, hear, identifier, play, reply
 
 BUSY = Timeouts(connect=20, association=20, inactivity=20, artim=20, busy=100, cancel=20)

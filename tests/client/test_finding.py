@@ -18,7 +18,7 @@ from aiodicom.dataset.coding import DatasetDecodeError
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import QueryError, Root, find_model
 from aiodicom.pdu import PDV, AAbort, PDataTF, encode
-from peers.scripted import ScriptedListener, ScriptedPeer, message_pdvs
+from aiodicom.testing import ScriptedListener, ScriptedPeer, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
     IMPLICIT,

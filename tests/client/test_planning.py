@@ -20,7 +20,7 @@ from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
 from aiodicom.pdu import AAbort
 from aiodicom.pdu.types import PduType
 from aiodicom.server.archive_service import serve_archive
-from peers.scripted import ScriptedListener, ScriptedPeer
+from aiodicom.testing import ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 from wire import STEADY, Said, accepted, ct, hear, identifier, play, reply
 

@@ -52,9 +52,9 @@ from aiodicom.pdu import (
     encode,
 )
 from aiodicom.server.archive_service import serve_archive
+from aiodicom.testing import ScriptedListener, ScriptedPeer, associate_request, message_pdvs
 from archive_objects import EXPLICIT, files_below
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer, associate_request, message_pdvs
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from wire import (

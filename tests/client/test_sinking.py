@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiodicom.association.performing import Refused
 from aiodicom.client import sinking
-from aiodicom.client.pacs import connect
+from aiodicom.client.connect import connect
 from aiodicom.client.sinking import Head
 from aiodicom.dataset.part10 import read_header
 from aiodicom.dataset.sinks import StoreOutcome

@@ -26,9 +26,9 @@ from aiodicom.dimse.sop_classes import NON_PATIENT, SUPPORTED_STORAGE
 from aiodicom.pdu import AAbort, AsyncOperationsWindow, ConnectionClosed, UserInformation
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
+from aiodicom.testing import ScriptedListener, ScriptedPeer
 from archive_objects import labelled, part10
 from conftest import TLSPair
-from peers.scripted import ScriptedListener, ScriptedPeer
 from pydicom.dataset import Dataset
 from wire import (
     CT,

@@ -22,6 +22,7 @@ from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Proposal, Supported
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
+from aiodicom.testing import ScriptedListener
 from archive_objects import files_below
 from field.reports import (
     CT,
@@ -36,7 +37,6 @@ from field.reports import (
     parse,
 )
 from interop.peers import HOST, Peer, Peers, require_peer
-from peers.scripted import ScriptedListener
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 from wire import LONG, Plain, Said, accepted, calling, hear, play, say, store_request

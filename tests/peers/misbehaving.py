@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ, PresentationContextAC
 from aiodicom.pdu.types import PduType, PresentationContextRQ
-from peers.scripted import ScriptedListener, ScriptedPeer, ScriptError
+from aiodicom.testing import ScriptedListener, ScriptedPeer, ScriptError
 from pydicom.dataset import Dataset
 from wire import IMPLICIT, Said, accept_as, hear, identifier, implicit, reply, say, store_request
 

@@ -24,7 +24,7 @@ from aiodicom.pdu import (
     encode,
 )
 from aiodicom.server.access import Access, Caller
-from peers.scripted import ScriptedPeer, associate_request
+from aiodicom.testing import ScriptedPeer, associate_request
 from wire import LONG, PATIENCE, Held, bystander, calling, echo, gone, on_each_loop, serving, using
 
 NO_REASON = AAssociateRJ(1, 1, 1)

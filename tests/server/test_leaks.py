@@ -37,9 +37,9 @@ from aiodicom.pdu import (
 from aiodicom.server.access import Access
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
+from aiodicom.testing import associate_request, message_pdvs
 from archive_objects import files_below
 from conftest import TLSPair
-from peers.scripted import associate_request, message_pdvs
 from wire import ALL, CT, FIND, IMPLICIT, PATIENCE, STEADY, VERIFICATION, ct, identifier, implicit
 
 COUNT = 10_000

@@ -39,9 +39,9 @@ from aiodicom.pdu import (
 from aiodicom.server.archive_service import ArchiveService, serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.service import Reply
+from aiodicom.testing import ScriptedPeer, associate_request, command_set, message_pdvs
 from archive_objects import files_below
 from conftest import TLSPair
-from peers.scripted import ScriptedPeer, associate_request, command_set, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
     CT,

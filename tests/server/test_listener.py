@@ -34,8 +34,8 @@ from aiodicom.pdu import (
 )
 from aiodicom.server.access import Access
 from aiodicom.server.listener import Server, serve
+from aiodicom.testing import ScriptedPeer, associate_request
 from conftest import TLSPair
-from peers.scripted import ScriptedPeer, associate_request
 from wire import (
     INJECTIONS,
     LONG,

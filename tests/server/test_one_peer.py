@@ -17,7 +17,7 @@ from aiodicom.dimse import messages as m
 from aiodicom.pdu import PDV, AAbort, PDataTF, encode
 from aiodicom.server import suboperations
 from aiodicom.server.archive_service import serve_archive
-from peers.scripted import ScriptedPeer, message_pdvs
+from aiodicom.testing import ScriptedPeer, message_pdvs
 from wire import (
     CT,
     FIND,

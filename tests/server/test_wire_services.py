@@ -46,10 +46,18 @@ from aiodicom.pdu import (
 )
 from aiodicom.server.archive_service import ArchiveServer, serve_archive
 from aiodicom.server.service import Destination, Reply, Service
+from aiodicom.testing import (
+    FaultProxy,
+    Faults,
+    Plan,
+    ScriptedListener,
+    ScriptedPeer,
+    ScriptError,
+    command_set,
+    message_pdvs,
+)
 from archive_objects import files_below
 from conftest import TLSPair
-from peers.proxy import FaultProxy, Faults, Plan
-from peers.scripted import ScriptedListener, ScriptedPeer, ScriptError, command_set, message_pdvs
 from pydicom.dataset import Dataset
 from wire import (
     ALL,
@@ -1063,7 +1071,7 @@ async def test_extended_negotiation_is_answered_by_the_service(caplog: pytest.Lo
 
 @pytest.mark.parametrize("length", [1, 7, 15])
 async def test_a_maximum_length_that_leaves_no_room_is_rejected(length: int) -> None:
-    from peers.scripted import associate_request
+    from aiodicom.testing import associate_request
 
     info = UserInformation(implementation_class_uid="1.2", maximum_length=length)
     async with serving() as server, await ScriptedPeer.connect("127.0.0.1", server.port) as peer:

@@ -21,9 +21,7 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from peers.scripted import (
+from aiodicom.testing import (
     Message,
     ScriptedListener,
     ScriptedPeer,
@@ -32,6 +30,8 @@ from peers.scripted import (
     command_set,
     message_pdvs,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 WITH_DATA = command_set({0x0002: "1.2.840.10008.1.1", 0x0100: 1, 0x0110: 7, 0x0800: 1})
 WITHOUT_DATA = command_set({0x0002: "1.2.840.10008.1.1", 0x0100: 0x30, 0x0110: 7, 0x0800: 0x0101})

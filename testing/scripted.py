@@ -27,12 +27,11 @@ import socket
 import ssl as ssl_module
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Literal, NamedTuple, Self, TypeVar, overload
 
-from aiodicom.pdu import (
+from ..pdu import (
     PDV,
     AAbort,
     AAssociateAC,
@@ -50,12 +49,17 @@ from aiodicom.pdu import (
     decode,
     encode,
 )
+from .values import (
+    ContextLike,
+    ScriptError,
+    announces_data,
+    associate_accept,
+    associate_request,
+    message_pdvs,
+)
 
 DEADLINE = 10.0
 """Seconds a wait may last unless the peer was given another deadline."""
-
-IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-IMPLEMENTATION_CLASS_UID = "2.25.74215069281653640185517208630142851"
 
 _CLASSES: dict[PduType, type[Pdu]] = {
     PduType.A_ASSOCIATE_RQ: AAssociateRQ,
@@ -68,14 +72,9 @@ _CLASSES: dict[PduType, type[Pdu]] = {
 }
 
 Ending = Literal["eof", "reset"]
-ContextLike = str | tuple[str, Iterable[str]] | PresentationContextRQ
 
 T = TypeVar("T")
 P = TypeVar("P", AAssociateRQ, AAssociateAC, AAssociateRJ, PDataTF, AReleaseRQ, AReleaseRP, AAbort)
-
-
-class ScriptError(AssertionError):
-    """The other side did not do what the script says."""
 
 
 class Message(NamedTuple):
@@ -102,7 +101,7 @@ class ScriptedPeer:
         self._inbox = bytearray()
         self._pdvs: deque[PDV] = deque()
         self._ending: Ending | None = None
-        self.peer_maximum_length = 0
+        self.peer_maximum_length: int = 0
         sock = writer.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces go out as they are
@@ -411,7 +410,7 @@ class ScriptedListener:
         deadline: float = DEADLINE,
     ) -> None:
         self.host = host
-        self.port = port
+        self.port: int = port
         self._ssl = ssl
         self._deadline = deadline
         self._server: asyncio.Server | None = None
@@ -449,96 +448,3 @@ class ScriptedListener:
         """Every connection, one after another, for as long as the other side makes them."""
         while True:
             yield await self.next_connection()
-
-
-# --- values
-
-
-def associate_request(
-    contexts: Sequence[ContextLike] = ("1.2.840.10008.1.1",),
-    *,
-    called_ae: str = "CALLED",
-    calling_ae: str = "SCRIPTED",
-    user_information: UserInformation | None = None,
-) -> AAssociateRQ:
-    """The request `ScriptedPeer.associate` sends."""
-    proposed = []
-    for index, context in enumerate(contexts):
-        if isinstance(context, str):
-            context = PresentationContextRQ(2 * index + 1, context, (IMPLICIT_VR_LITTLE_ENDIAN,))
-        elif isinstance(context, tuple):
-            context = PresentationContextRQ(2 * index + 1, context[0], tuple(context[1]))
-        proposed.append(context)
-    return AAssociateRQ(
-        called_ae=called_ae,
-        calling_ae=calling_ae,
-        presentation_contexts=tuple(proposed),
-        user_information=user_information
-        or UserInformation(implementation_class_uid=IMPLEMENTATION_CLASS_UID),
-    )
-
-
-def associate_accept(
-    request: AAssociateRQ,
-    answer: Callable[[PresentationContextRQ], PresentationContextAC] | None = None,
-    *,
-    user_information: UserInformation | None = None,
-) -> AAssociateAC:
-    """The answer `ScriptedPeer.accept` sends."""
-
-    def first(context: PresentationContextRQ) -> PresentationContextAC:
-        return PresentationContextAC(context.context_id, 0, context.transfer_syntaxes[0])
-
-    info = user_information or UserInformation(implementation_class_uid=IMPLEMENTATION_CLASS_UID)
-    if user_information is None:
-        info = replace(info, roles=request.user_information.roles)
-    return AAssociateAC(
-        called_ae=request.called_ae,
-        calling_ae=request.calling_ae,
-        presentation_contexts=tuple(map(answer or first, request.presentation_contexts)),
-        user_information=info,
-    )
-
-
-def message_pdvs(context_id: int, command: bytes, data: bytes | None = None, *, fragment: int) -> list[PDV]:
-    """A message as PDVs of at most `fragment` data bytes; an empty set is one empty last PDV."""
-    pdvs = []
-    for is_command, content in ((True, command), (False, data)):
-        if content is None:
-            continue
-        ends = range(fragment, len(content) + fragment, fragment) if content else [fragment]
-        pdvs += [
-            PDV(context_id, is_command, end >= len(content), content[end - fragment : end]) for end in ends
-        ]
-    return pdvs
-
-
-def announces_data(command: bytes) -> bool:
-    """Whether a command set says a data set follows: (0000,0800) is not 0101H (PS3.7 E.1)."""
-    at = 0
-    while at + 8 <= len(command):
-        group, element, length = struct.unpack_from("<HHL", command, at)
-        if (group, element) == (0x0000, 0x0800) and length == 2:
-            return command[at + 8 : at + 10] != b"\x01\x01"
-        at += 8 + length
-    raise ScriptError(f"a command set without (0000,0800): {command[:64]!r}")
-
-
-def command_set(fields: dict[int, int | str | bytes]) -> bytes:
-    """A command set in Implicit VR Little Endian from (0000,eeee) elements: ints are US, texts UIDs,
-    bytes go as they are.
-
-    The group length is put in front; (0000,0800) must be among the fields, as any other.
-    """
-    body = b""
-    for element in sorted(fields):
-        value = fields[element]
-        if isinstance(value, int):
-            raw = struct.pack("<H", value)
-        elif isinstance(value, bytes):
-            raw = value
-        else:
-            raw = value.encode("ascii")
-            raw += b"\0" * (len(raw) % 2)
-        body += struct.pack("<HHL", 0, element, len(raw)) + raw
-    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body

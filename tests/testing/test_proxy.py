@@ -7,10 +7,19 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from aiodicom.testing import (
+    PASS,
+    FaultProxy,
+    Faults,
+    Plan,
+    ProxiedConnection,
+    ScriptedListener,
+    ScriptedPeer,
+    ScriptError,
+    chaos,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from peers.proxy import PASS, FaultProxy, Faults, Plan, ProxiedConnection, chaos
-from peers.scripted import ScriptedListener, ScriptedPeer, ScriptError
 
 TEXT = bytes(range(256)) * 40
 

@@ -7,7 +7,7 @@
 A plan says for each direction what is done to its stream; `plan` may also be a function of the
 connection's number (0, 1, 2 ...), or `chaos(seed)`, which draws a plan for each connection from the seed
 and nothing else. What is done is counted by place in the stream, never by time, so the same bytes meet
-the same fault again. TLS passes through as bytes.
+the same fault again. TLS passes through as bytes, or ends here where the proxy has a context (`ssl`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl as ssl_module
 import struct
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from types import TracebackType
 from typing import Literal, Self
 
 Cut = Literal["fin", "rst", "half"]
 Ending = Literal["eof", "reset", "cut"]
+Tap = Callable[[int, str, bytes, float], None]
+"""Is told what passes: connection, ">" to the server or "<" to the client, bytes as they came, clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,8 @@ def chaos(
     """
 
     def plan(number: int) -> Plan:
-        random = Random(f"{seed}/{number}")  # a text seeds the same on every machine and every run
+        # repeatable on purpose: a text seeds the same on every machine and every run
+        random = Random(f"{seed}/{number}")  # noqa: S311
 
         def faults() -> Faults:
             cut_after = random.randrange(within) if cuts and random.random() < 0.5 else None
@@ -102,18 +107,18 @@ class Direction:
     """One direction of a connection: its faults, its counters, and the handle of its stall."""
 
     def __init__(self, faults: Faults) -> None:
-        self.faults = faults
-        self.received = 0
+        self.faults: Faults = faults
+        self.received: int = 0
         """Bytes that came from the sending side."""
-        self.delivered = 0
+        self.delivered: int = 0
         """Bytes written to the receiving side."""
-        self.pieces = 0
+        self.pieces: int = 0
         """Writes made for them."""
-        self.flipped = 0
+        self.flipped: int = 0
         """Bytes changed."""
-        self.stalled = asyncio.Event()
+        self.stalled: asyncio.Event = asyncio.Event()
         """Set once the stall has been reached."""
-        self.released = asyncio.Event()
+        self.released: asyncio.Event = asyncio.Event()
         """Set it to end the stall."""
         self.ended: Ending | None = None
         """How the direction ended, once it has: by its sender, by a reset, or by the plan."""
@@ -133,12 +138,13 @@ class Direction:
 class ProxiedConnection:
     """One connection through the proxy; `to_server` and `to_client` are its directions."""
 
-    def __init__(self, number: int, plan: Plan) -> None:
+    def __init__(self, number: int, plan: Plan, tap: Tap | None = None) -> None:
         self.number = number
+        self._tap = tap
         self.plan = plan
-        self.to_server = Direction(plan.to_server)
-        self.to_client = Direction(plan.to_client)
-        self.closed = asyncio.Event()
+        self.to_server: Direction = Direction(plan.to_server)
+        self.to_client: Direction = Direction(plan.to_client)
+        self.closed: asyncio.Event = asyncio.Event()
         """Set once both sockets are closed."""
         self._cut = False
 
@@ -166,12 +172,12 @@ class ProxiedConnection:
             way.ended = way.ended or how
 
     async def _pump(self, source: _Side, sink: _Side, way: Direction, both: tuple[_Side, _Side]) -> None:
-        faults = way.faults
         held = b""
         try:
             while True:
-                if faults.cut_after == way.delivered + len(held):
-                    await self._write(sink, way, held)
+                faults = way.faults  # a test may give others meanwhile
+                if faults.cut_after is not None and faults.cut_after <= way.delivered + len(held):
+                    await self._write(sink, way, held[: max(0, faults.cut_after - way.delivered)])
                     await self._cut_off(source, sink, way, both)
                     return
                 if faults.stall_after == way.delivered + len(held) and not way.released.is_set():
@@ -186,7 +192,12 @@ class ProxiedConnection:
                     sink.end()
                     return
                 way.received += len(data)
+                if self._tap is not None:
+                    self._tap(self.number, ">" if way is self.to_server else "<", data, time.monotonic())
                 held += way._flip(data)
+                place = way.faults.cut_after
+                if place is not None and place <= way.delivered + len(held):
+                    continue
                 if len(held) >= faults.merge:
                     await self._write(sink, way, held)
                     held = b""
@@ -243,7 +254,10 @@ class _Side:
     def end(self) -> None:
         """FIN to this side, if nothing has ended it yet."""
         with contextlib.suppress(OSError, RuntimeError):
-            self.writer.write_eof()
+            if self.writer.can_write_eof():
+                self.writer.write_eof()
+            else:  # TLS has no half of a connection
+                self.writer.close()
 
     def reset(self) -> None:
         """RST to this side."""
@@ -260,21 +274,30 @@ class FaultProxy:
     """
 
     def __init__(
-        self, host: str, port: int, plan: Plan | Callable[[int], Plan] = PASS, *, listen_on: str = "127.0.0.1"
+        self,
+        host: str,
+        port: int,
+        plan: Plan | Callable[[int], Plan] = PASS,
+        *,
+        listen_on: str = "127.0.0.1",
+        ssl: ssl_module.SSLContext | None = None,
+        tap: Tap | None = None,
     ) -> None:
         self.host = listen_on
-        self.port = 0
+        self.port: int = 0
         self.connections: list[ProxiedConnection] = []
-        self.refused = 0
+        self.refused: int = 0
         """Connections dropped because the server could not be reached."""
         self._target = (host, port)
+        self._ssl = ssl
+        self._tap = tap
         self._plan: Callable[[int], Plan] = (lambda number: plan) if isinstance(plan, Plan) else plan
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._taken, self.host, 0)
+        self._server = await asyncio.start_server(self._taken, self.host, 0, ssl=self._ssl)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -294,6 +317,15 @@ class FaultProxy:
             await self._news.wait_for(lambda: len(self.connections) > number)
         return self.connections[number]
 
+    def aim(self, host: str, port: int) -> None:
+        """Join connections to this server from now on."""
+        self._target = (host, port)
+
+    def cut(self, connection: ProxiedConnection, more: int, how: Cut) -> None:
+        """Cut a connection when so many more bytes have gone to the client."""
+        way = connection.to_client
+        way.faults = replace(way.faults, cut_after=way.delivered + more, cut=how)
+
     def release(self) -> None:
         """End the stalls of every connection."""
         for connection in self.connections:
@@ -311,7 +343,9 @@ class FaultProxy:
                 self.refused += 1
                 client.reset()
                 return
-            connection = ProxiedConnection(len(self.connections), self._plan(len(self.connections)))
+            connection = ProxiedConnection(
+                len(self.connections), self._plan(len(self.connections)), self._tap
+            )
             self.connections.append(connection)
             async with self._news:
                 self._news.notify_all()

@@ -1,0 +1,1 @@
+../aiodicom_pytest.py

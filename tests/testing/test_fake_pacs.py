@@ -1,0 +1,156 @@
+"""The fake PACS and its fixture: the README's example, each named fault, plain and TLS, sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import aiodicom
+import pytest
+from aiodicom.testing import CATALOGUE, FakePacs, ct, on
+
+Make = Callable[..., FakePacs]
+
+
+async def store(pacs: FakePacs, *objects: object, **more: object) -> aiodicom.StoreReport:
+    async with aiodicom.connect(pacs.host, pacs.port, **more) as peer:  # type: ignore[arg-type]
+        return await peer.store(list(objects))  # type: ignore[arg-type]
+
+
+async def everything(pacs: FakePacs) -> None:
+    """One of each operation."""
+    async with aiodicom.connect(
+        pacs.host, pacs.port, timeouts=aiodicom.Timeouts(inactivity=1.0, cancel=0.5)
+    ) as peer:
+        await peer.echo()
+        await peer.find("IMAGE", {"StudyInstanceUID": "2.25.20002", "SeriesInstanceUID": "2.25.20003"})
+        report = await peer.store([ct(11), ct(12)])
+        assert all(item.status is not None and int(item.status) in (0, 0xB000) for item in report.items)
+        if report.error is not None:
+            raise report.error
+        result = await peer.get("STUDY", "2.25.20002")
+        assert len(result.datasets) == 4
+        await peer.move("STUDY", "2.25.20002", destination="NOWHERE")
+
+
+def test_a_synchronous_application(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=[on("C-STORE", nth=2).status(0xA700)])
+    report = asyncio.run(store(pacs, ct(3), ct(4), ct(5)))
+    assert [int(item.status or 0) for item in report.items] == [0, 0xA700, 0]
+    assert pacs.requests("C-STORE") == 3
+    assert pacs.released
+    assert not pacs.deviations
+
+
+async def test_an_asynchronous_one_over_tls(dicom_pacs: Make, tmp_path: object) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    import ssl
+
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.configure_cert(served)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    pacs = dicom_pacs(objects=[ct(1)], faults=[on("C-FIND").after(pending=1).abort()], tls=served)
+    async with aiodicom.connect(pacs.host, pacs.port, tls=trusting) as peer:
+        with pytest.raises(aiodicom.AssociationAborted):
+            await peer.find("STUDY", {"PatientID": "FAKE-1"})
+        await peer.echo()
+    assert pacs.requests("C-FIND") >= 1
+    assert not pacs.deviations
+
+
+def test_a_subprocess(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs()
+    done = subprocess.run([sys.executable, "-m", "aiodicom", "echo", pacs.host, str(pacs.port)], check=False)
+    assert done.returncode == 0
+    assert pacs.requests("C-ECHO") == 1
+
+
+async def test_rejected_once_and_then_taken(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs(faults=[on("associate", nth=1).reject(1, 1, 7)])
+    with pytest.raises(aiodicom.AssociationRejected):
+        await store(pacs, ct(1))
+    assert (await store(pacs, ct(1))).items[0].status == 0
+
+
+async def test_a_reset_in_the_middle_of_a_retrieve(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs(
+        objects=[ct(n, rows=64) for n in range(4)], faults=[on("C-GET").cut(bytes=1000, how="rst")]
+    )
+    async with aiodicom.connect(pacs.host, pacs.port) as peer:
+        with pytest.raises(aiodicom.AiodicomError):
+            result = await peer.get("STUDY", "2.25.20002")
+            if result.error is not None:
+                raise result.error
+    assert not pacs.released
+
+
+async def test_without_faults_everything_works_but_an_unknown_destination(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs(objects=[ct(1), ct(2)])
+    await everything(pacs)
+    assert pacs.requests("C-MOVE") == 1
+    assert not pacs.deviations
+
+
+@pytest.mark.parametrize("name", sorted(CATALOGUE))
+async def test_each_named_fault_is_met(name: str, dicom_pacs: Make) -> None:
+    fault = CATALOGUE[name]
+    pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=[fault])
+    failed = True
+    try:
+        await everything(pacs)
+        failed = False
+    except (aiodicom.AiodicomError, AssertionError):
+        pass
+    # our client asks again after a rejection that may pass, and reports a move's failure in its result
+    assert failed != (name in ("rejected-once", "move-unknown-destination"))
+    assert pacs.requests(fault.what) >= max(1, fault.nth)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: on("C-FROB"),
+        lambda: on("C-STORE", nth=-1),
+        lambda: on("C-STORE").reject(1, 1, 1),
+        lambda: on("associate").status(0xA700),
+        lambda: on("C-STORE").status(0),
+        lambda: on("C-GET").after(pending=1),
+        lambda: on("associate").cut(bytes=1),
+        lambda: on("associate").abort(),
+        lambda: on("associate").hang(),
+    ],
+)
+def test_a_fault_that_cannot_be(wrong: Callable[[], object]) -> None:
+    with pytest.raises(ValueError):
+        wrong()
+
+
+def test_an_object_that_cannot_be_held_is_said() -> None:
+    from pydicom.dataset import Dataset
+
+    with pytest.raises(Exception), FakePacs([Dataset()]):
+        pass
+
+
+def test_the_plugin_loads_nothing_heavy() -> None:
+    """Entry points are imported in everybody's pytest: what takes longer waits for its use."""
+    code = "import sys, pytest, aiodicom_pytest; print([m for m in sys.modules if m.startswith('aiodicom.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    section = readme.split("## Tests of your own, and a judge")[1]
+    code = section.split("```python")[1].split("```")[0]
+    (tmp_path / "test_example.py").write_text(code, "utf-8")
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", str(tmp_path)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
