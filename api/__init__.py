@@ -96,7 +96,7 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.diagnose import Diagnosis, diagnose
 from .client.finding import Finding
-from .client.pacs import Pacs, connect, test_connection
+from .client.pacs import test_connection
 from .client.results import ConnectionInfo, Progress, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
@@ -140,6 +140,7 @@ from .imaging.errors import (
     UnsupportedPixels,
     VolumeError,
 )
+from .pacs import Pacs, connect
 from .pdu.errors import AiodicomError, ConnectionClosed, Deviation, LocalProtocolError, RemoteProtocolError
 from .pdu.limits import PduLimits
 from .pdu.types import (
@@ -156,7 +157,7 @@ from .server.service import Destination, Match, Reply, Service
 
 if TYPE_CHECKING:
     from .archive.archive import Archive
-    from .imaging import Image, Volume, VolumeGeometry, collection
+    from .imaging import Image, Volume, VolumeBuilder, VolumeGeometry, collection
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
 
 __version__ = "0.1.0"
@@ -267,6 +268,7 @@ __all__ = [
     "UserIdentityAC",
     "UserIdentityRQ",
     "Volume",
+    "VolumeBuilder",
     "VolumeError",
     "VolumeGeometry",
     "__version__",
@@ -287,6 +289,7 @@ _HOME_OF = {
     "Archive": "archive.archive",
     "Image": "imaging",
     "Volume": "imaging",
+    "VolumeBuilder": "imaging",
     "VolumeGeometry": "imaging",
     "collection": "imaging",
     "ArchiveServer": "server.archive_service",

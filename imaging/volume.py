@@ -130,7 +130,7 @@ class Volume:
         if here == 1:
             return made
         what = "slices" if len(made.sources) == 1 else "files"
-        return made._noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
+        return made.noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
 
     @classmethod
     def from_series(cls, file: Path | str, **options: Unpack[ReadOptions]) -> Volume:
@@ -393,7 +393,8 @@ class Volume:
             return self
         return self.regular(method=method, fill=fill)
 
-    def _noting(self, *notes: str) -> Volume:
+    def noting(self, *notes: str) -> Volume:
+        """The same volume with more assumptions in its report."""
         report = replace(self.report, assumptions=(*self.report.assumptions, *notes))
         return replace(self, report=report)
 
@@ -414,7 +415,7 @@ class Volume:
             rescale=rescale,
             sources=(),
             padding=padding,
-        )._noting(*notes)
+        ).noting(*notes)
 
 
 def _held(values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
@@ -439,6 +440,11 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
         if not broken:
             raise
         return _read(build_stack(whole, (*stack.left_out, *broken), options), options)
+    return volume_of(stack, voxels, options)
+
+
+def volume_of(stack: Stack, voxels: NDArray[Any], options: StackOptions) -> Volume:
+    """A volume of a stack and its frames' voxels, (frames, rows, columns), of colours (..., 3)."""
     return Volume(
         voxels=voxels.reshape(
             *(len(axis.values) for axis in stack.axes), *stack.geometry.shape, *voxels.shape[3:]
