@@ -109,13 +109,11 @@ from .association.observing import (
 from .association.performing import Provider, Refused, Request
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
-from .client.connect import connect, test_connection
+from .client.connect import test_connection
 from .client.finding import Finding
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
-from .client.pacs import Pacs
 from .client.plan import Plan
-from .client.pool import Pool, create_pool
 from .client.progress import Progress
 from .client.quirks import Quirks
 from .client.results import ConnectionInfo, StoredItem, StoreReport
@@ -164,6 +162,7 @@ from .imaging.errors import (
     UnsupportedPixels,
     VolumeError,
 )
+from .pacs import Pacs, Pool, connect, create_pool
 from .pdu.errors import AiodicomError, ConnectionClosed, Deviation, LocalProtocolError, RemoteProtocolError
 from .pdu.limits import PduLimits
 from .pdu.types import (
@@ -179,7 +178,7 @@ if TYPE_CHECKING:
     from .client.answers import Answer
     from .client.diagnose import Diagnosis, diagnose
     from .client.matches import Matches
-    from .imaging import Image, Volume, VolumeGeometry, collection
+    from .imaging import Image, Volume, VolumeBuilder, VolumeGeometry, collection
     from .server.access import Access, Caller
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
     from .server.limits import ServerLimits
@@ -316,6 +315,7 @@ __all__ = [
     "UserIdentityAC",
     "UserIdentityRQ",
     "Volume",
+    "VolumeBuilder",
     "VolumeError",
     "VolumeGeometry",
     "__version__",
@@ -342,6 +342,7 @@ _HOME_OF = {
     "Image": "imaging",
     "Matches": "client.matches",
     "Volume": "imaging",
+    "VolumeBuilder": "imaging",
     "VolumeGeometry": "imaging",
     "collection": "imaging",
     "ArchiveServer": "server.archive_service",

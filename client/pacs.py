@@ -67,7 +67,7 @@ class Pacs:
         """lazy: the first association is opened by the first operation, with what that needs."""
         self.peer = peer
         self._associations = Associations(peer, BASIC_PROPOSALS, quirks)
-        self._lazy = lazy
+        self.lazy: bool = lazy
 
     def __repr__(self) -> str:
         state = "open" if self._associations.opened else "closed"
@@ -78,7 +78,7 @@ class Pacs:
 
     async def __aenter__(self) -> Self:
         if not self._associations.opened:
-            await self._associations.enter(lazy=self._lazy)
+            await self._associations.enter(lazy=self.lazy)
         return self
 
     async def __aexit__(

@@ -28,6 +28,9 @@ class Pool(Pacs):
     Whatever runs at once, the peer never sees more of them. `acquire` keeps one for several operations.
     """
 
+    kind: type[Pacs] = Pacs
+    """What `acquire` gives."""
+
     def __init__(
         self,
         peer: Peer,
@@ -66,7 +69,7 @@ class Pool(Pacs):
         One that is idle is taken, else one is opened by the first operation; it goes back to the pool.
         """
         async with self._associations.turn():
-            member = Pacs(self.peer, lazy=True)
+            member = self.kind(self.peer, lazy=True, quirks=self.quirks)
             member._associations = self._associations.member()
             try:
                 yield member

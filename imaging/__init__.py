@@ -19,6 +19,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .builder import VolumeBuilder
     from .collection import Collection, CollectionRow, collection
     from .derived import Overlay, RealWorldMapping
     from .geometry import VolumeGeometry
@@ -44,6 +45,7 @@ __all__ = [
     "SlicesMissing",
     "UnsupportedPixels",
     "Volume",
+    "VolumeBuilder",
     "VolumeError",
     "VolumeGeometry",
     "VolumeReport",
@@ -61,6 +63,7 @@ _HOMES = {
     "image": ("Image",),
     "phantom": ("synthesise_series", "write_series"),
     "render": ("render_image", "render_volume"),
+    "builder": ("VolumeBuilder",),
     "collection": ("Collection", "CollectionRow", "collection"),
     "records": ("Axis", "PlaneSlice", "SliceSource", "VolumeReport", "VoxelView"),
     "volume": ("Volume",),

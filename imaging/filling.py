@@ -60,38 +60,101 @@ def fill(frames: Sequence[Rescaled], *, stored: bool = False, double: bool = Fal
     kind = np.result_type(*{frame.pixels.format.dtype for frame in frames})
     shape = (len(frames), first.rows, first.columns)
     plain = stored or all(frame.slope == 1 and frame.intercept == 0 for frame in frames)
-    whole = kind.kind != "f" and all(
-        frame.slope == int(frame.slope) and frame.intercept == int(frame.intercept) for frame in frames
-    )
+    whole = kind.kind != "f" and all(_is_whole(frame) for frame in frames)
     if not whole and not plain:
         return _fill_floats(
             frames, np.empty(shape, np.float64 if double or kind == np.float64 else np.float32)
         )
     values = np.empty(shape, kind)
+    known = None if plain else _known_type(frames, kind)
+    if known is not None:
+        return _fill_integers(frames, values, known)
     ends: list[tuple[int, int]] = [(0, 0)] * len(frames)
 
     def read(number: int) -> None:
         frame, place = frames[number], values[number]
         read_into(place, frame)
         if not plain:
-            low, high = int(place.min()), int(place.max())
-            ends[number] = (
-                low * int(frame.slope) + int(frame.intercept),
-                high * int(frame.slope) + int(frame.intercept),
-            )
+            ends[number] = _ends(place, frame)
 
     for_each(frames, read)
     if plain:
         return values
+    return _widened(frames, values, ends)
+
+
+def finish(frames: Sequence[Rescaled], values: NDArray[Any], *, stored: bool, double: bool) -> NDArray[Any]:
+    """What `fill` makes, of frames that lie in `values` already; in place where their type allows it."""
+    if frames[0].pixels.format.samples > 1 or stored:
+        return values
+    if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
+        return values
+    if values.dtype.kind == "f" or not all(_is_whole(frame) for frame in frames):
+        wide = np.float64 if double or values.dtype == np.float64 else np.float32
+        return _fill_floats(frames, np.empty(values.shape, wide))
+    known = _known_type(frames, values.dtype)
+    if known is None:
+        ends = [_ends(place, frame) for place, frame in zip(values, frames, strict=True)]
+        return _widened(frames, values, ends)
+    result = values.view(known)
+    for place, plane, frame in zip(result, values, frames, strict=True):
+        _rescale(place, plane, frame)
+    return result
+
+
+def _is_whole(frame: Rescaled) -> bool:
+    return frame.slope == int(frame.slope) and frame.intercept == int(frame.intercept)
+
+
+def _ends(plane: NDArray[Any], frame: Rescaled) -> tuple[int, int]:
+    """What the lowest and the highest stored value become."""
+    slope, intercept = int(frame.slope), int(frame.intercept)
+    return int(plane.min()) * slope + intercept, int(plane.max()) * slope + intercept
+
+
+def _widened(
+    frames: Sequence[Rescaled], values: NDArray[Any], ends: Sequence[tuple[int, int]]
+) -> NDArray[Any]:
+    """Stored integers rescaled, in the smallest type that holds them and is no narrower."""
+    kind, shape = values.dtype, values.shape
     target = _signed_type(kind, min(map(min, ends)), max(map(max, ends)))
     result = values.view(target) if target.itemsize == kind.itemsize else np.empty(shape, target)
     for place, plane, frame in zip(result, values, frames, strict=True):
-        if frame.slope == 1:
-            # In the width of the target sums may wrap on the way, never in the end.
-            np.add(plane.astype(target, copy=False), np.array(int(frame.intercept)).astype(target), out=place)
-        else:
-            place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
+        _rescale(place, plane, frame)
     return result
+
+
+def _known_type(frames: Sequence[Rescaled], kind: np.dtype[Any]) -> np.dtype[Any] | None:
+    """The type of the result where the stored bits alone tell it, and it is as wide as they are stored."""
+    ends = []
+    for form, slope, intercept in {(one.pixels.format, one.slope, one.intercept) for one in frames}:
+        low = -(1 << (form.bits_stored - 1)) if form.signed else 0
+        ends += [end * int(slope) + int(intercept) for end in (low, low + (1 << form.bits_stored) - 1)]
+    limit = 1 << (8 * kind.itemsize - 1)
+    fits = -limit <= min(ends) and max(ends) < limit
+    return np.dtype(f"i{kind.itemsize}") if fits else None
+
+
+def _fill_integers(frames: Sequence[Rescaled], values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
+    """Read and rescale in one pass, each frame while it is at hand."""
+    result = values.view(kind)
+
+    def read(number: int) -> None:
+        read_into(values[number], frames[number])
+        _rescale(result[number], values[number], frames[number])
+
+    for_each(frames, read)
+    return result
+
+
+def _rescale(place: NDArray[Any], plane: NDArray[Any], frame: Rescaled) -> None:
+    """Stored integers as whole values, which `place` can hold; it may be the same memory."""
+    if frame.slope == 1:
+        # In the width of the target sums may wrap on the way, never in the end.
+        stored = plane.astype(place.dtype, copy=False)
+        np.add(stored, np.array(int(frame.intercept)).astype(place.dtype), out=place)
+    else:
+        place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
 
 
 def read_into(place: NDArray[Any], frame: Rescaled) -> None:

@@ -131,6 +131,10 @@ class Frame:
         return f"{self.source} frame {self.index + 1}" if self.pixels.format.frames > 1 else self.source
 
 
+FORMAT_TAGS = (*sorted(BINARY - {_PADDING, _PADDING_LIMIT}), _FRAMES, _PHOTOMETRIC)
+"""What `pixel_format` looks at."""
+
+
 def pixel_format(elements: Elements, tag: int, name: str) -> PixelFormat:
     """How the pixels of element `tag` are stored; `UnsupportedPixels` when the header contradicts itself."""
     header = Header(elements, name)

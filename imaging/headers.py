@@ -32,6 +32,7 @@ from .errors import IrregularGeometry, naming
 from .frames import (
     EXTENDED_LENGTHS,
     EXTENDED_OFFSETS,
+    FORMAT_TAGS,
     FRAME_OFFSETS,
     FRAME_TAGS,
     ORIENTATION,
@@ -122,7 +123,7 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     big_endian = header.transfer_syntax_uid in BIG_ENDIAN_SYNTAXES
     present = found.values | dict.fromkeys(found.oversized, b"?")
     elements = ScannedElements(present, big_endian)
-    form = pixel_format(elements, location.tag, name)
+    form = _known_format(elements, location.tag, name)
     plain = (
         location.length is not None
         and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
@@ -147,6 +148,22 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
         return _noted([frame], notes)
     dataset = read_dataset(path, header, stop_before_pixels=True)
     return _noted(_frames(dataset, pixels, name, index), notes)
+
+
+_formats: dict[tuple[bytes | None, ...], PixelFormat] = {}
+_FORMATS_KEPT = 256
+
+
+def _known_format(elements: ScannedElements, tag: int, name: str) -> PixelFormat:
+    """As `pixel_format`, which is the same for the files of a series, byte for byte."""
+    key = (*(elements.values.get(one) for one in FORMAT_TAGS), b"%d" % tag, b"%d" % elements.big_endian)
+    found = _formats.get(key)
+    if found is None:
+        found = pixel_format(elements, tag, name)
+        if len(_formats) >= _FORMATS_KEPT:
+            _formats.clear()
+        _formats[key] = found
+    return found
 
 
 def _by_ourselves(syntax: str, form: PixelFormat) -> bool:

@@ -11,7 +11,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from .errors import MixedSeries, UnsupportedPixels
 from .frames import Frame
-from .pixels import DatasetPixels
+from .pixels import DatasetPixels, SlotPixels
 
 
 def common_colormap(frames: Sequence[Frame]) -> NDArray[np.float64] | None:
@@ -21,11 +21,11 @@ def common_colormap(frames: Sequence[Frame]) -> NDArray[np.float64] | None:
     found: NDArray[np.float64] | None = None
     seen: set[int] = set()
     for frame in frames:
-        source = frame.pixels
-        if not isinstance(source, DatasetPixels) or id(source.dataset) in seen:
+        dataset = frame.pixels.dataset if isinstance(frame.pixels, (DatasetPixels, SlotPixels)) else None
+        if dataset is None or id(dataset) in seen:
             continue
-        seen.add(id(source.dataset))
-        palette = colormap_of(source.dataset, frame.source)
+        seen.add(id(dataset))
+        palette = colormap_of(dataset, frame.source)
         if found is not None and not np.array_equal(found, palette):
             raise MixedSeries(f"{frames[0].source} and {frame.source} have different palettes")
         found = palette

@@ -204,6 +204,19 @@ class EncapsulatedPixels:
         return decode_frame(self.syntax, self.encoded(index), self.format, self.name)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SlotPixels:
+    """A frame that was read into its slot of an array. dataset: of a palette, without its pixels."""
+
+    values: NDArray[Any]
+    format: PixelFormat
+    dataset: Dataset | None
+
+    def stored(self, index: int) -> NDArray[Any]:
+        """The stored values, (rows, columns) or (rows, columns, 3), whatever the index; a copy."""
+        return self.values.copy()
+
+
 def check_expansion(length: int, form: PixelFormat, name: str) -> None:
     """`UnsupportedPixels` where so few encoded bytes cannot mean so many pixels."""
     if form.frame_bytes * form.frames > max(MIN_DECODED, MAX_EXPANSION * length):

@@ -70,11 +70,22 @@ IMPURE_MODULES = {
 IMPURE_NAMES = {"io": {"open", "open_code", "FileIO"}, "datetime": {"now", "today", "utcnow"}}
 IMPURE_BUILTINS = {"open", "print", "input", "exec", "eval", "breakpoint", "__import__"}
 NEVER = {"pynetdicom", "subprocess"}  # a peer in tests alone; nothing here starts a process
+OPTIONAL = {"matplotlib", "scipy", "imagecodecs", "nibabel", "nrrd", "SimpleITK", "torch", "PIL"}  # extras
 THIRD_PARTY: dict[str, set[str]] = {
     "pdu": set(),
     "dataset": {"pydicom"},
     "dimse": {"pydicom"},
-    "imaging": {"numpy", "pydicom", "matplotlib", "scipy", "imagecodecs"},
+    "imaging": {
+        "numpy",
+        "pydicom",
+        "matplotlib",
+        "scipy",
+        "imagecodecs",
+        "nibabel",
+        "nrrd",
+        "SimpleITK",
+        "torch",
+    },
     "association": {"pydicom"},
     "archive": {"pydicom"},
     "server": {"pydicom"},

@@ -1,0 +1,114 @@
+"""The front door's `Pacs`: a client that makes volumes too, for only this floor knows both."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, Unpack
+
+from .association.tasks import on_thread
+from .client import connect as client_connect
+from .client import pacs as client
+from .client import pool as client_pool
+from .client.progress import ProgressCallback
+from .dimse.levels import Root
+from .imaging.errors import SlicesMissing
+
+if TYPE_CHECKING:
+    from .imaging.stack import ReadOptions
+    from .imaging.volume import Volume
+
+_P = ParamSpec("_P")
+
+
+class Pacs(client.Pacs):
+    """One peer: ``async with aiodicom.connect(...) as pacs``, or ``pacs = await aiodicom.connect(...)``.
+
+    Entering opens an association, leaving releases it. Operations on one client may run at once in several
+    tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
+    """
+
+    async def volume(
+        self,
+        uid: str,
+        *,
+        root: Root | str | None = None,
+        parents: Mapping[str, str] | None = None,
+        progress: ProgressCallback | None = None,
+        memory_map: str | Path | None = None,
+        **options: Unpack[ReadOptions],
+    ) -> Volume:
+        """Retrieve a series by C-GET and make its volume as it comes, without files.
+
+        Each object is decoded on a thread while the next arrives. root, parents, progress as for `get`;
+        memory_map and all other options as for `VolumeBuilder` and `Volume.from_files`.
+        Raises what a `get` without directory raises when it is iterated, what `Volume.from_files` raises, and
+        SlicesMissing where objects the peer promised did not come, unless on_gap="keep" was chosen: then the
+        report says so.
+        """
+        from .imaging.builder import VolumeBuilder
+
+        retrieve = self.get("SERIES", uid, root=root, parents=parents, progress=progress)
+        builder: VolumeBuilder | None = None
+        async for dataset in retrieve:
+            if builder is None:
+                promised = retrieve.result.expected
+                builder = VolumeBuilder(len(promised) if promised else None, memory_map=memory_map, **options)
+            await on_thread(partial(builder.add, dataset))
+        result = retrieve.result
+        builder = builder or VolumeBuilder(**options)
+        told = ""
+        if result.missing:
+            told = f"{len(result.missing)} of {len(result.expected or ())} objects of the series did not come"
+            if options.get("on_gap", "raise") == "raise":
+                raise SlicesMissing(f'{told} from {self.peer.name}; take what there is with on_gap="keep"')
+        made = await on_thread(builder.volume)
+        return made.noting(told) if told else made
+
+
+class Pool(client_pool.Pool, Pacs):
+    """A `Pacs` whose operations share at most `max_size` associations; made by `create_pool`.
+
+    Each association is one operation's at a time: what finds none free waits, first come first served.
+    Whatever runs at once, the peer never sees more of them. `acquire` keeps one for several operations.
+    """
+
+    kind = Pacs
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncGenerator[Pacs, None]:
+        """A client with one association that nobody else uses until the block is left; waits for it.
+
+        One that is idle is taken, else one is opened by the first operation; it goes back to the pool.
+        """
+        async with super().acquire() as member:
+            assert isinstance(member, Pacs)  # its kind
+            yield member
+
+
+def _front(connect: Callable[_P, client.Pacs]) -> Callable[_P, Pacs]:
+    """The client's `connect`, with all its parameters, for this `Pacs`."""
+
+    @wraps(connect)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Pacs:
+        made = connect(*args, **kwargs)
+        return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks)
+
+    return wrapped
+
+
+def _front_pool(create_pool: Callable[_P, client_pool.Pool]) -> Callable[_P, Pool]:
+    """The client's `create_pool`, with all its parameters, for this `Pool`."""
+
+    @wraps(create_pool)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Pool:
+        made = create_pool(*args, **kwargs)
+        return Pool(made.peer, max_size=made.max_size, max_idle=made.max_idle, quirks=made.quirks)
+
+    return wrapped
+
+
+connect = _front(client_connect.connect)
+create_pool = _front_pool(client_pool.create_pool)

@@ -1,0 +1,196 @@
+"""A volume made while its objects arrive, in any order (as a retrieve yields them)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from ..dataset.errors import ImagingError
+from .errors import UnsupportedPixels
+from .filling import fill, finish
+from .frames import Frame
+from .headers import frames_of_dataset
+from .piles import LeftOut
+from .pixels import DatasetPixels, SlotPixels
+from .stack import ReadOptions, Stack, StackOptions, build_stack
+from .volume import Volume, volume_of
+
+FIRST_SLOTS = 64
+"""Frames room is made for at first where nobody said how many will come; it doubles when they are full."""
+AHEAD = 4 << 30
+"""Bytes of the array made at first, whatever number of frames is promised."""
+_PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
+
+
+class VolumeBuilder:
+    """Takes the objects of a series one by one, and gives the volume `Volume.from_datasets` would give.
+
+    Pixels are decoded as they come, into one array; nothing else of an object is kept. Which slice lies where
+    is known when the last has come: then they change places within the array, so that memory stays that of
+    the volume (twice that where values become floats). One caller at a time.
+
+    expected: frames that will come, where that is known: the array is made once. memory_map: a file for the
+    array, which stays when the builder is done; of a volume larger than memory.
+    """
+
+    def __init__(
+        self,
+        expected: int | None = None,
+        *,
+        memory_map: Path | str | None = None,
+        **options: Unpack[ReadOptions],
+    ) -> None:
+        self._options = StackOptions(**options)
+        self._expected = expected
+        self._map = None if memory_map is None else Path(memory_map)
+        self._slots: NDArray[Any] | None = None
+        self._frames: list[Frame] = []
+        self._left_out: list[LeftOut] = []
+        self._done = False
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, dataset: Dataset) -> None:
+        """Take an object: its frames are decoded here and now.
+
+        Raises `MalformedDataSet` and `UnsupportedPixels` for one that is broken, unless on_broken="leave out"
+        was chosen; ValueError when the builder is done.
+        """
+        if self._done:
+            raise ValueError("the volume is made: use another builder")
+        name = str(dataset.get("SOPInstanceUID", "")) or f"object {len(self._frames) + 1}"
+        taken = len(self._frames)
+        try:
+            found = frames_of_dataset(dataset, name)
+            if self._options.series_uid is not None:
+                found = [frame for frame in found if frame.series_uid == self._options.series_uid]
+            for frame in found:
+                self._take(frame)
+        except ImagingError as error:
+            del self._frames[taken:]
+            if self._options.on_broken == "raise":
+                raise
+            self._left_out.append(LeftOut(name, str(error).removeprefix(f"{name}: ")))
+            return
+        if not found:
+            self._left_out.append(LeftOut(name, "holds no image of the series"))
+
+    def _take(self, frame: Frame) -> None:
+        values = frame.pixels.stored(frame.index)
+        slot = self._room(values)
+        slot[...] = values
+        dataset = None
+        if frame.pixels.format.photometric == "PALETTE COLOR" and isinstance(frame.pixels, DatasetPixels):
+            dataset = Dataset({tag: one for tag, one in frame.pixels.dataset.items() if tag not in _PIXELS})
+        self._frames.append(replace(frame, pixels=SlotPixels(slot, frame.pixels.format, dataset)))
+
+    def _room(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The next slot; UnsupportedPixels for pixels of another shape or type than those before."""
+        number = len(self._frames)
+        if self._slots is None:
+            count = min(self._expected or FIRST_SLOTS, AHEAD // max(values.nbytes, 1))
+            self._slots = self._array(max(count, 1), values)
+        if values.shape != self._slots.shape[1:] or values.dtype != self._slots.dtype:
+            raise UnsupportedPixels(
+                f"pixels of {values.shape} {values.dtype} came behind such of {self._slots.shape[1:]} "
+                f"{self._slots.dtype}: a builder makes one volume, choose it with series_uid="
+            )
+        if number == len(self._slots):
+            larger = self._array(2 * number, values, self._slots)
+            self._slots = larger
+            self._frames = [
+                replace(one, pixels=replace(one.pixels, values=place))  # type: ignore[type-var]
+                for one, place in zip(self._frames, larger[:number], strict=True)
+            ]
+        slot: NDArray[Any] = self._slots[number]
+        return slot
+
+    def _array(self, count: int, values: NDArray[Any], old: NDArray[Any] | None = None) -> NDArray[Any]:
+        shape = (count, *values.shape)
+        if self._map is None:
+            made = np.empty(shape, values.dtype)
+            if old is not None:
+                made[: len(old)] = old
+            return made
+        mode: Literal["r+", "w+"] = "r+" if old is not None else "w+"
+        mapped: NDArray[Any] = np.memmap(self._stored, values.dtype, mode, shape=shape)
+        return mapped
+
+    @property
+    def _stored(self) -> Path:
+        """Where stored values are mapped until the volume is whole."""
+        assert self._map is not None
+        return self._map.with_name(f".{self._map.name}.stored")
+
+    def partial(self) -> Volume:
+        """A copy of what came so far, whatever slices are absent. Errors as for `Volume.from_files`."""
+        options = replace(self._options, on_gap="keep")
+        stack = build_stack(self._frames, self._left_out, options)
+        stored = options.values == "stored"
+        made = volume_of(stack, fill(stack.frames, stored=stored, double=options.double), options)
+        return made.noting(f"partial: made of the {len(self._frames)} frames that had come")
+
+    def volume(self) -> Volume:
+        """The volume of all that came; the builder is done then. Errors as for `Volume.from_files`."""
+        stack = build_stack(self._frames, self._left_out, self._options)
+        options, self._done = self._options, True
+        stored = options.values == "stored"
+        values = self._ordered(stack)
+        if values is None:  # a segmentation, to which empty frames were added
+            voxels = fill(stack.frames, stored=stored, double=options.double)
+        else:
+            voxels = finish(stack.frames, values, stored=stored, double=options.double)
+        return volume_of(stack, voxels if self._map is None else self._kept(voxels), options)
+
+    def _ordered(self, stack: Stack) -> NDArray[Any] | None:
+        """The slots of the stack's frames in their order, moved within the array; its frames follow them."""
+        slots = self._slots
+        if slots is None or not all(isinstance(frame.pixels, SlotPixels) for frame in stack.frames):
+            return None
+        begin, size = slots.ctypes.data, slots[0].nbytes
+        order = [(frame.pixels.values.ctypes.data - begin) // size for frame in stack.frames]  # type: ignore[attr-defined]
+        _permute(slots, order)
+        values = slots[: len(order)]
+        for frame, place in zip(stack.frames, values, strict=True):
+            object.__setattr__(frame.pixels, "values", place)
+        return values
+
+    def _kept(self, voxels: NDArray[Any]) -> NDArray[Any]:
+        """The voxels in the file that was named."""
+        assert self._map is not None
+        if isinstance(voxels.base, np.memmap) or isinstance(voxels, np.memmap):
+            slots = self._slots
+            assert isinstance(slots, np.memmap)
+            slots.flush()
+            os.truncate(self._stored, voxels.nbytes)
+            os.replace(self._stored, self._map)
+            kept: NDArray[Any] = np.memmap(self._map, voxels.dtype, "r+", shape=voxels.shape)
+            return kept
+        made = np.memmap(self._map, voxels.dtype, "w+", shape=voxels.shape)
+        made[...] = voxels
+        made.flush()
+        self._stored.unlink(missing_ok=True)
+        return made
+
+
+def _permute(slots: NDArray[Any], order: list[int]) -> None:
+    """Bring the slots `order` names to the front, in that order, with room for one beside the array."""
+    holds = list(range(len(slots)))  # which slot's values lie where
+    where = list(range(len(slots)))
+    for place, wanted in enumerate(order):
+        at = where[wanted]
+        if at == place:
+            continue
+        kept = slots[place].copy()
+        slots[place] = slots[at]
+        slots[at] = kept
+        other = holds[place]
+        holds[place], holds[at] = wanted, other
+        where[wanted], where[other] = place, at

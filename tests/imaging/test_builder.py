@@ -1,0 +1,136 @@
+"""Volumes made while objects arrive: the same as from files, whatever the order, in one array."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiodicom.imaging import builder as builders
+from aiodicom.imaging.builder import VolumeBuilder
+from aiodicom.imaging.errors import DuplicateSlices, SlicesMissing, UnsupportedPixels
+from aiodicom.imaging.volume import Volume
+from imaging_series import image, series
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+
+def built(datasets: list[Dataset], expected: int | None = None, **options: Any) -> Volume:
+    builder = VolumeBuilder(expected, **options)
+    for dataset in datasets:
+        builder.add(dataset)
+    return builder.volume()
+
+
+def same(one: Volume, other: Volume) -> None:
+    assert one.voxels.dtype == other.voxels.dtype
+    assert np.array_equal(one.voxels, other.voxels, equal_nan=one.voxels.dtype.kind == "f")
+    assert np.array_equal(one.geometry.positions, other.geometry.positions)
+    assert np.array_equal(one.geometry.affine, other.geometry.affine)
+    assert (one.axes, one.windows, one.rescale, one.padding) == (
+        other.axes,
+        other.windows,
+        other.rescale,
+        other.padding,
+    )
+    assert [s.sop_instance_uid for s in one.sources] == [s.sop_instance_uid for s in other.sources]
+    assert [s.frame for s in one.sources] == [s.frame for s in other.sources]
+
+
+CASES = [
+    "ct_axial_head",
+    "ct_axial_rescale",
+    "mr_float_rescale_per_slice",
+    "mr_4d_dti_philips",
+    "mr_enhanced_4d_philips",
+    "mr_mosaic_siemens",
+    "mr_compressed_rle",
+    "rtdose_multiframe",
+]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_real_series_are_the_same_as_from_files(data: Path, tmp_path: Path, case: str, mapped: bool) -> None:
+    paths = sorted((data / case).glob("*.dcm"))
+    random.Random(case).shuffle(paths)
+    where = tmp_path / "voxels" if mapped else None
+    made = built([dcmread(path) for path in paths], memory_map=where)
+    same(made, Volume.from_files(data / case))
+    if mapped:
+        assert [path.name for path in tmp_path.iterdir()] == ["voxels"]
+        assert np.array_equal(np.fromfile(where, made.voxels.dtype).reshape(made.voxels.shape), made.voxels)
+
+
+@pytest.mark.parametrize("expected", [None, 1, 4, 100])
+@pytest.mark.parametrize("slope", [1, 2, 0.5])
+@pytest.mark.parametrize("kind", ["<i2", "<u2", "<u1"])
+def test_any_number_promised_makes_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, expected: int | None, slope: float, kind: str
+) -> None:
+    monkeypatch.setattr(builders, "FIRST_SLOTS", 2)
+    if kind == "<u1":
+        given = [image(n, kind=kind, RescaleSlope=slope, RescaleIntercept=-3) for n in (2, 1)]
+    else:
+        given = series(9, kind=kind, RescaleSlope=slope, RescaleIntercept=-3)
+    same(built(given, expected), Volume.from_datasets(given))
+    same(built(given, expected, memory_map=tmp_path / "m"), Volume.from_datasets(given))
+
+
+def test_the_array_is_made_once_and_slices_change_places_in_it() -> None:
+    builder = VolumeBuilder(4)
+    for dataset in series(4, RescaleIntercept=-5, RescaleSlope=1, BitsStored=12, HighBit=11):
+        builder.add(dataset)
+    slots = builder._slots
+    assert np.shares_memory(builder.volume().voxels, slots)
+
+
+def test_what_came_can_be_looked_at() -> None:
+    builder = VolumeBuilder(5)
+    for number in (5, 1, 3):
+        builder.add(image(number))
+    assert len(builder) == 3
+    partial = builder.partial()
+    assert partial.voxels[:, 0, 0].tolist() == [100, 300, 500]
+    assert any("partial" in told for told in partial.report.assumptions)
+    builder.add(image(2))
+    assert builder.partial().voxels[:, 0, 0].tolist() == [100, 200, 300, 500]
+    with pytest.raises(SlicesMissing):
+        builder.volume()
+    builder.add(image(4))
+    assert builder.volume().voxels[:, 0, 0].tolist() == [100, 200, 300, 400, 500]
+    with pytest.raises(ValueError, match="another builder"):
+        builder.add(image(6))
+
+
+def test_copies_are_left_out_and_the_others_close_up() -> None:
+    given = series(4)
+    given.insert(2, given[0])
+    same(built(given), Volume.from_datasets(given))
+    with pytest.raises(DuplicateSlices):
+        built([*series(4), image(9, ImagePositionPatient=[-1, -2, 4])])
+
+
+def test_broken_and_other_objects() -> None:
+    broken = image(9, PixelData=b"\1\0")
+    with pytest.raises(UnsupportedPixels, match=r"1\.2\.3\.9"):
+        built([*series(3), broken])
+    made = built([image(1), broken, image(2), Dataset(), image(3)], on_broken="leave out")
+    assert len(made.voxels) == 3
+    assert len(made.report.left_out) == 2
+    with pytest.raises(UnsupportedPixels, match="series_uid"):
+        built([image(1), image(2, Rows=2)])
+    other = [image(7, SeriesInstanceUID="1.9", Rows=2), *series(3)]
+    assert len(built(other, series_uid="1.2.3").voxels) == 3
+
+
+def test_a_promise_of_far_too_many_frames_makes_no_such_array(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builders, "AHEAD", 1000)
+    builder = VolumeBuilder(10**12)
+    for dataset in series(60):
+        builder.add(dataset)
+    assert builder._slots is not None
+    assert len(builder._slots) < 100
+    assert len(builder.volume().voxels) == 60

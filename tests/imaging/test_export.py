@@ -1,0 +1,200 @@
+"""Out and in again: every voxel where it was, in each format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiodicom.dataset.errors import ImagingError
+from aiodicom.imaging.errors import IrregularGeometry, UnsupportedPixels
+from aiodicom.imaging.geometry import VolumeGeometry
+from aiodicom.imaging.records import Axis
+from aiodicom.imaging.volume import Volume
+from geometries import close, everywhere, geometries
+from hypothesis import given, settings
+from imaging_series import image, series
+from pydicom.dataset import Dataset
+
+SHEARED = np.array([[0.1, 0, 0.5, 4], [0.9, 0.7, 0, 5], [2, 0, 0, 6], [0, 0, 0, 1.0]])
+
+
+def numbered(geometry: VolumeGeometry, axes: tuple[Axis, ...] = ()) -> Volume:
+    shape = (*(len(axis.values) for axis in axes), *geometry.shape)
+    return Volume.from_array(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), geometry, axes=axes)
+
+
+VOLUME = numbered(VolumeGeometry.from_affine((2, 3, 4), SHEARED))
+TIMES = (Axis("trigger time", "ms", (0.0, 40.0, 80.0)),)
+
+
+@pytest.mark.parametrize("axes", [(), TIMES])
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_nifti(tmp_path: Path, axes: tuple[Axis, ...], ending: str) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    volume = numbered(VOLUME.geometry, axes)
+    read = nibabel.load(volume.write(tmp_path / f"v.{ending}"))
+    assert read.get_fdata().shape == (4, 3, 2, *(len(axis.values) for axis in axes))
+    at = (3, 1, 1, *(2 for _ in axes))
+    assert read.get_fdata()[at] == volume.view("crs").voxels[at]
+    assert read.get_data_dtype() == volume.voxels.dtype
+    x, y, z = volume.geometry.voxel_to_patient((1, 1, 3))
+    assert np.allclose(read.affine @ (3, 1, 1, 1), (-x, -y, z, 1), atol=1e-5)
+    assert read.header["sform_code"] == 1
+    assert read.header["qform_code"] == 0  # sheared
+
+
+def test_a_quaternion_where_it_can_say_it(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    image_ = Volume.from_datasets(series()).to_nifti()
+    assert np.allclose(image_.get_qform(), image_.get_sform(), atol=1e-5)
+    assert nibabel.aff2axcodes(image_.affine) == ("L", "P", "S")
+
+
+@pytest.mark.parametrize("axes", [(), TIMES])
+def test_nrrd(tmp_path: Path, axes: tuple[Axis, ...]) -> None:
+    nrrd = pytest.importorskip("nrrd")
+    volume = numbered(VOLUME.geometry, axes)
+    voxels, header = nrrd.read(str(volume.write(tmp_path / "v.nrrd")))
+    assert np.array_equal(voxels, volume.view("crs").voxels)
+    assert header["space"] == "left-posterior-superior"
+    place = header["space origin"] + np.array((3, 1, 1)) @ header["space directions"][:3]
+    assert np.allclose(place, volume.geometry.voxel_to_patient((1, 1, 3)))
+
+
+@settings(max_examples=30)
+@given(geometries())
+def test_numpy_and_back(tmp_path_factory: pytest.TempPathFactory, geometry: VolumeGeometry) -> None:
+    volume = numbered(geometry, TIMES)
+    again = Volume.from_npy(volume.write(tmp_path_factory.mktemp("npy") / "v.npy"))
+    assert np.array_equal(again.voxels, volume.voxels)
+    assert again.axes == volume.axes
+    close(
+        again.geometry.voxel_to_patient(everywhere(geometry)),
+        geometry.voxel_to_patient(everywhere(geometry)),
+        geometry,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "aiodicom volume geometry 1"}'])
+def test_a_sidecar_that_is_none(tmp_path: Path, text: str) -> None:
+    path = VOLUME.write(tmp_path / "v.npy")
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(ImagingError):
+        Volume.from_npy(path)
+
+
+@pytest.mark.parametrize("change", [{"shape": [9, 9, 9]}, {"affine": [[1]]}, {"axes": [{}]}, {"shape": None}])
+def test_a_sidecar_that_does_not_fit(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = VOLUME.write(tmp_path / "v.npy")
+    facts = json.loads(path.with_suffix(".json").read_text()) | change
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(ImagingError):
+        Volume.from_npy(path)
+
+
+def test_simpleitk() -> None:
+    pytest.importorskip("SimpleITK")
+    volume = Volume.from_datasets(series())
+    made = volume.to_sitk()
+    assert made.GetPixel(3, 1, 2) == volume.voxels[2, 1, 3]
+    place = made.TransformIndexToPhysicalPoint((3, 1, 2))
+    assert np.allclose(place, volume.geometry.voxel_to_patient((2, 1, 3)))
+    with pytest.raises(IrregularGeometry, match="deskew"):
+        VOLUME.to_sitk()
+    with pytest.raises(ImagingError, match="three dimensions"):
+        numbered(volume.geometry, TIMES).to_sitk()
+
+
+def test_what_lies_on_no_grid_is_written_nowhere(tmp_path: Path) -> None:
+    uneven = Volume.from_datasets([image(number) for number in (1, 2, 5)], on_gap="keep")
+    for name in ("v.nii", "v.nrrd", "v.npy"):
+        with pytest.raises(IrregularGeometry, match="regular"):
+            uneven.write(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="names no format"):
+        VOLUME.write(tmp_path / "v.jpg")
+
+
+def test_an_array_must_fit_its_geometry() -> None:
+    with pytest.raises(ValueError, match="array of"):
+        Volume.from_array(np.zeros((3, 3, 4)), VOLUME.geometry)
+    assert Volume.from_array(np.zeros((2, 3, 4, 3), np.uint8), VOLUME.geometry).photometric == "RGB"
+
+
+# --- back to a series -------------------------------------------------------------------------------------
+
+
+def again(volume: Volume, **options: Any) -> Volume:
+    return Volume.from_datasets(list(volume.to_datasets()), **options)
+
+
+@settings(max_examples=50)
+@given(geometries())
+def test_a_series_made_again_has_every_voxel_where_it_was(geometry: VolumeGeometry) -> None:
+    volume = numbered(geometry)
+    made = again(volume, tolerance_mm=0.1)
+    close(
+        made.geometry.voxel_to_patient(everywhere(geometry)),
+        geometry.voxel_to_patient(everywhere(geometry)),
+        geometry,
+    )
+    assert np.array_equal(made.voxels, volume.voxels)
+
+
+def test_axes_windows_and_signs_come_again() -> None:
+    volume = numbered(VOLUME.geometry, TIMES)
+    made = again(volume)
+    assert made.axes == volume.axes
+    assert np.array_equal(made.voxels, volume.voxels)
+    windowed = Volume.from_datasets(series(kind="<u2", WindowCenter=300, WindowWidth=50))
+    assert again(windowed).windows == windowed.windows
+    assert again(windowed.reorient("RAI")).voxels.dtype == np.int16
+    kept = Volume.from_datasets([image(number) for number in (1, 2, 5)], on_gap="keep")
+    assert np.array_equal(again(kept, on_gap="keep").geometry.positions, kept.geometry.positions)
+
+
+def test_new_identifiers_and_the_patient_of_a_template() -> None:
+    template = image(1, StudyInstanceUID="1.2.77", FrameOfReferenceUID="1.2.88", PatientID="P7")
+    made = list(VOLUME.to_datasets(template))
+    assert len({one.SOPInstanceUID for one in made}) == 2
+    assert {one.SeriesInstanceUID for one in made}.isdisjoint({template.SeriesInstanceUID})
+    assert {(one.StudyInstanceUID, one.FrameOfReferenceUID, one.PatientID) for one in made} == {
+        ("1.2.77", "1.2.88", "P7")
+    }
+    assert made[0].file_meta.MediaStorageSOPInstanceUID == made[0].SOPInstanceUID
+    assert not str(next(VOLUME.to_datasets()).PatientName)
+
+
+@pytest.mark.parametrize(
+    "voxels",
+    [np.zeros((2, 3, 4), np.float32), np.full((2, 3, 4), 70000), np.zeros((2, 3, 4, 3), np.uint8)],
+)
+def test_values_an_image_cannot_hold_are_refused(voxels: Any) -> None:
+    with pytest.raises(UnsupportedPixels):
+        list(Volume.from_array(voxels, VOLUME.geometry).to_datasets())
+
+
+def test_two_axes_no_attribute_names_are_refused() -> None:
+    axes = (Axis("segment", "", (1.0, 2.0)), Axis("phase", "", (1.0, 2.0)))
+    with pytest.raises(UnsupportedPixels, match="segment, phase"):
+        list(numbered(VOLUME.geometry, axes).to_datasets())
+
+
+def files(folder: Path, datasets: list[Dataset]) -> list[Path]:
+    paths = []
+    for number, dataset in enumerate(datasets):
+        paths.append(folder / f"{number}.dcm")
+        dataset.save_as(paths[-1], enforce_file_format=True)
+    return paths
+
+
+def test_real_series_come_again_through_files(data: Path, tmp_path: Path) -> None:
+    for case in ("ct_gantry_tilt_small", "mr_4d_dti_philips", "mr_oblique_double"):
+        volume = Volume.from_files(data / case)
+        made = Volume.from_files(files(tmp_path, list(volume.to_datasets())))
+        assert np.array_equal(made.voxels, volume.voxels)
+        assert np.abs(made.geometry.affine - volume.geometry.affine).max() < 1e-6
+        assert [axis.values for axis in made.axes] == [axis.values for axis in volume.axes]
