@@ -54,6 +54,9 @@ def read_answer(
     bytes are no whole data set.
     """
     dataset, undecoded = decode_answer(raw, transfer_syntax)
+    if fallback is not None and not _plain(raw):
+        for _ in dataset.iterall():  # what fits the set it names is decoded when it is looked at
+            pass
     strange = [] if _plain(raw) else [name for name, text in texts(dataset) if not _plain(text)]
     guessed: list[str] = []
     if strange and (named := _unfit(dataset, fallback)) is not None:
@@ -65,8 +68,8 @@ def read_answer(
                 break
         else:
             guessed = [] if named else strange
-    answer = Answer(dataset, raw=raw, transfer_syntax=transfer_syntax)
-    answer.__dict__ |= {name: value for name, value in dataset.__dict__.items() if name != "_dict"}
+    answer = Answer.__new__(Answer)  # a data set is slow to make, and there is one
+    answer.__dict__.update(dataset.__dict__, raw=raw, transfer_syntax=transfer_syntax)
     return answer, undecoded, dict.fromkeys(guessed)
 
 

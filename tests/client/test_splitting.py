@@ -395,3 +395,30 @@ async def test_a_key_that_answers_lack_is_told_as_unsupported() -> None:
         Archive(studies=spread(5), mute=("StudyTime",), pending=0xFF01), return_keys=["StudyTime"]
     )
     assert warned.unsupported == ("StudyTime",)
+
+
+class Forgetful(Archive):
+    """Goes by the date only where no time is given."""
+
+    def agrees(self, study: tuple[str, str, str, str], query: Dataset) -> bool:
+        self.deaf = ("StudyDate",) if query.get("StudyTime") else ()
+        return super().agrees(study, query)
+
+
+KEYS = ("StudyDate", "StudyTime", "ModalitiesInStudy")
+
+
+@pytest.mark.parametrize("kind", [Archive, Forgetful])
+@pytest.mark.parametrize(
+    "deaf", [(), *((key,) for key in KEYS), KEYS], ids=lambda keys: "+".join(keys) or "none"
+)
+@pytest.mark.parametrize("mute", [(), KEYS[:1], KEYS[1:], KEYS], ids=lambda keys: "+".join(keys) or "none")
+async def test_nothing_that_is_missing_is_called_complete(
+    kind: type[Archive], deaf: tuple[str, ...], mute: tuple[str, ...]
+) -> None:
+    """Whatever a peer ignores and leaves out: what was given is each once, and all of it or told."""
+    archive = kind(studies=spread(90, DAYS[:2]), cap=20, deaf=deaf, mute=mute)
+    finding = await find(archive, quirks=Quirks(cap=20), split=True, max_queries=120)
+    found = uids(finding)
+    assert len(found) == len(set(found)) >= 20
+    assert len(found) == 90 or not finding.complete
