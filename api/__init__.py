@@ -111,6 +111,7 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.connect import connect, test_connection
 from .client.finding import Finding
+from .client.incoming import Incoming
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.pacs import Pacs
@@ -239,6 +240,7 @@ __all__ = [
     "Image",
     "ImagingError",
     "InactivityTimeout",
+    "Incoming",
     "IndexVersionError",
     "Instance",
     "IrregularGeometry",
