@@ -111,6 +111,7 @@ from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.connect import test_connection
 from .client.finding import Finding
+from .client.incoming import Incoming
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.plan import Plan
@@ -238,6 +239,7 @@ __all__ = [
     "Image",
     "ImagingError",
     "InactivityTimeout",
+    "Incoming",
     "IndexVersionError",
     "Instance",
     "IrregularGeometry",

@@ -27,6 +27,7 @@ from .associations import Associations, Attempt, need_context
 from .finding import Finding
 from .getting import Getting
 from .identifier import build_query, parse_model
+from .incoming import Objects
 from .intake import Intake, Where
 from .ladder import Via, Way, parse_via
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
@@ -327,6 +328,18 @@ class Pacs:
             lambda intake: [self._way(one, intake, count, listening) for one in methods],
             ladder=ladder and (via is not None or len(methods) > 1),
         )
+
+    def stream(
+        self,
+        level: Level | str | None = None,
+        uid: str | Iterable[str] | None = None,
+        **how: Unpack[GetOptions],
+    ) -> Objects:
+        """`get`, object by object while they arrive: ``async for one in pacs.stream(...)``.
+
+        `one.head` is its header, ``async for part in one`` its data set in parts, in bounded memory.
+        """
+        return Objects(lambda sink: self.get(level, uid, sink=sink, **how))
 
     def move(
         self,

@@ -1,0 +1,110 @@
+"""Objects taken while they arrive: the header before the pixels, in bounded memory, left at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiodicom.client.incoming import PARTS, Incoming
+from aiodicom.client.pacs import connect
+from aiodicom.client.sinking import Head
+from aiodicom.dataset.part10 import read_header
+from aiodicom.dataset.sinks import StoreOutcome
+from aiodicom.server.archive_service import serve_archive
+from pydicom.dataset import Dataset
+from wire import IMPLICIT, ct, on_each_loop
+
+SIZE = 6_000_000
+
+
+def random_ct(number: int, size: int) -> Any:
+    dataset = ct(f"1.2.3.1.{number}")
+    dataset.add_new(0x7FE00010, "OW", os.urandom(size))
+    return dataset
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for path in folder.rglob("*.dcm"):
+        header = read_header(path)
+        found[header.sop_instance_uid] = path.read_bytes()[header.data_offset :]
+    return found
+
+
+@on_each_loop
+async def test_the_header_is_read_while_the_pixels_arrive(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(n, SIZE) for n in range(3)])).ok
+        kept = stored(tmp_path / "objects")
+        seen: dict[str, bytes] = {}
+        early = 0
+        objects = pacs.stream("STUDY", "1.2.3", digest=True)
+        async for one in objects:
+            early += not one.whole
+            assert one.head.dataset.PatientID == "P1"
+            parts = []
+            async for part in one:
+                parts.append(part)
+                assert one._held < 3 * PARTS
+            seen[one.head.sop_instance_uid] = b"".join(parts)
+    assert seen == kept
+    assert early == 3
+    assert objects.result.ok
+    assert all(item.sha256 for item in objects.result.items)
+
+
+async def test_what_is_not_read_is_dropped_and_the_next_comes(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(n, SIZE) for n in range(3)])).ok
+        names = [one.head.sop_instance_uid async for one in pacs.stream("STUDY", "1.2.3")]
+        assert sorted(names) == [f"1.2.3.1.{n}" for n in range(3)]
+        async with aclosing(aiter(pacs.stream("STUDY", "1.2.3"))) as objects:  # type: ignore[type-var]
+            async for one in objects:
+                async for _ in one:
+                    break
+                break
+        await pacs.echo()  # the client is as usable as before
+
+
+async def test_an_object_that_is_cut_off_says_so() -> None:
+    one = Incoming(Head("1.2", "1.2.3", IMPLICIT, Dataset()))
+    one.write(memoryview(b"ab"))
+    one.discard()
+    taken = []
+    with pytest.raises(EOFError, match="ended before"):
+        async for part in one:
+            taken.append(part)
+    assert taken == [b"ab"]
+
+
+async def test_it_is_answered_for_when_it_was_taken_or_left() -> None:
+    for leave in (True, False):
+        one = Incoming(Head("1.2", "1.2.3", IMPLICIT, Dataset()))
+        assert one.write(memoryview(bytes(PARTS - 1))) is None
+        full = one.write(memoryview(b"ab"))
+        assert full is not None
+        commit = asyncio.ensure_future(commit_after(one, full))
+        await asyncio.sleep(0)
+        assert not commit.done()
+        if leave:
+            one.leave()
+        else:
+            assert len(await one.read()) == PARTS + 1
+        assert (await commit).status == 0
+
+
+async def commit_after(one: Incoming, full: Awaitable[None]) -> StoreOutcome:
+    await full
+    return await one.commit()
+
+
+async def test_small_objects_are_read_whole(tmp_path: Path) -> None:
+    async with serve_archive(tmp_path, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        assert (await pacs.store([random_ct(0, 100), random_ct(1, 100)])).ok
+        found = {one.head.sop_instance_uid: await one.read() async for one in pacs.stream("STUDY", "1.2.3")}
+        assert found == stored(tmp_path / "objects")
