@@ -41,6 +41,7 @@ _UNSPLIT = frozenset({"LT", "ST", "UT", "UR"})
 _WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _TIMES = frozenset({"DA", "TM", "DT"})
 _NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
+_WILD_CARDS = re.compile("[*?]")
 _EMPTY_KEY = '""'
 
 Check: TypeAlias = Callable[[], None]
@@ -62,7 +63,8 @@ class Matcher:
 
     The other fields let an index narrow the candidates first; each is a necessary condition, or `None`:
     `exact` - one value is among these; `prefix` - one value starts so; `low`, `high` - a date (YYYYMMDD)
-    lies between, both ends included and either possibly "". Of a name they mean one group, folded.
+    lies between, both ends included and either possibly ""; `inside` - one value has this in it. Of a name
+    they mean one group, folded.
     """
 
     tag: int
@@ -71,6 +73,7 @@ class Matcher:
     prefix: str | None = None
     low: str = ""
     high: str = ""
+    inside: str | None = None
 
 
 def glob(pattern: str) -> Callable[[str], bool]:
@@ -211,11 +214,11 @@ def _texts(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
     wild = vr in _WILD
     tests = [glob(value) if wild else value.__eq__ for value in trimmed]
     literal = not any(wild and ("*" in value or "?" in value) for value in trimmed)
-    prefix = None
-    if not literal and len(trimmed) == 1:
-        prefix = trimmed[0].replace("?", "*").split("*", 1)[0] or None
-    exact = frozenset(trimmed) if literal else None
-    return Matcher(tag, _any_value(tests, vr, check), exact=exact, prefix=prefix)
+    matches = _any_value(tests, vr, check)
+    if literal:
+        return Matcher(tag, matches, exact=frozenset(trimmed))
+    runs = _WILD_CARDS.split(trimmed[0]) if len(trimmed) == 1 else [""]
+    return Matcher(tag, matches, prefix=runs[0] or None, inside=max(runs, key=len) or None)
 
 
 def _numbers(tag: int, values: list[str], check: Check) -> Matcher:
@@ -279,24 +282,29 @@ def _names(tag: int, values: list[str], check: Check) -> Matcher:
     """
     tests = [_name_test(value) for value in values]
     hints = [_name_hint(value) for value in values]
-    exact = frozenset(word for word, whole in hints if whole)
+    exact = frozenset(word for word, whole, _ in hints if whole)
     matches = _any_value(tests, "PN", check)
     if len(exact) == len(values):
         return Matcher(tag, matches, exact=exact)
-    return Matcher(tag, matches, prefix=hints[0][0] or None if len(hints) == 1 else None)
+    start, _, inside = hints[0] if len(hints) == 1 else ("", False, "")
+    return Matcher(tag, matches, prefix=start or None, inside=inside or None)
 
 
-def _name_hint(key: str) -> tuple[str, bool]:
-    """What a group of every match begins with, folded, and whether it is that; "" where nothing is known."""
+def _name_hint(key: str) -> tuple[str, bool, str]:
+    """What a group of every match begins with, folded, whether it is that, and what else is in it.
+
+    "" where nothing is known.
+    """
     for group in key.split("=")[:3]:
         folded = _fold_group(group)
         if not folded or _all("PN", group):
             continue
-        start, plain = (re.split(r"[*?]", one)[0] for one in (folded, _fold_plainly(group)))
-        if "?" in folded and start != plain:
-            return "", False
-        return start.rstrip("^"), start == folded  # an absent component is an empty one
-    return "", False
+        runs, plain = (_WILD_CARDS.split(one) for one in (folded, _fold_plainly(group)))
+        if "?" in folded and runs != plain:
+            return "", False, ""
+        known = [run.rstrip("^") for run in runs]  # an absent component is an empty one
+        return known[0], runs == [folded], max(known, key=len)
+    return "", False, ""
 
 
 def _name_test(key: str) -> Callable[[str], bool]:

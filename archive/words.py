@@ -128,6 +128,9 @@ def condition_of(kept: Attribute, matcher: Matcher) -> Narrowed | None:
     elif matcher.low or matcher.high:
         test, parameters = "word BETWEEN ? AND ?", [matcher.low or "0", matcher.high or "99999999"]
         chars = WORD if matcher.low == matcher.high else 0
+    elif matcher.inside:
+        # all words of the key are looked at, which takes a tenth of looking at the rows they are of
+        test, parameters, chars = f"(instr(word, ?) OR length(word) = {WORD})", [matcher.inside], 0
     else:
         return None
     owner, table = ("series", "series") if kept.level is Level.SERIES else ("study", "studies")

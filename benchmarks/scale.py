@@ -192,7 +192,7 @@ def ask(index: Index, count: int) -> None:
         "a day of birth, among studies of 25 years": identifier(
             "STUDY", PatientBirthDate=born(study), StudyDate="20000101-20241231"
         ),
-        "the middle of a name (a scan)": identifier("STUDY", PatientName=f"*{name[3:]}x*"),
+        "the middle of a name": identifier("STUDY", PatientName=f"*{name[3:]}x*"),
     }
     for what, asked in queries.items():
         answers = answered(index, asked)

@@ -108,6 +108,9 @@ def test_days_miss_no_match(database, first, last, days, dotted):
         ("PatientName", "山*", "Yamada=海"),
         ("StudyDescription", "Head", "head"),
         ("SeriesDescription", "ax*", "sagittal"),
+        ("PatientName", "*jane", "Doe^John"),
+        ("PatientName", "*^j?nes", "Doe=Roe^Jan"),
+        ("SeriesDescription", "*mm", "axial"),
         ("PatientBirthDate", "1960-", "1970"),
         ("PatientBirthDate", "19600101-19601231", "19700101"),
     ],
@@ -184,6 +187,8 @@ QUERIES = [
     ("IMAGE", {"PatientName": "d*", "Modality": "CT"}, "studies.id IN"),
     ("IMAGE", {"StudyDescription": "Head"}, "studies.id IN"),
     ("STUDY", {"PatientBirthDate": "19600101-"}, "studies.id IN"),
+    ("STUDY", {"PatientName": "*JANE"}, "studies.id IN"),
+    ("SERIES", {"SeriesDescription": "?xia*"}, "series.id IN"),
 ]
 
 
