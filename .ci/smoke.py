@@ -18,7 +18,18 @@ import tempfile
 import time
 from pathlib import Path
 
-PACKAGES = ("pdu", "dataset", "dimse", "association", "archive", "server", "client", "imaging", "conformance")
+PACKAGES = (
+    "pdu",
+    "dataset",
+    "dimse",
+    "association",
+    "archive",
+    "server",
+    "client",
+    "imaging",
+    "conformance",
+    "testing",
+)
 ROOT_FOLDERS = (*PACKAGES, "api", "tests", "benchmarks")
 COMMAND = Path(sys.executable).with_name("aiodicom")
 

@@ -311,8 +311,15 @@ each(
     lambda pdu: every([value.control & 0xFC == 0 for value in pdu.values]),
 )
 each(
-    "ps3.8/E.2/data-even",
-    "PS3.8 E.2; PS3.5 7.1",
+    "ps3.8/E.1/data-not-empty",
+    "PS3.8 E.1",
+    "A presentation data value holds more than its message control header.",
+    (DATA,),
+    lambda pdu: every([bool(value.data) for value in pdu.values]),
+)
+each(
+    "ps3.8/E.1/data-even",
+    "PS3.8 E.1",
     "A fragment has an even number of bytes.",
     (DATA,),
     lambda pdu: every([len(value.data) % 2 == 0 for value in pdu.values]),

@@ -6,7 +6,7 @@ from .. import wire
 from ..calling import Asked, Scu
 from ..case import NONSTRICT, PASS
 from ..link import Link
-from .build import ROBUST, SHALL, SURVIVES
+from .build import ROBUST, SHALL, SHOULD, SURVIVES
 from .scu_association import CLASS, IMPLEMENTATION, LENGTH, VERSION, taken
 from .scu_build import USED, Scene, accepting, busy
 
@@ -92,25 +92,26 @@ for slug, clause, text, user in (
     ("ps3.8/D.1/maximum-last", "PS3.8 9.3.3.3, D.1", "Sub-items have no order.", (IMPLEMENTATION, LENGTH)),
     (
         "ps3.7/D.3.3.2/class-alone",
-        "PS3.7 D.3.3.2.3",
+        "PS3.7 D.3.3.2.4",
         "The implementation version name is optional.",
         (LENGTH, CLASS),
     ),
     (
         "ps3.7/D.3.3.2/version-16-characters",
-        "PS3.7 D.3.3.2.3",
+        "PS3.7 D.3.3.2.4",
         "A version name has up to 16 characters.",
         (LENGTH, CLASS, wire.item(0x55, b"ABCDEFGHIJKLMNOP")),
     ),
     (
         "ps3.7/D.3.3.2/class-64-characters",
-        "PS3.7 D.3.3.2.1; PS3.8 F.1",
+        "PS3.7 D.3.3.2.2; PS3.8 F.1",
         "A UID has up to 64 characters.",
         (LENGTH, wire.item(0x52, b"2.25." + b"1" * 59), VERSION),
     ),
 ):
     foil = {"ps3.8/D.1/maximum-last": "picky-order", "ps3.7/D.3.3.2/class-alone": "picky-user"}
-    taken(slug, SHALL, clause, text, accepting(user=user), USED, foil.get(slug, "picky-names"), group=USER)
+    level = SHOULD if slug == "ps3.8/D.1/maximum-last" else SHALL  # a note says so
+    taken(slug, level, clause, text, accepting(user=user), USED, foil.get(slug, "picky-names"), group=USER)
 for slug, user in {
     "class-absent": (LENGTH, VERSION),
     "class-empty": (LENGTH, wire.item(0x52, b""), VERSION),

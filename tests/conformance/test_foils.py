@@ -21,7 +21,7 @@ HASTE = 0.4
 
 def patience(knob: str) -> float:
     """Only foils that say nothing are not waited for: the others answer, or die."""
-    return HASTE if knob and not knob.startswith("crash-") else 20
+    return HASTE if knob not in ("", "ac-nothing") and not knob.startswith("crash-") else 20
 
 
 async def scp(case: Case, knob: str) -> tuple[Verdict, str]:

@@ -24,7 +24,7 @@ OPTIONS = Options(repeats=0, recovery=10)
 PROFILE = Profile(allow=frozenset(Effect))
 CASES = {case.id: case for case in all_cases()}
 SCP_SANITY, SCU_SANITY = CASES["kit/sanity/echo-and-release"], CASES["scu:kit/sanity/request-and-release"]
-PATIENCE = 3.0
+PATIENCE = 5.0
 
 
 def test_there_are_enough_and_each_names_its_case() -> None:

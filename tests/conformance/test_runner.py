@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,6 +31,18 @@ async def test_our_server_has_no_finding_three_times_alike(tmp_path: Path) -> No
     assert not runs[0].yes_man
     verdicts = [[(r.case.id, r.verdict) for r in run.results] for run in runs]
     assert verdicts[0] == verdicts[1] == verdicts[2]
+
+
+async def test_busy_loops_on_every_core_change_no_verdict(tmp_path: Path) -> None:
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        with serving(tmp_path) as port:
+            run = await judged(port, "ps3.8/9.2.3/sta6-*,group:sanity")
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    assert [(r.case.id, r.verdict, r.outcome) for r in run.results if r.finding(strict=True)] == []
 
 
 async def test_a_yes_man_is_called_one() -> None:

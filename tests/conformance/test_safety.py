@@ -122,7 +122,7 @@ async def test_a_peer_that_died_is_a_crash_at_its_case_and_the_run_goes_on_when_
         control = await asyncio.start_server(started_again, "127.0.0.1", 0)
         door = control.sockets[0].getsockname()[1]
         ask = f"import socket; socket.create_connection(('127.0.0.1', {door})).recv(1)"
-        options = Options(repeats=0, recovery=0.5, restart=(sys.executable, "-c", ask))
+        options = Options(repeats=0, recovery=2, restart=(sys.executable, "-c", ask))
         wanted = cases("ps3.8/9.3.2/calling-zeros,ps3.8/9.3.4/length")
         run = await run_scp(Profile(port=port, allow=frozenset(Effect)), wanted, options)
         control.close()

@@ -23,7 +23,7 @@ async def store(pacs: FakePacs, *objects: object, **more: object) -> aiodicom.St
 async def everything(pacs: FakePacs) -> None:
     """One of each operation."""
     async with aiodicom.connect(
-        pacs.host, pacs.port, timeouts=aiodicom.Timeouts(inactivity=1.0, cancel=0.5)
+        pacs.host, pacs.port, timeouts=aiodicom.Timeouts(inactivity=3.0, cancel=0.5)
     ) as peer:
         await peer.echo()
         await peer.find("IMAGE", {"StudyInstanceUID": "2.25.20002", "SeriesInstanceUID": "2.25.20003"})
