@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from ..dataset.errors import MalformedDataSet
+from ..dataset.window import FileWindow
 from .errors import UnsupportedPixels
 
 Span: TypeAlias = tuple[int, int]
@@ -27,7 +28,7 @@ class Offsets(NamedTuple):
 
 
 def frame_spans(
-    buffer: memoryview, at: int, frames: int, extended: Offsets | None, name: str
+    buffer: memoryview | FileWindow, at: int, frames: int, extended: Offsets | None, name: str
 ) -> list[tuple[Span, ...]]:
     """The fragments of each frame of the pixel data whose first item begins at `at`.
 
@@ -66,13 +67,13 @@ def frame_spans(
     return [tuple(fragments[a:b]) for a, b in zip(begins, [*begins[1:], len(fragments)], strict=True)]
 
 
-def _items(buffer: memoryview, at: int, name: str) -> tuple[bytes, list[Span]]:
+def _items(buffer: memoryview | FileWindow, at: int, name: str) -> tuple[bytes, list[Span]]:
     """The basic offset table and the fragments behind it."""
     spans: list[Span] = []
     while at != len(buffer):  # pydicom keeps values without their delimiter; files were scanned to it
         if at + _ITEM.size > len(buffer):
             raise MalformedDataSet(f"{name}: its fragments end without a delimiter")
-        group, element, length = _ITEM.unpack_from(buffer, at)
+        group, element, length = _ITEM.unpack(buffer[at : at + _ITEM.size])
         at += _ITEM.size
         if (group, element) == _DELIMITER:
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
+from ..dataset.window import FileWindow
 from .codecs import decode_frame
 from .elements import attribute, value_of
 from .encapsulated import Offsets, Span, frame_spans
@@ -180,11 +180,8 @@ class EncapsulatedPixels:
         if isinstance(source, bytes):
             spans = frame_spans(memoryview(source), at, form.frames, extended, name)
         else:
-            with (
-                source.open("rb") as file,
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping,
-                memoryview(mapping) as whole,
-            ):
+            with source.open("rb", buffering=0) as file:
+                whole = FileWindow(file.fileno(), 0, os.fstat(file.fileno()).st_size)
                 spans = frame_spans(whole, at, form.frames, extended, name)
         check_expansion(sum(length for frame in spans for _, length in frame), form, name)
         return cls(source, spans, syntax, form, name)
