@@ -31,6 +31,7 @@ class Turns:
         self._waiting: deque[Callable[[], None]] = deque()
         self._spent = 0.0
         self._coming = False  # whether a round of theirs is
+        self._put_off = False
 
     @property
     def over(self) -> bool:
@@ -59,6 +60,12 @@ class Turns:
 
     def _next(self) -> None:
         """Those who wait, while there is time; who joins meanwhile comes in another round."""
+        self._coming = False
+        if self.over and not self._put_off:  # reads have had this round; they are not to have all of them
+            self._put_off = True
+            self._see_to_it()
+            return
+        self._put_off = False
         begun = monotonic()
         try:
             for _ in range(len(self._waiting)):
@@ -66,7 +73,7 @@ class Turns:
                 if monotonic() - begun > TURN:
                     break
         finally:
-            self._coming = False
+            self.spend(monotonic() - begun)
             self._see_to_it()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import struct
@@ -76,6 +77,7 @@ async def serve(folder: Path) -> None:
 
     async with aiodicom.serve_archive(folder, port=0) as server:
         print(server.port, flush=True)
+        gc.freeze()  # as `aiodicom serve` does
         tick(time.monotonic())
         while line := await loop.run_in_executor(None, sys.stdin.readline):
             match line.strip():
