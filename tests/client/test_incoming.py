@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiodicom.client.incoming import PARTS, Incoming
 from aiodicom.client.connect import connect
+from aiodicom.client.incoming import PARTS, Incoming
 from aiodicom.client.sinking import Head
 from aiodicom.dataset.part10 import read_header
 from aiodicom.dataset.sinks import StoreOutcome
