@@ -90,8 +90,8 @@ class Associations:
         *,
         limit: int | None = None,
     ) -> None:
-        self.peer = peer
-        self.quirks = quirks or Quirks()
+        self.peer: Peer = peer
+        self.quirks: Quirks = quirks or Quirks()
         self.limit = limit
         self.lent: int = 0  # to members of a pool: as if they were open here
         self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle

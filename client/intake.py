@@ -284,8 +284,13 @@ class Intake(Generic[T]):
                     self._hold("ahead", False)
                 yield one
         finally:
-            self._ready = None  # what comes while it is cancelled is dropped
-            self._hold("ahead", False)
+            self.left()
+
+    def left(self) -> None:
+        """Nobody takes any more: what comes while it is cancelled is dropped."""
+        self._ready = None
+        self._ahead = 0
+        self._hold("ahead", False)
 
     # --- its beginning and end
 

@@ -104,6 +104,7 @@ class Retrieve(Stream[T]):
         )
         self._ways = ways(self._intake)
         self._promised = False
+        self._running_now = False
         self._awaited = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -122,9 +123,11 @@ class Retrieve(Stream[T]):
         """Ask once more, for what is not here: after a failure, a cancel, or a loop that was left.
 
         What is here stays in the result; what the peer says replaces what it said. Where it is not known
-        what is missing, everything is asked for again.
+        what is missing, everything is asked for again. Raises RuntimeError while it is iterated over.
         """
         async with self._awaited:
+            if self._running_now:
+                raise RuntimeError("it is being iterated over: it can be asked again when that has ended")
             if self._begin() or not self.result.ok:
                 self.result.begin(forget=True)
                 if self.result.expected is None and self._wanted.plan is None:
@@ -142,6 +145,7 @@ class Retrieve(Stream[T]):
             await task
         finally:
             await taken.aclose()
+            self._intake.left()
             tasks.end()
             await tasks.wait()
             if not task.cancelled() and task.exception() is not None:
@@ -163,11 +167,15 @@ class Retrieve(Stream[T]):
     async def _run(self) -> None:
         started = time.perf_counter()
         self._intake.begin()
+        self._running_now = True
         try:
             async with self._associations.limited():
                 await self._work()
         finally:
-            await to_its_end(self._intake.settle())
+            try:
+                await to_its_end(self._intake.settle())
+            finally:
+                self._running_now = False
             self._intake.end()
             self.result.seconds += time.perf_counter() - started
 

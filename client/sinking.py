@@ -16,7 +16,6 @@ from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES
-from ..pdu.errors import AiodicomError
 from .receiving import received
 from .retrieved import ReceivedItem
 
@@ -86,7 +85,11 @@ class HeadSink:
         if self._hash is not None:
             self._hash.update(data)
         if self._sink is not None and not self._looking:
-            return self._sink.write(data)
+            try:
+                return self._sink.write(data)
+            except (Refused, OSError) as error:
+                self._tell(_outcome(error))
+                raise
         self._head += data
         if self._looking or len(self._head) < self._looked_at:
             return None
@@ -103,17 +106,16 @@ class HeadSink:
                 if head is None:
                     self._looked_at = 2 * len(self._head)
                     return
-                try:
-                    self._sink = self._factory(head)
-                except Refused as refused:
-                    self._tell(StoreOutcome(refused.status, refused.comment))
-                    raise
+                self._sink = self._factory(head)
             while self._head:
                 part, self._head = self._head, bytearray()
                 with memoryview(bytes(part)) as view:
                     full = self._sink.write(view)
                 if full is not None:
                     await full
+        except (Refused, OSError) as error:
+            self._tell(_outcome(error))
+            raise
         finally:
             self._looking = False
 
@@ -155,12 +157,8 @@ class HeadSink:
             await self._look(last=True)
             assert self._sink is not None
             outcome = await self._sink.commit()
-        except Refused as refused:
-            outcome = StoreOutcome(refused.status, refused.comment)
-        except OSError as error:
-            outcome = StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
-        except AiodicomError as error:
-            outcome = StoreOutcome(CANNOT_UNDERSTAND, f"cannot understand: {error}"[:64])
+        except (Refused, OSError) as error:
+            outcome = _outcome(error)
         self._tell(outcome)
         return outcome
 
@@ -176,3 +174,10 @@ class HeadSink:
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
+
+
+def _outcome(error: Refused | OSError) -> StoreOutcome:
+    """What a sink's failure is answered with."""
+    if isinstance(error, Refused):
+        return StoreOutcome(error.status, error.comment)
+    return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])

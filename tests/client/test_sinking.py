@@ -157,6 +157,7 @@ async def test_a_sink_that_fails_costs_its_object(tmp_path: Path, where: str) ->
     assert sorted(bucket.kept) == ["1.2.3.1.0", "1.2.3.1.2"]
     assert result.missing == ["1.2.3.1.1"]
     assert result.outcome == "partial"
+    assert [item.comment for item in result.items if not item.ok] == ["out of resources: no more"]
 
 
 async def test_a_long_header_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
