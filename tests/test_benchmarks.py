@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,10 +12,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import check
+import compare
 import lag
 from aiodicom.archive.archive import Archive
 from chaos import PATIENT, Mint, plans
 from ledger import KEPT_ASIDE, SUCCESS, Disk, Ledger, digest_of, read_disk
+from measure import Sample
+from measure import run as measure
+from rows import Row
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -230,3 +236,41 @@ def test_phases_adds_up(tmp_path: Path, durability: str) -> None:
     assert len(phases) == 6
     assert all(float(line.split()[0]) > 0 for line in phases)
     assert "writing to the file" in printed
+
+
+# --- the comparison
+
+
+def sample(wall: float, steady: float | None = None) -> Sample:
+    return Sample(wall, 0.5, 10_000_000, 0.25, 20_000_000, 0, steady)
+
+
+def test_ratios_are_of_the_same_round_and_failures_are_counted() -> None:
+    base = Row("g", "base", 1e9, "MB/s", lambda: sample(1), base=True, samples=[sample(1), sample(2), None])
+    ours = Row("g", "ours", 1e9, "MB/s", lambda: sample(1), samples=[sample(2, 1), sample(1), sample(9)])
+    dead = Row("g", "dead", 1e9, "MB/s", lambda: sample(1), samples=[None, None, None])
+    _, _, *lines = compare.table([base, ours, dead])
+    first, second, third = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    assert first == ["base (1 failed)", "750 (500-1,000)", "-", "1.00", "0.50", "0.25", "10", "20", "2"]
+    # 0.5 in the first round, 2 in the second; in the third there is no base
+    assert second[:4] == ["ours", "500 (111.1-1,000)", "1,000 (1,000-1,000)", "1.25"]
+    assert third[:2] == ["dead", "every run failed"]
+    assert third[-1] == "0"
+
+
+def test_rows_are_named_and_chosen() -> None:
+    listed = run("compare.py", "--list").splitlines()
+    assert len(set(listed)) == len(listed) > 20
+    assert "C-STORE, 0.5 MB: aiodicom -> aiodicom archive" in listed
+    assert run("compare.py", "--list", "--rows", "nothing of that name").splitlines() == listed
+
+
+def test_a_client_tells_how_long_its_work_took() -> None:
+    told = measure([sys.executable, "-c", "print('words\\nSTEADY 0.25')"], os.getpid())
+    assert (told.code, told.steady) == (0, 0.25)
+    assert measure([sys.executable, "-c", "print('STEADY')"], os.getpid()).steady is None
+
+
+def test_every_step_that_is_counted_runs() -> None:
+    for name in check.STEPS:
+        subprocess.run([sys.executable, "-c", check.program(name, 1)], check=True)
