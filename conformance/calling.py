@@ -214,6 +214,10 @@ class ScuRunner(Runner):
         end = self._last.end if self._last is not None else ""
         return not end, 0.0, end
 
+    async def restart(self) -> bool:
+        """The next case makes a new call: one that hung, or died, is no reason to stop."""
+        return True
+
     async def all(self, cases: Iterable[Case]) -> Run:
         """Run the cases."""
         try:

@@ -289,15 +289,15 @@ FIELDS = (
     ),
     # --- messages
     Mutant(
-        "dimse/session.py",
-        "        limit = _LARGEST_PDU if not maximum_length else min(maximum_length, _LARGEST_PDU)",
-        "        limit = _LARGEST_PDU",
+        "dimse/fragments.py",
+        "    limit = _LARGEST_PDU if not maximum_length else min(maximum_length, _LARGEST_PDU)",
+        "    limit = _LARGEST_PDU",
         "ps3.8/D.1/kept-64",
     ),
     Mutant(
-        "dimse/session.py",
-        "        limit = _LARGEST_PDU if not maximum_length else min(maximum_length, _LARGEST_PDU)",
-        "        limit = _LARGEST_PDU",
+        "dimse/fragments.py",
+        "    limit = _LARGEST_PDU if not maximum_length else min(maximum_length, _LARGEST_PDU)",
+        "    limit = _LARGEST_PDU",
         "scu:ps3.8/D.1/kept-64",
     ),
     Mutant(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 from .. import wire
 from ..dissect import Pdu, Value, dissect, split, us
@@ -238,6 +240,7 @@ class FoilServer:
         self.taken: int = 0
         self.open: set[Responder] = set()
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
 
     async def __aenter__(self) -> FoilServer:
         await self.listen()
@@ -245,18 +248,33 @@ class FoilServer:
 
     async def listen(self, port: int = 0) -> None:
         """Listen, again when it has crashed."""
+        self._let_go()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Responder(self), "127.0.0.1", port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def __aexit__(self, *_: object) -> None:
         self.crash()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def crash(self) -> None:
-        """Stop listening and drop every connection."""
+        """Stop listening and drop every connection.
+
+        The port stays bound, to nobody: another server that took it would look like this one well again.
+        """
         if self._server is not None:
             self._server.close()
             self._server = None
+            self._held = held = socket.socket()
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # our own connections are still ending
+            with contextlib.suppress(OSError):  # somebody was faster
+                held.bind(("127.0.0.1", self.port))
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         for one in list(self.open):
             if one._out is not None:
                 one.state = "closed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -10,7 +11,8 @@ import aiodicom
 import pytest
 from aiodicom.conformance import Effect, Profile, Run, cases
 from aiodicom.conformance.caller import CommandCaller, FunctionCaller
-from aiodicom.conformance.calling import run_scu
+from aiodicom.conformance.calling import ScuRunner, run_scu
+from aiodicom.conformance.runner import Options
 from aiodicom.conformance.wire import CT_STORAGE
 from peers.judged import an_object
 
@@ -75,3 +77,14 @@ async def test_a_command_of_ours() -> None:
     run = await run_scu(PROFILE, caller, cases("group:sanity", role="scu"))
     assert findings(run) == []
     assert {str(result.verdict) for result in run.results} == {"pass"}
+
+
+async def test_a_client_that_hangs_ends_its_case_and_not_the_run() -> None:
+    async def hangs(host: str, port: int) -> None:
+        await asyncio.Event().wait()
+
+    chosen = cases("ps3.8/9.3.4/rejected-1-1-1,ps3.8/9.3.4/rejected-1-1-2", role="scu")
+    runner = ScuRunner(PROFILE, Options(repeats=0, recovery=0.05), FunctionCaller(hangs))
+    runner.calling_time = 0.05
+    run = await runner.all(chosen)
+    assert [str(result.verdict) for result in run.results] == ["hang", "hang"]
