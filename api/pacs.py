@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, Unpack
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
 
 from .association.tasks import on_thread
 from .client import connect as client_connect
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .imaging.volume import Volume
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Pacs(client.Pacs):
@@ -75,7 +76,7 @@ class Pool(client_pool.Pool, Pacs):
     Whatever runs at once, the peer never sees more of them. `acquire` keeps one for several operations.
     """
 
-    kind = Pacs
+    kind: type[client.Pacs] = Pacs
 
     @asynccontextmanager
     async def acquire(self) -> AsyncGenerator[Pacs, None]:
@@ -88,27 +89,28 @@ class Pool(client_pool.Pool, Pacs):
             yield member
 
 
-def _front(connect: Callable[_P, client.Pacs]) -> Callable[_P, Pacs]:
-    """The client's `connect`, with all its parameters, for this `Pacs`."""
+def _like(model: Callable[_P, object]) -> Callable[[Callable[..., _T]], Callable[_P, _T]]:
+    """With the parameters and the words of the client's own function."""
 
-    @wraps(connect)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Pacs:
-        made = connect(*args, **kwargs)
-        return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks)
+    def decorate(function: Callable[..., _T]) -> Callable[_P, _T]:
+        @wraps(model)
+        def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            return function(*args, **kwargs)
 
-    return wrapped
+        return wrapped
 
-
-def _front_pool(create_pool: Callable[_P, client_pool.Pool]) -> Callable[_P, Pool]:
-    """The client's `create_pool`, with all its parameters, for this `Pool`."""
-
-    @wraps(create_pool)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> Pool:
-        made = create_pool(*args, **kwargs)
-        return Pool(made.peer, max_size=made.max_size, max_idle=made.max_idle, quirks=made.quirks)
-
-    return wrapped
+    return decorate
 
 
-connect = _front(client_connect.connect)
-create_pool = _front_pool(client_pool.create_pool)
+@_like(client_connect.connect)
+def connect(*args: Any, **kwargs: Any) -> Pacs:
+    """The client's `connect`, for this `Pacs`."""
+    made = client_connect.connect(*args, **kwargs)
+    return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks)
+
+
+@_like(client_pool.create_pool)
+def create_pool(*args: Any, **kwargs: Any) -> Pool:
+    """The client's `create_pool`, for this `Pool`."""
+    made = client_pool.create_pool(*args, **kwargs)
+    return Pool(made.peer, max_size=made.max_size, max_idle=made.max_idle, quirks=made.quirks)

@@ -60,9 +60,9 @@ _NAMING = frozenset(
 """Keys of which a value has few answers."""
 _TIMES = {one.keyword for one in ATTRIBUTES.values() if one.vr == "TM"}
 _MOMENTS = tuple(
-    (one.keyword, time)
+    (one.keyword, one.keyword.replace("Date", "Time"))
     for one in ATTRIBUTES.values()
-    if one.vr == "DA" and (time := one.keyword.replace("Date", "Time")) in _TIMES
+    if one.vr == "DA" and one.keyword.replace("Date", "Time") in _TIMES
 )
 """Dates and the times that belong to them."""
 

@@ -88,20 +88,20 @@ class Walk:
         check_nested: bool,
         max_elements: int | None = None,
     ) -> None:
-        self.allowed = max_elements if max_elements is not None else NO_END
-        self.left = self.allowed
-        self.floor = max(0, self.left - STEP)
-        self.tags = tags
-        self.max_depth = max_depth
-        self.max_value = max_value
-        self.check_nested = check_nested
+        self.allowed: int = max_elements if max_elements is not None else NO_END
+        self.left: int = self.allowed
+        self.floor: int = max(0, self.left - STEP)
+        self.tags: frozenset[int] = tags
+        self.max_depth: int = max_depth
+        self.max_value: int = max_value
+        self.check_nested: bool = check_nested
         self.values: dict[int, bytes] = {}
         self.oversized: list[int] = []
         self.pixels: PixelLocation | None = None
         self.doubt: str | None = None
-        self.truncated = False
-        self.fragments = 0  # items of the encapsulated pixel data last begun
-        self.open_ended = False  # those pixel data have no delimiter
+        self.truncated: bool = False
+        self.fragments: int = 0  # items of the encapsulated pixel data last begun
+        self.open_ended: bool = False  # those pixel data have no delimiter
 
     def note(self, pos: int, words: str) -> None:
         """Against PS3.5, and harmless: the first such thing is what is told."""
