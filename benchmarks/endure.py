@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import signal
 import sys
 import tempfile
 import time
@@ -210,17 +211,25 @@ def main() -> int:
     parser.add_argument("--associations", type=int, default=2)
     parser.add_argument("--place", type=Path, help="where everything lies meanwhile")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=options.place) as folder:
-        run = asyncio.run(
-            run_endurance(
-                Path(folder),
-                objects=options.objects,
-                seed=options.seed,
-                kill=options.kill,
-                cancel=options.cancel,
-                associations=options.associations,
-            )
+
+    async def work(place: str) -> Run:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await run_endurance(
+            Path(place),
+            objects=options.objects,
+            seed=options.seed,
+            kill=options.kill,
+            cancel=options.cancel,
+            associations=options.associations,
         )
+
+    with tempfile.TemporaryDirectory(dir=options.place) as folder:
+        try:
+            run = asyncio.run(work(folder))
+        except asyncio.CancelledError:
+            return 128 + signal.SIGTERM
     for name, value in sorted(run.counts.items()):
         print(f"{name:40}  {value}")
     print(f"{'differences':40}  {len(run.trouble)}")
