@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 import shutil
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,17 @@ def deliver(run: Run, options: dict[str, Any], host: str, port: int) -> int:
     return run.exit_code
 
 
+def context_of(trusted: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+    """A client's TLS context. Raises click.BadParameter for files that are none."""
+    try:
+        context = ssl.create_default_context(cafile=trusted)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{error}", param_hint="--trusted, --cert, --key") from None
+    return context
+
+
 def runs_as(options: dict[str, Any]) -> Options:
     """How a run is made."""
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
@@ -140,11 +152,16 @@ def runs_as(options: dict[str, Any]) -> Options:
 @click.option(
     "--test-system", is_flag=True, help="HOST is a test system: without it only loopback sees effects."
 )
+@click.option("--tls", is_flag=True, help="Speak TLS; implied by --trusted and --cert.")
+@click.option("--trusted", type=THERE, help="Certificates to trust (PEM).")
+@click.option("--cert", type=THERE, help="Our certificate (PEM), for a server that asks for one.")
+@click.option("--key", type=THERE, help="Its private key (PEM), when it is in a file of its own.")
 @click.option("--restart", default="", metavar="COMMAND", help="Starts the server again when it has died.")
 @judging
 def scp(
     host: str, port: int, called_ae: str, test_system: bool, restart: str, profile_path: Path | None,
-    expression: str, allow: str, **options: Any,
+    expression: str, allow: str, tls: bool, trusted: Path | None, cert: Path | None, key: Path | None,
+    **options: Any,
 ) -> int:  # fmt: skip
     """Judge the server at HOST PORT.
 
@@ -154,6 +171,8 @@ def scp(
     profile = profile_of(
         profile_path, allow, host=host, port=port, called_ae=called_ae, test_system=test_system
     )
+    if tls or trusted or cert:
+        profile = replace(profile, tls=context_of(trusted, cert, key))
     how = replace(runs_as(options), restart=tuple(shlex.split(restart)))
     return deliver(asyncio.run(run_scp(profile, cases(expression), how)), options, host, port)
 

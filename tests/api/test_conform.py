@@ -45,6 +45,7 @@ def test_a_client() -> None:
         (("scp", "127.0.0.1", "1", "--suite", "group:sanity"), 3, "not reachable"),
         (("scp", "127.0.0.1", "0"), 2, "PORT"),
         (("scp", "127.0.0.1", "104", "--allow", "everything"), 2, "everything"),
+        (("scp", "127.0.0.1", "104", "--trusted", __file__), 2, "--trusted"),
         (("scu",), 2, "--command"),
         (("scu", "--command", "no-such-program-anywhere"), 2, "no program"),
         (("sniff", __file__), 1, "neither pcap nor pcapng"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import ssl
 import struct
 
 import pytest
-from aiodicom.conformance import wire
+import trustme
+from aiodicom.conformance import Profile, cases, run_scp, wire
 from aiodicom.conformance.foils import FoilServer, request
 from aiodicom.conformance.proxy import WatchingProxy
 from aiodicom.conformance.sniff import CaptureError, Stream, conversations, packets
@@ -161,3 +163,18 @@ async def test_a_proxy_whose_server_is_not_there_says_so(unused_tcp_port: int) -
         watched = await told.get()
         writer.close()
     assert "could not be reached" in watched.notes[0]
+
+
+async def test_over_tls_which_ends_in_the_proxy() -> None:
+    authority = trustme.CA()
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusting)
+    heard: list[Watched] = []
+    async with FoilServer() as server:
+        async with WatchingProxy("127.0.0.1", server.port, heard.append, tls_in=served) as proxy:
+            profile = Profile(port=proxy.port, tls=trusting)
+            run = await run_scp(profile, cases("group:sanity,group:accept"))
+    assert [(result.case.id, result.outcome) for result in run.results if result.verdict != "pass"] == []
+    assert run.exit_code == 0
+    assert any(watched.dicom for watched in heard)
