@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .image import Image
     from .phantom import synthesise_series, write_series
     from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
-    from .render import render_image, render_volume
+    from .render import render_cine, render_image, render_slice, render_volume
     from .volume import Volume
 
 __all__ = [
@@ -51,7 +51,9 @@ __all__ = [
     "VolumeReport",
     "VoxelView",
     "collection",
+    "render_cine",
     "render_image",
+    "render_slice",
     "render_volume",
     "synthesise_series",
     "write_series",
@@ -62,7 +64,7 @@ _HOMES = {
     "geometry": ("VolumeGeometry",),
     "image": ("Image",),
     "phantom": ("synthesise_series", "write_series"),
-    "render": ("render_image", "render_volume"),
+    "render": ("render_cine", "render_image", "render_slice", "render_volume"),
     "builder": ("VolumeBuilder",),
     "collection": ("Collection", "CollectionRow", "collection"),
     "records": ("Axis", "PlaneSlice", "SliceSource", "VolumeReport", "VoxelView"),

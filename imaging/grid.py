@@ -166,6 +166,44 @@ class VoxelGrid:
         rest = [axis for axis in range(self.voxels.ndim) if axis not in order]
         return VoxelView(self.voxels.transpose(*order, *rest), affine)
 
+    def at(self, *places: int) -> Self:
+        """One volume of several: the zero-based place along each of `axes`. A view; raises IndexError."""
+        sizes = [len(axis.values) for axis in self.axes]
+        fit = len(places) == len(sizes) and all(
+            0 <= one < size for one, size in zip(places, sizes, strict=True)
+        )
+        if not fit:
+            raise IndexError(f"{places} along axes of {tuple(sizes)}")
+        run = int(np.ravel_multi_index(places, sizes)) if sizes else 0
+        count = self.geometry.shape[0]
+
+        def of_run(values: tuple[_T, ...]) -> tuple[_T, ...]:
+            return values[run * count : (run + 1) * count]
+
+        return replace(
+            self,
+            voxels=self.voxels[places],
+            axes=(),
+            windows=of_run(self.windows),
+            rescale=of_run(self.rescale),
+            sources=of_run(self.sources),
+            padding=of_run(self.padding),
+        )
+
+    def mip(self, plane: str | None = None) -> NDArray[Any]:
+        """The brightest value across a plane's slices, as acquired without one: (*axes, down, across).
+
+        Of "MONOCHROME1" the lowest value is the brightest. Raises as `extract_slice`, `UnsupportedPixels` for
+        colour.
+        """
+        if self.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+            raise UnsupportedPixels(f"{self.photometric} has no brightest value")
+        axis = len(self.axes) + (0 if plane is None else self.geometry.axis_of(plane))
+        found: NDArray[Any] = (
+            self.voxels.min(axis=axis) if self.photometric == "MONOCHROME1" else self.voxels.max(axis=axis)
+        )
+        return found
+
     def padding_mask(self) -> NDArray[np.bool_] | None:
         """Where the voxels stand for no measurement (PS3.3 C.7.5.1.1.2); `None` where no header says so.
 

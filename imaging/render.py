@@ -7,6 +7,7 @@ patient's left is on the right, the front on top of transverse and on the left o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
+from .grid import VoxelGrid
 from .image import Image
 from .space import PLANES
-from .volume import Volume
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +28,7 @@ MAX_FRAMES = 12
 _DPI = 100
 # Inches: heads of the pages, a caption's height, between planes, the tallest plane, a caption's width.
 _HEAD, _HEAD_SMALL, _CAPTION, _GAP, _TALLEST, _NARROWEST = 0.8, 0.5, 0.28, 0.2, 5.2, 1.7
+_LEAST_THROUGH = 0.8  # inches below a plane in which what is seen through it is drawn
 _BACK = "#101418"
 _TEXT = "#e8edf2"
 _FAINT = "#8fa1b3"
@@ -57,11 +59,23 @@ class _View(NamedTuple):
         return float(self.pixels.shape[0] * self.spacing[0])
 
 
-def render_volume(volume: Volume, path: Path | str, *, title: str = "") -> Path:
+def render_volume(volume: VoxelGrid, path: Path | str, *, title: str = "") -> Path:
     """Draw three orthogonal planes through the middle and a montage of the slices; returns the path written.
 
-    An oblique or mixed volume gets the montage alone. Raises ImagingError without matplotlib, `OSError`.
+    An oblique or mixed volume gets the montage alone. Below a low plane the brightest values along its
+    normal are seen. Of further axes the first place is drawn, colours as grey. Raises ImagingError
+    without matplotlib, `OSError`.
     """
+    return _save(_volume_page(volume, title), path)
+
+
+def draw_volume(volume: VoxelGrid, *, title: str = "") -> Figure:
+    """The same as a matplotlib figure, which notebooks show."""
+    return _volume_page(volume, title).figure
+
+
+def _volume_page(volume: VoxelGrid, title: str) -> _Page:
+    volume = _grey_volume(volume)
     middle = tuple(size // 2 for size in volume.voxels.shape)
     planes = [plane for plane in _VIEWS if plane in volume.plane_mapping]
     views = [_view(volume, plane, middle) for plane in planes]
@@ -88,13 +102,78 @@ def render_volume(volume: Volume, path: Path | str, *, title: str = "") -> Path:
         _words(page, left, _HEAD + 0.12, caption, color=_FAINT, fontsize=10)
         axes = _axes(page, left, _HEAD + _CAPTION, view.width * scale, view.height * scale)
         _draw_plane(axes, view, low, high, volume.photometric)
+        below = _HEAD + _CAPTION + view.height * scale
+        _draw_through(page, volume, plane, (left, below, view.width * scale, _HEAD + top - below))
         left += slot
     shown = np.linspace(0, volume.voxels.shape[0] - 1, count).round().astype(int).tolist()
     for place, index in enumerate(shown):
         line, column_at = divmod(place, across)
         box = (column_at * width / across, _HEAD + top + 0.1 + line * tile, width / across, tile)
         _draw_tile(_axes(page, box[0] + 0.01, box[1] + 0.01, box[2] - 0.02, box[3] - 0.02), volume, index)
+    return page
+
+
+def _grey_volume(volume: VoxelGrid) -> VoxelGrid:
+    """What is drawn: the first volume of several, colours as their mean."""
+    first = volume.at(*(0 for _ in volume.axes)).to_rgb()
+    if first.voxels.ndim == 3:
+        return first
+    grey = first.voxels.mean(axis=-1, dtype=np.float32)
+    return replace(first, voxels=grey, photometric="MONOCHROME2")
+
+
+def _draw_through(
+    page: _Page, volume: VoxelGrid, plane: str, room: tuple[float, float, float, float]
+) -> None:
+    """The brightest values along a plane's normal below it, where `room` (left, top, width, height) does."""
+    left, top, width, height = room
+    if height < _CAPTION + _LEAST_THROUGH:
+        return
+    view = _view(volume, plane, (0, 0, 0), volume.mip(plane))
+    scale = min(width / view.width, (height - _CAPTION) / view.height)
+    wide = view.width * scale
+    _words(page, left, top + 0.16, f"{plane}, brightest values", color=_FAINT, fontsize=10)
+    axes = _axes(page, left + (width - wide) / 2, top + _CAPTION, wide, view.height * scale)
+    pixels = _grey(view.pixels, *_spread(view.pixels), volume.photometric)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, view.width, view.height, 0), aspect="equal")
+
+
+def render_slice(volume: VoxelGrid, path: Path | str, index: int, plane: str | None = None) -> Path:
+    """Draw one zero-based slice in its proportions, through its window; returns the path written.
+
+    Errors as for `Volume.extract_slice` and `render_volume`.
+    """
+    volume = _grey_volume(volume)
+    found = volume.extract_slice(index, plane)
+    if plane is not None:
+        view = _view(volume, plane, (index, index, index))
+        pixels, spacing = view.pixels, view.spacing
+    else:
+        pixels, spacing = found.pixels, found.spacing
+    ratio = min(max(pixels.shape[0] * spacing[0] / (pixels.shape[1] * spacing[1]), 0.2), 5.0)
+    page = _page(7.0, 7.0 * ratio)
+    low, high = _window(volume, index if plane is None else None)
+    axes = _axes(page, 0, 0, 7.0, 7.0 * ratio)
+    shown = _grey(pixels, low, high, volume.photometric)
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=spacing[0] / spacing[1])
+    _note(axes, f"{plane or volume.orientation}  {index + 1}")
     return _save(page, path)
+
+
+def render_cine(image: Image, path: Path | str) -> Path:
+    """Write the frames of an image as an animated GIF, at its frame time or ten a second; returns the path.
+
+    Raises ImagingError without Pillow, which matplotlib brings, `OSError`.
+    """
+    try:
+        from PIL import Image as Pictures
+    except ImportError as error:
+        raise ImagingError("a cine needs Pillow: pip install 'aiodicom[draw]'") from error
+    coloured = (_coloured(image, number) * 255 for number in range(image.num_frames))
+    frames = [Pictures.fromarray(one.astype(np.uint8)) for one in coloured]
+    time = max(int(image.frame_time or 100), 20)  # viewers take less for none
+    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=time, loop=0)
+    return Path(path)
 
 
 def _scale(views: Sequence[_View], width: float) -> float:
@@ -138,15 +217,20 @@ def render_image(image: Image, path: Path | str, *, title: str = "") -> Path:
 # --- the planes -------------------------------------------------------------------------------------------
 
 
-def _view(volume: Volume, plane: str, middle: tuple[int, ...]) -> _View:
-    """Turn and mirror the middle slice of a plane so that it is seen as radiologists do."""
+def _view(
+    volume: VoxelGrid, plane: str, middle: tuple[int, ...], through: NDArray[Any] | None = None
+) -> _View:
+    """Turn and mirror the middle slice of a plane, or what is seen through it, as radiologists look at it."""
     right, down, sense = _VIEWS[plane]
     geometry = volume.geometry
     steps = geometry.affine[:3, :3]  # columns: steps along (slice, row, column)
     spacing = geometry.spacing[::-1]
     held = geometry.axis_of(plane)
     vertical, horizontal = geometry.axis_of(PLANES[down]), geometry.axis_of(PLANES[right])
-    pixels = np.moveaxis(volume.voxels, (held, vertical, horizontal), (0, 1, 2))[middle[held]]
+    if through is None:
+        pixels = np.moveaxis(volume.voxels, (held, vertical, horizontal), (0, 1, 2))[middle[held]]
+    else:
+        pixels = through if vertical < horizontal else through.T
     at = [(middle[vertical] + 0.5) * spacing[vertical], (middle[horizontal] + 0.5) * spacing[horizontal]]
     sizes = [pixels.shape[0] * spacing[vertical], pixels.shape[1] * spacing[horizontal]]
     if steps[down, vertical] * sense < 0:
@@ -185,7 +269,7 @@ def _draw_plane(axes: Any, view: _View, low: float, high: float, photometric: st
         _mark(axes, letter, at, offset, ha=across, va=along, color=_TEXT, fontsize=12, weight="bold")
 
 
-def _draw_tile(axes: Any, volume: Volume, index: int) -> None:
+def _draw_tile(axes: Any, volume: VoxelGrid, index: int) -> None:
     columns, rows, _ = volume.voxel_spacing
     low, high = _window(volume, index)
     pixels = _grey(volume.voxels[index], low, high, volume.photometric)
@@ -208,7 +292,7 @@ def _mark(axes: Any, words: str, at: tuple[float, float], offset: tuple[float, f
 # --- grey and colour --------------------------------------------------------------------------------------
 
 
-def _window(volume: Volume, index: int | None = None) -> tuple[float, float]:
+def _window(volume: VoxelGrid, index: int | None = None) -> tuple[float, float]:
     """Values shown black and white: the header's window of a slice, or of the volume in the middle."""
     window = volume.windows[index if index is not None else len(volume.windows) // 2]
     if window is not None and window[1] > 1:
@@ -249,12 +333,12 @@ def _coloured(image: Image, frame: int) -> NDArray[Any]:
 # --- the page ---------------------------------------------------------------------------------------------
 
 
-def _title(volume: Volume) -> str:
+def _title(volume: VoxelGrid) -> str:
     slices, rows, columns = volume.voxels.shape
     return f"{volume.modality}  {columns} x {rows} x {slices}  {volume.orientation}"
 
 
-def _subtitle(volume: Volume) -> str:
+def _subtitle(volume: VoxelGrid) -> str:
     column, row, between = volume.voxel_spacing
     normal = ", ".join(f"{value:.4f}" for value in volume.normal_vector)
     words = f"voxels {column:.4g} x {row:.4g} x {between:.4g} mm    normal ({normal})"

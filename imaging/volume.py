@@ -21,6 +21,7 @@ from .grid import VoxelGrid
 from .palette import common_colormap
 from .reading import Found, files_of_series, read_datasets, read_files, series_of, tried
 from .records import Axis, SliceSource, VolumeReport
+from .render import draw_volume
 from .series import images_of
 from .stack import ReadOptions, Stack, StackOptions, build_stack, build_stacks
 
@@ -166,6 +167,13 @@ class Volume(VoxelGrid):
             return cls.from_array(voxels, geometry, axes=axes, **kinds)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ImagingError(f"{path} has no geometry of a volume beside it ({error!r})") from error
+
+    def plot(self, title: str = "") -> Any:
+        """A matplotlib figure of three planes, all slices and what is seen through them.
+
+        Raises ImagingError without matplotlib.
+        """
+        return draw_volume(self, title=title)
 
     def to_nifti(self) -> Any:
         """A nibabel image: RAS affine, (column, row, slice, *axes), which shares the voxels' memory."""

@@ -30,6 +30,7 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "trace": "trace",
     "serve": "serve",
     "archive": "archive",
+    "show": "show",
     "volume": "volume",
     "conformance": "conform",
     "demo": "demo",

@@ -343,7 +343,7 @@ class Demo:
         if volume is not None:
             show.pairs(describe_volume(volume))
             self._check_volume(volume)
-            columns, rows, slices = volume.matlab_voxels.shape
+            slices, rows, columns = volume.geometry.shape
             show.fact("volume", f"{columns} x {rows} x {slices}, {volume.orientation}")
             path = render_volume(volume, self.out / "volume.png")
             show.check(f"three planes and all slices drawn into {path}", _is_png(path))
@@ -369,7 +369,7 @@ class Demo:
             except ImagingError as error:
                 reasons.append(f"{len(files)} files of {group[0].modality or 'no modality'}: {error}")
                 continue
-            if volume.voxels.shape[0] > 1:
+            if volume.geometry.shape[0] > 1:
                 return volume
             reasons.append(f"{len(files)} files of {group[0].modality or 'no modality'}: one slice alone")
         self._list("no series makes a volume", reasons)
@@ -380,7 +380,7 @@ class Demo:
     def _check_volume(self, volume: Volume) -> None:
         """The same volume as of the files that were stored; the phantom's as it was made."""
         show = self.show
-        names = {source.sop_instance_uid for source in volume.sources}
+        names = {source.sop_instance_uid for source in volume.sources if source.sop_instance_uid}
         stored = Volume.from_files([self.stock.objects[uid].path for uid in sorted(names)])
         same = np.array_equal(stored.voxels, volume.voxels) and np.allclose(
             stored.geometry.affine, volume.geometry.affine, rtol=0, atol=1e-6

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..imaging.collection import collection
 from ..imaging.render import render_volume
 from ..imaging.volume import Volume
 from . import output
@@ -14,9 +15,20 @@ from .commands import Command
 from .options import Common, local_command
 from .terminal import say, show_pairs
 
+_COORDINATES = 12  # along an axis that are shown
+
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option("--table", is_flag=True, help="Show what volumes the folder holds, from headers alone.")
+@click.option(
+    "--export",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Write the volume: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.",
+)
+@click.option("--leave-out-broken", is_flag=True, help="Go on without files that cannot be read.")
 @click.option("--series", metavar="UID", help="Take this series only.")
 @click.option(
     "--png",
@@ -27,17 +39,46 @@ from .terminal import say, show_pairs
     "--keep-gaps", is_flag=True, help="Take a stack with absent slices or uneven distances as it is."
 )
 @local_command()
-def volume(common: Common, folder: Path, series: str | None, png: Path | None, keep_gaps: bool) -> None:
+def volume(
+    common: Common,
+    folder: Path,
+    table: bool,
+    export: tuple[Path, ...],
+    leave_out_broken: bool,
+    series: str | None,
+    png: Path | None,
+    keep_gaps: bool,
+) -> None:
     """Show the volume that the images in FOLDER make: size, geometry, windows, and what was left out."""
-    found = Volume.from_files(folder, series_uid=series, on_gap="keep" if keep_gaps else "raise")
+    if table:
+        rows = collection(folder)
+        if common.json:
+            output.emit(rows.to_dict())
+        else:
+            for line in str(rows).splitlines():
+                say(line)
+        return
+    found = Volume.from_files(
+        folder,
+        series_uid=series,
+        on_gap="keep" if keep_gaps else "raise",
+        on_broken="leave out" if leave_out_broken else "raise",
+    )
+    for path in export:
+        try:
+            found.write(path)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--export") from error
     if png is not None:
         render_volume(found, png)
     if common.json:
-        output.emit({**volume_json(found), "png": png})
+        output.emit({**volume_json(found), "png": png, "exported": list(export)})
         return
     show_pairs(describe_volume(found))
     if png is not None:
         say(f"drawn into {png}")
+    for path in export:
+        say(f"written to {path}")
     for left in found.report.left_out:
         say(f"left out {left.name}: {left.why}")
 
@@ -45,9 +86,13 @@ def volume(common: Common, folder: Path, series: str | None, png: Path | None, k
 def describe_volume(found: Volume) -> Iterator[tuple[str, object]]:
     """A volume's properties, name by name."""
     geometry = found.geometry
-    slices, rows, columns = found.voxels.shape
+    slices, rows, columns = found.geometry.shape
+    further = "".join(f"{len(axis.values)} x " for axis in found.axes)
     yield "modality", found.modality
-    yield "voxels", f"{columns} x {rows} x {slices} (columns x rows x slices), {found.voxels.dtype}"
+    names = "".join(f"{axis.name} x " for axis in found.axes) + "columns x rows x slices"
+    yield "voxels", f"{further}{columns} x {rows} x {slices} ({names}), {found.voxels.dtype}"
+    for axis in found.axes:
+        yield axis.name, ", ".join(map(str, axis.values[:_COORDINATES])) + f" {axis.unit}".rstrip()
     yield "values", f"{found.voxels.min():g} to {found.voxels.max():g}"
     yield "spacing", " x ".join(f"{value:.4g}" for value in found.voxel_spacing) + f" {found.spatial_units}"
     yield "orientation", found.orientation
@@ -87,6 +132,7 @@ def volume_json(found: Volume) -> dict[str, object]:
         "modality": found.modality,
         "series_uid": found.series_uid,
         "shape": list(found.voxels.shape),
+        "axes": [axis._asdict() for axis in found.axes],
         "dtype": str(found.voxels.dtype),
         "minimum": found.voxels.min(),
         "maximum": found.voxels.max(),

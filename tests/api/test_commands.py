@@ -193,6 +193,42 @@ def test_volume_as_pairs_as_json_and_as_a_picture(invoke: Invoke, series: Path, 
     assert len(found["sources"]) == 4
 
 
+def test_volume_as_a_table_and_exported(invoke: Invoke, series: Path, tmp_path: Path) -> None:
+    table = invoke("volume", series, "--table")
+    assert table.code == 0, table.err
+    assert "32 x 32 x 4" in table.out
+    assert invoke("volume", series, "--table", "--json").json()["rows"][0]["shape"] == [4, 32, 32]
+    made = invoke("volume", series, "--export", tmp_path / "v.npy", "--export", tmp_path / "v.nii")
+    assert made.code == 0, made.err
+    assert {"v.json", "v.nii", "v.npy"} <= {path.name for path in tmp_path.iterdir()}
+    wrong = invoke("volume", series, "--export", tmp_path / "v.jpg")
+    assert wrong.code != 0
+    assert "names no format" in wrong.err
+    assert "Traceback" not in wrong.err
+
+
+def test_broken_files_are_left_out_on_request(invoke: Invoke, series: Path, tmp_path: Path) -> None:
+    for path in series.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    whole = next(tmp_path.iterdir()).read_bytes()
+    (tmp_path / "torn.dcm").write_bytes(whole[:-9])
+    assert invoke("volume", tmp_path).code != 0
+    kept = invoke("volume", tmp_path, "--leave-out-broken")
+    assert kept.code == 0, kept.err
+    assert "torn.dcm" in kept.out
+
+
+def test_show_one_image(invoke: Invoke, series: Path, tmp_path: Path) -> None:
+    file = next(series.iterdir())
+    shown = invoke("show", file, "--png", tmp_path / "i.png", "--cine", tmp_path / "i.gif")
+    assert shown.code == 0, shown.err
+    assert "32 x 32, 1 frames" in shown.out
+    assert (tmp_path / "i.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "i.gif").read_bytes().startswith(b"GIF8")
+    assert invoke("show", file, "--json").json()["shape"] == [32, 32, 1, 1]
+    assert "none is 8" in invoke("show", file, "--frame", "9").err
+
+
 def test_commands_run_on_either_loop(invoke: Invoke, archive: Served) -> None:
     for loop in ("asyncio", "uvloop"):
         assert invoke("echo", "127.0.0.1", archive.port, "--loop", loop).code == 0

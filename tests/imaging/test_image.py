@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pydicom
 import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
 from aiodicom.imaging.errors import UnsupportedPixels
+from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.image import Image
 from aiodicom.imaging.pixels import PixelFormat, frame_offsets
+from aiodicom.imaging.render import render_cine, render_slice, render_volume
+from aiodicom.imaging.volume import Volume
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -283,3 +287,46 @@ def test_offsets_are_told_where_each_frame_is_one_fragment() -> None:
     assert frame_offsets(run_lengths(3, table=True).PixelData, form) is None
     assert frame_offsets(run_lengths(3, table=False, fragments=2).PixelData, form) is None
     assert frame_offsets(run_lengths(3, table=False).PixelData[:-60], form) is None
+
+
+# --- pictures of volumes ----------------------------------------------------------------------------------
+
+
+def test_pictures_of_every_kind_of_volume(data: Path, tmp_path: Path) -> None:
+    for case in ("mr_4d_dti_philips", "mr_oblique_double", "ct_gap"):
+        volume = Volume.from_files(data / case, on_gap="keep")
+        assert render_volume(volume, tmp_path / "v.png").read_bytes().startswith(b"\x89PNG")
+        assert render_slice(volume, tmp_path / "s.png", 1).read_bytes().startswith(b"\x89PNG")
+        assert len(volume.plot().axes) > 3
+    assert render_slice(volume, tmp_path / "s.png", 100, "coronal").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_seen_through_a_volume() -> None:
+    voxels = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    affine = np.diag([2.0, 1, 1, 1])[[2, 1, 0, 3]]
+    volume = Volume.from_array(voxels, VolumeGeometry.from_affine((2, 3, 4), affine))
+    assert volume.orientation == "transverse"
+    assert np.array_equal(volume.mip(), voxels.max(axis=0))
+    assert np.array_equal(volume.mip("coronal"), voxels.max(axis=1))
+    dark = replace(volume, photometric="MONOCHROME1")
+    assert np.array_equal(dark.mip("sagittal"), voxels.min(axis=2))
+
+
+def test_one_volume_of_several(data: Path) -> None:
+    volume = Volume.from_files(data / "mr_4d_dti_philips")
+    one = volume.at(2)
+    assert np.array_equal(one.voxels, volume.voxels[2])
+    assert one.sources == volume.sources[6:9]
+    assert one.axes == ()
+    for places in ((), (4,), (-1,), (0, 0)):
+        with pytest.raises(IndexError):
+            volume.at(*places)
+
+
+def test_a_cine_has_all_frames_at_their_time(data: Path, tmp_path: Path) -> None:
+    pictures = pytest.importorskip("PIL.Image")
+    path = next((data / "img_us_multiframe_jpeg").glob("*.dcm"))
+    made = Image.from_file(path)
+    with pictures.open(render_cine(made, tmp_path / "c.gif")) as cine:
+        assert cine.n_frames > 10
+        assert cine.info["duration"] >= 20
