@@ -41,13 +41,12 @@ class MosaicPixels:
         rows, columns = self.format.rows, self.format.columns
         down, across = divmod(index, self.whole.format.columns // columns)
         tile = np.s_[down * rows : (down + 1) * rows, across * columns : (across + 1) * columns]
-        whole: NDArray[Any] = _decoded(self.whole)  # type: ignore[arg-type]  # hashed by what it is
-        return whole[tile].copy()
+        return _decoded(self)[tile].copy()
 
 
-@lru_cache(maxsize=2)  # the tiles of one image are read one after the other
-def _decoded(source: PixelSource) -> NDArray[Any]:
-    return source.stored(0)
+@lru_cache(maxsize=2)  # the tiles of one image are read one after the other; each object is a key of its own
+def _decoded(source: MosaicPixels) -> NDArray[Any]:
+    return source.whole.stored(0)
 
 
 def tiles_of(frame: Frame, dataset: Dataset) -> list[Frame]:

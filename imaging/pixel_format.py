@@ -98,6 +98,9 @@ def unpack(values: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
         values = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
     if form.is_float or form.bits_stored == form.bits_allocated:
         return values
+    if not form.signed and form.high_bit == form.bits_stored - 1:
+        values &= values.dtype.type((1 << form.bits_stored) - 1)
+        return values
     above = form.bits_allocated - 1 - form.high_bit
     if above:
         values <<= above

@@ -98,7 +98,13 @@ def flagged(text: str, cause: Cause | None) -> str:
     return text if cause is None else f"{text} ({FLAGS[cause]})"
 
 
-_PARAMETERS = {"series_uid=": "--series", 'on_gap="keep"': "--keep-gaps"}
+_PARAMETERS = {
+    "series_uid=": "--series",
+    'on_gap="keep"': "--keep-gaps",
+    'on_duplicate="first" or "last"': "--duplicates first or last",
+    "tolerance_mm=": "--tolerance",
+    "take them all with Volume.volumes()": "list them with --table",
+}
 """Parameters of the library that its words name, and the options that set them."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -38,6 +39,17 @@ _COORDINATES = 12  # along an axis that are shown
 @click.option(
     "--keep-gaps", is_flag=True, help="Take a stack with absent slices or uneven distances as it is."
 )
+@click.option(
+    "--duplicates",
+    type=click.Choice(["first", "last"]),
+    help="Of different images at one position take the one with this instance number.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    metavar="MM",
+    help="How far slices may lie off a regular grid.",
+)
 @local_command()
 def volume(
     common: Common,
@@ -48,21 +60,20 @@ def volume(
     series: str | None,
     png: Path | None,
     keep_gaps: bool,
+    duplicates: Literal["first", "last"] | None,
+    tolerance: float | None,
 ) -> None:
     """Show the volume that the images in FOLDER make: size, geometry, windows, and what was left out."""
     if table:
-        rows = collection(folder)
-        if common.json:
-            output.emit(rows.to_dict())
-        else:
-            for line in str(rows).splitlines():
-                say(line)
+        _show_table(folder, common.json)
         return
     found = Volume.from_files(
         folder,
         series_uid=series,
         on_gap="keep" if keep_gaps else "raise",
         on_broken="leave out" if leave_out_broken else "raise",
+        on_duplicate=duplicates or "raise",
+        tolerance_mm=tolerance,
     )
     for path in export:
         try:
@@ -81,6 +92,16 @@ def volume(
         say(f"written to {path}")
     for left in found.report.left_out:
         say(f"left out {left.name}: {left.why}")
+
+
+def _show_table(folder: Path, as_json: bool) -> None:
+    """What volumes a folder holds."""
+    rows = collection(folder)
+    if as_json:
+        output.emit(rows.to_dict())
+        return
+    for line in str(rows).splitlines():
+        say(line)
 
 
 def describe_volume(found: Volume) -> Iterator[tuple[str, object]]:

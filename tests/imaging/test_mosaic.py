@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from aiodicom.dataset.errors import ImagingError, MalformedDataSet
 from aiodicom.imaging.errors import IrregularGeometry
 from aiodicom.imaging.mosaic import csa_elements
 from aiodicom.imaging.volume import Volume
-from imaging_series import image
+from imaging_series import image, save
 from pydicom.dataset import Dataset
 
 
@@ -66,6 +67,15 @@ def test_over_time() -> None:
     made[0].PixelData = bytes(48)
     volume = Volume.from_datasets(made)
     assert volume.voxels.shape == (2, 3, 2, 3)
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    made = mosaic(csa(HEADER))
+    save(tmp_path, [made])
+    assert Volume.from_files(tmp_path).voxels[:, 0, 0].tolist() == [2, 1, 0]
+    made.PixelData = bytes(48)
+    save(tmp_path, [made])
+    assert not Volume.from_files(tmp_path).voxels.any()
 
 
 @pytest.mark.parametrize(

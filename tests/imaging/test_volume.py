@@ -945,7 +945,13 @@ def test_advice_names_the_parameter_here_and_the_flag_on_the_command_line(number
 def test_advice_on_several_series_names_the_parameter_and_the_flag() -> None:
     with pytest.raises(MixedSeries, match="series_uid=") as caught:
         Volume.from_datasets([image(1), image(2, SeriesInstanceUID="1.9")])
-    assert "choose one with --series" in sentence(caught.value)
+    assert "choose one with --series, or list them with --table" in sentence(caught.value)
+    with pytest.raises(DuplicateSlices, match="on_duplicate=") as doubled:
+        Volume.from_datasets([image(1), image(2, ImagePositionPatient=[-1, -2, 2]), image(3)])
+    assert "choose with --duplicates first or last" in sentence(doubled.value)
+    with pytest.raises(IrregularGeometry, match="tolerance_mm=") as uneven:
+        Volume.from_datasets([image(1), image(2), image(3, ImagePositionPatient=[-1, -2, 6.5])])
+    assert "allow it with --tolerance, or" in sentence(uneven.value)
 
 
 def test_jp2_boxes_that_never_end_do_not_hang_the_decoder() -> None:
