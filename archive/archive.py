@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +35,7 @@ from .find import Matches
 from .index import Counts, Index
 from .logbook import Logbook
 from .query import compile_query, select
+from .queued import QueuedSink, Writers
 from .record import MAX_DEPTH, MAX_ELEMENTS, stored_options
 from .search import Search
 from .selection import Selection
@@ -103,6 +105,7 @@ class Archive:
             raise
         self._upkeep = Upkeep(self._files, self._index, max_depth=max_sequence_depth, progress=progress)
         self._committer = Committer(self._files, self._index, self._logbook)
+        self._writers = Writers(self._committer.soon)
         self._ready = False
         self._comparison: Comparison | None = None
         try:
@@ -141,6 +144,7 @@ class Archive:
         """Finish the commits that wait, then close index and folder. Idempotent."""
         if self._comparison is not None:
             self._comparison.stop()
+        self._writers.close()
         self._committer.close()
         self._index.close()
         # what was not forced to the disk may still be lost, however orderly the end
@@ -205,6 +209,27 @@ class Archive:
             outcome=outcome,
             max_object_size=self.max_object_size,
         )
+
+    def queued(
+        self,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        calling_ae: str | None = None,
+    ) -> QueuedSink:
+        """As `sink`, for who may wait for no disk: all that is done with files is done on threads.
+
+        Never raises; what `sink` raises its commit does.
+        """
+        make = partial(
+            self.sink,
+            sop_class_uid=sop_class_uid,
+            sop_instance_uid=sop_instance_uid,
+            transfer_syntax_uid=transfer_syntax_uid,
+            calling_ae=calling_ae,
+        )
+        return QueuedSink(self._writers, make)
 
     def store_file(self, path: Path | str) -> StoreOutcome:
         """Store a copy of a file; its own preamble and group 2 are not kept.

@@ -123,6 +123,13 @@ class Committer:
         self._put(job)
         return future.result()
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Do something on the writing thread, after what is queued; it must raise nothing.
+
+        Raises RuntimeError (the archive is closed).
+        """
+        self._put(work)
+
     @property
     def closed(self) -> bool:
         """True once `close` was called."""

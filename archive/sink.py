@@ -81,15 +81,16 @@ class ArchiveSink:
 
         Raises RuntimeError (the sink was discarded, or the archive closed).
         """
-        future = self._committed()
+        future = self.committed()
         return future if isinstance(future, StoreOutcome) else await asyncio.wrap_future(future)
 
     def commit_now(self) -> StoreOutcome:
         """As `commit`, for code without an event loop: blocks until done."""
-        future = self._committed()
+        future = self.committed()
         return future if isinstance(future, StoreOutcome) else future.result()
 
-    def _committed(self) -> StoreOutcome | Future[StoreOutcome]:
+    def committed(self) -> StoreOutcome | Future[StoreOutcome]:
+        """Begin the commit; its outcome, where that is known already."""
         if self._outcome is not None:
             return self._outcome
         if self._future is None:

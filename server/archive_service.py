@@ -122,7 +122,7 @@ class ArchiveService(Service):
         """The archive's sink."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
-        return self.archive.sink(
+        return self.archive.queued(
             sop_class_uid=message.affected_sop_class_uid,
             sop_instance_uid=message.affected_sop_instance_uid,
             transfer_syntax_uid=request.context.transfer_syntax,
