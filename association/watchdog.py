@@ -52,6 +52,7 @@ class Watchdog:
         self._act = act
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes = 0.0  # when; uvloop gives a plain handle, which does not know, for a moment that is past
         self._stopped = False
 
     def arm(self) -> None:
@@ -63,10 +64,10 @@ class Watchdog:
             return
         when = min(when for when, _ in limits)
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._wakes <= when:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(when, self._woken)
+        self._timer, self._wakes = self._loop.call_at(when, self._woken), when
 
     def arm_for_pdu(self) -> None:
         """`arm`, if a PDU or a message has begun to arrive and that is watched."""

@@ -77,7 +77,6 @@ ON_THE_WIRE = {
     "association/sending": "client/test_storing",
     "association/stores": "client/test_storing",
     "association/tls_alert": "association/test_tls",
-    "association/watchdog": "association/test_connecting",
     "client/getting": "client/test_retrieving",
     "client/intake": "client/test_retrieving",
     "client/moving": "client/test_retrieving",

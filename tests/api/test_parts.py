@@ -80,7 +80,14 @@ def test_every_command_tells_the_exit_codes(invoke: Invoke, command: str) -> Non
 
 def test_the_judge_tells_its_own_exit_codes(invoke: Invoke) -> None:
     shown = " ".join(invoke(JUDGE, "--help").out.split())
-    assert "0 nothing unexpected; 1 findings; 2 usage; 3 not reachable; 4 sanity failed" in shown
+    for code in (
+        "0 nothing unexpected",
+        "2 usage",
+        "3 not reachable",
+        "4 the sanity case failed",
+        "70 a case of ours",
+    ):
+        assert code in shown
 
 
 @dataclass(frozen=True)
