@@ -48,7 +48,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT = "1.2.840.10008.1.2"
 READ = 1 << 16
 STALL = 0.5
-"""Seconds that a stalling disk takes for each fsync."""
+"""Seconds that a stalling disk takes for each write and each fsync."""
 
 
 # --- the server
@@ -67,13 +67,15 @@ async def serve(folder: Path) -> None:
         loop.call_later(TICK, tick, now + TICK)
 
     def stall() -> None:
-        real = os.fsync
+        def slowly(real: Callable[..., Any]) -> Callable[..., Any]:
+            def stalled(*arguments: Any) -> Any:
+                time.sleep(STALL)
+                return real(*arguments)
 
-        def fsync(descriptor: int) -> None:
-            time.sleep(STALL)
-            real(descriptor)
+            return stalled
 
-        os.fsync = fsync  # type: ignore[assignment]
+        for name in ("write", "pwrite", "fsync"):
+            setattr(os, name, slowly(getattr(os, name)))
 
     async with aiodicom.serve_archive(folder, port=0) as server:
         print(server.port, flush=True)
