@@ -124,7 +124,7 @@ NARROW = 6
 
 
 def show_matches(columns: Sequence[str], rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
-    """A drawn table in which no UID is split: other columns fold, and where that is not enough, blocks."""
+    """A drawn table in which no UID and no name of a column is split: values fold, else there are blocks."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -136,15 +136,17 @@ def show_matches(columns: Sequence[str], rows: Sequence[Sequence[str]], *, heade
     for number, kept in enumerate(whole):
         values = [row[number] for row in cleaned] + [columns[number]] * header
         longest = max(map(len, values), default=0)
-        least += longest if kept else min(NARROW, longest)
+        least += longest if kept else max(min(NARROW, longest), len(columns[number]) * header)
     if least > target.width:
         for number, row in enumerate(cleaned):
             show_block(zip(columns, row, strict=True), first=number == 0, width=target.width)
         return
     shape = box.SIMPLE_HEAD if header else None
-    table = Table(box=shape, show_header=header, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    between = 1 if header else 2  # a box has a column of its own there
+    table = Table(box=shape, show_header=header, show_edge=False, pad_edge=False, padding=(0, between, 0, 0))
     for column, kept in zip(columns, whole, strict=True):
-        table.add_column(Text(clean(column), style="bold"), overflow="fold", no_wrap=kept)
+        name = Text(clean(column), style="bold")
+        table.add_column(name, overflow="fold", no_wrap=kept, min_width=len(name) * header)
     for row in cleaned:
         table.add_row(*map(Text, row))
     target.print(table)
