@@ -105,7 +105,7 @@ class QueuedSink:
         self._running: Future[None] | None = None
         self._sink: ArchiveSink | None = None
         self._error: Exception | None = None
-        self._result: Future[StoreOutcome] | None = None
+        self._result: Future[StoreOutcome | Future[StoreOutcome]] | None = None
         self._unwanted = False
         self._finishing = False  # the commit is under way
         self._done = False
@@ -139,7 +139,7 @@ class QueuedSink:
 
     async def commit(self) -> StoreOutcome:
         """As `ArchiveSink.commit`, behind all that waits to be written."""
-        result: Future[StoreOutcome] = Future()
+        result: Future[StoreOutcome | Future[StoreOutcome]] = Future()
         result.set_running_or_notify_cancel()  # whoever stops waiting does not stop it
         with self._guard:
             self._result = result
@@ -149,7 +149,11 @@ class QueuedSink:
                 self._running = start(self._run)
             if self._running is None:
                 raise RuntimeError("the archive is closed")
-        return await asyncio.wrap_future(result)
+        outcome = await asyncio.wrap_future(result)
+        if not isinstance(outcome, StoreOutcome):
+            outcome = await asyncio.wrap_future(outcome)
+        self._done = True
+        return outcome
 
     def discard(self) -> None:
         """As `ArchiveSink.discard`, on a thread."""
@@ -198,38 +202,19 @@ class QueuedSink:
     def _let_go(self) -> None:
         self._take_back()
         if self._result is not None:
-            self._answer(self._result, RuntimeError("the object was discarded"))
+            self._result.set_exception(RuntimeError("the object was discarded"))
 
     def _take_back(self) -> None:
         if self._sink is not None:
             self._sink.discard()
 
-    def _finish(self, result: Future[StoreOutcome]) -> None:
+    def _finish(self, result: Future[StoreOutcome | Future[StoreOutcome]]) -> None:
         try:
             if self._error is not None:
                 raise self._error
             if self._sink is None:  # an object without a byte
                 self._sink = self._make()
-            committed = self._sink.committed()
+            result.set_result(self._sink.committed())
         except Exception as error:  # noqa: BLE001 - told to who commits
             self._take_back()
-            self._answer(result, error)
-            return
-        if isinstance(committed, StoreOutcome):
-            self._answer(result, committed)
-        else:
-            committed.add_done_callback(lambda ended: self._committed(result, ended))
-
-    def _committed(self, result: Future[StoreOutcome], ended: Future[StoreOutcome]) -> None:
-        if ended.cancelled():
-            self._answer(result, RuntimeError("the object was discarded"))
-        else:
-            self._answer(result, ended.exception() or ended.result())
-
-    def _answer(self, result: Future[StoreOutcome], answer: StoreOutcome | BaseException) -> None:
-        with self._guard:
-            self._done = True
-        if isinstance(answer, BaseException):
-            result.set_exception(answer)
-        else:
-            result.set_result(answer)
+            result.set_exception(error)

@@ -53,7 +53,7 @@ def test_nobody_waits_for_an_object_that_takes_long(tmp_path, monkeypatch, durab
     with Archive(tmp_path, durability=durability) as archive:
         slow = sink_for(archive, image(0))
         slow.write(memoryview(of_items(0, 20_000)))
-        waiting = slow._committed()
+        waiting = slow.committed()
         assert begun.acquire(timeout=30)
         for number in range(1, 6):
             assert store(archive, image(number)).status == 0
@@ -79,7 +79,7 @@ def test_large_objects_do_not_wait_for_two_hostile_ones(tmp_path, monkeypatch):
         hostile = [sink_for(archive, image(number)) for number in range(3)]
         for number, sink in enumerate(hostile):
             sink.write(memoryview(of_items(number, 30_000)))
-        waiting = [sink._committed() for sink in hostile]
+        waiting = [sink.committed() for sink in hostile]
         for number in range(3, 6):
             assert store(archive, image(number), data=of_items(number, 10_000)).status == 0
         assert not any(one.done() for one in waiting)
@@ -92,7 +92,7 @@ def test_closing_waits_for_what_is_scanned_beside(tmp_path):
     sinks = [sink_for(archive, image(number)) for number in range(4)]
     for number, sink in enumerate(sinks):
         sink.write(memoryview(of_items(number, 10_000)))
-    waiting = [sink._committed() for sink in sinks]
+    waiting = [sink.committed() for sink in sinks]
     archive.close()
     assert [one.result(0).status for one in waiting] == [0] * 4
     with pytest.raises(RuntimeError, match="closed"):
@@ -109,7 +109,7 @@ def test_one_taken_back_while_it_waits_leaves_nothing(tmp_path, monkeypatch):
         for number, sink in enumerate(sinks):
             sink.write(memoryview(of_items(number, 10_000)))
         for sink in sinks:
-            sink._committed()
+            sink.committed()
         sinks[3].discard()  # two are begun, the others wait
         go.set()
     assert not list((tmp_path / "incoming").glob("*.part"))

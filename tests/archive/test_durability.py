@@ -37,7 +37,7 @@ async def stored(folder, durability, numbers, indexed):
         futures = []
         for number, sink in sinks.items():
             sink.write(memoryview(encode(image(number))))
-            future = sink._committed()
+            future = sink.committed()
             future.add_done_callback(
                 lambda _, n=number: calls.note("answer", f"{image(n).SOPInstanceUID}.dcm")
             )

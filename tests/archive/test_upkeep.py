@@ -73,7 +73,7 @@ def test_an_object_with_strange_values_hurts_no_other(tmp_path, name, caplog):
         for number, sink in enumerate(sinks):
             data = hostile(number, INSIDE[name]) if number == 2 else encode(image(number))
             sink.write(memoryview(data))
-        commits = [sink._committed() for sink in sinks]
+        commits = [sink.committed() for sink in sinks]
         outcomes = [commit.result() for commit in commits]
         assert [one.status for one in outcomes] == [0] * 5
         before = {str(one.SOPInstanceUID) for one in found(archive)}
@@ -112,7 +112,7 @@ def test_all_of_a_group_that_fails_are_taken_back(tmp_path, monkeypatch):
         sinks = [sink_for(archive, image(number)) for number in range(5)]
         for number, sink in enumerate(sinks):
             sink.write(memoryview(encode(image(number))))
-        commits = [sink._committed() for sink in sinks]
+        commits = [sink.committed() for sink in sinks]
         groups = []
 
         def fail(_self, entries, **_):
