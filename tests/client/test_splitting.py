@@ -440,6 +440,14 @@ async def test_a_key_that_answers_lack_is_told_as_unsupported() -> None:
     assert warned.unsupported == ("StudyTime",)
 
 
+async def test_a_key_that_comes_back_empty_is_told_as_unsupported_and_drops_nothing() -> None:
+    studies = [(f"1.2.{n}", "20240101", "101112", "") for n in range(3)]
+    archive = Archive(studies=studies, deaf=("ModalitiesInStudy",))
+    finding = await find(archive, match={"ModalitiesInStudy": "CT"})
+    assert (len(uids(finding)), finding.filtered) == (3, 0)
+    assert finding.unsupported == ("ModalitiesInStudy",)
+
+
 class Forgetful(Archive):
     """Goes by the date only where no time is given."""
 
