@@ -235,8 +235,8 @@ def charset_for(texts: Iterable[str], preferred: Iterable[str]) -> str:
         if charset and unknown_term(charset.split("\\")) is not None:
             continue  # a set that nobody knows could not be named to who asks
         encodings = encodings_of(charset)
-        if charset and all(first_unheld(text, encodings) is None for text in others):
+        if charset and all(first_unheld(text, encodings, named=True) is None for text in others):
             return charset
-        if not charset and all(first_unheld(text, [_DEFAULT]) is None for text in others):
+        if not charset and all(first_unheld(text, [_DEFAULT], named=False) is None for text in others):
             return "ISO_IR 100"  # the repertoire its undeclared bytes were read with
     return "ISO_IR 192"

@@ -111,8 +111,13 @@ class Asking:
         told.ignored.update(contradicted)
         told.filtered += bool(contradicted)
         above = UNIQUE_KEYS.values()  # which an answer need not repeat
-        told.missed.update(key for key in self.checks.names if key not in above and key not in answer)
+        told.missed.update(key for key in self.checks.names if key not in above and _is_empty(answer, key))
         return not contradicted
+
+
+def _is_empty(answer: Answer, key: str) -> bool:
+    """Whether a key is absent from an answer or has no value, as where a peer does not support it."""
+    return key not in answer or answer[key].VM == 0
 
 
 async def answers(

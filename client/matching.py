@@ -1,8 +1,8 @@
 """Whether an answer shows what was asked for: many peers ignore keys that are optional (PS3.4 C.2.2.1.3).
 
 Judged mildly, for an answer that is left out is lost: without regard to case, accents and blanks, and what
-cannot be judged (an element that is absent, a date that is none) counts as shown. An element that is there
-and empty shows no value.
+cannot be judged (an element that is absent, a date that is none) counts as shown. A key that a peer need not
+support comes back empty from some that do not: that shows nothing; of the others it shows no value.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from ..dimse.levels import GENERAL_KEYWORDS
+from ..dimse.levels import GENERAL_KEYWORDS, UNIQUE_KEYS
 from .values import TEMPORAL, over_midnight
 
 Path: TypeAlias = tuple[int, ...]
@@ -28,6 +28,11 @@ Test: TypeAlias = Callable[[str], bool | None]
 
 _NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "FL", "FD", "UV", "SV"})
 _UNJUDGED = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN", "AT"})
+_REQUIRED = frozenset(UNIQUE_KEYS.values()) | {
+    *("StudyDate", "StudyTime", "AccessionNumber", "PatientName", "StudyID"),
+    *("Modality", "SeriesNumber", "InstanceNumber"),
+}
+"""Keys of type U and R, which every peer matches by (PS3.4 C.6.1.1, C.6.2.1)."""
 _OFFSET = re.compile(r"[+-]\d{4}$")
 
 
@@ -93,7 +98,7 @@ def _element_test(
             return None
         values = values_of(element)
         if not values:
-            return _is_empty in tests
+            return True if _is_empty in tests else False if asked.keyword in _REQUIRED else None
         found = [test(value) for value in values for test in tests]
         return True if True in found else None if None in found else False
 

@@ -61,6 +61,8 @@ class _Node:
     by: str = ""
     outcome: Outcome = field(default_factory=Outcome)
     unmet: set[str] = field(default_factory=set)  # what it was answered and none of its parts was
+    met: set[str] = field(default_factory=set)  # what both were
+    more: bool = False  # its parts were answered what it was not
     reason: str | None = None  # why there may be more
     divided: str = ""  # the key by which
     within: int = 0  # answers of its parts
@@ -125,17 +127,26 @@ class Splitting:
         async with aclosing(self._asking.ask(query, node.window.keys, node.outcome, window)) as found:
             async for answer in found:
                 name = entity(self._level, answer) if once else None
+                self._compare(node, name)
                 if name is None:
                     yield answer
                     continue
-                above = node.above
-                while above is not None:
-                    above.unmet.discard(name)
-                    above = above.above
                 node.unmet.add(name)
                 if name not in self._seen:
                     self._seen.add(name)
                     yield answer
+
+    @staticmethod
+    def _compare(node: _Node, name: str | None) -> None:
+        """An answer of a part with those of the windows above."""
+        above = node.above
+        while above is not None:
+            if name in above.unmet:
+                above.unmet.discard(name)
+                above.met.add(name)
+            elif name not in above.met:
+                above.more = True
+            above = above.above
 
     def _judge(self, node: _Node) -> list[_Node]:
         """What is to be asked instead, the last first, where it is not known to be all."""
@@ -182,14 +193,36 @@ class Splitting:
             parts = self._parts(node)
             if not parts:
                 self._tell(f"{node.window}: {node.reason}, and the peer does not go by {ignored}")
+            node.within = 0
             return [node, *parts] if parts else []
         count = node.outcome.count
-        if node.within > count:
+        node.more |= self._told.emulated and node.within > count  # studies that are of patients known before
+        if node.more:
             self._learn(count)
+            if node.above is not None:
+                node.above.more = True
         if node.unmet:
             some = f"{len(node.unmet)} answers to {node.window} are in none of its parts"
             self._tell(f"{some}, for want of a {node.divided} of their own: there may be more such")
+        elif not (self._covered(node) or self._proven(node)):
+            other = " or with another one" if node.divided == node.window.keys.kind else ""
+            some = f"answers without a {node.divided}{other} are in none of its parts"
+            self._tell(f"{node.window}: {some}, and there may be such")
         return []
+
+    @staticmethod
+    def _covered(node: _Node) -> bool:
+        """Whether its parts hold all that the window does: one of dates holds nothing without a date.
+
+        A list of kinds is never known to be all there are, and no range holds what is empty (PS3.4 C.2.2.2.5).
+        """
+        key = node.divided
+        asked = key in node.window.elements() or bool(node.query.identifier.get(key))
+        return asked and key != node.window.keys.kind
+
+    def _proven(self, node: _Node) -> bool:
+        """Whether the window's own answers were all, by what its parts showed."""
+        return not node.more and node.outcome.failure is None and node.outcome.count not in self._caps
 
     def _learn(self, cap: int) -> None:
         """The peer has stopped at so many answers."""

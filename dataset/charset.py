@@ -123,7 +123,7 @@ def unheld(dataset: Dataset) -> str | None:
             return f"{keyword}: {unknown!r:.40} is no defined term of SpecificCharacterSet"
         encodings = encodings_of(terms)
         named = "\\".join(terms) if terms else "the default repertoire"
-        wrong = first_unheld(text, encodings)
+        wrong = first_unheld(text, encodings, named=any(terms or []))
         if wrong is not None:
             return f"{keyword}: {wrong!r} is not in the character set {named}"
         if len(encodings) > 1 and not _comes_back(text, vr, encodings):
@@ -171,12 +171,13 @@ def text_of(raw: bytes, charset: str) -> str:
         return raw.decode("latin-1")
 
 
-def first_unheld(text: str, encodings: Sequence[str]) -> str | None:
+def first_unheld(text: str, encodings: Sequence[str], *, named: bool) -> str | None:
     """The first character that none of these codecs of pydicom's can write; None where all can.
 
-    Beside others the default repertoire has no upper half: an escape says what that is (PS3.5 6.1.2.5.1).
+    The default repertoire has no upper half where it is named (ISO_IR 6), nor beside others: there an escape
+    says what that is (PS3.5 6.1.2.5.1). Where no set is named it is Latin-1, as files have it.
     """
-    if len(encodings) > 1:
+    if named or len(encodings) > 1:
         encodings = ["ascii" if one == _DEFAULT else one for one in encodings]
     return next((sign for sign in text if not any(_holds(one, sign) for one in encodings)), None)
 

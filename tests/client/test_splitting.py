@@ -174,7 +174,9 @@ async def test_every_study_is_found_once_however_the_peer_stops(
     archive = Archive(studies=spread(1501), cap=200, **how)
     finding = await find(archive, match=asked, split=True)
     assert sorted(uids(finding)) == sorted(one[0] for one in archive.studies)
-    assert finding.complete, finding.capped
+    undated = "the whole query: answers without a StudyDate are in none of its parts, and there may be such"
+    assert finding.capped == (() if asked else (undated,))
+    assert finding.complete is bool(asked)
     assert finding.status == 0
     assert finding.queries == len(archive.asked) <= 40
 
@@ -193,7 +195,7 @@ async def test_a_suspicion_that_proves_wrong_costs_two_queries() -> None:
 async def test_a_cap_that_is_no_round_number_is_learnt() -> None:
     """The first window is suspicious by its status, those after it by its count."""
     archive = Archive(studies=spread(500), cap=61, status=0xA700)
-    finding = await find(archive, split=True)
+    finding = await find(archive, match={"StudyDate": "20240101-"}, split=True)
     assert len(uids(finding)) == 500
     assert finding.complete
 
@@ -204,7 +206,9 @@ async def test_a_day_is_divided_by_time_and_a_second_by_modality() -> None:
     archive = Archive(studies=[*same, *by_time], cap=100)
     finding = await find(archive, match={"StudyDate": "20240101"}, split=True)
     assert sorted(uids(finding)) == sorted(one[0] for one in archive.studies)
-    assert finding.complete, finding.capped
+    second, day = finding.capped
+    assert second.startswith("StudyDate=20240101 StudyTime=101112-101112.999999: answers without a Modal")
+    assert day.startswith("the whole query: answers without a StudyTime are in none of its parts")
     times = [one.StudyTime for one in archive.asked if one.get("StudyTime")]
     assert "000000-115959.999999" in times
     assert "101112-101112.999999" in times
@@ -244,6 +248,45 @@ async def test_studies_without_a_date_are_told_to_be_out_of_reach() -> None:
         "50 answers to the whole query are in none of its parts, for want of a StudyDate of their own:"
         " there may be more such",
     )
+
+
+SECOND = [(f"1.2.{n}", "20240101", "101112", ("CT", "MR", "US")[n % 3]) for n in range(60)]
+STRANDED = {
+    "no date": (spread(60), ("", "", "CT"), {}, "StudyDate"),
+    "no time": (spread(60, DAYS[:1]), ("20240101", "", "CT"), {"StudyDate": "20240101"}, "StudyTime"),
+    "no kind": (SECOND, ("20240101", "101112", ""), {"StudyDate": "20240101"}, "ModalitiesInStudy"),
+    "another kind": (SECOND, ("20240101", "101112", "ZZ"), {"StudyDate": "20240101"}, "ModalitiesInStudy"),
+}
+
+
+@pytest.mark.parametrize("case", STRANDED)
+@pytest.mark.parametrize(
+    "how",
+    [{"cap": 40}, {"cap": 40, "status": 0xA700}, {"cap": 40, "status": 0xFE00}, {"status": -1}],
+    ids=["Quirks.cap", "A700", "FE00", "silent"],
+)
+@pytest.mark.parametrize("last", [True, False], ids=["listed last", "there are none"])
+async def test_what_no_part_can_show_is_told_though_it_was_never_seen(
+    case: str, how: dict[str, Any], last: bool
+) -> None:
+    """It is not among the answers at which the peer stopped."""
+    studies, values, match, key = STRANDED[case]
+    if how == {"status": -1}:  # nothing tells of the cap but that it is a round number
+        studies = [(f"{uid}.{n}", *rest) for uid, *rest in studies for n in range(2)]
+        how = {"cap": 100}
+    stranded = [(f"1.9.{n}", *values) for n in range(5)] if last else []
+    archive = Archive(studies=[*studies, *stranded], **how)
+    quirks = Quirks(cap=40) if how == {"cap": 40} else None
+    finding = await find(archive, quirks=quirks, match=match, split=True)
+    assert len(uids(finding)) == len(studies)
+    assert not finding.complete
+    assert any(f"without a {key}" in one for one in finding.capped)
+
+
+async def test_a_known_cap_is_not_proven_wrong_by_as_many_dated_studies() -> None:
+    undated = [(f"1.9.{n}", "", "", "CT") for n in range(5)]
+    archive = Archive(studies=[*spread(40), *undated], cap=40)
+    assert not (await find(archive, quirks=Quirks(cap=40), split=True)).complete
 
 
 @pytest.mark.parametrize("key", ["StudyDate", "StudyTime", "ModalitiesInStudy"])
@@ -339,7 +382,7 @@ async def test_patients_are_split_by_the_dates_of_their_studies() -> None:
     archive = Archive(studies=spread(700), cap=100, models=(STUDY_FIND,))
     finding = await find(archive, "PATIENT", split=True)
     assert len(finding.found) == 7  # type: ignore[attr-defined]
-    assert finding.complete
+    assert ["without a StudyDate" in one for one in finding.capped] == [True]
     assert not any("StudyDate" in one for one in finding.found)  # type: ignore[attr-defined]
 
 
@@ -395,6 +438,14 @@ async def test_a_key_that_answers_lack_is_told_as_unsupported() -> None:
         Archive(studies=spread(5), mute=("StudyTime",), pending=0xFF01), return_keys=["StudyTime"]
     )
     assert warned.unsupported == ("StudyTime",)
+
+
+async def test_a_key_that_comes_back_empty_is_told_as_unsupported_and_drops_nothing() -> None:
+    studies = [(f"1.2.{n}", "20240101", "101112", "") for n in range(3)]
+    archive = Archive(studies=studies, deaf=("ModalitiesInStudy",))
+    finding = await find(archive, match={"ModalitiesInStudy": "CT"})
+    assert (len(uids(finding)), finding.filtered) == (3, 0)
+    assert finding.unsupported == ("ModalitiesInStudy",)
 
 
 class Forgetful(Archive):

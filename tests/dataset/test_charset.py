@@ -6,7 +6,7 @@ import struct
 from io import BytesIO
 
 import pytest
-from aiodicom.archive.text import decode_text, encodings_of
+from aiodicom.archive.text import charset_for, decode_text, encodings_of
 from aiodicom.dataset.charset import terms_of, texts, unheld, unknown_term
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.pdu.errors import LocalProtocolError
@@ -142,6 +142,15 @@ def test_an_item_has_the_set_around_it_or_its_own() -> None:
     assert unheld(outer) == "CodeMeaning: '山' is not in the character set ISO_IR 100"
     item.SpecificCharacterSet = "ISO_IR 192"
     assert unheld(outer) is None
+
+
+@pytest.mark.parametrize("terms", [("ISO_IR 6",), ("ISO 2022 IR 6",)])
+def test_the_default_repertoire_has_no_upper_half_where_it_is_named(terms: tuple[str, ...]) -> None:
+    with pytest.raises(LocalProtocolError, match="PatientName: 'Ä' is not in the character set ISO"):
+        encode_dataset(named("Äneas", *terms), ExplicitVRLittleEndian)
+    assert charset_for(["Äneas"], terms) == "ISO_IR 192"
+    assert charset_for(["Äneas"], [*terms, "ISO_IR 100"]) == "ISO_IR 100"
+    assert charset_for(["Äneas"], [""]) == "ISO_IR 100"
 
 
 def test_one_of_several_values_is_found() -> None:
