@@ -24,6 +24,7 @@ from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from .associations import Associations, Attempt, need_context
+from .choices import check_durability, check_keep
 from .finding import Finding
 from .getting import Getting
 from .identifier import build_query, parse_model
@@ -34,7 +35,7 @@ from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move
 from .parallel import check_associations
 from .plan import Method, Plan
-from .planning import check_uids, make_plan
+from .planning import make_plan
 from .progress import ProgressCallback
 from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
@@ -44,6 +45,7 @@ from .retrieving import GetOptions, Retrieve, Wanted
 from .sinking import SinkFactory
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
+from .wanting import check_parents, check_uids
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -167,7 +169,7 @@ class Pacs:
         """
         single = isinstance(source, str | Path) or is_dataset(source)
         sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
-        report = StoreReport(keep=items)
+        report = StoreReport(keep=check_keep(items))
         count = check_associations(associations)
         return Store(report, self._store(sources, report, convert, progress, count))
 
@@ -251,11 +253,11 @@ class Pacs:
         """
         methods, _ = parse_via(via)
         wanted, model, checked = parse_model(level, root)
-        uids = check_uids(wanted, checked, uid)
+        uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         async with self._associations.limited():
             first = get_model if methods[0] == "get" else move_model
             chosen = await self._associations.choose_root(wanted, model, first)
-            found = await make_plan(self._associations, wanted, chosen, uids, dict(parents or {}))
+            found = await make_plan(self._associations, wanted, chosen, uids, above)
         return replace(found, via=methods)
 
     @overload
@@ -318,13 +320,15 @@ class Pacs:
         less at a time until all is here; ("move", "get"): another order. `GetOptions` has the rest.
         """
         methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
-        where = Where.below(directory, durability, max_object_size, layout, sink=sink, digest=digest)
+        where = Where.below(
+            directory, check_durability(durability), max_object_size, layout, sink=sink, digest=digest
+        )
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         return self._retrieve(
             wanted,
-            RetrieveResult(keep=items),
+            RetrieveResult(keep=check_keep(items)),
             lambda intake: [self._way(one, intake, count, listening) for one in methods],
             ladder=ladder and (via is not None or len(methods) > 1),
         )
@@ -380,14 +384,14 @@ class Pacs:
         listen = (listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
         here = None if directory is None else Listening.at(*listen)
         largest = None if limits is None else limits.max_object_size
-        where = Where.below(directory, durability, largest, layout)
+        where = Where.below(directory, check_durability(durability), largest, layout)
         how = {"where": where, "progress": progress, "skip_present": skip_present}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         title = destination or self.peer.calling_ae
         return self._retrieve(
             wanted,
-            RetrieveResult(service="C-MOVE", keep=items, received_here=here is not None),
+            RetrieveResult(service="C-MOVE", keep=check_keep(items), received_here=here is not None),
             lambda intake: [Move(self._associations, intake, title, here, count)],
         )
 
@@ -409,8 +413,8 @@ class Pacs:
         if level is None or uid is None:
             raise QueryError("nothing to retrieve: no level and unique key given, and no plan")
         wanted, model, checked = parse_model(level, root)
-        uids = check_uids(wanted, checked, uid)
-        return Wanted(level=wanted, root=model, uids=uids, parents=dict(parents or {}), **how)
+        uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
+        return Wanted(level=wanted, root=model, uids=uids, parents=above, **how)
 
     def _retrieve(
         self,

@@ -13,6 +13,7 @@ from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.uids import is_near_uid
+from .wanting import check_parents
 
 ROOM = MAX_CONTEXTS - 1
 """Storage contexts of an association beside the one of the retrieve."""
@@ -365,7 +366,7 @@ def _target_from(values: Mapping[str, Any]) -> Target:
         raise ValueError("lists of different lengths")
     return Target(
         str(values["uid"]),
-        {str(key): str(value) for key, value in values["parents"].items()},
+        _parents(values["parents"]),
         None if instances is None else _uids(instances),
         frozenset(_uids(values["sop_classes"])),
         frozenset(_uids(values["transfer_syntaxes"])),
@@ -375,6 +376,10 @@ def _target_from(values: Mapping[str, Any]) -> Target:
         unavailable={str(key): str(value) for key, value in values["unavailable"].items()},
         **lists,
     )
+
+
+def _parents(values: Mapping[Any, Any]) -> dict[str, str]:
+    return check_parents(Level.IMAGE, None, {str(key): str(value) for key, value in values.items()})
 
 
 def _method(name: Any) -> Method:

@@ -20,14 +20,15 @@ from ..association.errors import (
 from ..dataset.charset import text_of
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
-from ..dimse.levels import Level, QueryError, Root, levels, unique_key
+from ..dimse.levels import Level, Root, levels, unique_key
 from ..pdu.errors import AiodicomError
-from ..pdu.uids import is_near_uid, is_uid
+from ..pdu.uids import is_uid
 from .asking import answers
 from .associations import Associations
 from .finding import Finding
 from .identifier import PLAN_KEYS, build_plan, build_query
 from .plan import Plan, Target
+from .wanting import MAX_QUERIES
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -42,26 +43,8 @@ _COUNT = "NumberOfSeriesRelatedInstances"
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
-MAX_QUERIES = 50
-"""Queries level by level by which it may be found out what lies below one unique key."""
 MAX_PLANNED = 1_000_000
 """Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
-
-
-def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
-    """The unique keys to retrieve, as a list. Raises QueryError for one that cannot be one."""
-    if level not in levels(root):
-        names = ", ".join(one.value for one in levels(root))
-        raise QueryError(f"level {level.value} is not in the {root.value} root; its levels are {names}")
-    wanted = [uids] if isinstance(uids, str) else list(dict.fromkeys(uids))
-    if not wanted:
-        raise QueryError("nothing to retrieve: no unique key given")
-    for uid in wanted:
-        if level is not Level.PATIENT and not is_near_uid(uid):
-            raise QueryError(f"{uid[:80]!r} is no UID, so no {unique_key(level)}")
-        if level is Level.PATIENT and (not uid or any(c in uid for c in "*?\\")):
-            raise QueryError(f"{uid[:64]!r} is no single Patient ID")
-    return wanted
 
 
 async def make_plan(

@@ -14,9 +14,9 @@ from ..client.associations import sop_class_name
 from ..client.identifier import parse_model
 from ..client.listening import LISTEN_PORT, Listening
 from ..client.plan import Plan
-from ..client.planning import check_uids
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult
+from ..client.wanting import check_parents, check_uids
 from ..dimse.levels import Level
 from ..server.limits import ServerLimits
 from . import output
@@ -122,9 +122,9 @@ def retrieve_command(function: Callable[..., int]) -> Any:
     @functools.wraps(function)
     def command(target: PeerOptions, **values: Any) -> int:
         root = values.pop("root")
-        level, _, checked = parse_model(values.pop("level"), root)
+        level, named, checked = parse_model(values.pop("level"), root)
         uids = check_uids(level, checked, values.pop("uids"))
-        parents = parse_pairs(values.pop("parents")) or None
+        parents = check_parents(level, named, parse_pairs(values.pop("parents"))) or None
         names = ("durability", "max_object_size", "skip_present", "associations", "layout")
         what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
         return function(target, what, **values)

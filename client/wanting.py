@@ -1,0 +1,57 @@
+"""What a retrieve may be told: unique keys and those above them, checked at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from ..dimse.levels import Level, QueryError, Root, levels, unique_key
+from ..pdu.uids import is_near_uid
+
+_NO_PATIENT_ID = re.compile(r"[*?\\\x00-\x1f\x7f]")
+MAX_QUERIES = 50
+"""Queries level by level by which it may be found out what lies below one unique key."""
+
+
+def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
+    """The unique keys to retrieve, as a list. Raises QueryError for one that cannot be one."""
+    if level not in levels(root):
+        names = ", ".join(one.value for one in levels(root))
+        raise QueryError(f"level {level.value} is not in the {root.value} root; its levels are {names}")
+    wanted = [uids] if isinstance(uids, str) else list(dict.fromkeys(uids))
+    if not wanted:
+        raise QueryError("nothing to retrieve: no unique key given")
+    for uid in wanted:
+        _check(level, uid)
+    return wanted
+
+
+def check_parents(level: Level, root: Root | None, parents: Mapping[str, str] | None) -> dict[str, str]:
+    """Unique keys above what is retrieved, each with one value. Raises QueryError for others.
+
+    Where no root was named it may become the patient root: a Patient ID may be given.
+    """
+    above = {unique_key(one): one for one in levels(root or Root.PATIENT) if one < level}
+    for keyword, value in (parents or {}).items():
+        if keyword not in above:
+            names = f"those are {', '.join(above)}" if above else "there is none"
+            raise QueryError(f"{keyword!r:.80} is no unique key above level {level.value}: {names}")
+        _check(above[keyword], value)
+    return dict(parents or {})
+
+
+def _check(level: Level, value: object) -> None:
+    key = unique_key(level)
+    if not isinstance(value, str):
+        raise QueryError(f"{key} is one text, not {value!r:.80}")
+    if level is not Level.PATIENT and not is_near_uid(value):
+        raise QueryError(f"{value[:80]!r} is no UID, so no {key}")
+    if level is Level.PATIENT and (not value.strip() or _NO_PATIENT_ID.search(value)):
+        raise QueryError(f"{value[:64]!r} is no single Patient ID")
+
+
+def check_max_queries(count: int) -> int:
+    """The number itself. Raises ValueError for one below 0, or none."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise ValueError(f"max_queries is a number from 0 on, not {count!r:.40}")
+    return count

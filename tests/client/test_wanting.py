@@ -1,0 +1,65 @@
+"""What a retrieve may be told is checked before anything is opened or sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiodicom import QueryError, connect
+from aiodicom.client.wanting import check_max_queries, check_parents, check_uids
+from aiodicom.dimse.levels import Level, Root
+
+CONTROLS = [chr(code) for code in (*range(32), 127)]
+
+
+@pytest.mark.parametrize("character", [*CONTROLS, "*", "?", "\\"])
+def test_a_patient_id_is_one_value_of_characters(character: str) -> None:
+    for uid in (f"P{character}1", f"P{character}"):
+        with pytest.raises(QueryError):
+            check_uids(Level.PATIENT, Root.PATIENT, uid)
+        with pytest.raises(QueryError):
+            check_parents(Level.STUDY, None, {"PatientID": uid})
+    assert check_uids(Level.PATIENT, Root.PATIENT, "Ä 1^[x]") == ["Ä 1^[x]"]
+
+
+@pytest.mark.parametrize(
+    ("level", "root", "parents"),
+    [
+        (Level.SERIES, None, {"Foo": "1"}),
+        (Level.SERIES, None, {"PatientName": "X"}),
+        (Level.SERIES, None, {"SeriesInstanceUID": "1.2"}),
+        (Level.SERIES, None, {"SOPInstanceUID": "1.2"}),
+        (Level.SERIES, None, {"QueryRetrieveLevel": "IMAGE"}),
+        (Level.SERIES, None, {"StudyInstanceUID": ""}),
+        (Level.SERIES, None, {"StudyInstanceUID": "1.2*"}),
+        (Level.SERIES, None, {"StudyInstanceUID": "1.2\\1.3"}),
+        (Level.SERIES, None, {"StudyInstanceUID": ["1.2"]}),
+        (Level.SERIES, Root.STUDY, {"PatientID": "P"}),
+        (Level.STUDY, None, {"PatientID": " "}),
+        (Level.PATIENT, None, {"PatientID": "P"}),
+    ],
+)
+async def test_parents_are_unique_keys_above_with_one_value(
+    level: Level, root: Root | None, parents: dict[str, Any]
+) -> None:
+    with pytest.raises(QueryError):
+        check_parents(level, root, parents)
+    pacs = connect("127.0.0.1", 9, lazy=True)
+    with pytest.raises(QueryError):
+        pacs.get(level, "1.2.3", root=root, parents=parents)
+    with pytest.raises(QueryError):
+        pacs.move(level, "1.2.3", root=root, parents=parents, destination="X")
+    with pytest.raises(QueryError):
+        await pacs.plan(level, "1.2.3", root=root, parents=parents)
+
+
+def test_those_above_are_taken() -> None:
+    given = {"PatientID": "P", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "LOCALIZER2.16"}
+    assert check_parents(Level.IMAGE, None, given) == given
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, None, True, "3"])
+def test_another_number_of_queries_is_refused(count: Any) -> None:
+    with pytest.raises(ValueError, match="max_queries"):
+        check_max_queries(count)
+    assert check_max_queries(0) == 0
