@@ -115,6 +115,7 @@ class Invoking:
             limit = UNCANCELLABLE if limit is None else min(limit, UNCANCELLABLE)
         waiter = object()
         self._reading.waits(waiter)
+        operation.ending += 1
         try:
             async with asyncio.timeout(limit):
                 await self.ask_to_end(operation)
@@ -123,11 +124,13 @@ class Invoking:
             text = "the peer did not end a cancelled operation in time"
             self._line.abort_now(AssociationAborted(text, by_peer=False))
         except asyncio.CancelledError:
-            self._line.abort_now()
+            if operation.ending == 1:  # else another waits for the same: a client that is left, for one
+                self._line.abort_now()
             raise
         except AiodicomError as error:
             log.debug("the association ended while an operation was cancelled: %s", error)
         finally:
+            operation.ending -= 1
             self._reading.goes_on(waiter)
 
     async def ask_to_end(self, operation: Operation) -> None:

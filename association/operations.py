@@ -35,6 +35,7 @@ class Operation:
         "consumer",
         "context_id",
         "ended",
+        "ending",
         "finished",
         "message_id",
         "on_finished",
@@ -47,6 +48,7 @@ class Operation:
         self.abandoned: bool = False  # nobody waits any more: what comes is dropped
         self.cancellable: bool = False  # a find, get or move: C-CANCEL ends it
         self.cancel_sent: bool = False
+        self.ending: int = 0  # how many wait for its end, having cancelled it
         self.ended: asyncio.Event = asyncio.Event()
         self.on_finished: Callable[[], None] | None = None
         self._queue: deque[tuple[Response, bytes | None]] = deque()

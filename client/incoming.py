@@ -107,7 +107,8 @@ class Objects(Stream[Incoming]):
     def __init__(self, make: Callable[[SinkFactory], Retrieve[ReceivedItem]]) -> None:
         super().__init__()
         self._coming: deque[Incoming] = deque()
-        self._over = False
+        self._all_came = False
+        self._left = False  # nobody takes any more: what still comes while it is cancelled is dropped
         self._changed = asyncio.Event()
         self._retrieve = make(self._sink)
 
@@ -118,8 +119,11 @@ class Objects(Stream[Incoming]):
 
     def _sink(self, head: Head) -> Incoming:
         coming = Incoming(head)
-        self._coming.append(coming)
-        self._changed.set()
+        if self._left:
+            coming.leave()
+        else:
+            self._coming.append(coming)
+            self._changed.set()
         return coming
 
     async def _start(self) -> AsyncGenerator[Incoming, None]:
@@ -128,7 +132,7 @@ class Objects(Stream[Incoming]):
                 continue
 
         def ended() -> None:
-            self._over = True
+            self._all_came = True
             self._changed.set()
 
         tasks = Tasks()
@@ -136,7 +140,7 @@ class Objects(Stream[Incoming]):
         one: Incoming | None = None
         try:
             while True:
-                while not self._coming and not self._over:
+                while not self._coming and not self._all_came:
                     self._changed.clear()
                     await self._changed.wait()
                 if not self._coming:
@@ -146,6 +150,7 @@ class Objects(Stream[Incoming]):
                 one.leave()
             await task
         finally:
+            self._left = True
             for left in [*([one] if one is not None else []), *self._coming]:
                 left.leave()
             tasks.end()

@@ -72,6 +72,7 @@ class Arrivals(Service):
     originators: frozenset[str]
     message_ids: set[int] = field(default_factory=set)
     planned: frozenset[str] | None = None
+    begun: set[str] = field(default_factory=set)  # what has come, or begun to: it may come for another
 
     @property
     def arrived(self) -> Arrived:
@@ -91,11 +92,19 @@ class Arrivals(Service):
             if self.arrived.turn_away(message.affected_sop_instance_uid):
                 log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
+        self.begun.add(message.affected_sop_instance_uid)
         return self.intake.store(request, source_ae=request.calling_ae, any_object=True)
 
     def takes(self, message: m.CStoreRQ) -> bool:
         """Whether it is of this move."""
         return bool(self.message_ids) and not self._foreign(message)
+
+    def distance(self, message: m.CStoreRQ) -> tuple[bool, bool, bool]:
+        """How far an object is from this move, among those that would take it: the least is nearest."""
+        uid = message.affected_sop_instance_uid
+        numbered = message.move_originator_message_id in self.message_ids
+        named = message.move_originator_ae in (None, *self.originators)
+        return (not (numbered and named), self.planned is None, uid in self.begun)
 
     def _foreign(self, message: m.CStoreRQ) -> bool:
         if self.planned is not None:
@@ -129,7 +138,8 @@ class Arrivals(Service):
 class _Hub(Service):
     """What one port receives, for every move that waits on it.
 
-    An object is taken by the move whose plan names it, else by the one that it says it was moved for.
+    An object is taken by a move whose plan names it, else by the one that it says it was moved for. Of several
+    that have asked for it one takes it that it was moved for, by its message id, else one that misses it.
     """
 
     def __init__(self, where: Listening) -> None:
@@ -148,10 +158,9 @@ class _Hub(Service):
         """The sink of whose the object is; what is nobody's is refused by the first."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
-        planned = [one for one in self.moves if one.planned is not None]
-        others = [one for one in self.moves if one.planned is None]
-        takers = (one for one in (*planned, *others) if one.takes(message))
-        return next(takers, self.moves[0]).store(request)
+        takers = [one for one in self.moves if one.takes(message)]
+        taker = min(takers, key=lambda one: one.distance(message), default=self.moves[0])
+        return taker.store(request)
 
     async def start(self) -> Server:
         """Listen, unless it does. Raises OSError when the port cannot be had."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .layout import Layout
 from .receiving import ASIDE, MAXIMUM_OBJECT
 from .retrieved import ReceivedItem
 
+_BESIDE = re.compile(r"~[1-9][0-9]{0,2}$")  # as `FileSink` names what lies beside another of its UID
 _SOP_INSTANCE_UID = 0x00080018
 
 
@@ -30,9 +32,9 @@ def find_present(directory: Path, uids: Collection[str], layout: Layout | None =
     found: dict[str, ReceivedItem] = {}
     pattern = None if layout is None else layout.pattern()
     for path in _files(os.fspath(directory), {ASIDE}):
-        stem = os.path.basename(path).removesuffix(".dcm")
+        stem = _BESIDE.sub("", os.path.basename(path).removesuffix(".dcm"))
         if pattern is not None:
-            match = pattern.fullmatch(os.path.basename(path))
+            match = pattern.fullmatch(f"{stem}.dcm")
             stem = stem if match is None else match[1]
         uid = stems.get(stem)
         if uid is not None and uid not in found:

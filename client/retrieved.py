@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..dimse import messages as m
-from ..dimse.status import SUCCESS, Status
+from ..dimse.status import SUCCESS, Category, Status
 from ..pdu.errors import AiodicomError
 from .plan import StandsOn
 from .progress import Meter, Phase, ProgressCallback
@@ -111,7 +111,8 @@ class RetrieveResult:
     came: int = field(default=0, init=False)  # objects that came, each time, safe or not
     received: int = field(default=0, init=False)  # different objects that are safe here
     bytes: int = field(default=0, init=False)  # of the data sets that are safe here
-    _arrivals: int = field(default=0, init=False, repr=False)  # safe ones, each time one came
+    _arrivals: int = field(default=0, init=False, repr=False)  # safe ones, each time one came since `begin`
+    _refused: int = field(default=0, init=False, repr=False)  # those turned away, each time since `begin`
     _promised: frozenset[str] = field(default=frozenset(), init=False, repr=False)
     _missing: set[str] = field(default_factory=set, init=False, repr=False)
     _extra: set[str] = field(default_factory=set, init=False, repr=False)  # here, and not promised
@@ -162,6 +163,7 @@ class RetrieveResult:
         self.status = self.comment = self.error = None
         self.completed = self.failed = self.warning = None
         self.failed_uids, self.not_found = [], []
+        self._arrivals = self._refused = 0
         self.unreached, self.settled = None, False
         if forget:
             self.items = [item for item in self.items if item.ok]
@@ -185,7 +187,7 @@ class RetrieveResult:
     @property
     def found(self) -> int:
         """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
-        counted = (self.completed or 0) + (self.warning or 0) + (self.failed or 0)
+        counted = (self.completed or 0) + (self.warning or 0) + self._failures
         came = self.received + self.present + len(self._failed)
         return max(self.expected_count or 0, counted, came)
 
@@ -220,12 +222,30 @@ class RetrieveResult:
 
     @property
     def unaccounted(self) -> int:
-        """Objects the peer counted as sent that are not here, where no query told which to expect."""
-        if not self.received_here or (self.expected is not None and not self.capped):
+        """Objects the peer counted as sent that did not come: a query may have told of fewer than it has."""
+        if not self.received_here:
             return 0
-        # one that came twice was sent twice
-        sent = (self.completed or 0) + (self.warning or 0) - self._arrivals
-        return max(0, sent, (self.counted or 0) - self.received - self.present)
+        # one that came twice was sent twice; one that was not asked for was sent all the same, and counts as
+        # sent where the peer does not count as failed what we turned away
+        away = max(0, self._refused - (self.failed or 0))
+        sent = (self.completed or 0) + (self.warning or 0) - self._arrivals - away
+        listed = self.expected is not None and not self.capped
+        counted = 0 if listed else (self.counted or 0) - self.received - self.present
+        return max(0, sent, counted)
+
+    @property
+    def _failures(self) -> int:
+        """Objects the peer counted as failed, but for those it names that we turned away: nobody asked."""
+        away = set(self.turned_away)
+        return max(0, (self.failed or 0) - sum(uid in away for uid in set(self.failed_uids)))
+
+    @property
+    def success(self) -> bool:
+        """Whether the peer's final status is success: a warning for what we turned away alone is that too."""
+        if self.status is None or self.status == SUCCESS:
+            return self.status is not None
+        only_away = bool(self.failed) and not self._failures
+        return only_away and self.status.category is Category.WARNING
 
     @property
     def beside(self) -> list[ReceivedItem]:
@@ -236,11 +256,11 @@ class RetrieveResult:
     def ok(self) -> bool:
         """Whether all that was asked for was found and is safe: nothing promised or counted is missing."""
         return (
-            (self.status == SUCCESS or self.settled)
+            (self.success or self.settled)
             and self.error is None
             and self.found > 0
             and not self.not_found
-            and not self.failed
+            and not self._failures
             and not self.warning
             and not (self.received_here and self._missing)
             and not self.unaccounted
@@ -252,7 +272,7 @@ class RetrieveResult:
         """In one word: all is safe, some is, there was nothing of that key, or none is."""
         if self.ok:
             return "complete"
-        if self.status == SUCCESS and not self.found:
+        if self.success and not self.found:
             return "nothing"
         some = self.received + self.present if self.received_here else self.completed
         return "partial" if some else "failed"
@@ -342,6 +362,7 @@ class Arrived:
     def set_aside(self, item: ReceivedItem) -> None:
         """An object has come that nobody asked for."""
         self.result.unasked.append(item)
+        self.result._arrivals += 1
         self.event.set()
 
     def end(self) -> None:
@@ -350,6 +371,7 @@ class Arrived:
 
     def turn_away(self, uid: str) -> bool:
         """An object was refused that nobody asked for; whether it is the first."""
+        self.result._refused += 1
         if uid in self._named:
             return False
         if len(self._named) >= MAX_TURNED_AWAY:

@@ -13,7 +13,7 @@ from typing import Any, TypedDict, TypeVar
 from ..association.errors import OperationCancelled, OperationFailed
 from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
-from ..dimse.status import CANCEL, SUCCESS
+from ..dimse.status import CANCEL
 from ..pdu.errors import AiodicomError
 from .associations import Associations
 from .intake import Intake, Where
@@ -156,7 +156,7 @@ class Retrieve(Stream[T]):
         result = self.result
         if result.error is not None:
             raise result.error
-        if result.status is not None and result.status != SUCCESS:  # a warning says that an object failed
+        if result.status is not None and not result.success:  # a warning says that an object failed
             failed = OperationCancelled if result.status == CANCEL else OperationFailed
             comment = "; ".join(filter(None, (result.comment, _refused_here(result.items))))
             name = self._associations.peer.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections.abc import AsyncGenerator
 from types import TracebackType
@@ -21,6 +22,7 @@ class Stream(Generic[T]):
         self._begun = False
         self._running: weakref.ref[AsyncGenerator[T, None]] | None = None
         self._kept: AsyncGenerator[T, None] | None = None
+        self._over: asyncio.Event | None = None  # of the generator, once it runs
 
     def _start(self) -> AsyncGenerator[T, None]:
         """The generator of what comes."""
@@ -36,9 +38,20 @@ class Stream(Generic[T]):
         if running is None:
             if not self._begin():
                 raise RuntimeError(f"a {type(self).__name__} can be iterated once")
-            running = self._start()
+            running = self._run_through(self._start())
             self._running = weakref.ref(running)
         return running
+
+    async def _run_through(self, generator: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        over = self._over = asyncio.Event()
+        try:
+            async for one in generator:
+                yield one
+        finally:
+            try:
+                await generator.aclose()
+            finally:
+                over.set()
 
     async def __anext__(self) -> T:
         if self._kept is None:
@@ -58,3 +71,5 @@ class Stream(Generic[T]):
         running = None if self._running is None else self._running()
         if running is not None:
             await running.aclose()
+        elif self._over is not None:  # its loop was left: the event loop closes it
+            await self._over.wait()

@@ -760,3 +760,39 @@ async def test_a_request_while_the_release_is_under_way_says_so() -> None:
         await releasing
 
     await play(script, user)
+
+
+async def test_who_gives_up_waiting_for_a_cancelled_one_leaves_it_to_who_waits_too() -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer)
+        await hear(peer, m.CCancelRQ)
+        given_up.set()
+        await both.wait()
+        await reply(peer, heard, 0xFE00)
+        await peer.answer_release()
+
+    given_up, both = asyncio.Event(), asyncio.Event()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            running = asyncio.ensure_future(collected(client))
+            await asyncio.sleep(0)
+            while not client._associations.all or not client._associations.all[0].busy:
+                await asyncio.sleep(0)
+            (association,) = client._associations.all
+            settling = asyncio.ensure_future(association.settle())
+            await given_up.wait()
+            running.cancel()
+            for _ in range(10):
+                await asyncio.sleep(0)
+            both.set()
+            await asyncio.wait([running])
+            await settling
+            assert association.error is None
+
+    await play(script, user, timeouts=STEADY)
+
+
+async def collected(client: Pacs) -> list[Any]:
+    return [match async for match in client.find("STUDY")]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiodicom.client.connect import connect
-from aiodicom.client.incoming import PARTS, Incoming
+from aiodicom.client.incoming import PARTS, Incoming, Objects
 from aiodicom.client.sinking import Head
 from aiodicom.dataset.part10 import read_header
 from aiodicom.dataset.sinks import StoreOutcome
@@ -69,6 +69,43 @@ async def test_what_is_not_read_is_dropped_and_the_next_comes(tmp_path: Path) ->
                     break
                 break
         await pacs.echo()  # the client is as usable as before
+
+
+@pytest.mark.parametrize("through", [0, 1])
+async def test_a_loop_that_is_left_ends_it_though_more_comes(tmp_path: Path, through: int) -> None:
+    """What begins to come after the loop was left is answered for, so that the C-GET ends in order."""
+    async with serve_archive(tmp_path, port=0) as server:
+        async with connect("127.0.0.1", server.port) as pacs:
+            assert (await pacs.store([random_ct(n, 2000) for n in range(60)])).ok
+        async with connect("127.0.0.1", server.port) as pacs:
+            taken = 0
+            async for _ in pacs.stream("STUDY", "1.2.3"):
+                taken += 1
+                if taken > through:
+                    break
+        assert not pacs._associations.ended
+
+
+async def test_what_comes_after_the_loop_was_left_is_dropped() -> None:
+    sinks: list[Any] = []
+    objects = Objects(lambda sink: sinks.append(sink) or Nothing())  # type: ignore[func-returns-value,return-value]
+    running = aiter(objects)
+    for before in (True, False):
+        one = sinks[0](Head("1.2", "1.2.3", IMPLICIT, Dataset()))
+        if before:
+            assert await anext(running) is one
+            await running.aclose()
+        one.write(memoryview(b"ab"))
+        async with asyncio.timeout(10):
+            assert (await one.commit()).status == 0
+
+
+class Nothing:
+    """A retrieve that nothing ends."""
+
+    async def __aiter__(self) -> AsyncGenerator[None, None]:
+        await asyncio.Event().wait()
+        yield
 
 
 async def test_an_object_that_is_cut_off_says_so() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiodicom.client import listening
@@ -102,3 +103,27 @@ async def test_what_is_no_network_is_refused_before_anything_is_listened_on(tmp_
         async with listened(arrivals(tmp_path), Listening(host="127.0.0.1", port=free_port()), ["nowhere"]):
             pass
     assert listening._HUBS == {}
+
+
+@pytest.mark.parametrize("clients", [1, 2])
+@pytest.mark.parametrize("what", [("STUDY", "1.2.3"), ("SERIES", "1.2.3.1"), ("IMAGE", "1.2.3.1.0")])
+async def test_moves_at_once_of_the_same_content_each_get_it(
+    tmp_path: Path, what: tuple[str, str], clients: int
+) -> None:
+    port = free_port()
+    where = {"AIODICOM": ("127.0.0.1", port)}
+    how: dict[str, Any] = {"listen_host": "127.0.0.1", "listen_port": port}
+    async with (
+        serve_archive(tmp_path / "archive", port=0, destinations=where) as server,
+        connect("127.0.0.1", server.port) as pacs,
+        connect("127.0.0.1", server.port) as second,
+    ):
+        other = second if clients == 2 else pacs
+        assert (await pacs.store([ct(f"1.2.3.1.{n}", SeriesInstanceUID="1.2.3.1") for n in range(4)])).ok
+        results = await asyncio.gather(
+            pacs.move("STUDY", "1.2.3", directory=tmp_path / "a", **how),
+            other.move(what[0], what[1], directory=tmp_path / "b", **how),
+        )
+    wanted = [4, 1 if what[0] == "IMAGE" else 4]
+    assert [len(result.items) for result in results] == wanted
+    assert all(result.ok for result in results), results

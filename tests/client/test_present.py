@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+from aiodicom.client.layout import parse_layout
 from aiodicom.client.present import find_present, whole_file
 from aiodicom.client.receiving import ASIDE
 from aiodicom.dataset.part10 import encode_file_meta
@@ -68,3 +69,17 @@ def test_a_deflated_object_is_believed_only_when_seen_to_its_end(tmp_path: Path)
     assert whole_file(str(path), "1.2.3.1.1") is not None
     path.write_bytes(raw[:-8])
     assert whole_file(str(path), "1.2.3.1.1") is None
+
+
+@pytest.mark.parametrize("layout", [None, "uids", "{PatientID}/{SOPInstanceUID}_x.dcm"])
+def test_a_whole_one_beside_a_torn_one_is_found(tmp_path: Path, layout: str | None) -> None:
+    raw = part10(image(1), EXPLICIT)
+    shape = parse_layout(layout or "patient")
+    name = "1.2.3.1.1_x" if layout and "_x" in layout else "1.2.3.1.1"
+    torn = place(tmp_path, f"a/{name}.dcm", raw[:-3])
+    assert find_present(tmp_path, ["1.2.3.1.1"], shape) == []
+    for number in (2, 3, 999):
+        whole = place(tmp_path, f"a/{name}~{number}.dcm", raw)
+        assert [item.path for item in find_present(tmp_path, ["1.2.3.1.1"], shape)] == [whole]
+        whole.unlink()
+    assert torn.exists()

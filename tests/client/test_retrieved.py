@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,71 @@ async def test_what_nobody_asked_for_is_not_taken_without_end(
     assert result.turned_away == ["1.9.2", "1.9.3", "1.9.4"]
     assert [one.sop_instance_uid for one in result.items] == ["1.2.3.1"]
     assert len(files_below(tmp_path / "out")) == 3
+
+
+# --- the peer's own counters
+
+
+def answered(expected: list[str] | None = None, **said: Any) -> Arrived:
+    arrived = Arrived(RetrieveResult(status=Status(0, "C-GET")), None)
+    arrived.expect(expected)
+    for name, value in said.items():
+        setattr(arrived.result, name, value)
+    return arrived
+
+
+@pytest.mark.parametrize(("completed", "warning"), [(3, None), (2, 1), (8, 0)])
+def test_more_counted_than_listed_and_not_here_is_partial(completed: int, warning: int | None) -> None:
+    arrived = answered(["1.2", "1.3"], completed=completed)
+    for uid in ("1.2", "1.3"):
+        arrived.add(item(uid))
+    arrived.result.warning = warning
+    assert not arrived.result.ok
+    assert arrived.result.outcome == "partial"
+    assert arrived.result.unaccounted == completed + (warning or 0) - 2
+
+
+def test_what_was_set_aside_or_came_twice_or_was_here_is_accounted_for() -> None:
+    arrived = answered(["1.2", "1.3", "1.4"], completed=4)
+    arrived.result.add(replace(item("1.4"), present=True))
+    for uid in ("1.2", "1.3", "1.3"):
+        arrived.add(item(uid))
+    assert arrived.result.unaccounted == 1
+    arrived.set_aside(item("1.9"))
+    assert arrived.result.ok
+
+
+@pytest.mark.parametrize(("failed", "completed", "left"), [(0, 2, 0), (1, 1, 0), (1, 2, 1), (0, 3, 1)])
+def test_what_was_turned_away_is_accounted_for_once(failed: int, completed: int, left: int) -> None:
+    arrived = answered(["1.2"], completed=completed, failed=failed, failed_uids=["1.9"] * failed)
+    arrived.add(item("1.2"))
+    arrived.turn_away("1.9")
+    assert arrived.result.unaccounted == left
+    assert arrived.result.ok is (left == 0)
+
+
+@pytest.mark.parametrize(
+    ("named", "ok"), [(["1.9"], True), (["1.2"], False), ([], False), (["1.9", "1.9"], True)]
+)
+def test_a_failure_costs_ok_unless_it_is_of_what_we_turned_away(named: list[str], ok: bool) -> None:
+    said = {"status": Status(0xB000, "C-GET"), "completed": 1, "failed": 1, "failed_uids": named}
+    arrived = answered(["1.2"], **said)
+    arrived.add(item("1.2"))
+    arrived.turn_away("1.9")
+    assert arrived.result.ok is ok
+    arrived.result.status = Status(0xA702, "C-GET")
+    assert not arrived.result.ok
+
+
+@pytest.mark.parametrize("loop", [False, True])
+async def test_into_memory_what_is_turned_away_costs_no_ok(tmp_path: Path, loop: bool) -> None:
+    service = Sends(tmp_path, ["1.2.3.1"], ct("1.9.1", StudyInstanceUID="1.9"), ct("1.2.3.1"))
+    async with serve(service, port=0) as server, connect("127.0.0.1", server.port) as pacs:
+        retrieve = pacs.get("STUDY", "1.2.3")
+        if loop:
+            assert [str(one.SOPInstanceUID) async for one in retrieve] == ["1.2.3.1"]
+        else:
+            await retrieve
+        result = retrieve.result
+    assert (result.failed, result.turned_away) == (1, ["1.9.1"])
+    assert result.ok

@@ -55,6 +55,30 @@ async def test_leaving_async_with_waits_for_its_end() -> None:
         await anext(stream)
 
 
+async def test_leaving_async_with_waits_also_where_its_loop_was_left() -> None:
+    stream = Slow()
+    async with stream:
+        async for _ in stream:
+            break
+    assert stream.log == ["begun", "ended"]
+    await stream.aclose()
+
+
+class Slow(Counting):
+    def _start(self) -> AsyncGenerator[int, None]:
+        return self._slowly()
+
+    async def _slowly(self) -> AsyncGenerator[int, None]:
+        try:
+            async for number in counting(self.log):
+                yield number
+        finally:
+            self.log = ["begun"]
+            for _ in range(20):
+                await asyncio.sleep(0)
+            self.log.append("ended")
+
+
 async def test_one_that_never_began_is_closed_without_beginning() -> None:
     async with Counting() as stream:
         pass
