@@ -267,6 +267,7 @@ class Archive:
         relational: bool = True,
         combined: bool = False,
         retrieve_ae: str | None = None,
+        search: Search | None = None,
     ) -> Matches:
         """Answer a C-FIND identifier, one data set after the other (PS3.4 C.4.1).
 
@@ -277,10 +278,11 @@ class Archive:
         relational: whether keys of upper levels may be missing.
         combined: whether ranges of a date and of its time are one range of moments.
         retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
+        search: what can give it up from another thread, while the identifier is compiled and later.
 
-        Raises IdentifierError (the identifier cannot be answered).
+        Raises IdentifierError (the identifier cannot be answered), GivenUp.
         """
-        search = Search()
+        search = search or Search()
         query = compile_query(
             identifier, root, level, relational=relational, combined=combined, check=search.check
         )

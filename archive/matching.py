@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import TypeAlias
@@ -45,8 +45,8 @@ _WILD_CARDS = re.compile("[*?]")
 _EMPTY_KEY = '""'
 
 Check: TypeAlias = Callable[[], None]
-"""Called before each comparison of one value with one key, which takes some 20 ms at most: a text of 64 kB
-with a pattern of `MAX_TEXT`. It raises where nobody wants the answer any more."""
+"""Called before each value of a key is compiled, and before each comparison of one with a value, which takes
+some 20 ms at most: a text of 64 kB with a pattern of `MAX_TEXT`. It raises where nobody wants the answer."""
 
 
 def nobody_minds() -> None:
@@ -153,6 +153,13 @@ def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
         raise IdentifierError(f"a key value of more than {longest} characters", (tag,))
 
 
+def _minded(values: Iterable[str], check: Check) -> Iterator[str]:
+    """Values to compile, each of which may take some milliseconds."""
+    for value in values:
+        check()
+        yield value
+
+
 def _uids(tag: int, values: list[str]) -> Matcher:
     wanted = frozenset(value.strip(" \0") for value in values) - {""}
     if not all(is_near_uid(value) for value in wanted):
@@ -212,7 +219,7 @@ def _texts(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
         values = ["\\".join(values)]
     trimmed = [value.rstrip(" ") if vr in _TEXTS else value.strip(" ") for value in values]
     wild = vr in _WILD
-    tests = [glob(value) if wild else value.__eq__ for value in trimmed]
+    tests = [glob(value) if wild else value.__eq__ for value in _minded(trimmed, check)]
     literal = not any(wild and ("*" in value or "?" in value) for value in trimmed)
     matches = _any_value(tests, vr, check)
     if literal:
@@ -222,7 +229,7 @@ def _texts(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
 
 
 def _numbers(tag: int, values: list[str], check: Check) -> Matcher:
-    wanted = frozenset(_number(value) for value in values)
+    wanted = frozenset(_number(value) for value in _minded(values, check))
     if None in wanted:
         raise IdentifierError("not a number", (tag,))
 
@@ -252,7 +259,7 @@ def _times(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
     A time of less than full precision stands for all it covers: `10` is 10:00:00 to 10:59:59.999999.
     """
     try:
-        spans = [parse_range(vr, value) for value in values]
+        spans = [parse_range(vr, value) for value in _minded(values, check)]
     except ValueError as error:
         raise IdentifierError(str(error), (tag,)) from None
 
@@ -280,8 +287,8 @@ def _names(tag: int, values: list[str], check: Check) -> Matcher:
     A key of one group matches any group of a name; a key of several matches group by group, its empty groups
     being universal. Trailing empty components count for nothing on either side.
     """
-    tests = [_name_test(value) for value in values]
-    hints = [_name_hint(value) for value in values]
+    tests = [_name_test(value) for value in _minded(values, check)]
+    hints = [_name_hint(value) for value in _minded(values, check)]
     exact = frozenset(word for word, whole, _ in hints if whole)
     matches = _any_value(tests, "PN", check)
     if len(exact) == len(values):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from pydicom.dataset import Dataset
 
@@ -36,8 +34,11 @@ from .access import Access
 from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, EncodedMatches, Service
+from .shares import Shares
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
+
+T = TypeVar("T")
 
 FIRST_FETCH = 16
 """Matches taken from the index at first: who looks at a few and cancels is heard between two fetches."""
@@ -57,14 +58,6 @@ _FIND_EXTENSIONS = bytes((1, 1, 0, 0, 0, 1, 1))
 """PS3.4 Table C.5-2: relational queries, dates with times; no fuzzy names, time zones, conversion; empty and
 multiple values."""
 _RETRIEVE_EXTENSIONS = bytes((1,))
-
-
-@dataclass(slots=True)
-class _Share:
-    """The turns of one address, and how many of its queries use or await them."""
-
-    turns: asyncio.Semaphore
-    users: int = 0
 
 
 class ArchiveService(Service):
@@ -88,8 +81,7 @@ class ArchiveService(Service):
         self.ae_title = ae_title
         self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
-        self._queries_per_address = queries_per_address
-        self._shares: dict[str, _Share] = {}
+        self._shares = Shares(queries_per_address)
         # apart from the threads that files are read and written on: a search may take long
         self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
 
@@ -133,16 +125,16 @@ class ArchiveService(Service):
         self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[EncodedMatches]:
         """The archive's matches, fetched in batches on a thread."""
-        combined = _combines(request)
+        search, combined = Search(), _combines(request)
         try:
-            begun = on_thread(
+            matches = await self._searched(
+                request.address,
                 lambda: self.archive.find(
-                    root, level, identifier, combined=combined, retrieve_ae=self.ae_title
+                    root, level, identifier, combined=combined, retrieve_ae=self.ae_title, search=search
                 ),
+                hurry=search.give_up,
                 unwanted=Matches.close,
-                executor=self._searching,
             )
-            matches = await begun
             count = FIRST_FETCH
             try:
                 while True:
@@ -162,7 +154,7 @@ class ArchiveService(Service):
         self, request: Request, matches: Matches, count: int = FETCH
     ) -> tuple[list[bytes], bool]:
         """The next matches, encoded; on threads of the queries' own, of which an address has a share."""
-        address, syntax = request.address, request.context.transfer_syntax
+        syntax = request.context.transfer_syntax
         loop = asyncio.get_running_loop()
 
         def tell(words: str) -> None:  # a peer that stored such an object can ask for it at will
@@ -171,21 +163,19 @@ class ArchiveService(Service):
         def fetch() -> tuple[list[bytes], bool]:
             return matches.take(syntax, count, FETCH_BYTES, tell)
 
-        async with self._turn(address):
-            return await on_thread(fetch, hurry=matches.give_up, executor=self._searching)
+        return await self._searched(request.address, fetch, hurry=matches.give_up)
 
-    @asynccontextmanager
-    async def _turn(self, address: str) -> AsyncGenerator[None, None]:
-        """One of the searches that an address may have at a time."""
-        share = self._shares.setdefault(address, _Share(asyncio.Semaphore(self._queries_per_address)))
-        share.users += 1
-        try:
-            async with share.turns:
-                yield
-        finally:
-            share.users -= 1
-            if not share.users:
-                self._shares.pop(address, None)
+    async def _searched(
+        self,
+        address: str,
+        work: Callable[[], T],
+        *,
+        hurry: Callable[[], object],
+        unwanted: Callable[[T], object] | None = None,
+    ) -> T:
+        """Work whose size a peer chose, in a turn of its address, on the threads of searches."""
+        async with self._shares.turn(address):
+            return await on_thread(work, hurry=hurry, unwanted=unwanted, executor=self._searching)
 
     async def retrieve(
         self, request: Request, root: Root, level: Level, identifier: Dataset
@@ -193,12 +183,11 @@ class ArchiveService(Service):
         """The stored objects that an identifier names."""
         search = Search()
         try:
-            async with self._turn(request.address):
-                return await on_thread(
-                    lambda: self.archive.select(root, level, identifier, search=search),
-                    hurry=search.give_up,
-                    executor=self._searching,
-                )
+            return await self._searched(
+                request.address,
+                lambda: self.archive.select(root, level, identifier, search=search),
+                hurry=search.give_up,
+            )
         except IdentifierError as error:
             raise refused(error) from None
 

@@ -84,6 +84,7 @@ ON_THE_WIRE = {
     "server/connections": "server/test_listener",
     "server/incoming": "server/test_wire_services",
     "server/performer": "server/test_wire_services",
+    "server/shares": "server/test_archive_service",
     "server/service": "server/test_wire_services",
     "server/suboperations": "server/test_wire_services",
     "conformance/conversation": "conformance/test_runner",

@@ -108,3 +108,34 @@ def test_a_search_comes_back_in_time_if_with_nothing(archive, monkeypatch, secon
     assert len(taken) == 1
     assert times == (51 if seconds < 0 else 1)
     assert len(list(archive.find(Root.STUDY, "IMAGE", wanted))) == 1
+
+
+NAMES = "\\".join(f"a{n}*" for n in range(10))
+
+
+@pytest.mark.parametrize(
+    ("keys", "at"),
+    [
+        ({"PatientName": NAMES}, 9),
+        ({"StudyDescription": NAMES}, 9),
+        ({"StudyDate": "\\".join(["20240101-20240202"] * 10)}, 9),
+        ({"StudyInstanceUID": "1.2", "StudyDescription": "a", "StudyTime": "10"}, 2),
+        ({"ProcedureCodeSequence": coded(NAMES)}, 9),
+    ],
+)
+def test_an_identifier_is_given_up_while_it_is_compiled(archive, monkeypatch, keys, at):
+    """Before each key and each of its values: together they can take long."""
+    search, checks = Search(), 0
+    real = search.check
+
+    def check():
+        nonlocal checks
+        checks += 1
+        if checks == at:
+            search.give_up()
+        real()
+
+    monkeypatch.setattr(search, "check", check)
+    with pytest.raises(GivenUp):
+        archive.find(Root.STUDY, "STUDY", query("STUDY", **keys), search=search)
+    assert checks == at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,7 +36,11 @@ class Slow:
 
 
 def from_address(address: str) -> Any:
-    return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"))
+    return SimpleNamespace(
+        address=address,
+        context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"),
+        association=SimpleNamespace(session=SimpleNamespace(request=None)),
+    )
 
 
 QUERIES_AT_ONCE = ServerLimits().max_queries_per_address
@@ -61,7 +66,7 @@ async def test_one_address_never_has_all_the_threads(service: ArchiveService) ->
     for one in many:
         one.end.set()
     assert await asyncio.gather(*tasks) == [([], True)] * len(many)
-    assert service._shares == {}
+    assert not service._shares
 
 
 async def test_a_search_that_is_cancelled_is_given_up_at_once(service: ArchiveService) -> None:
@@ -72,7 +77,7 @@ async def test_a_search_that_is_cancelled_is_given_up_at_once(service: ArchiveSe
     with pytest.raises(asyncio.CancelledError):
         await task
     assert slow.end.is_set()
-    assert service._shares == {}
+    assert not service._shares
 
 
 async def test_one_that_waits_for_its_turn_is_cancelled_without_having_searched(
@@ -91,22 +96,48 @@ async def test_one_that_waits_for_its_turn_is_cancelled_without_having_searched(
     await asyncio.gather(*tasks[:-1])
 
 
-async def test_retrieves_take_their_turns_with_the_queries(
-    service: ArchiveService, monkeypatch: pytest.MonkeyPatch
+class Nothing:
+    """The answers to a query that has none."""
+
+    pending_status = 0xFF00
+
+    def take(self, *ignored: object) -> tuple[list[bytes], bool]:
+        return [], True
+
+    def give_up(self) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+def asking(service: ArchiveService, what: str, address: str) -> asyncio.Task[Any]:
+    """A C-FIND or a retrieve of that address, begun."""
+    request = from_address(address)
+
+    async def found() -> list[Any]:
+        return [one async for one in service.find(request, Root.PATIENT, Level.PATIENT, Dataset())]
+
+    async def retrieved() -> Any:
+        return await service.retrieve(request, Root.PATIENT, Level.PATIENT, Dataset())
+
+    return asyncio.create_task(found() if what == "find" else retrieved())
+
+
+@pytest.mark.parametrize(("what", "answer"), [("find", Nothing()), ("select", [])])
+async def test_looking_at_an_identifier_takes_its_turn_with_the_searches(
+    service: ArchiveService, monkeypatch: pytest.MonkeyPatch, what: str, answer: object
 ) -> None:
-    """Their lists are made on the same threads: one address has no more of those for them."""
+    """Threads that compile queries and make lists of retrieves: an address has its share of them."""
     begun, go = threading.Semaphore(0), threading.Event()
 
-    def select(*ignored: Any, search: Search) -> list[Any]:
+    def look(*ignored: Any, **also: Any) -> Any:
         begun.release()
         go.wait(10)
-        return []
+        return answer
 
-    monkeypatch.setattr(service.archive, "select", select)
-    many = [
-        asyncio.create_task(service.retrieve(from_address("a"), Root.PATIENT, Level.PATIENT, Dataset()))
-        for _ in range(QUERY_THREADS + 2)
-    ]
+    monkeypatch.setattr(service.archive, what, look)
+    many = [asking(service, what, "a") for _ in range(QUERY_THREADS + 2)]
     wait = asyncio.get_running_loop().run_in_executor
     for _ in range(QUERIES_AT_ONCE):
         assert await wait(None, begun.acquire, True, 10)
@@ -116,7 +147,56 @@ async def test_retrieves_take_their_turns_with_the_queries(
     assert not begun.acquire(blocking=False)
     go.set()
     assert await asyncio.gather(*many) == [[]] * len(many)
-    assert service._shares == {}
+    assert not service._shares
+
+
+@pytest.mark.parametrize("what", ["find", "select"])
+async def test_looking_at_an_identifier_is_given_up_when_cancelled(
+    service: ArchiveService, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    begun = threading.Event()
+
+    def look(*ignored: Any, search: Search, **also: Any) -> Any:
+        begun.set()
+        assert search._given_up.wait(10)
+        search.check()
+
+    monkeypatch.setattr(service.archive, what, look)
+    task = asking(service, what, "a")
+    assert await asyncio.get_running_loop().run_in_executor(None, begun.wait, 10)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not service._shares
+
+
+@pytest.mark.parametrize("what", ["find", "select", "take"])
+async def test_a_search_waits_for_no_thread_of_files(
+    service: ArchiveService, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A disk that stalls holds the threads of files: who looks into the index needs none of them."""
+    looked, go = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def look(*ignored: Any, **also: Any) -> Any:
+        loop.call_soon_threadsafe(looked.set)
+        return Nothing() if what == "find" else []
+
+    files = ThreadPoolExecutor(1)
+    loop.set_default_executor(files)
+    held = files.submit(go.wait, 20)
+    if what == "take":
+        work = asyncio.create_task(service._fetched(from_address("a"), Nothing()))  # type: ignore[arg-type]
+        work.add_done_callback(lambda _: looked.set())
+    else:
+        monkeypatch.setattr(service.archive, what, look)
+        work = asking(service, what, "a")
+    try:
+        await asyncio.wait_for(looked.wait(), 10)
+        assert held.running()
+    finally:
+        go.set()
+        await work
 
 
 async def test_answers_in_part_are_told_where_a_peer_can_repeat_them(service: ArchiveService) -> None:

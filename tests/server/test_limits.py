@@ -773,7 +773,7 @@ async def test_max_queries_per_address(tmp_path: Path) -> None:
     async with serve_archive(tmp_path, port=0, limits=replace(LONG, max_queries_per_address=5)) as server:
         service = server.server.service
         assert isinstance(service, ArchiveService)
-        assert service._queries_per_address == 5
+        assert service._shares._at_once == 5
 
 
 @pytest.mark.parametrize("room", [0, 8 << 20])
