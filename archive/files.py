@@ -208,15 +208,12 @@ class ObjectFiles:
         """Take back a published file that the index did not take."""
         (self.root / name).unlink(missing_ok=True)
 
-    def set_aside(self, temporary: str, data_offset: int, sop_instance_uid: str) -> Path | None:
+    def set_aside(self, temporary: str, digest: str, sop_instance_uid: str) -> Path | None:
         """Keep an object that contradicts a stored one; the same content twice is kept once.
 
         None when MAX_CONFLICTS of that UID are kept already: this one is not.
         """
         uid = file_stem(sop_instance_uid)
-        with open(temporary, "rb") as file:
-            file.seek(data_offset)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
         path = self.root / "conflicts" / f"{uid}.{digest[:16]}.dcm"
         if self._aside is None:
             self._aside = Counter(one.rpartition(".")[0] for one in aside(self.root, "conflicts"))
@@ -404,6 +401,13 @@ def _lock(path: Path) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def digest_of(path: str, data_offset: int) -> str:
+    """The SHA-256 of a file from that offset on, in hex digits."""
+    with open(path, "rb") as file:
+        file.seek(data_offset)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def same_data(first: int, first_offset: int, second: int, second_offset: int) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..dataset.encoding import syntax_of
 from ..dataset.errors import NestingTooDeep
 from ..dataset.found import ScanResult
 from ..dataset.part10 import Part10Writer, ScanOptions
 from ..dataset.scan import Buffer, scanning
-from ..dataset.walk import Steps, to_end
+from ..dataset.walk import Steps, Walk, to_end
 from ..dimse import status
 from ..dimse.levels import Level
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
@@ -23,11 +24,15 @@ MAX_DEPTH = 64
 MAX_ELEMENTS = 2_000_000
 """Elements, items and delimiters an object may have: about 5 s of scanning."""
 
+MAX_INDEXED = 500
+"""Elements, items and their ends of one stored sequence that go into the index: some 5 ms of decoding."""
+
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018
 _STUDY = 0x0020000D
 _SERIES = 0x0020000E
 _PATIENT_ID = 0x00100020
+_SEQUENCES = tuple(one for level in Level for one in STORED_TEXT[level] if one.vr == "SQ")
 _MISMATCH = status.IDENTIFIER_MISMATCH  # of a C-STORE: data set does not match SOP class
 _CANNOT_UNDERSTAND = status.UNABLE_TO_PROCESS
 
@@ -37,6 +42,7 @@ class Record:
     """Identity of a whole, checked object, and the raw values its attributes are decoded from when needed.
 
     doubt: what of its encoding is against PS3.5, though it could be walked to its end.
+    shortened: sequences of which the first items alone are in `values`, and so in the index.
     """
 
     sop_class_uid: str
@@ -48,6 +54,7 @@ class Record:
     charset: str
     values: Mapping[int, bytes]
     doubt: str | None = None
+    shortened: tuple[str, ...] = ()
 
     def attributes(self, level: Level) -> dict[str, Value]:
         """The indexed attributes of that level by keyword, those without a value left out."""
@@ -127,9 +134,43 @@ def _record(
         raise ObjectRefused(_MISMATCH, f"data set has no valid {'Series' if study else 'Study'} Instance UID")
     charset = decode_text(values.get(SPECIFIC_CHARACTER_SET, b""), ["ascii"], "CS")
     patient = decode_text(values.get(_PATIENT_ID, b""), encodings_of(charset)).strip(" ")
+    kept, shortened = _shortened(values, transfer_syntax_uid)
     return Record(
-        sop_class, sop_instance, transfer_syntax_uid, study, series, patient, charset, values, scan.doubt
+        sop_class,
+        sop_instance,
+        transfer_syntax_uid,
+        study,
+        series,
+        patient,
+        charset,
+        kept,
+        scan.doubt,
+        shortened,
     )
+
+
+def sequence_bytes(values: Mapping[int, bytes]) -> int:
+    """Bytes of stored sequences among these values: to decode them is what is dear about an entry."""
+    return sum(len(values.get(one.tag, b"")) for one in _SEQUENCES)
+
+
+def _shortened(
+    values: Mapping[int, bytes], transfer_syntax_uid: str
+) -> tuple[Mapping[int, bytes], tuple[str, ...]]:
+    """The values with no more of a sequence than is indexed, and the keywords of those that had more."""
+    kept: dict[int, bytes] = {}
+    names = []
+    syntax = syntax_of(transfer_syntax_uid)
+    for one in _SEQUENCES:
+        raw = values.get(one.tag, b"")
+        if len(raw) <= 4 * MAX_INDEXED:  # an empty item is the shortest: eight bytes, and an end without any
+            continue
+        with memoryview(raw) as view:
+            end = Walk(frozenset(), MAX_DEPTH, 0, True, MAX_INDEXED).first_items(view, syntax)
+        if end < len(raw):
+            kept[one.tag] = raw[:end]
+            names.append(one.keyword)
+    return {**values, **kept}, tuple(names)
 
 
 def _uid(values: Mapping[int, bytes], tag: int) -> str:

@@ -32,6 +32,7 @@ MAX_FILE_META = 64 * 1024
 """Bytes the file meta information may take; private information (0002,0102) is what makes it grow."""
 SCANNED_HEAD = 32 * 1024
 """Bytes of a data set that a `Part10Writer` looks at as they come."""
+_HEAD_ELEMENTS = 1024  # that it walks over in them: with more, they do not tell enough
 
 _PREAMBLE = 128
 _FIRST_READ = 4096
@@ -209,20 +210,21 @@ class Part10Writer:
         return FileWindow(self.fileno(), self.data_offset, self.bytes_written)
 
     def _scan_beginning(self, view: memoryview | bytes) -> ScanResult | None:
-        options = self._options
+        options, most = self._options, self._options.max_elements
         return scan_beginning(
             view[:SCANNED_HEAD],
             self.transfer_syntax_uid,
             options.tags,
             max_depth=options.max_depth,
             check_nested=options.check_nested,
-            max_elements=options.max_elements,
+            max_elements=_HEAD_ELEMENTS if most is None else min(most, _HEAD_ELEMENTS),
         )
 
     @property
-    def scanned(self) -> bool:
-        """Whether the first fragment told all there is to know, so that `scan` reads nothing."""
-        return self._first_scan is not None and self._first_scan.end == self.bytes_written
+    def scanned(self) -> ScanResult | None:
+        """What the first fragment told, where that is all there is to know and `scan` reads nothing."""
+        found = self._first_scan
+        return found if found is not None and found.end == self.bytes_written else None
 
     def scan(self) -> ScanResult:
         """Scan the data set written so far for what the writer was told to look for, as `scan_dataset` does.
@@ -235,8 +237,8 @@ class Part10Writer:
 
     def scanning(self) -> Steps[ScanResult]:
         """`scan` in steps, as `scan.scanning` does."""
-        if self.scanned and self._first_scan is not None:
-            return self._first_scan
+        if self.scanned is not None:
+            return self.scanned
         data: bytes | FileWindow = self.window()
         if self.bytes_written <= SCANNED_HEAD:
             data = read_at(self.fileno(), self.bytes_written, self.data_offset)

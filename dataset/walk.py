@@ -282,17 +282,45 @@ class Walk:
             try:
                 stop, pos = self._step(view, pos, stack)
             except _Cut as cut:
-                # What lies in a sequence of defined length need not be understood to step over it. Without a
-                # VR it was only a guess that the value is one: it stays a plain value.
-                known = [index for index, opened in enumerate(stack) if opened.kind == _SEQUENCE_DEFINED]
-                if not known:
-                    raise
-                outer = stack[known[-1]]
-                if not outer.guess and self.doubt is None:
-                    self.doubt = str(cut)
-                stop = pos = outer.end
-                del stack[known[-1] :]
+                stop = pos = self._over(cut, stack)
         return stop, pos
+
+    def _over(self, cut: _Cut, stack: list[_Open]) -> int:
+        """Give up the innermost sequence of defined length; raises the cut where there is none.
+
+        What lies in one need not be understood to step over it. Without a VR it was only a guess that the
+        value is one: it stays a plain value.
+        """
+        known = [index for index, opened in enumerate(stack) if opened.kind == _SEQUENCE_DEFINED]
+        if not known:
+            raise cut
+        outer = stack[known[-1]]
+        if not outer.guess and self.doubt is None:
+            self.doubt = str(cut)
+        del stack[known[-1] :]
+        return outer.end
+
+    def first_items(self, value: View, syntax: Syntax) -> int:
+        """The bytes that the first items of a sequence's value take, those that `max_elements` suffice for.
+
+        Of a value that cannot be read it is all of it, or the items before what cannot be.
+        """
+        stack = [_Open(_SEQUENCE_DEFINED, len(value), syntax)]
+        pos = whole = 0
+        try:
+            while stack and pos < len(value):
+                if len(stack) == 1:
+                    whole = pos
+                if self.left <= 0:
+                    return whole
+                self.left -= 1
+                try:
+                    _, pos = self._step(value, pos, stack)
+                except _Cut as cut:
+                    pos = self._over(cut, stack)
+        except NestingTooDeep:
+            return whole
+        return len(value)
 
     def _open(self, stack: list[_Open], container: _Open, pos: int) -> None:
         stack.append(container)

@@ -9,8 +9,12 @@ import zlib
 import pytest
 from aiodicom.archive import commit as archive_commit
 from aiodicom.archive.archive import Archive
-from archive_objects import DEFLATED, EXPLICIT, encode, image, sink_for, store
+from aiodicom.archive.record import MAX_INDEXED
+from aiodicom.dimse.levels import Root
+from archive_objects import DEFLATED, EXPLICIT, encode, image, query, sink_for, store
+from pydicom.dataset import Dataset
 
+REQUESTS = 0x00400275  # Request Attributes Sequence
 EMPTY_ITEM = struct.pack("<HHL", 0xFFFE, 0xE000, 0)
 
 
@@ -135,3 +139,112 @@ def test_what_is_deflated_is_kept_as_it_came(tmp_path):
         assert archive.reindex().indexed == 1
         bomb = deflated(encode(image(2)) + bytes(1 << 20) * 300)
         assert store(archive, image(2), DEFLATED, data=bomb).status == 0xC000
+
+
+def with_requests(number, items):
+    """A small object with a stored sequence of items that hold one element each; the rest comes behind it."""
+    element = struct.pack("<HH2sH", 0x0040, 0x0008, b"SH", 2) + b"ab"
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(element)) + element
+    head = struct.pack("<HH2sHL", REQUESTS >> 16, REQUESTS & 0xFFFF, b"SQ", 0, len(item) * items)
+    return encode(image(number)) + head + item * items
+
+
+@pytest.mark.parametrize("fragments", [1, 4])
+@pytest.mark.parametrize("items", [200, 900, 3500])
+def test_nobody_waits_for_a_small_object_that_is_dear_to_index(tmp_path, monkeypatch, items, fragments):
+    """It is held where its values are decoded until all others are answered."""
+    go, begun = threading.Event(), threading.Semaphore(0)
+    real = archive_commit.entry_of
+
+    def entry_of(record, *rest):
+        if record.values.get(REQUESTS):
+            begun.release()
+            assert go.wait(30)
+        return real(record, *rest)
+
+    monkeypatch.setattr(archive_commit, "entry_of", entry_of)
+    data = with_requests(0, items)
+    with Archive(tmp_path) as archive:
+        slow = sink_for(archive, image(0))
+        part = len(data) // fragments + 1
+        for start in range(0, len(data), part):
+            slow.write(memoryview(data)[start : start + part])
+        waiting = slow.committed()
+        try:
+            assert begun.acquire(timeout=30)
+            other = sink_for(archive, image(1))
+            other.write(memoryview(encode(image(1))))
+            assert other.committed().result(30).status == 0
+            assert not waiting.done()
+        finally:
+            go.set()
+        assert waiting.result(30).status == 0
+
+
+@pytest.mark.parametrize("items", [100, 3500])
+def test_of_a_long_sequence_the_first_items_are_indexed(tmp_path, caplog, items):
+    data = with_requests(1, items)
+    with Archive(tmp_path) as archive:
+        outcome = store(archive, image(1), data=data)
+        assert outcome.status == 0
+        assert outcome.path.read_bytes().endswith(data)
+        for _ in range(2):
+            keys = query("IMAGE", SOPInstanceUID="", RequestAttributesSequence=[Dataset()])
+            (answer,) = archive.find(Root.STUDY, "IMAGE", keys)
+            found = len(answer.RequestAttributesSequence)
+            assert found == items if items == 100 else 100 < found < MAX_INDEXED / 2
+            archive.reindex()  # gives the same
+    told = [one for one in caplog.messages if "indexed in part" in one]
+    assert len(told) == (items > 100)
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_nobody_waits_for_a_large_object_that_comes_again(tmp_path, monkeypatch, other):
+    """The comparison, or the digest of what differs, is held until all others are answered."""
+    go, begun = threading.Event(), threading.Semaphore(0)
+    name = "digest_of" if other else "same_data"
+    real = getattr(archive_commit, name)
+
+    def held(*arguments):
+        begun.release()
+        assert go.wait(30)
+        return real(*arguments)
+
+    data = encode(image(0, BitsAllocated=8, PixelData=bytes(archive_commit.COMPARED_IN_TURN)))
+    again = data[:-1] + b"x" if other else data
+    with Archive(tmp_path) as archive:
+        assert store(archive, image(0), data=data).status == 0
+        monkeypatch.setattr(archive_commit, name, held)
+        slow = sink_for(archive, image(0))
+        slow.write(memoryview(again))
+        waiting = slow.committed()
+        try:
+            assert begun.acquire(timeout=30)
+            fresh = sink_for(archive, image(1))
+            fresh.write(memoryview(encode(image(1))))
+            assert fresh.committed().result(30).status == 0
+            assert not waiting.done()
+        finally:
+            go.set()
+        assert waiting.result(30).status == (0x0111 if other else 0)
+        assert archive.counts().instances == 2
+    assert len(list((tmp_path / "conflicts").iterdir())) == other
+
+
+def test_what_vanished_while_it_was_compared_is_stored_anew(tmp_path, monkeypatch):
+    real = archive_commit.same_data
+
+    def vanishing(*arguments):
+        first.path.unlink()
+        return real(*arguments)
+
+    data = encode(image(0, BitsAllocated=8, PixelData=bytes(archive_commit.COMPARED_IN_TURN)))
+    with Archive(tmp_path) as archive:
+        first = store(archive, image(0), data=data)
+        monkeypatch.setattr(archive_commit, "same_data", vanishing)
+        again = sink_for(archive, image(0))
+        again.write(memoryview(data))
+        outcome = again.committed().result(30)
+        assert outcome.status == 0
+        assert outcome.path.read_bytes().endswith(data)
+        assert archive.verify().missing == ()
