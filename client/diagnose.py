@@ -40,6 +40,7 @@ from ..dimse.contexts import VERIFICATION, Proposal, outcomes
 from ..dimse.levels import Root, find_model, get_model, move_model
 from ..dimse.sop_classes import storage_sop_classes
 from ..dimse.status import Status
+from ..dimse.uid_names import UID_NAMES, uid_name
 from ..pdu.errors import AiodicomError, describe_rejection
 from . import advice as advice_of
 from .associations import describe as describe_connection
@@ -296,6 +297,10 @@ class _Walk:
     async def _associate(self) -> None:
         """Open an association with everything worth knowing about; with verification alone if that fails."""
         proposals = _proposals(self.needed)
+        # names that are not at hand are pydicom's, which takes 0.2 s to load
+        strange = [uid for uid in self.needed if uid not in UID_NAMES]
+        if strange:
+            await asyncio.to_thread(lambda: [uid_name(uid) for uid in strange])
         try:
             self._association = await associate(self.peer, proposals)
         except AssociationRejected as error:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from .exits import MEANINGS, Code, Terminated, exit_code, first_cause, sentence
-from .logs import flush_logs
+from .logs import flush_logs, stderr_takes
 from .terminal import complain
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."
@@ -48,6 +48,13 @@ class _Commands(click.Group):
         command: click.Command = getattr(import_module(f".{_COMMANDS[cmd_name]}", __package__), cmd_name)
         command.epilog = command.epilog or _EPILOG
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command. click writes to stderr when it is interrupted, whether or not that takes it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.Abort from None
 
 
 @click.group(
@@ -88,13 +95,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        complain(error.format_message())
+        _end(error.format_message())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("aiodicom: interrupted", file=sys.stderr)
+        _end("interrupted", kind=None)
         return Code.INTERRUPTED
     except Terminated:
-        print("aiodicom: terminated", file=sys.stderr)
+        _end("terminated", kind=None)
         return Code.TERMINATED
     except BrokenPipeError:
         raise
@@ -103,6 +110,17 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = exit_code(cause)
         if code is None:
             raise
-        complain(sentence(cause))
+        _end(sentence(cause))
         return code
     return result if isinstance(result, int) else Code.OK
+
+
+def _end(text: str, *, kind: str | None = "error") -> None:
+    """The last line on stderr. A log that nobody reads does not keep the process for it."""
+    if not (stderr_takes() if flush_logs() else stderr_takes(0)):
+        return
+    if kind is None:
+        after = "\n" if sys.stderr.isatty() else ""  # the ^C that the terminal shows
+        print(f"{after}aiodicom: {text}", file=sys.stderr, flush=True)
+    else:
+        complain(text, kind=kind)

@@ -69,10 +69,9 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        **options,
+        **{"stderr": subprocess.PIPE, **options},
     )
 
 
@@ -85,13 +84,13 @@ class Served:
     folder: Path
 
 
-def serve(folder: Path, *options: object) -> Served:
+def serve(folder: Path, *options: object, **how: Any) -> Served:
     """Start an archive; its first line tells the port."""
-    process = start("serve", folder, "--host", "127.0.0.1", "--port", 0, *options)
+    process = start("serve", folder, "--host", "127.0.0.1", "--port", 0, *options, **how)
     assert process.stdout is not None
     line = process.stdout.readline()
     words = line.split()
-    assert "port" in words, line + process.communicate()[1]
+    assert "port" in words, line + str(process.communicate()[1])
     return Served(int(words[words.index("port") + 1].rstrip(",")), process, folder)
 
 

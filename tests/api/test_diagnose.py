@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from aiodicom.association.errors import Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
 from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
+from aiodicom.dimse import uid_names
 from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
@@ -257,3 +262,45 @@ def test_the_exit_code_is_that_of_the_step(invoke: Invoke, closed_port: int, jso
         assert [step["outcome"] for step in found["steps"]] == ["ok", "failed"]
     else:
         assert "FAILED" in result.out
+
+
+_WATCHED = """
+import asyncio, sys
+from aiodicom.association.connect import Peer
+from aiodicom.client.diagnose import diagnose
+found = asyncio.run(diagnose(Peer(host="127.0.0.1", port=int(sys.argv[1])), needed=sys.argv[2:]))
+assert found.contexts and all(found.contexts)
+for one in found.contexts:
+    assert one.name != one.abstract_syntax or one.abstract_syntax == "1.2.3.4", one
+print([name for name in sys.modules if name.split(".")[0] == "pydicom"])
+"""
+
+
+@pytest.mark.parametrize("needed", [(), ("1.2.840.10008.5.1.4.1.1.481.5",)])
+def test_names_load_nothing_in_the_loop(archive: Served, needed: tuple[str, ...]) -> None:
+    """pydicom takes a fifth of a second to load."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _WATCHED, str(archive.port), *needed],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.stdout == "[]\n", ran.stderr
+
+
+async def test_names_that_are_not_at_hand_are_looked_up_beside_the_loop(
+    archive: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    @cache
+    def look(uid: str) -> str:
+        asked.append((uid, threading.current_thread() is threading.main_thread()))
+        return "Verification SOP Class"
+
+    monkeypatch.setattr(uid_names, "_look_up", look)
+    other = "1.2.840.10008.5.1.4.33"  # Substance Administration Logging, which nothing proposes of itself
+    found = await diagnose(Peer(host="127.0.0.1", port=archive.port), needed=[other, "1.2.3.4"])
+    assert not found.ok
+    assert asked
+    assert not [one for one in asked if one[1]]

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiodicom.cli import logs
+from aiodicom.cli.exits import Code
 from aiodicom.cli.logs import DroppingHandler, flush_logs, start_logging
+
+from .conftest import COMMAND, Served, serve, start
 
 
 class Stuck(logging.Handler):
@@ -100,25 +107,61 @@ def test_lines_are_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
         logger.propagate = True
 
 
-def test_a_pipe_that_nobody_reads_holds_no_process() -> None:
-    """A child logs far more than a pipe holds, and ends."""
+@pytest.fixture
+def full() -> Iterator[int]:
+    """The writing end of a pipe that takes nothing more and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writing, b"x" * 4096)
+    os.set_blocking(writing, True)
+    yield writing
+    os.close(reading)
+    os.close(writing)
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """How it ends of itself; killed where it does not."""
+    try:
+        return process.wait(30)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_pipe_that_nobody_reads_holds_no_process(full: int) -> None:
     code = """
 import logging
 from aiodicom.cli import logs
-logs.FLUSHED_WITHIN = 0.2
 logs.start_logging(2)
 for number in range(20000):
     logging.getLogger("aiodicom.test").warning("line %d of many", number)
-print("done", flush=True)
 """
-    reading, writing = os.pipe()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=writing
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"done\n"
-            process.kill()
-    finally:
-        os.close(reading)
-        os.close(writing)
+    assert ended(subprocess.Popen([sys.executable, "-c", code], stderr=full, text=True)) == 0
+
+
+@pytest.mark.parametrize("verbose", ["-v", "-vv", "-vvv"])
+def test_a_server_whose_log_nobody_reads_ends_when_told(tmp_path: Path, full: int, verbose: str) -> None:
+    served = serve(tmp_path, verbose, stderr=full)
+    ran = subprocess.run([*COMMAND, "echo", "127.0.0.1", str(served.port)], capture_output=True, check=False)
+    served.process.send_signal(signal.SIGTERM)
+    assert ended(served.process) == 0
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("port", ["open", "closed"])
+def test_a_client_whose_log_nobody_reads_ends(archive: Served, full: int, port: str) -> None:
+    """With its result, or with an error that it has nowhere to say."""
+    number = archive.port if port == "open" else 1
+    process = start("echo", "127.0.0.1", number, "-vvv", stderr=full)
+    assert (ended(process) == 0) is (port == "open")
+
+
+def test_a_client_that_is_interrupted_ends(full: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # it answers nothing
+        process = start("echo", "127.0.0.1", listener.getsockname()[1], "-vvv", stderr=full)
+        peer, _ = listener.accept()
+        process.send_signal(signal.SIGINT)
+        assert ended(process) == Code.INTERRUPTED
+        peer.close()
