@@ -53,13 +53,15 @@ def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]
     if level not in levels(root):
         names = ", ".join(one.value for one in levels(root))
         raise QueryError(f"level {level.value} is not in the {root.value} root; its levels are {names}")
-    wanted = [uids] if isinstance(uids, str) else list(dict.fromkeys(uids))
+    given = [uids] if isinstance(uids, str) else uids
+    wanted = list(dict.fromkeys(uid.strip(" \0") for uid in given))
     if not wanted:
         raise QueryError("nothing to retrieve: no unique key given")
     for uid in wanted:
         if level is not Level.PATIENT and not is_near_uid(uid):
             raise QueryError(f"{uid[:80]!r} is no UID, so no {unique_key(level)}")
-        if level is Level.PATIENT and (not uid or any(c in uid for c in "*?\\")):
+        # a wildcard is a character like any other here (PS3.4 C.4.3.1.3.1), but alone a slip
+        if level is Level.PATIENT and (not uid.strip("*? ") or "\\" in uid or not uid.isprintable()):
             raise QueryError(f"{uid[:64]!r} is no single Patient ID")
     return wanted
 
@@ -86,6 +88,16 @@ def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
             several = not isinstance(value, str | int) and hasattr(value, "__iter__")
             found[keyword] = "\\".join(map(str, value)) if several else str(value)
     return found
+
+
+def _is(key: str, wanted: str, told: str | None) -> bool:
+    """Whether an answer is one to a unique key, in which what a query takes for a wildcard is none.
+
+    Where the peer leaves the key out it was matched, unless the query may have asked for more.
+    """
+    if told is None:
+        return key != "PatientID" or not any(sign in wanted for sign in "*?")
+    return told.strip(" \0") == wanted
 
 
 class _NoMoreQueries(Exception):
@@ -157,7 +169,7 @@ class _Planner:
                     raise _NoMoreQueries
                 values.append(_values(data, syntax, [*keys, *match, "SOPInstanceUID"]))
         # some archives ignore a key they do not know
-        found = [one for one in values if all(one.get(key, value) == value for key, value in match.items())]
+        found = [one for one in values if all(_is(key, value, one.get(key)) for key, value in match.items())]
         if not found:
             return None
         parents = {key: found[0][key] for key in above if found[0].get(key)}
@@ -249,6 +261,11 @@ class _Planner:
         if self.level >= Level.STUDY:
             return [dict(keys)]
         found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
+        patient = keys.get("PatientID")
+        if patient is not None:
+            found = [
+                one for one in found if _is("PatientID", patient, _texts(one, ["PatientID"]).get("PatientID"))
+            ]
         uids = [str(one.get("StudyInstanceUID", "") or "") for one in found]
         return [{**keys, "StudyInstanceUID": uid} for uid in filter(None, uids)]
 
