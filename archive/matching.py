@@ -21,10 +21,8 @@ from ..pdu.uids import is_near_uid
 from .errors import IdentifierError
 from .matching_time import Interval, parse_range, parse_value
 
-MAX_UIDS = 20_000
-"""UIDs one list may hold."""
 MAX_VALUES = 256
-"""Values a key other than a list of UIDs may hold."""
+"""Values a key other than a list of UIDs may hold; such a list ends with the identifier, which is bounded."""
 MAX_TEXT = 1024
 """Characters one value of a key may have; texts (LT, ST, UC, UR, UT) may have ten times that."""
 WORD = 64
@@ -123,7 +121,7 @@ def compile_key(tag: int, vr: str, text: str, check: Check = nobody_minds) -> Ma
     if any(_all(vr, value) for value in ([text] if vr in _UNSPLIT else values)):
         return None
     if vr == "UI":
-        return _uids(tag, values)
+        return _uids(tag, values, check)
     values = [value for value in values if value.strip()]
     if not values:
         return None
@@ -145,9 +143,8 @@ def _all(vr: str, value: str) -> bool:
 
 
 def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
-    most = MAX_UIDS if vr == "UI" else MAX_VALUES
-    if len(values) > most:
-        raise IdentifierError(f"more than {most} values in one key", (tag,))
+    if vr != "UI" and len(values) > MAX_VALUES:
+        raise IdentifierError(f"more than {MAX_VALUES} values in one key", (tag,))
     longest = MAX_TEXT * (10 if vr in _TEXTS else 1)
     if any(len(value) > longest for value in values):
         raise IdentifierError(f"a key value of more than {longest} characters", (tag,))
@@ -160,10 +157,12 @@ def _minded(values: Iterable[str], check: Check) -> Iterator[str]:
         yield value
 
 
-def _uids(tag: int, values: list[str]) -> Matcher:
+def _uids(tag: int, values: list[str], check: Check) -> Matcher:
     wanted = frozenset(value.strip(" \0") for value in values) - {""}
-    if not all(is_near_uid(value) for value in wanted):
-        raise IdentifierError("not a UID or list of UIDs", (tag,))
+    for value in wanted:
+        check()
+        if not is_near_uid(value):
+            raise IdentifierError("not a UID or list of UIDs", (tag,))
 
     def matches(text: str) -> bool:
         return text in wanted or ("\\" in text and not wanted.isdisjoint(text.split("\\")))

@@ -358,18 +358,18 @@ def select(
             if one is asked:
                 raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
             continue
-        where.narrow(kept, _literal(kept, value))
+        where.narrow(kept, _literal(kept, value, search.check))
     with search.step(index) as connection:
         return index.select(*where.joined(), connection)
 
 
-def _literal(kept: Attribute, value: str) -> Matcher:
+def _literal(kept: Attribute, value: str, check: Check) -> Matcher:
     if kept.tag == _PATIENT_ID:
         # `*` is no wild card in a retrieve: it must not become every patient
         return Matcher(kept.tag, value.strip(" ").__eq__, exact=frozenset({value.strip(" ")}))
     if value.strip(" ") in ("*", '""'):
         raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
-    matcher = compile_key(kept.tag, kept.vr, value)
+    matcher = compile_key(kept.tag, kept.vr, value, check)
     if matcher is None or not matcher.exact:
         raise IdentifierError(f"no {kept.keyword} to retrieve", (kept.tag,), NOT_OF_MODEL)
     return matcher

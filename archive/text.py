@@ -126,7 +126,10 @@ def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: i
         return vr, items_of(dataset[tag].value or (), encodings, depth)
     if isinstance(element, RawDataElement):
         return vr, decode_value(element.value or b"", vr, encodings, not element.is_little_endian)
-    return vr, _text_of(element.value if element is not None else None)
+    held = element.value if element is not None else None
+    if isinstance(held, bytes):  # of an UN of 64 kB or more, which pydicom leaves as it came
+        return vr, decode_value(held, vr, encodings, dataset.original_encoding[1] is False)
+    return vr, _text_of(held)
 
 
 def unreadable(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: int = 0) -> int | None:
@@ -146,7 +149,8 @@ def unreadable(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: 
     form = _NUMBERS.get(vr)
     if form is not None and isinstance(raw, bytes):
         return int(tag) if len(raw) % struct.calcsize("=" + form) else None
-    return int(tag) if vr in _BINARY or "\ufffd" in value else None
+    lost = isinstance(raw, bytes) and not value and bool(raw.strip(b" \0"))
+    return int(tag) if vr in _BINARY or lost or "\ufffd" in value else None
 
 
 def _unreadable_item(items: Iterable[Dataset], encodings: Sequence[str], depth: int) -> int | None:

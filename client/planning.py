@@ -71,6 +71,16 @@ def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _is(key: str, wanted: str, told: str | None) -> bool:
+    """Whether an answer is one to a unique key, in which what a query takes for a wildcard is none.
+
+    Where the peer leaves the key out it was matched, unless the query may have asked for more.
+    """
+    if told is None:
+        return key != "PatientID" or not any(sign in wanted for sign in "*?")
+    return told.strip(" \0") == wanted
+
+
 class _NoMoreQueries(Exception):
     """Finding out would take more queries than a plan may send."""
 
@@ -140,7 +150,7 @@ class _Planner:
                     raise _NoMoreQueries
                 values.append(_values(data, syntax, [*keys, *match, "SOPInstanceUID"]))
         # some archives ignore a key they do not know
-        found = [one for one in values if all(one.get(key, value) == value for key, value in match.items())]
+        found = [one for one in values if all(_is(key, value, one.get(key)) for key, value in match.items())]
         if not found:
             return None
         parents = {key: found[0][key] for key in above if found[0].get(key)}
@@ -232,6 +242,11 @@ class _Planner:
         if self.level >= Level.STUDY:
             return [dict(keys)]
         found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
+        patient = keys.get("PatientID")
+        if patient is not None:
+            found = [
+                one for one in found if _is("PatientID", patient, _texts(one, ["PatientID"]).get("PatientID"))
+            ]
         uids = [str(one.get("StudyInstanceUID", "") or "") for one in found]
         return [{**keys, "StudyInstanceUID": uid} for uid in filter(None, uids)]
 

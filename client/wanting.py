@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 from ..dimse.levels import Level, QueryError, Root, levels, unique_key
 from ..pdu.uids import is_near_uid
 
-_NO_PATIENT_ID = re.compile(r"[*?\\\x00-\x1f\x7f]")
 MAX_QUERIES = 50
 """Queries level by level by which it may be found out what lies below one unique key."""
 
@@ -18,7 +16,8 @@ def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]
     if level not in levels(root):
         names = ", ".join(one.value for one in levels(root))
         raise QueryError(f"level {level.value} is not in the {root.value} root; its levels are {names}")
-    wanted = [uids] if isinstance(uids, str) else list(dict.fromkeys(uids))
+    given = [uids] if isinstance(uids, str) else uids
+    wanted = list(dict.fromkeys(uid.strip(" \0") if isinstance(uid, str) else uid for uid in given))
     if not wanted:
         raise QueryError("nothing to retrieve: no unique key given")
     for uid in wanted:
@@ -46,7 +45,8 @@ def _check(level: Level, value: object) -> None:
         raise QueryError(f"{key} is one text, not {value!r:.80}")
     if level is not Level.PATIENT and not is_near_uid(value):
         raise QueryError(f"{value[:80]!r} is no UID, so no {key}")
-    if level is Level.PATIENT and (not value.strip() or _NO_PATIENT_ID.search(value)):
+    # a wildcard is a character like any other here (PS3.4 C.4.3.1.3.1), but alone a slip
+    if level is Level.PATIENT and (not value.strip("*? ") or "\\" in value or not value.isprintable()):
         raise QueryError(f"{value[:64]!r} is no single Patient ID")
 
 

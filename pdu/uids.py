@@ -12,7 +12,8 @@ DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 
 _CHARACTERS = frozenset("0123456789.")
-_NEAR = re.compile(r"[._+:~-]*[A-Za-z0-9][A-Za-z0-9._+:~-]*")
+_SIGN = r"!-)+->@-\[\]-~"  # printable ASCII but `*`, `?`, the backslash and the blank
+_NEAR = re.compile(rf"[{_SIGN}](?:[ {_SIGN}]*[{_SIGN}])?")
 
 
 def is_uid(text: str) -> bool:
@@ -25,9 +26,10 @@ MAX_NEAR_UID = 128
 
 
 def is_near_uid(text: str) -> bool:
-    """Whether a text can stand where a UID must, though it may be none: letters, empty components, too long.
+    """Whether a text can stand where a UID must, though it may be none: letters, slashes, blanks, too long.
 
-    PS3.5 9.1 binds who makes a UID; who asks for one, or keeps what has it, takes it as it is. Anything but
-    letters, digits and `._+:~-` would mean something else: a list, a wildcard, a path.
+    PS3.5 9.1 binds who makes a UID; who asks for one, or keeps what has it, takes it as it is: as a key. No
+    path is made of it but by `dataset.names.file_stem`. Only what would mean something else cannot stand: a
+    list, a wildcard, the key for an empty value (`""`), a control character, blanks around it (padding).
     """
-    return len(text) <= MAX_NEAR_UID and _NEAR.fullmatch(text) is not None
+    return len(text) <= MAX_NEAR_UID and text != '""' and _NEAR.fullmatch(text) is not None

@@ -145,7 +145,7 @@ def test_a_query_that_cannot_be(invoke: Invoke, closed_port: int, arguments: lis
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["get", "--level", "SERIES", "no uid", "--out", "x"], "'no uid' is no UID, so no SeriesInstanceUID"),
+        (["get", "--level", "SERIES", "no*uid", "--out", "x"], "'no*uid' is no UID, so no SeriesInstanceUID"),
         (["get", "--level", "SERIES", "1.2.*", "--out", "x"], "is no UID"),
         (["get", "--level", "SERIES", "--out", "x"], "Missing argument 'UID...'"),
         (["get", "--level", "SERIES", "1.2"], "Missing option '--out'"),

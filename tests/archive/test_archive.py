@@ -149,7 +149,7 @@ def test_invalid_class_and_syntax_uids_are_refused(archive):
     [
         ({}, {"sop_instance_uid": "1.9"}, "SOP Instance UID differs"),
         ({}, {"sop_class_uid": MR}, "SOP Class UID differs"),
-        ({"StudyInstanceUID": "x y"}, {}, "Study Instance UID"),
+        ({"StudyInstanceUID": "x*y"}, {}, "Study Instance UID"),
         ({"SeriesInstanceUID": ""}, {}, "Series Instance UID"),
     ],
 )

@@ -10,7 +10,8 @@ from io import BytesIO
 import pytest
 from aiodicom.archive import find as find_module
 from aiodicom.archive.archive import Archive
-from aiodicom.archive.errors import IdentifierError
+from aiodicom.archive.errors import GivenUp, IdentifierError
+from aiodicom.archive.matching import compile_key
 from aiodicom.dimse.levels import Level, Root
 from archive_objects import (
     CT,
@@ -291,6 +292,41 @@ def test_a_key_that_cannot_be_read_is_refused_and_named(archive, name):
     identifier = read_dataset(BytesIO(raw), False, True)
     with pytest.raises(IdentifierError) as caught:
         archive.find(Root.STUDY, None, identifier)
+    assert (caught.value.status, caught.value.offending_elements) == (0xC000, (tag,))
+
+
+def long_element(tag, vr, value):
+    return struct.pack("<HH2sHL", tag >> 16, tag & 0xFFFF, vr, 0, len(value)) + value
+
+
+@pytest.mark.parametrize("vr", [b"UN", b"UC"])
+@pytest.mark.parametrize("count", [5_000, 10_000, 30_000])
+def test_a_list_of_uids_of_any_length(archive, vr, count):
+    """One of 64 kB or more comes as UN (PS3.5 6.2.2), which pydicom leaves as bytes."""
+    uids = b"\\".join([b"9.9.%06d" % number for number in range(count)] + [b"1.2"])
+    raw = element(LEVEL_TAG, b"CS", b"STUDY ") + long_element(0x0020000D, vr, uids + b"\0" * (len(uids) % 2))
+    found = archive.find(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
+    assert [one.StudyInstanceUID for one in found] == ["1.2"]
+    chosen = archive.select(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
+    assert [one.sop_instance_uid for one in chosen] == ["1.2.1.1"]
+
+
+def test_a_search_by_a_long_list_is_given_up():
+    def given_up():
+        raise GivenUp
+
+    with pytest.raises(GivenUp):
+        compile_key(0x0020000D, "UI", "1.2\\1.3", given_up)
+
+
+@pytest.mark.parametrize("tag", [NAME, 0x00080020, 0x00080100])
+def test_a_value_of_many_bytes_is_no_universal_key(archive, tag):
+    key = long_element(tag, b"UN", b"last week " * 7000)
+    if tag == CODE:
+        key = long_element(CODES, b"SQ", item(key))
+    raw = element(LEVEL_TAG, b"CS", b"STUDY ") + key
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
     assert (caught.value.status, caught.value.offending_elements) == (0xC000, (tag,))
 
 

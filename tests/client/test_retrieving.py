@@ -319,16 +319,10 @@ async def test_a_rename_waits_for_no_thread(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "uid",
     [
-        "../1.2.3",
-        "../../../../tmp/x",
-        "/etc/passwd",
-        "1.2.3/4",
         "1.2\\3",
         "1.2\x003",
         "1.2\n3",
-        "..",
-        ".",
-        "$(touch x)",
+        "../*",
         "1.2.3.\xe9",
     ],
     ids=lambda uid: ascii(uid)[:20],
@@ -377,7 +371,13 @@ async def test_an_object_in_doubt_is_kept_and_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* for VR UI:UserWarning")
-@pytest.mark.parametrize("uid", ["LOCALIZER2.16.124.1", "CON", "1..2", "1" * 70, "1.2.abc"])
+@pytest.mark.parametrize(
+    "uid",
+    [
+        *("LOCALIZER2.16.124.1", "CON", "1..2", "1" * 70, "1.2.abc"),
+        *("a/../b", "../../../../tmp/x", "/etc/passwd", "..", ".", "1.2 3", "$(touch x)"),
+    ],
+)
 async def test_an_object_of_an_odd_uid_is_kept_under_a_hash(tmp_path: Path, uid: str) -> None:
     """PS3.5 9.1 binds who makes UIDs; a retrieve that refused it would lose the object."""
 
@@ -395,6 +395,7 @@ async def test_an_object_of_an_odd_uid_is_kept_under_a_hash(tmp_path: Path, uid:
     assert [item.sop_instance_uid for item in result.items] == [uid]
     [kept] = result.files
     assert kept.stem == file_stem(uid)
+    assert files_below(tmp_path) == [kept.relative_to(tmp_path).as_posix()]
 
 
 @pytest.mark.parametrize(
@@ -1019,7 +1020,7 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
             mine = heard.message.message_id
             assert await store(1, "1.2.3.9", "AIODICOM", mine) == 0x0124  # forged, or a mistake
             assert await store(2, "1.2.3.9", None, None) == 0x0124
-            assert await store(3, "../../1.2.3", "AIODICOM", mine) == 0x0124
+            assert await store(3, "../../1.2.*", "AIODICOM", mine) == 0x0124
             assert await store(4, "1.2.3.1", "SOMEBODY", mine + 7) == 0  # it is of the plan, whatever it says
             await reply(peer, heard, 0, completed=2, failed=0, warning=0)
             assert await store(5, "1.2.3.2", None, None) == 0
@@ -1148,14 +1149,15 @@ def moving_here(
 @pytest.mark.parametrize(
     ("level", "uid", "root", "words"),
     [
-        ("SERIES", "not a uid", "PATIENT", "is no UID"),
-        ("SERIES", "../../etc", "PATIENT", "is no UID"),
+        ("SERIES", "not\na uid", "PATIENT", "is no UID"),
+        ("SERIES", "1.2\\1.3", "PATIENT", "is no UID"),
         ("STUDY", "1.2.*", "PATIENT", "is no UID"),
         ("STUDY", "", "PATIENT", "is no UID"),
         ("STUDY", "1." * 80 + "1", "PATIENT", "is no UID"),
-        ("IMAGE", ["1.2", "x y"], "PATIENT", "'x y' is no UID"),
+        ("IMAGE", ["1.2", "x?y"], "PATIENT", "'x?y' is no UID"),
         ("IMAGE", [], "PATIENT", "no unique key"),
-        ("PATIENT", "P*", "PATIENT", "no single Patient ID"),
+        ("PATIENT", "*", "PATIENT", "no single Patient ID"),
+        ("PATIENT", "P1\\P2", "PATIENT", "no single Patient ID"),
         ("PATIENT", "P1", "STUDY", "not in the STUDY root"),
         ("FRAME", "1.2", "PATIENT", "no such level"),
         ("STUDY", "1.2", "FOREST", "no such root"),

@@ -45,6 +45,38 @@ def test_a_synchronous_application(dicom_pacs: Make) -> None:
     assert not pacs.deviations
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("name", ["a/../b", "ser/1", "1.2 3", "..", "LOCALIZER 1", "$(x)"])
+async def test_what_is_no_uid_is_a_key_all_the_way(dicom_pacs: Make, tmp_path: Path, name: str) -> None:
+    """Stored, found, retrieved and kept: PS3.5 9.1 binds who makes a UID, a name is no path."""
+    pacs = dicom_pacs(objects=[ct(1)])
+    odd = ct(2)
+    odd.StudyInstanceUID, odd.SeriesInstanceUID, odd.SOPInstanceUID = name + "1", name + "2", name
+    assert (await store(pacs, odd)).ok
+    async with aiodicom.connect(pacs.host, pacs.port) as peer:
+        found = await peer.find("STUDY", {})
+        assert name + "1" in [answer.StudyInstanceUID for answer in found]
+        for level, uid in (("STUDY", name + "1"), ("SERIES", name + "2"), ("IMAGE", f" {name} ")):
+            result = await peer.get(level, uid, directory=tmp_path / "here" / level)
+            assert result.ok
+            assert [item.sop_instance_uid for item in result.items] == [name]
+            [kept] = result.files
+            assert kept.is_relative_to(tmp_path / "here" / level)
+
+
+async def test_a_patient_id_with_a_wildcard_in_it_is_that_patient(dicom_pacs: Make, tmp_path: Path) -> None:
+    """PS3.4 C.4.3.1.3.1: in a retrieve a unique key is a single value, whatever a query makes of it."""
+    one, other = ct(1), ct(2)
+    one.PatientID, other.PatientID = "P*1", "PX1"
+    other.StudyInstanceUID, other.SeriesInstanceUID = "2.25.7", "2.25.8"
+    pacs = dicom_pacs(objects=[one, other])
+    async with aiodicom.connect(pacs.host, pacs.port) as peer:
+        result = await peer.get("PATIENT", "P*1", directory=tmp_path)
+    assert result.ok
+    assert result.expected == [one.SOPInstanceUID]
+    assert [item.sop_instance_uid for item in result.items] == [one.SOPInstanceUID]
+
+
 async def test_an_asynchronous_one_over_tls(dicom_pacs: Make, tmp_path: object) -> None:
     import trustme
 
