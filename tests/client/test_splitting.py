@@ -272,7 +272,7 @@ async def test_what_no_part_can_show_is_told_though_it_was_never_seen(
     """It is not among the answers at which the peer stopped."""
     studies, values, match, key = STRANDED[case]
     if how == {"status": -1}:  # nothing tells of the cap but that it is a round number
-        studies = [(f"{uid}.{n}", *rest) for uid, *rest in studies for n in range(2)]
+        studies = [(f"{uid}.{n}", one, two, three) for uid, one, two, three in studies for n in range(2)]
         how = {"cap": 100}
     stranded = [(f"1.9.{n}", *values) for n in range(5)] if last else []
     archive = Archive(studies=[*studies, *stranded], **how)

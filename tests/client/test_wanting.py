@@ -12,14 +12,22 @@ from aiodicom.dimse.levels import Level, Root
 CONTROLS = [chr(code) for code in (*range(32), 127)]
 
 
-@pytest.mark.parametrize("character", [*CONTROLS, "*", "?", "\\"])
+@pytest.mark.parametrize("character", [*CONTROLS, "\\"])
 def test_a_patient_id_is_one_value_of_characters(character: str) -> None:
-    for uid in (f"P{character}1", f"P{character}"):
+    for uid in (f"P{character}1", f"P{character}P"):
         with pytest.raises(QueryError):
             check_uids(Level.PATIENT, Root.PATIENT, uid)
         with pytest.raises(QueryError):
             check_parents(Level.STUDY, None, {"PatientID": uid})
     assert check_uids(Level.PATIENT, Root.PATIENT, "Ä 1^[x]") == ["Ä 1^[x]"]
+
+
+def test_a_wildcard_is_a_character_of_a_patient_id_but_not_all_of_it() -> None:
+    """PS3.4 C.4.3.1.3.1: a retrieve matches unique keys by single values."""
+    assert check_uids(Level.PATIENT, Root.PATIENT, ["P*1", "P?"]) == ["P*1", "P?"]
+    for alone in ("*", "?", " ", "*?"):
+        with pytest.raises(QueryError):
+            check_uids(Level.PATIENT, Root.PATIENT, alone)
 
 
 @pytest.mark.parametrize(
