@@ -139,7 +139,7 @@ class _Hub(Service):
     """What one port receives, for every move that waits on it.
 
     An object is taken by a move whose plan names it, else by the one that it says it was moved for. Of
-    several that have asked for it one takes it that it was moved for, by its message id, else one that misses it.
+    several that have asked for it one takes it that it was moved for, by its message id, else who misses it.
     """
 
     def __init__(self, where: Listening) -> None:
