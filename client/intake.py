@@ -110,6 +110,7 @@ class Intake(Generic[T]):
         self.asking: set[Association] = set()
         self._level = level
         self._wanted = wanted
+        self._patients: set[str] = set()  # Patient IDs of what a list names and has come, or of its parents
         self._ahead = 0  # bytes of what waits for who iterates
         self._undecoded = 0  # bytes of what is whole and being decoded: as many objects as the window has
         self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
@@ -211,10 +212,15 @@ class Intake(Generic[T]):
     def _asked_for(self, uid: str, keys: Mapping[str, str]) -> bool:
         """Whether an object belongs to what was asked for: by the plan, or by its own keys.
 
-        What has no such key, or a Patient ID that would have to be decoded, may well belong to it.
+        What has no such key, or a Patient ID that would have to be decoded, may well belong to it; what no
+        list names and is another patient's than what it names does not.
         """
+        patient = keys.get("patient_id", "")
         if uid in self.planned:
+            self._patients.add(patient)
             return True
+        if patient and self._patients and not self._patients & {patient, ""}:
+            return False
         key = {Level.PATIENT: "patient_id", Level.STUDY: "study_uid", Level.SERIES: "series_uid"}
         own = uid if self._level is Level.IMAGE else keys.get(key[self._level], "")
         return own in self._wanted or not own or not own.isascii()
@@ -302,6 +308,8 @@ class Intake(Generic[T]):
         """What is promised."""
         self.arrived.expect(plan.expected)
         self.planned = frozenset(uid for one in plan.targets for uid in one.instances or ())
+        patients = {one.parents.get("PatientID", "") for one in plan.targets}
+        self._patients = patients if self.planned and "" not in patients else set()
         result = self.result
         result.parents_unknown = plan.parents_unknown
         result.stands_on = plan.stands_on

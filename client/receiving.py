@@ -101,6 +101,7 @@ class FileSink:
     ) -> None:
         """asked: which objects were; others go to the folder `ASIDE`, and `done` is told so."""
         self._asked = asked
+        self._unasked: bool | None = None  # once it is known
         self._layout = layout
         self._hash = hashlib.sha256() if digest else None
         self._found: dict[int, bytes] = {}
@@ -188,8 +189,10 @@ class FileSink:
     @property
     def unasked(self) -> bool:
         """Whether it is an object that nobody asked for, as far as is known yet."""
-        uid = self._request.affected_sop_instance_uid
-        return bool(self._values) and self._asked is not None and not self._asked(uid, self._values)
+        if self._unasked is None and self._values:
+            uid = self._request.affected_sop_instance_uid
+            self._unasked = self._asked is not None and not self._asked(uid, self._values)
+        return bool(self._unasked)
 
     def _tell(self, outcome: StoreOutcome) -> None:
         item = received(self._request, self._context, outcome, self._writer.bytes_written)

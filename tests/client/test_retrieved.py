@@ -265,3 +265,19 @@ async def test_into_memory_what_is_turned_away_costs_no_ok(tmp_path: Path, loop:
         result = retrieve.result
     assert (result.failed, result.turned_away) == (1, ["1.9.1"])
     assert result.ok
+
+
+@pytest.mark.parametrize("memory", [False, True])
+@pytest.mark.parametrize("uid", ["1.2.3.9", "1.2.3.0"])
+async def test_another_patients_object_under_the_studys_uid_is_not_taken(
+    tmp_path: Path, memory: bool, uid: str
+) -> None:
+    """It is no part of the list, and what the list names is somebody else's."""
+    (tmp_path / "in").mkdir()
+    stranger, own = ct(uid, PatientID="P9"), ct("1.2.3.2")
+    service = Sends(tmp_path / "in", ["1.2.3.1"], ct("1.2.3.1"), stranger, own)
+    result = await got(service, directory=None if memory else tmp_path / "out")
+    assert sorted(one.sop_instance_uid for one in result.items) == ["1.2.3.1", "1.2.3.2"]
+    away = result.turned_away if memory else [one.sop_instance_uid for one in result.unasked]
+    assert away == [uid]
+    assert result.ok
