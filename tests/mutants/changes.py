@@ -101,6 +101,9 @@ MUTANTS = (
     Mutant("dimse/suboperations.py", " if value <= 0xFFFF}", "}", "dimse/test_suboperations.py"),
     Mutant("dimse/contexts.py", "return min(a, b) if a and b else a or b", "return min(a, b)", "dimse"),
     # --- threads of queries
+    Mutant("archive/matching.py", "check, MAX_COMPARED)", "check)", "archive/test_matching.py"),
+    Mutant("archive/matching.py", "check, MAX_NAMES_COMPARED)", "check)", "archive/test_matching.py"),
+    Mutant("archive/matching.py", "> MAX_PATTERNS:", "> 1000:", "archive/test_matching.py"),
     Mutant("archive/matching.py", "    for value in values:\n        check()\n", "    for value in values:\n", "archive/test_search.py"),
     Mutant("archive/query.py", "    for tag in tags:\n        check()\n", "    for tag in tags:\n", "archive/test_search.py"),
     Mutant("server/archive_service.py", "        async with self._shares.turn(address):\n", "        if True:\n", "server/test_archive_service.py"),
