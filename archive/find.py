@@ -105,11 +105,15 @@ def _matching(search: Search, query: CompiledQuery) -> Generator[_Entity | None,
         search.check()
         if query.level is Level.PATIENT and entity.patient_id and entity.patient_id == answered:
             continue  # another study of the patient just answered
-        if all(test.holds(entity.value) for test in query.tests):
+        for number, test in enumerate(query.tests):
+            if number:
+                yield None  # each key may take some milliseconds
+            if not test.holds(entity.value):
+                yield None
+                break
+        else:
             answered = entity.patient_id
             yield entity
-        else:
-            yield None
 
 
 @functools.lru_cache(maxsize=64)  # neighbouring answers share their study and series

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import TypeAlias
 
 from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
@@ -25,6 +26,12 @@ MAX_VALUES = 256
 """Values a key other than a list of UIDs may hold; such a list ends with the identifier, which is bounded."""
 MAX_TEXT = 1024
 """Characters one value of a key may have; texts (LT, ST, UC, UR, UT) may have ten times that."""
+MAX_PATTERNS = 16
+"""Values with wild cards that one key may hold: each is compared with each value there is."""
+MAX_NAMES_COMPARED = 1024
+"""Characters of an attribute of names that are compared: three groups of five components of 64 are 960."""
+MAX_COMPARED = 10_240
+"""Characters of another attribute that are compared with patterns: as many as an LT may have."""
 WORD = 64
 """Characters of a text that an index holds to find it by."""
 
@@ -145,6 +152,8 @@ def _all(vr: str, value: str) -> bool:
 def _check_bounds(tag: int, vr: str, values: list[str]) -> None:
     if vr != "UI" and len(values) > MAX_VALUES:
         raise IdentifierError(f"more than {MAX_VALUES} values in one key", (tag,))
+    if vr in _WILD - _UNSPLIT and sum("*" in value or "?" in value for value in values) > MAX_PATTERNS:
+        raise IdentifierError(f"more than {MAX_PATTERNS} values with wild cards in one key", (tag,))
     longest = MAX_TEXT * (10 if vr in _TEXTS else 1)
     if any(len(value) > longest for value in values):
         raise IdentifierError(f"a key value of more than {longest} characters", (tag,))
@@ -170,10 +179,13 @@ def _uids(tag: int, values: list[str], check: Check) -> Matcher:
     return Matcher(tag, matches, exact=wanted)
 
 
-def _any_value(tests: Sequence[Callable[[str], bool]], vr: str, check: Check) -> Callable[[str], bool]:
-    """True when any value of the attribute passes any of the tests."""
+def _any_value(
+    tests: Sequence[Callable[[str], bool]], vr: str, check: Check, most: int | None = None
+) -> Callable[[str], bool]:
+    """True when any value of the attribute passes any of the tests. `most`: its characters looked at."""
 
     def matches(text: str) -> bool:
+        text = text[:most]
         if not text:
             return False
         for value in _values(vr, text):
@@ -220,9 +232,11 @@ def _texts(tag: int, vr: str, values: list[str], check: Check) -> Matcher:
     wild = vr in _WILD
     tests = [glob(value) if wild else value.__eq__ for value in _minded(trimmed, check)]
     literal = not any(wild and ("*" in value or "?" in value) for value in trimmed)
-    matches = _any_value(tests, vr, check)
     if literal:
-        return Matcher(tag, matches, exact=frozenset(trimmed))
+        wanted = frozenset(trimmed)
+        matches = _any_value([wanted.__contains__], vr, check)
+        return Matcher(tag, matches, exact=wanted)
+    matches = _any_value(tests, vr, check, MAX_COMPARED)
     runs = _WILD_CARDS.split(trimmed[0]) if len(trimmed) == 1 else [""]
     return Matcher(tag, matches, prefix=runs[0] or None, inside=max(runs, key=len) or None)
 
@@ -289,7 +303,7 @@ def _names(tag: int, values: list[str], check: Check) -> Matcher:
     tests = [_name_test(value) for value in _minded(values, check)]
     hints = [_name_hint(value) for value in _minded(values, check)]
     exact = frozenset(word for word, whole, _ in hints if whole)
-    matches = _any_value(tests, "PN", check)
+    matches = _any_value(tests, "PN", check, MAX_NAMES_COMPARED)
     if len(exact) == len(values):
         return Matcher(tag, matches, exact=exact)
     start, _, inside = hints[0] if len(hints) == 1 else ("", False, "")
@@ -346,12 +360,14 @@ def _name_test_by(key: str, fold: Callable[[str], str]) -> Callable[[str], bool]
     return matches
 
 
+@lru_cache(maxsize=64)  # each key of a list asks for the same groups
 def _fold_plainly(group: str) -> str:
     """Without regard to case, sign for sign."""
     whole = unicodedata.normalize("NFC", group)
     return _trimmed("".join(low if len(low := sign.casefold()) == 1 else sign for sign in whole))
 
 
+@lru_cache(maxsize=64)
 def _fold_group(group: str) -> str:
     return _trimmed(unicodedata.normalize("NFC", group).casefold())
 

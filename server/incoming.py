@@ -32,6 +32,7 @@ from .connections import Connections, Phase
 from .limits import ServerLimits
 from .performer import Performer
 from .service import Service
+from .shares import Shares
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -56,8 +57,9 @@ class Reception:
     logbook: Logbook
     beginning: Tasks
     read_ahead: Budget
-    observer: Observer | None = None
-    decompressor: Decompressor | None = None
+    observer: Observer | None
+    decompressor: Decompressor | None
+    decoding: Shares
 
 
 class Incoming:
@@ -177,7 +179,11 @@ class Incoming:
                 message=limits.message_timeout,
             ),
             provider=Performer(
-                self._reception.service, limits, self._reception.read_ahead, self._reception.decompressor
+                self._reception.service,
+                limits,
+                self._reception.read_ahead,
+                self._reception.decompressor,
+                self._reception.decoding,
             ),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,

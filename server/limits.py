@@ -65,7 +65,9 @@ class ServerLimits:
     max_pdu_length: int = _limit(131072, "bytes of a P-DATA-TF, as announced; 0 announces no limit")
     max_command_length: int = _limit(65536, "bytes of a command set")
     max_identifier_length: int = _limit(262144, "bytes of an identifier or another data set kept in memory")
-    max_identifier_elements: int = _limit(4096, "elements at the top level of such a data set")
+    max_identifier_elements: int = _limit(
+        4096, "elements, items and delimiters of all levels of such a data set"
+    )
     max_object_size: int | None = _limit(None, "bytes of a stored object's data set")
     max_object_elements: int | None = _limit(
         2_000_000, "elements, items and delimiters of all levels of a stored object"

@@ -30,7 +30,9 @@ from .admission import Admission
 from .connections import Connections
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
+from .performer import DECODED_PER_ADDRESS
 from .service import Service
+from .shares import Shares
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -86,6 +88,7 @@ class Server:
             Budget(self.limits.read_ahead),
             observer,
             self._decompressor,
+            Shares(DECODED_PER_ADDRESS),
         )
         self._sockets: list[socket.socket] = []
         self._capacity = descriptors() - self.limits.descriptor_reserve

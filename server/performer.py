@@ -21,6 +21,7 @@ from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
 from .limits import ServerLimits
 from .service import EncodedMatches, Match, Service
+from .shares import Shares
 from .suboperations import SubOperationsSender
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ M = TypeVar("M")
 DECODED_IN_LOOP = 1024
 """Bytes of an identifier that are decoded in the loop: 4 kB of empty elements were measured to take 22 ms."""
 ELEMENTS_IN_LOOP = 48
-"""Elements of such an identifier, those in items not counted: as many as queries have, some 2 ms."""
+"""Elements and items of such an identifier: as many as queries have, some 2 ms."""
+DECODED_PER_ADDRESS = 1
+"""Identifiers of one peer address decoded at a time: others find a thread free, however many it sends."""
 
-
-_DECODING = ThreadPoolExecutor(2, thread_name_prefix="aiodicom-decode")
+_DECODING = ThreadPoolExecutor(2 * DECODED_PER_ADDRESS, thread_name_prefix="aiodicom-decode")
 """Apart from the threads of files and queries: neither waits for the other."""
 
 
@@ -46,9 +48,11 @@ class Performer:
         service: Service,
         limits: ServerLimits,
         read_ahead: Budget,
-        decompressor: Decompressor | None = None,
+        decompressor: Decompressor | None,
+        decoding: Shares,
     ) -> None:
-        """read_ahead, decompressor: of the whole server."""
+        """read_ahead, decompressor, decoding: of the whole server."""
+        self._decoding = decoding
         self._decompressor = decompressor
         self._service = service
         self._limits = limits
@@ -65,30 +69,35 @@ class Performer:
             status = await self._service.echo(request)
             await request.respond(m.make_response(message, status))
         elif isinstance(message, m.CFindRQ):
-            await self._find(request, await self._decode(request.context, data))
+            await self._find(request, await self._decode(request, data))
         elif isinstance(message, m.CGetRQ | m.CMoveRQ):
-            await self._retrieve(request, message, await self._decode(request.context, data))
+            await self._retrieve(request, message, await self._decode(request, data))
         else:
-            dataset = await self._decode(request.context, data) if data is not None else None
+            dataset = await self._decode(request, data) if data is not None else None
             await self._normalized(request, dataset)
 
-    async def _decode(self, context: Context, data: bytes | None) -> Dataset:
+    async def _decode(self, request: Request, data: bytes | None) -> Dataset:
         """An identifier; one that takes long is decoded on a thread. Raises Refused."""
-        raw = data or b""
-        if len(raw) <= DECODED_IN_LOOP and _elements(raw, context.transfer_syntax) <= ELEMENTS_IN_LOOP:
+        context, raw = request.context, data or b""
+        if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
             return self._decoded(context, raw)
-        return await on_thread(lambda: self._decoded(context, raw), executor=_DECODING)
+        async with self._decoding.turn(request.address):
+            return await on_thread(lambda: self._decoded(context, raw), executor=_DECODING)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
         limits, syntax = self._limits, context.transfer_syntax
         try:
-            found = scan_dataset(raw, syntax, (), max_depth=limits.max_sequence_depth, check_nested=True)
+            found = scan_dataset(
+                raw,
+                syntax,
+                max_depth=limits.max_sequence_depth,
+                check_nested=True,
+                max_elements=limits.max_identifier_elements,
+            )
             # half a query could ask for more than the whole one; one in doubt could ask for something else
             if not found.complete or found.doubt:
-                raise Refused(UNABLE_TO_PROCESS, "identifier is not whole")
-            if found.elements > limits.max_identifier_elements:
-                raise Refused(UNABLE_TO_PROCESS, f"over {limits.max_identifier_elements} elements")
+                raise Refused(UNABLE_TO_PROCESS, f"identifier refused: {found.problem or found.doubt}")
             return decode_dataset(raw, syntax)
         except (ImagingError, DatasetDecodeError) as error:
             named = error.undecoded if isinstance(error, DatasetDecodeError) else ()
@@ -156,12 +165,12 @@ class Performer:
         await request.respond(m.make_response(request.message, reply.status, **fields), data)
 
 
-def _elements(raw: bytes, transfer_syntax: str) -> int:
-    """How many elements a small identifier has at its top level."""
+def _few(raw: bytes, transfer_syntax: str) -> bool:
+    """Whether a small identifier is whole and has few enough elements and items to be decoded at once."""
     try:
-        return scan_dataset(raw, transfer_syntax).elements
+        return scan_dataset(raw, transfer_syntax, check_nested=True, max_elements=ELEMENTS_IN_LOOP).complete
     except ImagingError:
-        return 0  # what is wrong with it is said by who decodes it
+        return False  # what is wrong with it is said by who decodes it
 
 
 def _level(identifier: Dataset, root: Root) -> Level:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 
 import pytest
+from aiodicom.archive import matching
 from aiodicom.archive.errors import IdentifierError
 from aiodicom.archive.matching import MAX_TEXT, MAX_VALUES, compile_key, compile_sequence, glob
 from aiodicom.pdu.uids import is_uid
@@ -358,3 +359,23 @@ def test_which_keys_are_universal(vr, key, universal):
 )
 def test_a_question_mark_is_one_character_whatever_folding_makes_of_it(key, name, expected):
     assert compile_key(TAG, "PN", key).matches(name) is expected
+
+
+@pytest.mark.parametrize("vr", ["PN", "LO", "UC"])
+@pytest.mark.parametrize("over", [0, 1])
+def test_patterns_of_one_key_are_bounded(vr: str, over: int) -> None:
+    key = "\\".join(["A*"] * (matching.MAX_PATTERNS + over) + ["B"] * 100)
+    if over:
+        with pytest.raises(IdentifierError, match="wild cards"):
+            matching.compile_key(0x00100010, vr, key)
+    else:
+        assert matching.compile_key(0x00100010, vr, key)
+
+
+@pytest.mark.parametrize(("vr", "most"), [("PN", matching.MAX_NAMES_COMPARED), ("LO", matching.MAX_COMPARED)])
+@pytest.mark.parametrize("over", [0, 1])
+def test_only_the_beginning_of_a_long_value_is_compared_with_patterns(vr: str, most: int, over: int) -> None:
+    """So that one comparison is of bounded work, whatever a peer stored."""
+    key = matching.compile_key(0x00100010, vr, "*y")
+    assert key is not None
+    assert key.matches("x" * (most - 1 + over) + "y") is not bool(over)

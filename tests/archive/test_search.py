@@ -8,6 +8,7 @@ import pytest
 from aiodicom.archive import find
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.errors import GivenUp
+from aiodicom.archive.matching import MAX_PATTERNS
 from aiodicom.archive.search import Search
 from aiodicom.dimse.levels import Root
 from archive_objects import EXPLICIT, image, query, store
@@ -16,7 +17,7 @@ from syscalls import descriptors
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning")
 
-MANY_PATTERNS = "\\".join(f"*{n}?z" for n in range(256))
+MANY_PATTERNS = "\\".join(f"*{n}?z" for n in range(MAX_PATTERNS))
 MANY_VALUES = "\\".join(f"N{n}^A" for n in range(7000))
 
 
@@ -45,7 +46,7 @@ def coded(value):
     ],
 )
 def test_a_search_is_given_up_inside_one_object(archive, monkeypatch, stored, asked):
-    """Two million comparisons of one value with one pattern: who gives up does not wait for their end."""
+    """Thousands of comparisons of one value with one pattern: who gives up does not wait for their end."""
     begun = threading.Event()
     checks = 0
     real = Search.check

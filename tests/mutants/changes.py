@@ -101,10 +101,16 @@ MUTANTS = (
     Mutant("dimse/suboperations.py", " if value <= 0xFFFF}", "}", "dimse/test_suboperations.py"),
     Mutant("dimse/contexts.py", "return min(a, b) if a and b else a or b", "return min(a, b)", "dimse"),
     # --- threads of queries
+    Mutant("archive/matching.py", "check, MAX_COMPARED)", "check)", "archive/test_matching.py"),
+    Mutant("archive/matching.py", "check, MAX_NAMES_COMPARED)", "check)", "archive/test_matching.py"),
+    Mutant("archive/matching.py", "> MAX_PATTERNS:", "> 1000:", "archive/test_matching.py"),
     Mutant("archive/matching.py", "    for value in values:\n        check()\n", "    for value in values:\n", "archive/test_search.py"),
     Mutant("archive/query.py", "    for tag in tags:\n        check()\n", "    for tag in tags:\n", "archive/test_search.py"),
     Mutant("server/archive_service.py", "        async with self._shares.turn(address):\n", "        if True:\n", "server/test_archive_service.py"),
     Mutant("server/archive_service.py", ", executor=self._searching)", ")", "server/test_archive_service.py"),
+    Mutant("server/performer.py", ", executor=_DECODING)", ")", "server/test_performer.py"),
+    Mutant("server/performer.py", "        async with self._decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),
+    Mutant("server/performer.py", "                max_elements=limits.max_identifier_elements,\n", "", "server/test_limits.py"),
     # --- times and limits of a server
     Mutant("association/watchdog.py", "if connection.writing_held and quiet is not None:", "if False:", "server/test_one_peer.py"),
     Mutant("association/watchdog.py", "watch.message * (1 + connection.message_bytes // MESSAGE_PART)", "watch.message", "server/test_one_peer.py"),

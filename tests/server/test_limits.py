@@ -416,6 +416,23 @@ async def test_max_identifier_elements(over: int, status: int) -> None:
         assert await echo(peer, 2) == 0
 
 
+@pytest.mark.parametrize("defined", [True, False])
+@pytest.mark.parametrize(("inside", "status"), [(4, 0), (20, 0xC000)])
+async def test_max_identifier_elements_of_all_levels(inside: int, status: int, defined: bool) -> None:
+    """Elements inside items are decoded like others."""
+    item = b"".join(b"\x11\0" + (16 + n).to_bytes(2, "little") + bytes(4) for n in range(inside))
+    if defined:
+        item = b"\xfe\xff\0\xe0" + len(item).to_bytes(4, "little") + item
+    else:
+        item = b"\xfe\xff\0\xe0" + b"\xff" * 4 + item + b"\xfe\xff\x0d\xe0" + bytes(4)
+    sequence = b"\x40\0\x75\x02" + len(item).to_bytes(4, "little") + item
+    async with serving(limits=replace(LONG, max_identifier_elements=20)) as server, calling(server) as peer:
+        request = m.CFindRQ(message_id=1, affected_sop_class_uid=FIND)
+        await say(peer, 5, request, implicit(identifier()) + sequence)
+        assert (await hear(peer, m.CFindRSP)).message.status == status
+        assert await echo(peer, 2) == 0
+
+
 @pytest.mark.parametrize("levels", [5, 20000])
 async def test_max_sequence_depth_of_an_object(tmp_path: Path, levels: int) -> None:
     data = implicit(ct())
