@@ -103,7 +103,7 @@ class Archive:
         except BaseException:
             self._files.close(clean=False)
             raise
-        self._upkeep = Upkeep(self._files, self._index, max_depth=max_sequence_depth, progress=progress)
+        self._upkeep = Upkeep(self._files, self._index, progress=progress)
         self._committer = Committer(self._files, self._index, self._logbook)
         self._writers = Writers(self._committer.soon)
         self._ready = False

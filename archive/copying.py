@@ -10,10 +10,12 @@ import os
 import secrets
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from .errors import ArchiveError, IndexVersionError, NoArchive
 from .files import FOLDER_MODE, INDEX, aside, is_object_name
@@ -25,11 +27,17 @@ COPIED_EVERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """objects, bytes: what was copied. missing: SOP Instance UIDs in the index without their whole file."""
+    """What was copied, and what was not.
+
+    objects, bytes: what was copied of the objects. missing: SOP Instance UIDs in the index without their
+    whole file. left_out: what lay in `conflicts/` or `quarantine/` under a name of theirs, as
+    ``folder/name``, and was no plain file, or was taken away meanwhile.
+    """
 
     objects: int
     bytes: int
     missing: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def copy_archive(
@@ -53,15 +61,13 @@ def copy_archive(
     try:
         _copy_index(source / INDEX, growing / INDEX)
         report = _copy_objects(source, growing, link, progress)
-        for name in ("conflicts", "quarantine"):
-            for stem in aside(source, name):
-                _copy(source / name / f"{stem}.dcm", growing / name / f"{stem}.dcm", link)
+        left_out = tuple(_copy_aside(source, growing, link))
         os.sync()
         os.rename(growing, target)
     except BaseException:
         shutil.rmtree(growing, ignore_errors=True)
         raise
-    return report
+    return replace(report, left_out=left_out)
 
 
 def _copy_index(source: Path, target: Path) -> None:
@@ -97,6 +103,24 @@ def _copy_objects(
             if progress is not None and done % COPIED_EVERY == 0:
                 progress(done, expected)
     return CopyReport(done, size, tuple(missing))
+
+
+def _copy_aside(source: Path, target: Path, link: bool) -> Iterator[str]:
+    """Copy what was set aside, each with its reason; gives what could not be."""
+    folders: tuple[Literal["conflicts"], Literal["quarantine"]] = ("conflicts", "quarantine")
+    for folder in folders:
+        for stem in aside(source, folder):
+            name = f"{folder}/{stem}.dcm"
+            try:
+                if not stat.S_ISREG(os.lstat(source / name).st_mode):
+                    yield name
+                    continue
+                _copy(source / name, target / name, link)
+            except FileNotFoundError:
+                yield name
+                continue
+            with suppress(FileNotFoundError):  # what was found torn has none
+                _copy(source / folder / f"{stem}.reason", target / folder / f"{stem}.reason", link)
 
 
 def _objects(index: sqlite3.Connection) -> Iterator[tuple[str, str, int]]:

@@ -46,6 +46,8 @@ FILE_MODE = 0o640
 """What is new is for its owner, who may let a group read it: images are nobody else's."""
 MAX_CONFLICTS = 16
 """Contradicting objects kept for one SOP Instance UID: a device that stamps each retry anew has no end."""
+MAX_CONFLICTS_IN_ALL = 10_000
+"""Contradicting objects kept in all."""
 
 MAX_REFUSED = 4
 """Refused objects kept for one SOP Instance UID: a sender tries again and again."""
@@ -211,14 +213,14 @@ class ObjectFiles:
     def set_aside(self, temporary: str, digest: str, sop_instance_uid: str) -> Path | None:
         """Keep an object that contradicts a stored one; the same content twice is kept once.
 
-        None when MAX_CONFLICTS of that UID are kept already: this one is not.
+        None when MAX_CONFLICTS of that UID, or MAX_CONFLICTS_IN_ALL, are kept already: this one is not.
         """
         uid = file_stem(sop_instance_uid)
         path = self.root / "conflicts" / f"{uid}.{digest[:16]}.dcm"
         if self._aside is None:
             self._aside = Counter(one.rpartition(".")[0] for one in aside(self.root, "conflicts"))
         if not path.exists():
-            if self._aside[uid] >= MAX_CONFLICTS:
+            if self._aside[uid] >= MAX_CONFLICTS or self._aside.total() >= MAX_CONFLICTS_IN_ALL:
                 return None
             self._aside[uid] += 1
         os.replace(temporary, path)

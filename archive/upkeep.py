@@ -23,7 +23,7 @@ from .entry import Entry, entry_of
 from .errors import ObjectRefused, TornObject
 from .files import ObjectFiles
 from .index import Index
-from .record import MAX_DEPTH, Record, read_record
+from .record import Record, read_record
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 
@@ -31,6 +31,8 @@ Progress = Callable[[int, int], None]
 """Told how many of how many objects were read."""
 PROGRESS_EVERY = 1000
 """Objects between two calls of a `Progress`."""
+ANY_DEPTH = 1 << 62
+"""Nested sequences of an object that was taken: as many as there are."""
 SAID = 20
 """Objects left out that are named in the log one by one; more are counted."""
 _LOGGED_EVERY = 20_000
@@ -76,12 +78,10 @@ class Upkeep:
         files: ObjectFiles,
         index: Index,
         *,
-        max_depth: int = MAX_DEPTH,
         progress: Progress | None = None,
     ) -> None:
         self._files = files
         self._index = index
-        self._max_depth = max_depth
         self._progress = progress
 
     def settle(self) -> bool:
@@ -168,14 +168,16 @@ class Upkeep:
                 left.append(LeftOut(path, f"it cannot be read ({type(error).__name__})"))
 
     def _entry(self, path: Path, name: str) -> Entry:
-        header, record, found = read_object(path, self._max_depth)
+        header, record, found = read_object(path)
         if file_stem(record.sop_instance_uid) != path.stem:
             raise ObjectRefused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
         return entry_of(record, name, header.data_offset, found.st_size, found.st_mtime_ns)
 
 
-def read_object(path: Path, max_depth: int = MAX_DEPTH) -> tuple[FileHeader, Record, os.stat_result]:
+def read_object(path: Path, max_depth: int = ANY_DEPTH) -> tuple[FileHeader, Record, os.stat_result]:
     """Read a file as the archive reads what it keeps.
+
+    What lies in `objects/` was taken and answered, with whatever limits the archive had then: none holds now.
 
     Raises OSError, ImagingError, ObjectRefused (it is no whole object the archive can keep).
     """

@@ -104,11 +104,12 @@ def copy(common: Common, directory: Path, target: Path, link: bool) -> int:
         complain(f"{done} of {of} objects copied")
 
     found = copy_archive(directory, target, link=link, progress=told if common.progress else None)
-    code = Code.OK if not found.missing else Code.FAILED
+    code = Code.OK if not (found.missing or found.left_out) else Code.FAILED
     if common.json:
-        output.emit({"ok": not found.missing, **output.plain(found)})
+        output.emit({"ok": code is Code.OK, **output.plain(found)})
         return code
     _faults([(uid, "it is in the index, its whole file is not there") for uid in found.missing])
+    _faults([(name, "not copied: no plain file, or taken away meanwhile") for name in found.left_out])
     say(f"{found.objects} objects, {found.bytes} bytes copied to {target}")
     return code
 

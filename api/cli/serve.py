@@ -119,7 +119,8 @@ server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits
     "--private-classes/--no-private-classes",
     default=True,
     show_default=True,
-    help="Store objects of SOP classes that the standard does not know; what is no UID is never accepted.",
+    help="Store objects of SOP classes that the standard does not know; what is not digits and dots, 64 at"
+    " most, is never accepted.",
 )
 @click.option(
     "--create/--no-create",

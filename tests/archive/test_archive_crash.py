@@ -14,6 +14,7 @@ from aiodicom.archive.files import ObjectFiles
 from aiodicom.archive.index import Counts
 from aiodicom.dimse.levels import Root
 from archive_objects import encode, files_below, image, query, sink_for, store
+from syscalls import noted
 
 
 def kept(archive):
@@ -54,6 +55,36 @@ def test_a_group_cut_off_before_the_index_is_indexed_at_the_start(tmp_path):
     with Archive(tmp_path) as archive:
         assert archive.counts().instances == 2
         assert journal.read_bytes() == b""
+
+
+def torn_after_it_was_indexed(tmp_path):
+    """An announced object in the index whose file has lost its end."""
+    with Archive(tmp_path) as archive:
+        path = store(archive, image(1)).path
+        store(archive, image(2))
+    (tmp_path / "lock").write_text(boot_id())
+    (tmp_path / "incoming" / "journal").write_text(f"{path.relative_to(tmp_path)}\n")
+    path.write_bytes(path.read_bytes()[:-5])
+    return path
+
+
+def test_a_torn_file_leaves_the_index_too(tmp_path):
+    """Else it would be found and could not be sent."""
+    path = torn_after_it_was_indexed(tmp_path)
+    with Archive(tmp_path) as archive:
+        found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID=""))
+        assert [str(one.SOPInstanceUID) for one in found] == [image(2).SOPInstanceUID]
+    assert not path.exists()
+
+
+def test_a_file_that_is_moved_aside_is_there_after_a_power_failure(tmp_path):
+    """Both folders are forced, before the note that names it is forgotten."""
+    path = torn_after_it_was_indexed(tmp_path)
+    with noted() as calls:
+        Archive(tmp_path).close()
+    forgotten = calls.first("ftruncate", "incoming/journal")
+    assert calls.first("fsync", str(path.parent)) < forgotten
+    assert calls.first("fsync", str(tmp_path / "quarantine")) < forgotten
 
 
 def test_a_torn_file_of_that_group_is_moved_aside(tmp_path):

@@ -32,6 +32,20 @@ def test_conflicts_of_one_object_are_bounded(tmp_path, caplog):
     assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
 
 
+def test_conflicts_are_bounded_in_all(tmp_path, monkeypatch, caplog):
+    """A peer that contradicts every object of the archive does not fill its disk."""
+    monkeypatch.setattr(files, "MAX_CONFLICTS_IN_ALL", 3)
+    for _ in range(2):  # counted anew by the next
+        with Archive(tmp_path, durability="rename") as archive:
+            for number in range(5):
+                store(archive, image(number))
+                other = store(archive, image(number, ImageComments="other"))
+                assert other.status == 0x0111
+            assert len(aside(tmp_path, "conflicts")) == 3
+            assert "not kept" in caplog.text
+    assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
+
+
 TORN = encode(image())[:-3]
 
 

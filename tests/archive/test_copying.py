@@ -12,6 +12,7 @@ from aiodicom.archive import copying
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.copying import copy_archive
 from aiodicom.archive.errors import ArchiveError, IndexVersionError, NoArchive
+from aiodicom.archive.files import reason_of
 from aiodicom.dimse.levels import Root
 from archive_objects import files_below, image, query, store
 
@@ -139,3 +140,38 @@ def test_progress_is_told(tmp_path: Path, folder: Path, monkeypatch) -> None:
     told: list[tuple[int, int]] = []
     copy_archive(folder, tmp_path / "copy", progress=lambda *counts: told.append(counts))
     assert told == [(4, 10), (8, 10)]
+
+
+ASIDE = f"1.2.4.{'0' * 16}"
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_reasons_are_copied_with_what_they_tell_of(tmp_path: Path, folder: Path, link: bool) -> None:
+    (folder / "quarantine" / f"{ASIDE}.dcm").write_bytes(b"x")
+    (folder / "quarantine" / f"{ASIDE}.reason").write_text("no study")
+    report = copy_archive(folder, tmp_path / "copy", link=link)
+    assert report.left_out == ()
+    assert reason_of(tmp_path / "copy", ASIDE) == "no study"
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize("name", ["conflicts", "quarantine"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "link", "taken away"])
+def test_what_is_set_aside_and_cannot_be_copied_is_said(
+    tmp_path: Path, folder: Path, monkeypatch, kind: str, name: str, link: bool
+) -> None:
+    path = folder / name / f"{ASIDE}.dcm"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        real = copying.aside
+        monkeypatch.setattr(copying, "aside", lambda root, one: [*real(root, one), *[ASIDE] * (one == name)])
+    report = copy_archive(folder, tmp_path / "copy", link=link)
+    assert report.left_out == (f"{name}/{ASIDE}.dcm",)
+    assert not os.path.lexists(tmp_path / "copy" / name / f"{ASIDE}.dcm")
+    with Archive(tmp_path / "copy", create=False) as archive:
+        assert archive.counts().instances == report.objects > 0

@@ -281,23 +281,25 @@ def deep(depth):
     return whole
 
 
-def test_the_archives_own_limit_of_depth_holds_at_a_start_too(tmp_path):
+@pytest.mark.parametrize("prepare", ["journal", "index", "reindex", "verify"])
+def test_what_was_taken_is_kept_whatever_the_limits_are_now(tmp_path, prepare):
+    """Of depth, of elements and of size: an object that was answered is found by every later start."""
     with Archive(tmp_path, max_sequence_depth=200) as archive:
         path = store(archive, deep(100)).path
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    for prepare in ("journal", "index"):
-        (tmp_path / "lock").write_text(boot)
+        assert store(archive, image(1, ContentSequence=[image()] * 40)).status == 0
+    if prepare == "journal":
+        (tmp_path / "lock").write_text(Path("/proc/sys/kernel/random/boot_id").read_text())
         (tmp_path / "incoming" / "journal").write_text(f"{path.relative_to(tmp_path)}\n")
-        if prepare == "index":
-            (tmp_path / "index.sqlite").unlink()
-        with Archive(tmp_path, max_sequence_depth=200) as archive:
-            assert archive.counts().instances == 1
-    with Archive(tmp_path) as archive:  # another limit now: left out, not lost
-        assert len(archive.reindex().skipped) == 1
-    assert path.exists()
-    with Archive(tmp_path, max_sequence_depth=200) as archive:
+    elif prepare == "index":
+        (tmp_path / "index.sqlite").unlink()
+    with Archive(tmp_path, max_sequence_depth=3, max_elements=20, max_object_size=100) as archive:
         archive.wait_until_compared(30)
-        assert archive.counts().instances == 1
+        if prepare == "verify":
+            assert archive.verify().ok
+        if prepare == "reindex":
+            found = archive.reindex()
+            assert (found.indexed, found.skipped) == (2, ())
+        assert archive.counts().instances == 2
 
 
 def test_strangers_in_the_folders_stop_no_start(tmp_path):

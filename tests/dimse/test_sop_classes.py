@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from aiodicom.dimse.sop_classes import (
     NON_PATIENT,
     TRANSFER_SYNTAXES,
@@ -58,3 +59,14 @@ def test_every_transfer_syntax_an_object_is_stored_in_is_offered() -> None:
     assert len(TRANSFER_SYNTAXES) == len(set(TRANSFER_SYNTAXES))
     assert {uid for uid in known if not uid.startswith(elsewhere)} <= set(TRANSFER_SYNTAXES)
     assert not [uid for uid in TRANSFER_SYNTAXES if uid.startswith(elsewhere)]
+
+
+@pytest.mark.parametrize("uid", ["1.02.3", "9.9", "3.1", "1", "1." * 31 + "1"])
+def test_a_private_class_is_digits_and_dots(uid: str) -> None:
+    """Stricter than devices are would lose objects (docs/deviations.md)."""
+    assert maybe_storage(uid) == ()
+
+
+@pytest.mark.parametrize("uid", ["", ".", "1.", ".1", "1..2", "1.2a", "1.2 ", "1/2", "1" * 65])
+def test_what_is_not_digits_and_dots_is_no_class(uid: str) -> None:
+    assert maybe_storage(uid) is None
