@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from pydicom.dataset import Dataset
-from pydicom.tag import Tag
+from pydicom.tag import BaseTag, Tag
 
 from ..dataset.charset import texts, unknown_term
+from ..dataset.encoding import dictionary_vr
 from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, unique_key
 from .attributes import ATTRIBUTES, Attribute, attribute
 from .errors import IdentifierError
@@ -167,6 +168,7 @@ def compile_query(
         kept = attribute(int(tag), root, asked)
         if kept is None:
             unsupported += [] if int(tag) in _GENERAL else [int(tag)]
+            _judge_items(identifier, tag, encodings, check)
             continue
         wanted.append(kept)
         test = _compile(identifier, kept, encodings, where, check)
@@ -316,6 +318,21 @@ def _compile(
     where.narrow(kept, matcher)
     matches = matcher.matches
     return Criterion(kept, lambda found: isinstance(found, str) and matches(found))
+
+
+def _judge_items(identifier: Dataset, tag: BaseTag, encodings: Sequence[str], check: Check) -> None:
+    """Refuse what no key can be in a sequence that is not supported, as in one that is."""
+    if tag.is_private or (dictionary_vr(tag) or identifier[tag].VR) != "SQ":
+        return
+    try:
+        bad = unreadable(identifier, tag, encodings)
+        value = key_value(identifier, tag, encodings)[1]
+    except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
+        raise IdentifierError("a key that cannot be read", (int(tag),)) from error
+    if bad is not None:
+        raise IdentifierError("a key that cannot be read", (bad,))
+    for item in _item_values(value) if isinstance(value, list) else ():
+        compile_sequence(int(tag), [item], check)
 
 
 def _item_values(items: Items) -> list[ItemValues]:

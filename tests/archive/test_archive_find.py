@@ -311,6 +311,16 @@ def test_a_list_of_uids_of_any_length(archive, vr, count):
     assert [one.sop_instance_uid for one in chosen] == ["1.2.1.1"]
 
 
+@pytest.mark.parametrize("sequence", [0x00081032, 0x00081110, 0x00081115, 0x00081140, 0x00400275])
+def test_a_key_in_any_sequence_is_judged(archive, sequence):
+    """A sequence that is not supported matches everything; a date that is none in it is a mistake."""
+    key = element(sequence, b"SQ", item(element(0x00080020, b"DA", b"last week ")))
+    raw = element(LEVEL_TAG, b"CS", b"IMAGE ") + key
+    with pytest.raises(IdentifierError) as caught:
+        archive.find(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
+    assert (caught.value.status, caught.value.offending_elements) == (0xC000, (0x00080020,))
+
+
 def test_a_search_by_a_long_list_is_given_up():
     def given_up():
         raise GivenUp

@@ -764,6 +764,8 @@ async def test_a_get_of_nothing(tmp_path: Path) -> None:
         (identifier("STUDY", PatientID="P1"), 0xA900),
         (b"\xff" * 30, 0xC000),
         (b"\x08\0\x32\x10\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff", 0xC000),
+        (b"\x08\0\x32\x10\x0a\0\0\0\xfe\xff\0\xe0\x64\0\0\0ab", 0xC000),  # an item of 100 bytes, cut
+        (b"\x08\0\x40\x11\x0a\0\0\0\xfe\xff\0\xe0\2\0\0\0ab", 0xC000),
     ],
     ids=lambda value: f"{value:04X}" if isinstance(value, int) else "",
 )
