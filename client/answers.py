@@ -50,8 +50,8 @@ def read_answer(
     """An answer, the elements that cannot be decoded, and those read in a set that the answer does not name.
 
     Where no set is named that exists and there is no fallback, text is UTF-8 if all of it is, else Latin-1.
-    Text with bytes that are of no set at hand holds U+FFFD for them. Raises DatasetDecodeError where the
-    bytes are no whole data set.
+    Text with bytes that are of no set at hand holds U+FFFD for them. One that breaks off holds
+    what came before.
     """
     dataset, undecoded = decode_answer(raw, transfer_syntax)
     if fallback is not None and not _plain(raw):

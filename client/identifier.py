@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..dataset.coding import encode_dataset, encode_text_elements
 from ..dimse.levels import Level, QueryError, Root, check_query, find_model, get_model, move_model, unique_key
 from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN, UNCOMPRESSED
-from .keys import Putting, check_keys, given, settle_character_set
+from .keys import Putting, check_keys, given, key_of, named, settle_character_set
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -95,9 +95,15 @@ def build_query(
     from pydicom.dataset import Dataset
 
     wanted_level, wanted_root = Level.parse(level), parse_root(root)
-    keys = [return_keys] if isinstance(return_keys, str) else list(return_keys)
+    keys = [key_of(key) for key in ([return_keys] if isinstance(return_keys, str | int) else return_keys)]
     check_query(wanted_level, wanted_root, [])
-    wanted = given(match) if isinstance(match, Dataset) else dict(match)
+    said = str(match.get("QueryRetrieveLevel") or wanted_level.value)
+    wanted = given(match) if isinstance(match, Dataset) else {key_of(key): one for key, one in match.items()}
+    for key in list(wanted):
+        if named(key) == "QueryRetrieveLevel":
+            said = str(wanted.pop(key) or said)
+    if said.strip() != wanted_level.value:
+        raise QueryError(f"QueryRetrieveLevel {said!r:.40} in a query at the level {wanted_level.value}")
     check_keys(wanted_level, wanted_root, [*wanted, *keys])
     identifier = Dataset()
     identifier.SpecificCharacterSet = ""  # some peers tell it to those alone who ask

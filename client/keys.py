@@ -23,6 +23,21 @@ _BLOCK = 0x10
 """The block in which private elements are asked for: which one it is, is ours to say (PS3.5 7.8.1)."""
 
 
+def key_of(key: object) -> str:
+    """A key as text: a keyword or path as it is, a tag of pydicom, a number or (group, element) as a tag."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, tuple) and len(key) == 2 and all(isinstance(one, int) for one in key):
+        group, element = key
+    elif isinstance(key, int) and not isinstance(key, bool):
+        group, element = key >> 16, key & 0xFFFF
+    else:
+        raise QueryError(f"{key!r:.64} is no key: a keyword, a tag or a path is wanted")
+    if not (0 <= group <= 0xFFFF and 0 <= element <= 0xFFFF):
+        raise QueryError(f"{key!r:.64} is no tag")
+    return f"{group:04X},{element:04X}"
+
+
 def named(key: str) -> str:
     """A key with the keywords of its tags, as far as they have one; ``A.B`` part by part."""
     return ".".join(map(_name, parts(key)))
@@ -138,8 +153,9 @@ class Putting:
             item.add_new(where[-1], "SQ", Sequence([Dataset()]))
         elif isinstance(value, Mapping):
             for key, one in value.items():
-                check_keys(Level.IMAGE, Root.PATIENT, [str(key)])
-                self._put(_item(item, where[-1]), where, parts(named(str(key))), one)
+                name = key_of(key)
+                check_keys(Level.IMAGE, Root.PATIENT, [name])
+                self._put(_item(item, where[-1]), where, parts(named(name)), one)
         else:
             raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
 
@@ -230,6 +246,9 @@ def settle_character_set(identifier: Dataset) -> None:
     if terms is None and not any(terms_of(item) for item in _items(identifier)):
         if not all(text.isascii() for _, text in texts(identifier)):
             identifier.SpecificCharacterSet = "ISO_IR 192"
+            wrong = unheld(identifier)  # what has the default repertoire alone
+            if wrong is not None:
+                raise QueryError(wrong)
         return
     named = [term for part in (identifier, *_items(identifier)) for term in terms_of(part) or []]
     unknown = unknown_term(named)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,13 +29,15 @@ _FORMS = {
     "TM": "HHMMSS or HH:MM:SS",
     "DT": "YYYYMMDDHHMMSS or YYYY-MM-DDTHH:MM:SS",
 }
-_DATE = re.compile(r"(\d{4})(-?)(\d\d)\2(\d\d)")
-_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(\.\d{1,6})?)?)?")
-_MOMENT = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?")
-_ISO_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?")
-_INTEGER = re.compile(r"[+-]?\d{1,12}")
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
-_AGE = re.compile(r"\d{3}[DWMY]")
+_DATE = re.compile(r"(\d{4})(-?)(\d\d)\2(\d\d)", re.ASCII)
+_TIME = re.compile(r"(\d\d)(?:(:?)(\d\d)(?:\2(\d\d)(\.\d{1,6})?)?)?", re.ASCII)
+_MOMENT = re.compile(r"(\d{4})(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?", re.ASCII)
+_ISO_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?", re.ASCII
+)
+_INTEGER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_AGE = re.compile(r"\d{3}[DWMY]", re.ASCII)
 _CODE = re.compile(r"[A-Z0-9 _*?]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PARAGRAPHS = re.compile(
@@ -85,19 +88,43 @@ def match_value(keyword: str, vr: str, value: object) -> Any:
     (`"2024-01-01..2024-03-31"`, `"20240101-"`, a pair, a `Between`) or the types of `datetime`. A list is a
     list of UIDs, or several values of a key that has several. A range of times may lead over midnight.
     """
-    if value is None or value == "":
+    if value is None or (value == "") is True:  # an array gives an array
         return ""
     if vr in TEMPORAL:
         return _temporal(keyword, vr, value)
-    if isinstance(value, list | tuple | set | frozenset):
-        return [match_value(keyword, vr, part) for part in value]
+    several = _several(value)
+    if several is not None:
+        return _list(keyword, vr, several)
     if vr in _BINARY or vr in ("FD", "FL"):
         return _number(keyword, vr, value)
     if isinstance(value, LiteralText):
         return _literal(keyword, vr, value)
     if isinstance(value, str) and "\\" in value and vr not in ("ST", "LT", "UT", "UR"):
-        return [match_value(keyword, vr, part) for part in value.split("\\")]
+        return _list(keyword, vr, value.split("\\"))
     return _checked_text(keyword, vr, value)
+
+
+def _several(value: object) -> list[object] | None:
+    """The values of what holds several: anything that can be iterated over and is no value itself."""
+    from pydicom.valuerep import PersonName
+
+    if isinstance(value, str | bytes | bytearray | Mapping | PersonName) or not isinstance(value, Iterable):
+        return None
+    return list(value) if getattr(value, "ndim", 1) else None
+
+
+def _list(keyword: str, vr: str, several: Sequence[object]) -> list[Any]:
+    """The values of a list. One that is empty, or holds nothing, would match everything (PS3.4 C.2.2.2.3)."""
+    from pydicom.datadict import dictionary_VM, tag_for_keyword
+
+    empty = [one for one in several if one is None or (vr == "UI" and not str(one))]
+    if empty or not any(str(one) for one in several):
+        raise _refused(keyword, vr, several, "a list that holds no value, or an empty one, matches all")
+    tag = tag_for_keyword(keyword)
+    if len(several) > 1 and vr != "UI" and tag is not None and dictionary_VM(tag) == "1":
+        why = "it has one value: a list matches UIDs alone, without multiple value matching (PS3.4 C.2.2.2.2)"
+        raise _refused(keyword, vr, several, why)
+    return [match_value(keyword, vr, one) for one in several]
 
 
 def _refused(keyword: str, vr: str, value: object, why: str) -> QueryError:
@@ -107,10 +134,12 @@ def _refused(keyword: str, vr: str, value: object, why: str) -> QueryError:
 def _number(keyword: str, vr: str, value: object) -> int | float:
     try:
         if vr in ("FD", "FL"):
-            real = float(str(value))
+            real = float(str(value)) if _DECIMAL.fullmatch(str(value).strip()) else math.nan
             if not math.isfinite(real):
                 raise _refused(keyword, vr, value, "a number is wanted")
             return real
+        if not re.fullmatch(r"[+-]?[0-9]{1,12}", str(value).strip()):
+            raise ValueError("a whole number is wanted")
         number = int(str(value))
     except ValueError as error:
         raise _refused(keyword, vr, value, str(error)) from None
@@ -182,7 +211,7 @@ def _temporal(keyword: str, vr: str, value: object) -> str:
         value = Between(*value)
     if isinstance(value, Between):
         return _range(keyword, vr, value, value.first, value.last)
-    if isinstance(value, list | tuple | set | frozenset):
+    if _several(value) is not None:
         raise _refused(keyword, vr, value, "a list matches UIDs alone; a range is a pair, (first, last)")
     if isinstance(value, str):
         text = value.strip()
@@ -214,7 +243,8 @@ def _range(keyword: str, vr: str, value: object, first: object, last: object) ->
     ends = [_single(keyword, vr, end) if end not in (None, "") else "" for end in (first, last)]
     if not any(ends):
         raise _refused(keyword, vr, value, "a range has one end at least")
-    known = min(len(ends[0]), len(ends[1]), 8 if vr == "DT" else 99)
+    offsets = vr == "DT" and any(re.search(r"[+-]", end) for end in ends)  # then the day alone is compared
+    known = min(len(ends[0]), len(ends[1]), 8 if offsets else 99)
     if vr != "TM" and all(ends) and ends[0][:known] > ends[1][:known]:
         raise _refused(keyword, vr, value, "the range ends before it begins")
     return "-".join(ends)
@@ -222,18 +252,24 @@ def _range(keyword: str, vr: str, value: object, first: object, last: object) ->
 
 def _single(keyword: str, vr: str, value: object) -> str:
     if isinstance(value, datetime.datetime):
-        text = value.strftime({"DA": "%Y%m%d", "TM": "%H%M%S"}.get(vr, "%Y%m%d%H%M%S"))
+        text = value.strftime("%H%M%S") if vr != "DA" else ""
+        text = text if vr == "TM" else _written(value) + text
         if value.microsecond and vr != "DA":
             text += f".{value.microsecond:06}"
         return text + (value.strftime("%z")[:5] if vr == "DT" and value.tzinfo else "")
     if isinstance(value, datetime.date) and vr != "TM":
-        return value.strftime("%Y%m%d")
+        return _written(value)
     if isinstance(value, datetime.time) and vr == "TM":
         return value.strftime("%H%M%S") + (f".{value.microsecond:06}" if value.microsecond else "")
     spelled = _spelled(vr, str(value).strip()) if isinstance(value, str | int) else None
     if spelled is None:
         raise _refused(keyword, vr, value, f"{_FORMS[vr]} is wanted, or a range, first..last")
     return spelled
+
+
+def _written(day: datetime.date) -> str:
+    """Eight digits, which strftime does not make of a year before 1000."""
+    return f"{day.year:04}{day.month:02}{day.day:02}"
 
 
 def _spelled(vr: str, text: str) -> str | None:
@@ -275,7 +311,9 @@ def _moment(text: str) -> str | None:
     found = _MOMENT.fullmatch(text)
     if found is None:
         return None
-    year, month, day, hour, minute, second, fraction, _ = found.groups()
+    year, month, day, hour, minute, second, fraction, offset = found.groups()
+    if offset and not (-1200 <= int(offset) <= 1400 and int(offset[3:]) < 60):  # PS3.5 6.2
+        return None
     if fraction and not second:
         return None
     if _date(f"{year}{month or '01'}{day or '01'}") is None:

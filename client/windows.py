@@ -128,7 +128,10 @@ class Window:
         """What the window sets in the identifier of the query."""
         found: dict[str, str] = {}
         if self.dated:
-            ends = ["" if day is None else day.strftime("%Y%m%d") for day in (self.first, self.last)]
+            ends = [
+                "" if day is None else f"{day.year:04}{day.month:02}{day.day:02}"
+                for day in (self.first, self.last)
+            ]
             found[self.keys.date] = ends[0] if ends[0] == ends[1] else "-".join(ends)
         if self.timed:
             found[self.keys.time] = f"{_clock(self.begin)}-{_clock(self.end)}.999999"

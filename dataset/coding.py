@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.uids import (
@@ -154,18 +154,47 @@ def decode_answer(
 
     Of a sequence with one inside, that one is left out. Text with bytes that are none of its character set is
     named too, and holds U+FFFD for them. A `character_set` is taken, and named, instead of the one the data
-    set names. Raises DatasetDecodeError where the bytes are no whole data set. What is known to be good is
-    decoded when it is looked at.
+    set names. Of bytes that are no whole data set, the elements before where it breaks off are kept. What is
+    known to be good is decoded when it is looked at.
     """
     mend_tables()
     flat = read_flat(bytes(data), transfer_syntax) if character_set is None else None
     if flat is not None:
         return flat, ()
-    dataset, undecoded = _decoded(data, transfer_syntax, character_set)
+    try:
+        dataset, undecoded = _decoded(data, transfer_syntax, character_set)
+    except DatasetDecodeError:
+        dataset, undecoded = _beginning(data, transfer_syntax, character_set)
     if bytes(data).isascii():
         return dataset, undecoded
     lossy = [keyword for keyword, text in texts(dataset) if "\ufffd" in text]
     return dataset, (*undecoded, *dict.fromkeys(lossy))
+
+
+def _beginning(
+    data: bytes | bytearray | memoryview, transfer_syntax: str, character_set: str | None
+) -> tuple[Dataset, tuple[str, ...]]:
+    """The elements before the one at which a data set breaks off, and the name of that one."""
+    from pydicom.datadict import keyword_for_tag
+    from pydicom.dataset import Dataset
+
+    rest = "what follows cannot be read"
+    try:
+        raw = _plain(data, transfer_syntax, MAXIMUM_INFLATED_IDENTIFIER)
+        deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+        plain = EXPLICIT_VR_LITTLE_ENDIAN if deflated else transfer_syntax
+        end = scan_dataset(raw, plain, check_nested=True).end
+        dataset, undecoded = _decoded(raw[:end], plain, character_set)
+    except (DatasetDecodeError, NestingTooDeep):
+        return Dataset(), (rest,)
+    _, little = _encoding(plain)
+    broken = raw[end : end + 4]
+    if len(broken) < 4:
+        return dataset, (*undecoded, rest)
+    order: Literal["little", "big"] = "little" if little else "big"
+    group, element = int.from_bytes(broken[:2], order), int.from_bytes(broken[2:], order)
+    name = keyword_for_tag((group << 16) + element) or f"({group:04X},{element:04X})"
+    return dataset, (*undecoded, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 from aiodicom.client.answers import Answer, check_character_set, read_answer
-from aiodicom.dataset.coding import DatasetDecodeError, encode_text_elements
+from aiodicom.dataset.coding import encode_text_elements
 from aiodicom.dimse.levels import QueryError
 from pydicom.dataset import Dataset
 from wire import IMPLICIT, implicit
@@ -98,9 +98,12 @@ def test_an_answer_is_a_data_set_that_is_copied_and_pickled_whole() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 6))
-def test_what_is_cut_is_no_answer(cut: int) -> None:
-    with pytest.raises(DatasetDecodeError):
-        read_answer(raw("ISO_IR 100", b"Doe")[:-cut], IMPLICIT, None)
+def test_what_is_cut_costs_the_element_that_is_cut(cut: int) -> None:
+    answer, undecoded, _ = read_answer(raw("ISO_IR 100", b"Doe")[:-cut], IMPLICIT, None)
+    assert answer.SpecificCharacterSet == "ISO_IR 100"
+    assert (answer.PatientName, answer.PatientID) == ("Doe", "P1")
+    assert "StudyInstanceUID" not in answer
+    assert tuple(undecoded) == ("StudyInstanceUID",)
 
 
 def test_a_fallback_that_is_none_is_refused() -> None:

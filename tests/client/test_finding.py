@@ -14,7 +14,6 @@ import pytest
 from aiodicom.association.errors import AssociationAborted, OperationCancelled, OperationFailed
 from aiodicom.association.operations import QUEUE_HIGH
 from aiodicom.client.pacs import Pacs
-from aiodicom.dataset.coding import DatasetDecodeError
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import QueryError, Root, find_model
 from aiodicom.pdu import PDV, AAbort, PDataTF, encode
@@ -195,19 +194,20 @@ async def test_a_pending_response_without_a_data_set() -> None:
     await play(script, user)
 
 
-async def test_an_answer_that_cannot_be_decoded_ends_the_query_only() -> None:
+async def test_an_answer_that_cannot_be_decoded_costs_itself() -> None:
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)
         heard = await hear(peer, m.CFindRQ)
         await reply(peer, heard, 0xFF00, b"\x08\0\x32\x10\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff")
-        await cancelled(peer, heard)
+        await reply(peer, heard, 0)
         await answer(peer, 1)
         await peer.answer_release()
 
     async def user(client: Pacs) -> None:
         async with client:
-            with pytest.raises(DatasetDecodeError):
-                await numbers(client.find("STUDY"))
+            finding = client.find("STUDY")
+            assert [len(one) for one in await finding] == [0]
+            assert finding.undecoded == ("ProcedureCodeSequence",)
             assert await numbers(client.find("STUDY")) == [0]
 
     await play(script, user)
@@ -237,19 +237,23 @@ async def test_an_element_that_cannot_be_decoded_costs_itself() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, 5))
-async def test_an_answer_that_is_cut_is_never_a_shorter_one(cut: int) -> None:
+async def test_an_answer_that_is_cut_costs_the_element_that_is_cut(cut: int) -> None:
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)
         heard = await hear(peer, m.CFindRQ)
         whole = implicit(identifier("STUDY", StudyInstanceUID="1.2.840.113619.2.5"))
-        await reply(peer, heard, 0xFF00, whole[:-cut])
-        await cancelled(peer, heard)
+        for one in (whole, whole[:-cut], whole):
+            await reply(peer, heard, 0xFF00, one)
+        await reply(peer, heard, 0)
         await peer.answer_release()
 
     async def user(client: Pacs) -> None:
         async with client:
-            with pytest.raises(DatasetDecodeError, match="not a whole data set"):
-                await client.find("STUDY")
+            finding = client.find("STUDY")
+            found = await finding
+            assert ["StudyInstanceUID" in one for one in found] == [True, False, True]
+            assert [one.QueryRetrieveLevel for one in found] == ["STUDY"] * 3
+            assert finding.undecoded == ("StudyInstanceUID",)
 
     await play(script, user)
 

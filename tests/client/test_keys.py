@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from aiodicom.client.identifier import build_query
 from aiodicom.client.keys import named
 from aiodicom.client.values import literal
 from aiodicom.dimse.levels import QueryError
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 
@@ -109,7 +112,7 @@ def test_a_key_that_is_none_is_refused(match: dict[str, object], why: str) -> No
 
 def test_a_data_set_is_a_query() -> None:
     query = Dataset()
-    query.QueryRetrieveLevel = "PATIENT"
+    query.QueryRetrieveLevel = "STUDY"
     query.PatientName = "Doe*"
     query.StudyDate = "20240101-20240331"
     item = Dataset()
@@ -146,3 +149,41 @@ def test_what_the_users_set_cannot_hold_is_never_sent_as_a_question_mark(key: st
 def test_a_character_set_that_is_none_is_refused() -> None:
     with pytest.raises(QueryError, match="SpecificCharacterSet"):
         asked({"SpecificCharacterSet": "KLINGON", "PatientName": "Müller"})
+
+
+@pytest.mark.parametrize("key", [Tag(0x00080050), 0x00080050, (0x0008, 0x0050)])
+def test_a_key_may_be_a_tag_a_number_or_a_pair(key: Any) -> None:
+    assert asked({key: "A1"}).AccessionNumber == "A1"
+    assert asked({}, (key,)).AccessionNumber == ""
+
+
+@pytest.mark.parametrize("key", [None, True, -1, 1 << 32, (8,), 1.5])
+def test_what_is_no_key_is_a_query_error(key: Any) -> None:
+    with pytest.raises(QueryError):
+        asked({key: "A1"})
+    with pytest.raises(QueryError):
+        asked({}, (key,))
+
+
+def test_lists_of_a_data_set_are_lists() -> None:
+    query = Dataset()
+    query.StudyInstanceUID = ["1.2", "1.3"]
+    query.ModalitiesInStudy = ["CT", "MR"]
+    found = build_query("STUDY", "STUDY", query, ()).identifier
+    assert list(found["StudyInstanceUID"].value) == ["1.2", "1.3"]
+    assert list(found["ModalitiesInStudy"].value) == ["CT", "MR"]
+
+
+def test_another_level_in_the_query_is_refused() -> None:
+    query = Dataset()
+    query.QueryRetrieveLevel = "SERIES"
+    for match in (query, {"QueryRetrieveLevel": "SERIES"}, {"0008,0052": "SERIES"}):
+        with pytest.raises(QueryError, match="'SERIES' in a query at the level STUDY"):
+            build_query("STUDY", "STUDY", match, ())
+    query.QueryRetrieveLevel = "STUDY"
+    assert build_query("STUDY", "STUDY", query, ()).identifier.QueryRetrieveLevel == "STUDY"
+
+
+def test_text_beyond_the_default_repertoire_of_its_vr_is_a_query_error() -> None:
+    with pytest.raises(QueryError, match="default repertoire"):
+        asked({"StudyInstanceUID": "1.2.3é"})

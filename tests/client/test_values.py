@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 
+import numpy as np
 import pytest
 from aiodicom.client.values import Between, literal, match_value, over_midnight
 from aiodicom.dimse.levels import QueryError
+from pydicom.multival import MultiValue
 
 TAKEN: list[tuple[str, object, object]] = [
     ("DA", None, ""),
@@ -101,7 +104,7 @@ REFUSED: list[tuple[str, object, str]] = [
     ("DS", "1,5", "number"),
     ("AS", "45", "age"),
     ("US", 70000, "0 to 65535"),
-    ("US", "x", "invalid literal"),
+    ("US", "x", "a whole number is wanted"),
     ("CS", "C" * 17, "more than 16"),
     ("CS", "ct", "capital letters.* as CT"),
     ("CS", "C-T", "capital letters"),
@@ -154,3 +157,43 @@ def test_a_range_of_times_that_ends_before_it_begins_leads_over_midnight(
     vr: str, text: str, halves: tuple[str, str] | None
 ) -> None:
     assert over_midnight(vr, text) == halves
+
+
+@pytest.mark.parametrize("several", [[], (), set(), {}.keys(), np.array([]), [None], [""], ["1.2", None]])
+@pytest.mark.parametrize("vr", ["UI", "CS"])
+def test_a_list_without_a_value_is_never_universal(vr: str, several: object) -> None:
+    with pytest.raises(QueryError):
+        match_value("StudyInstanceUID" if vr == "UI" else "ModalitiesInStudy", vr, several)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, tuple, np.array, iter, lambda v: dict.fromkeys(v).keys(), lambda v: MultiValue(str, v)]
+)
+def test_whatever_holds_several_is_a_list(kind: Callable[[list[str]], object]) -> None:
+    assert match_value("StudyInstanceUID", "UI", kind(["1.2", "1.3"])) == ["1.2", "1.3"]
+
+
+@pytest.mark.parametrize(("key", "vr"), [("AccessionNumber", "SH"), ("PatientID", "LO"), ("Modality", "CS")])
+@pytest.mark.parametrize("value", [["A", "B"], "A\\B"])
+def test_a_key_of_one_value_takes_no_list(key: str, vr: str, value: object) -> None:
+    with pytest.raises(QueryError, match="it has one value"):
+        match_value(key, vr, value)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        *(("US", one) for one in ("1_0", "٣")),
+        *(("FD", one) for one in ("1_0", "٣")),
+        *((vr, "٢٠٢٤٠١٠١") for vr in ("DA", "TM", "DT", "IS", "DS")),
+        *(("DT", one) for one in ("2024-2023", "20240102103000+9999", "20240102103000-20240102093000")),
+    ],
+)
+def test_digits_offsets_and_ranges_are_those_of_the_standard(vr: str, value: str) -> None:
+    with pytest.raises(QueryError):
+        match_value("A", vr, value)
+
+
+def test_a_year_has_four_digits() -> None:
+    assert match_value("A", "DA", date(5, 1, 2)) == "00050102"
+    assert match_value("A", "DT", datetime(5, 1, 2, 3)) == "00050102030000"
