@@ -214,7 +214,7 @@ class Splitting:
     def _covered(node: _Node) -> bool:
         """Whether its parts hold all that the window does: one of dates holds nothing without a date.
 
-                A list of kinds is never known to be all, and no range holds what is empty (PS3.4 C.2.2.2.5).
+        A list of kinds is never known to be all, and no range holds what is empty (PS3.4 C.2.2.2.5).
         """
         key = node.divided
         asked = key in node.window.elements() or bool(node.query.identifier.get(key))
