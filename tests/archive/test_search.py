@@ -140,3 +140,13 @@ def test_an_identifier_is_given_up_while_it_is_compiled(archive, monkeypatch, ke
     with pytest.raises(GivenUp):
         archive.find(Root.STUDY, "STUDY", query("STUDY", **keys), search=search)
     assert checks == at
+
+
+def test_it_comes_back_between_two_keys(archive, monkeypatch):
+    """Each may take long on one object."""
+    monkeypatch.setattr(find, "TAKEN_WITHIN", -1.0)
+    store(archive, image(1, StudyDescription="x"))
+    found = archive.find(Root.STUDY, "STUDY", query("STUDY", StudyDescription="?", PatientName="?*"))
+    assert found.take(EXPLICIT, 256, 1 << 20, print) == ([], False)
+    answers, _ = found.take(EXPLICIT, 256, 1 << 20, print)
+    assert len(answers) == 1

@@ -104,6 +104,7 @@ MUTANTS = (
     Mutant("dimse/suboperations.py", " if value <= 0xFFFF}", "}", "dimse/test_suboperations.py"),
     Mutant("dimse/contexts.py", "return min(a, b) if a and b else a or b", "return min(a, b)", "dimse"),
     # --- threads of queries
+    Mutant("archive/find.py", "            if number:\n", "            if False:\n", "archive/test_search.py"),
     Mutant("archive/matching.py", "check, MAX_COMPARED)", "check)", "archive/test_matching.py"),
     Mutant("archive/matching.py", "check, MAX_NAMES_COMPARED)", "check)", "archive/test_matching.py"),
     Mutant("archive/matching.py", "> MAX_PATTERNS:", "> 1000:", "archive/test_matching.py"),
