@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping
 from ..dimse.levels import Level, QueryError, Root, levels, unique_key
 from ..pdu.uids import is_near_uid
 
-MAX_QUERIES = 50
-"""Queries level by level by which it may be found out what lies below one unique key."""
-
 
 def check_uids(level: Level, root: Root, uids: str | Iterable[str]) -> list[str]:
     """The unique keys to retrieve, as a list. Raises QueryError for one that cannot be one."""
@@ -48,10 +45,3 @@ def _check(level: Level, value: object) -> None:
     # a wildcard is a character like any other here (PS3.4 C.4.3.1.3.1), but alone a slip
     if level is Level.PATIENT and (not value.strip("*? ") or "\\" in value or not value.isprintable()):
         raise QueryError(f"{value[:64]!r} is no single Patient ID")
-
-
-def check_max_queries(count: int) -> int:
-    """The number itself. Raises ValueError for one below 0, or none."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise ValueError(f"max_queries is a number from 0 on, not {count!r:.40}")
-    return count

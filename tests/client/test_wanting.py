@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiodicom import QueryError, connect
-from aiodicom.client.wanting import check_max_queries, check_parents, check_uids
+from aiodicom.client.wanting import check_parents, check_uids
 from aiodicom.dimse.levels import Level, Root
 
 CONTROLS = [chr(code) for code in (*range(32), 127)]
@@ -64,10 +64,3 @@ async def test_parents_are_unique_keys_above_with_one_value(
 def test_those_above_are_taken() -> None:
     given = {"PatientID": "P", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "LOCALIZER2.16"}
     assert check_parents(Level.IMAGE, None, given) == given
-
-
-@pytest.mark.parametrize("count", [-1, 1.5, None, True, "3"])
-def test_another_number_of_queries_is_refused(count: Any) -> None:
-    with pytest.raises(ValueError, match="max_queries"):
-        check_max_queries(count)
-    assert check_max_queries(0) == 0
