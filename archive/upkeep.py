@@ -195,10 +195,6 @@ def read_object(path: Path, max_depth: int = ANY_DEPTH) -> tuple[FileHeader, Rec
         return header, read_record(data, header.transfer_syntax_uid, max_depth=max_depth), found
 
 
-def _not_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # without it, opening a pipe would wait for its writer
-
-
 def is_there(stored: Instance) -> bool:
     """Whether the file of an object is there in its whole length, as far as can be seen."""
     try:

@@ -28,7 +28,6 @@ from .associations import Associations
 from .finding import Finding
 from .identifier import PLAN_KEYS, build_plan, build_query
 from .plan import Plan, Target
-from .wanting import MAX_QUERIES
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -45,6 +44,8 @@ log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_PLANNED = 1_000_000
 """Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
+MAX_QUERIES = 50
+"""Queries level by level by which it may be found out what lies below one unique key."""
 
 
 async def make_plan(
