@@ -148,8 +148,7 @@ def compile_query(
     left out of the answers (PS3.4 C.2.2.1.3).
 
     relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
-    check: called before keys are compiled, and between the comparisons of one key with one value; it may
-    raise.
+    check: called before keys are compiled, and between comparisons of one key with one value; it may raise.
     combined: whether ranges of a date and of its time are one range of moments (PS3.4 C.5.1.1, byte 2).
 
     Raises IdentifierError (the level or a key cannot be used).

@@ -34,6 +34,7 @@ from ..association.errors import (
     OperationFailed,
     TLSFailed,
 )
+from ..association.tasks import on_thread
 from ..association.tls import client_context, connection_info, describe_tls_error
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, outcomes
@@ -300,7 +301,7 @@ class _Walk:
         # names that are not at hand are pydicom's, which takes 0.2 s to load
         strange = [uid for uid in self.needed if uid not in UID_NAMES]
         if strange:
-            await asyncio.to_thread(lambda: [uid_name(uid) for uid in strange])
+            await on_thread(lambda: [uid_name(uid) for uid in strange])
         try:
             self._association = await associate(self.peer, proposals)
         except AssociationRejected as error:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pydicom
@@ -128,14 +129,21 @@ def test_many_series_spread_over_folders(archive):
 # Refusals
 
 
-@pytest.mark.parametrize(
-    "uid", ["", "../../evil", "/abs", "1.2.3\0", "$(id)", "1.2\\1.3", "1.*", "1" * 129, "1.2.3\n", ".", ".."]
-)
+@pytest.mark.parametrize("uid", ["", "1.2.3\x01", "1.2\\1.3", "1.*", "1.?", "1" * 129, "1.2.3\n", "1.2.\xe9"])
 def test_an_invalid_instance_uid_is_refused(archive, uid):
     outcome = store(archive, image(), sop_instance_uid=uid)
     assert outcome.status == 0x0117
     assert outcome.path is None
     assert kept(archive) == []
+
+
+@pytest.mark.parametrize("uid", ["../../evil", "/abs", "$(id)", ".", "..", "a b", "C:\0".strip("\0")])
+def test_what_looks_like_a_path_is_a_key_and_never_one(archive, uid):
+    """PS3.5 9.1 binds who makes UIDs; where a file lies is ours to say."""
+    assert store(archive, image(SOPInstanceUID=uid)).status == 0
+    [name] = kept(archive)
+    assert re.fullmatch(r"objects/[0-9a-f]{2}/[0-9a-f]{2}/[\w-]+\.dcm", name), name
+    assert store(archive, image(2), sop_instance_uid=uid).status == 0xA900  # the object says another
 
 
 def test_invalid_class_and_syntax_uids_are_refused(archive):

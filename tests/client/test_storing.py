@@ -373,7 +373,7 @@ async def test_a_large_file_emptied_while_it_is_stored_fails_alone(
 @pytest.mark.parametrize(
     ("keyword", "uid"),
     [("SOPClassUID", uid) for uid in ("hello", "1..2", "1." + "2" * 70, "1.2\\3.4")]
-    + [("SOPInstanceUID", uid) for uid in ("a b", "1.2\\3.4", "1.*", "1." + "2" * 140)],
+    + [("SOPInstanceUID", uid) for uid in ("1.2\\3.4", "1.*", "1." + "2" * 140)],
 )
 async def test_an_object_whose_uid_is_none_fails_alone(tmp_path: Path, keyword: str, uid: str) -> None:
     """It is not sent: as an abstract syntax it could cost all the others their association."""
