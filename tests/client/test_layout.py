@@ -47,6 +47,7 @@ def test_what_tells_patients_apart_is_not_lost() -> None:
     assert len(set(paths)) == len(ids)
 
 
+@pytest.mark.filterwarnings("ignore:.*is_reserved:DeprecationWarning")
 @given(st.text(max_size=200), st.text(max_size=200), st.text(min_size=1, max_size=130))
 def test_no_value_leaves_the_folder_or_fails_on_any_file_system(patient: str, series: str, uid: str) -> None:
     values = {
