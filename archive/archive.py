@@ -114,9 +114,9 @@ class Archive:
             power = unsure and self._files.last_end == "power"
             if not power:  # else the next start must do as this one, if this one does not come to its end
                 self._files.begin()
-            if unsure:
-                self._compare(power)
             self._ready = not unsure
+            if unsure:
+                self._compare(power)  # which makes it ready
         except BaseException:
             self.close()
             raise
@@ -145,6 +145,8 @@ class Archive:
         if self._comparison is not None:
             self._comparison.stop()
         self._writers.close()
+        if not self._committer.closed:
+            self._committer.run(lambda: None)  # behind the small objects that are to be written there
         self._committer.close()
         self._index.close()
         # what was not forced to the disk may still be lost, however orderly the end

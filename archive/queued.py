@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeAlias
 
 from ..dataset.sinks import StoreOutcome
 from .sink import ArchiveSink
@@ -23,9 +21,6 @@ HELD = 4 * BUFFER
 HELD_IN_ALL = 64 * 1024 * 1024
 """Bytes of all objects that may; beyond them every peer that stores is held for what it has sent."""
 _THREADS = 4
-
-_Part: TypeAlias = "tuple[bytearray, int]"
-"""A buffer and how much of it is used."""
 
 
 class Writers:
@@ -64,14 +59,13 @@ class Writers:
         except RuntimeError:
             return None
 
-    def start_committing(self, work: Callable[[], None]) -> Future[None] | None:
-        """As `start`, by the thread that commits: what is small need not be handed to two."""
-        started: Future[None] = Future()
+    def start_committing(self, work: Callable[[], None]) -> bool:
+        """As `start`, by the thread that commits: what is small need not be handed to two. Whether it is."""
         try:
             self._commits(work)
         except RuntimeError:
-            return None
-        return started
+            return False
+        return True
 
     def close(self) -> None:
         """Wait until all that was started is done. Blocks; may be called again."""
@@ -84,12 +78,12 @@ class QueuedSink:
     __slots__ = (
         "_done",
         "_error",
-        "_finishing",
         "_guard",
+        "_had",
+        "_job",
         "_make",
         "_parts",
         "_result",
-        "_running",
         "_sink",
         "_unwanted",
         "_used",
@@ -100,14 +94,14 @@ class QueuedSink:
         self._writers = writers
         self._make = make
         self._guard = threading.Lock()
-        self._parts: deque[_Part] = deque()
-        self._used = BUFFER  # of the last part
-        self._running: Future[None] | None = None
+        self._parts: list[bytearray] = []
+        self._used = BUFFER  # bytes of the last part; the others are full
+        self._had = False  # by a thread, or soon
+        self._job: Future[None] | None = None  # of a writing thread that has it
         self._sink: ArchiveSink | None = None
         self._error: Exception | None = None
         self._result: Future[StoreOutcome | Future[StoreOutcome]] | None = None
         self._unwanted = False
-        self._finishing = False  # the commit is under way
         self._done = False
 
     # --- in the loop
@@ -120,34 +114,36 @@ class QueuedSink:
             at = 0
             while at < len(data):
                 if self._used == BUFFER:
-                    self._parts.append((self._writers.buffer(), 0))
+                    self._parts.append(self._writers.buffer())
                     self._used = 0
-                buffer, _ = self._parts[-1]
                 taken = min(BUFFER - self._used, len(data) - at)
-                buffer[self._used : self._used + taken] = data[at : at + taken]
+                self._parts[-1][self._used : self._used + taken] = data[at : at + taken]
                 self._used += taken
                 at += taken
-                self._parts[-1] = (buffer, self._used)
             scarce = self._writers.scarce
-            if self._running is None and (scarce or len(self._parts) > 1 or self._used == BUFFER):
-                self._running = self._writers.start(self._run)
-            full = scarce or len(self._parts) * BUFFER >= HELD
-            if self._running is None or not full:
+            if not self._had and (scarce or len(self._parts) > 1 or self._used == BUFFER):
+                self._start(self._run)
+            if self._job is None or not (scarce or len(self._parts) * BUFFER >= HELD):
                 return None
             # shielded: to give up waiting must not take the work out of its queue
-            return asyncio.shield(asyncio.wrap_future(self._running))
+            return asyncio.shield(asyncio.wrap_future(self._job))
 
     async def commit(self) -> StoreOutcome:
-        """As `ArchiveSink.commit`, behind all that waits to be written."""
+        """As `ArchiveSink.committed`, behind all that waits to be written.
+
+        Raises RuntimeError (the sink was discarded, or the archive closed).
+        """
         result: Future[StoreOutcome | Future[StoreOutcome]] = Future()
         result.set_running_or_notify_cancel()  # whoever stops waiting does not stop it
         with self._guard:
+            if self._unwanted:
+                raise RuntimeError("the object was discarded")
             self._result = result
-            if self._running is None:
-                small = self._sink is None and len(self._parts) <= 1
-                start = self._writers.start_committing if small else self._writers.start
-                self._running = start(self._run)
-            if self._running is None:
+            if not self._had and self._sink is None and len(self._parts) <= 1:
+                self._had = self._writers.start_committing(self._run)
+            elif not self._had:
+                self._start(self._run)
+            if not self._had:
                 raise RuntimeError("the archive is closed")
         outcome = await asyncio.wrap_future(result)
         if not isinstance(outcome, StoreOutcome):
@@ -156,57 +152,65 @@ class QueuedSink:
         return outcome
 
     def discard(self) -> None:
-        """As `ArchiveSink.discard`, on a thread."""
+        """As `ArchiveSink.discard`, on a thread; what waits to be written gives up its buffers now."""
         with self._guard:
             if self._done or self._unwanted:
                 return
             self._unwanted = True
-            if self._running is None and (self._sink is not None or self._parts):
-                work = self._take_back if self._finishing else self._run
-                self._running = self._writers.start(work)
+            self._writers.give_back(self._parts)
+            self._parts = []
+            if not self._had and self._sink is not None:
+                self._start(self._sink.discard)
+
+    def _start(self, work: Callable[[], None]) -> None:
+        self._job = self._writers.start(work)
+        self._had = self._job is not None
 
     # --- on a thread
 
     def _run(self) -> None:
         """Write what waits, until nothing does; then commit, or let go, where that has been asked for."""
-        while True:
-            with self._guard:
-                parts = list(self._parts)
-                self._parts.clear()
-                self._used = BUFFER
-                unwanted, result = self._unwanted, self._result
-                if not parts:
-                    self._running = None
-                    self._finishing = result is not None and not unwanted
-                    break
+        while not isinstance(found := self._next(), bool):
             try:
-                self._write(parts)
+                self._write(*found)
             finally:
-                self._writers.give_back([buffer for buffer, _ in parts])
-        if unwanted:
-            self._let_go()
+                self._writers.give_back(found[0])
+        if not found:
+            return
+        result = self._result
+        if result is not None and self._unwanted:
+            result.set_exception(RuntimeError("the object was discarded"))
         elif result is not None:
             self._finish(result)
+        with self._guard:
+            self._had = False
+            unwanted = self._unwanted
+        if unwanted and self._sink is not None:  # it may have become so while the commit was begun
+            self._sink.discard()
 
-    def _write(self, parts: list[_Part]) -> None:
-        if self._error is not None or self._unwanted:
+    def _next(self) -> tuple[list[bytearray], int] | bool:
+        """What is to be written, and how much of its last buffer; where nothing is, whether this thread has
+        it still, to commit it or let go of it.
+        """
+        with self._guard:
+            if self._parts and not self._unwanted:
+                parts, used = self._parts, self._used
+                self._parts, self._used = [], BUFFER
+                return parts, used
+            self._job = None
+            self._had = self._unwanted or self._result is not None
+            return self._had
+
+    def _write(self, parts: list[bytearray], used: int) -> None:
+        if self._error is not None:
             return
         try:
             if self._sink is None:
                 self._sink = self._make()
-            for buffer, used in parts:
-                self._sink.write(memoryview(buffer)[:used])
+            for part in parts:
+                self._sink.write(memoryview(part)[: used if part is parts[-1] else BUFFER])
         except Exception as error:  # noqa: BLE001 - told to who commits
             self._error = error
-
-    def _let_go(self) -> None:
-        self._take_back()
-        if self._result is not None:
-            self._result.set_exception(RuntimeError("the object was discarded"))
-
-    def _take_back(self) -> None:
-        if self._sink is not None:
-            self._sink.discard()
 
     def _finish(self, result: Future[StoreOutcome | Future[StoreOutcome]]) -> None:
         try:
@@ -216,5 +220,6 @@ class QueuedSink:
                 self._sink = self._make()
             result.set_result(self._sink.committed())
         except Exception as error:  # noqa: BLE001 - told to who commits
-            self._take_back()
+            if self._sink is not None:
+                self._sink.discard()
             result.set_exception(error)

@@ -7,6 +7,7 @@ import errno
 import random
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import aiodicom
@@ -14,8 +15,10 @@ import pytest
 from aiodicom.archive import queued
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.queued import BUFFER, HELD, QueuedSink
+from aiodicom.archive.sink import ArchiveSink
 from aiodicom.dataset import part10
 from aiodicom.dataset.part10 import read_header
+from aiodicom.dataset.sinks import StoreOutcome
 from archive_objects import EXPLICIT, encode
 from wire import ct
 
@@ -245,3 +248,60 @@ async def test_buffers_come_back_whatever_becomes_of_the_object(archive: Archive
         discard()
     archive.close()
     assert archive._writers._taken == 0
+
+
+async def test_what_is_discarded_gives_up_its_buffers_while_the_disk_stands_still(
+    archive: Archive, gate: Gate
+) -> None:
+    """Peers that store, go away and come again must not fill the memory."""
+    for number in range(100):
+        sink = sink_of(archive, f"1.2.3.{number}")
+        sink.write(memoryview(data_of(f"1.2.3.{number}", 2 * BUFFER)))
+        sink.discard()
+    assert archive._writers._taken <= 4 * 4  # what the threads have taken; all else is given back
+    gate.open.set()
+
+
+async def test_one_thread_has_it_while_its_commit_begins(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Discarded then, it is let go of behind that, not beside it: nothing of others is touched."""
+    begun, go_on, at_once = threading.Event(), threading.Event(), []
+    real = archive._committer.submit
+
+    def submit(sink: ArchiveSink) -> Future[StoreOutcome]:
+        begun.set()
+        assert go_on.wait(60)
+        at_once.append(sink.writer is not None)
+        return real(sink)
+
+    sink = sink_of(archive, "1.2.3.1")
+    monkeypatch.setattr(archive._committer, "submit", submit)
+    sink.write(memoryview(data_of("1.2.3.1", 3 * BUFFER)))
+    task = asyncio.ensure_future(sink.commit())
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 60)
+    task.cancel()
+    sink.discard()
+    go_on.set()
+    archive.close()
+    assert at_once == [True]
+    assert left(archive) == []
+
+
+async def test_closing_finishes_small_commits_that_wait(archive: Archive) -> None:
+    sinks = [sink_of(archive, f"1.2.3.{n}") for n in range(20)]
+    for number, sink in enumerate(sinks):
+        sink.write(memoryview(data_of(f"1.2.3.{number}")))
+    tasks = [asyncio.ensure_future(sink.commit()) for sink in sinks]
+    await asyncio.sleep(0)
+    await asyncio.get_running_loop().run_in_executor(None, archive.close)
+    assert {(await task).status for task in tasks} == {0}
+    assert len(stored(archive)) == 20
+
+
+async def test_a_commit_after_a_discard_is_refused(archive: Archive) -> None:
+    sink = sink_of(archive, "1.2.3.1")
+    sink.write(memoryview(data_of("1.2.3.1")))
+    sink.discard()
+    with pytest.raises(RuntimeError, match="discarded"):
+        await sink.commit()
