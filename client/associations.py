@@ -28,6 +28,7 @@ from ..dimse.uid_names import uid_name
 from ..pdu.errors import AiodicomError, ConnectionClosed
 from .holder import Holder, Switch
 from .quirks import Quirks
+from .relational import asking, granted
 from .results import ConnectionInfo
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
@@ -95,6 +96,7 @@ class Associations:
         self.limit = limit
         self.lent: int = 0  # to members of a pool: as if they were open here
         self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle
+        self.asks_relational: bool = True  # asked for, until a peer turns out not to bear it
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._always = tuple(always)
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
@@ -203,9 +205,24 @@ class Associations:
         """Ask again after a rejection that may pass, within `Timeouts.busy`."""
         waited, wait = 0.0, FIRST_WAIT
         while True:
+            peer = asking(self.peer, proposals) if self.asks_relational else self.peer
             try:
-                return await associate(self.peer, proposals, provider=provider)
+                return await associate(peer, proposals, provider=provider)
+            except (AssociationAborted, ConnectionClosed) as error:
+                by_peer = isinstance(error, ConnectionClosed) or error.by_peer
+                window = self.peer.async_operations
+                if peer is self.peer or not by_peer or not (window is WINDOW or window is None):
+                    raise  # a window of the user's own is not given up
+                self.asks_relational = False
+                if self.peer.async_operations is WINDOW:
+                    raise  # asked once more, without either
+                log.info("%s; asked once more, without relational queries", error)
+                continue
             except AssociationRejected as error:
+                if peer is not self.peer and not error.transient and error.reason == 1:  # none is given
+                    self.asks_relational = False
+                    log.info("%s; asked once more, without relational queries", error)
+                    continue
                 if not error.transient or waited + wait > self.peer.timeouts.busy:
                     raise
                 log.info("%s; asked for again in %.1f s", error, wait)
@@ -237,6 +254,14 @@ class Associations:
                 return {model for model in models if holder.association.find_contexts(model)}
         async with self.use(wanted) as association:
             return {model for model in models if association.find_contexts(model)}
+
+    async def relational(self, model: str) -> bool:
+        """Whether the peer granted relational queries of this model."""
+        for holder in self._holders:
+            if holder.association.usable and holder.covers([Proposal(model)]):
+                return granted(holder.association, model)
+        async with self.use([Proposal(model)]) as association:
+            return granted(association, model)
 
     # --- using one
 
@@ -353,6 +378,7 @@ class Associations:
         """Others with a limit of one, which have one that is idle here, if there is any."""
         member = Associations(self.peer, self._always, self.quirks, limit=1)
         member._closed = False
+        member.asks_relational = self.asks_relational
         idle = next((one for one in self._holders if not one.users and one.association.usable), None)
         if idle is not None:
             self._holders.remove(idle)
@@ -364,6 +390,7 @@ class Associations:
         """What a member has left is idle here; nothing can be asked of the member any more."""
         left = member._leave()
         self.ended += member.ended
+        self.asks_relational = self.asks_relational and member.asks_relational
         for holder in left:
             if self._closed or holder.users or not holder.association.usable:
                 await _release_quietly(holder.association)

@@ -20,7 +20,7 @@ from ..association.errors import (
 from ..dataset.charset import text_of
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
-from ..dimse.levels import Level, Root, levels, unique_key
+from ..dimse.levels import Level, Root, find_model, levels, unique_key
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_uid
 from .asking import answers
@@ -72,14 +72,12 @@ def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _is(key: str, wanted: str, told: str | None) -> bool:
+def _is(wanted: str, told: str | None) -> bool:
     """Whether an answer is one to a unique key, in which what a query takes for a wildcard is none.
 
-    Where the peer leaves the key out it was matched, unless the query may have asked for more.
+    One that does not show the key may be of anything.
     """
-    if told is None:
-        return key != "PatientID" or not any(sign in wanted for sign in "*?")
-    return told.strip(" \0") == wanted
+    return told is not None and told.strip(" \0") == wanted
 
 
 class _NoMoreQueries(Exception):
@@ -118,10 +116,13 @@ class _Planner:
         return found or Target(uid, dict(self.parents))
 
     async def _locate(self, uid: str) -> Target | None:
-        """By one query at the image level where the peer allows it, else level by level."""
+        """By one query at the image level where the peer grants that, or every key above is known; else level
+        by level. A list by an ungranted one is believed only as far as the peer's counts agree.
+        """
+        relational = await self.associations.relational(find_model(self.root))
         try:
-            found = await self._at_image_level(uid)
-            if found is not None and len(found.instances or ()) in ROUND:
+            found = await self._at_image_level(uid) if relational or self._complete() else None
+            if found is not None and (not relational or len(found.instances or ()) in ROUND):
                 return await self._confirmed(found)
             if found is not None:
                 return found
@@ -138,6 +139,11 @@ class _Planner:
             log.info("no plan: it would take more than %d queries or answers", MAX_QUERIES)
         return None
 
+    def _complete(self) -> bool:
+        """Whether a query at the image level leaves no unique key above it empty."""
+        known = {*self.parents, unique_key(self.level)}
+        return all(unique_key(one) in known for one in levels(self.root) if one < Level.IMAGE)
+
     async def _at_image_level(self, uid: str) -> Target | None:
         above = [unique_key(one) for one in levels(self.root) if one < self.level]
         below = [unique_key(one) for one in levels(self.root) if self.level < one < Level.IMAGE]
@@ -150,8 +156,8 @@ class _Planner:
                 if len(values) >= MAX_PLANNED:
                     raise _NoMoreQueries
                 values.append(_values(data, syntax, [*keys, *match, "SOPInstanceUID"]))
-        # some archives ignore a key they do not know
-        found = [one for one in values if all(_is(key, value, one.get(key)) for key, value in match.items())]
+        # some archives ignore keys, or answer without them: what they name is anybody's
+        found = [one for one in values if all(_is(value, one.get(key)) for key, value in match.items())]
         if not found:
             return None
         parents = {key: found[0][key] for key in above if found[0].get(key)}
@@ -208,20 +214,28 @@ class _Planner:
         """A target by the instances of each of its series."""
         leaves: list[Mapping[str, str]] = []
         counted: int | None = 0
+        short = failed = False
         for keys, count in series:
             try:
                 found = await self._find(Level.IMAGE, keys, ["SOPClassUID", *_WHERE])
             except OperationFailed as error:
                 log.info("the instances of a series cannot be listed: %s", error)
                 counted = None if counted is None or count is None else counted + count
+                failed = True
                 continue
-            some = [{**keys, **_texts(leaf, ("SOPInstanceUID", "SOPClassUID", *_WHERE))} for leaf in found]
+            told = ("SOPInstanceUID", "SOPClassUID", *_WHERE)
+            some = [{**keys, **_texts(leaf, told)} for leaf in found if _below(leaf, keys)]
             self._note(some)
             leaves += some
-            counted = None if counted is None else counted + len(some)
-        if len(leaves) < (counted or 0):  # some of the series were told by their counts alone
+            short |= len(some) < count if count is not None else len(some) in ROUND
+            counted = None if counted is None else counted + max(len(some), count or 0)
+        if failed and len(leaves) < (counted or 0):  # some of the series were told by their counts alone
             return _target(uid, parents, (), counted=counted)
-        return _target(uid, parents, leaves) if leaves else None
+        if not leaves:
+            return _target(uid, parents, (), counted=counted) if counted else None
+        listed = _target(uid, parents, leaves)
+        more = counted if counted is not None and counted > len(listed.instances or ()) else None
+        return replace(listed, capped=short or failed, counted=more)
 
     async def _series(self, keys: Mapping[str, str]) -> list[tuple[dict[str, str], int | None]]:
         """The unique keys of every series below a patient or a study, and how many instances it is said to
@@ -233,7 +247,7 @@ class _Planner:
             for one in await self._find(Level.SERIES, study, ["SeriesInstanceUID", *wanted]):
                 told = _texts(one, ("SeriesInstanceUID", _COUNT, *_WHERE))
                 self._note([told])
-                if told.get("SeriesInstanceUID"):
+                if told.get("SeriesInstanceUID") and _below(one, study):
                     count = told.get(_COUNT, "")
                     number = int(count) if count.isascii() and count.isdigit() else None
                     found.append(({**study, "SeriesInstanceUID": told["SeriesInstanceUID"]}, number))
@@ -269,6 +283,12 @@ class _Planner:
         if len(found) >= MAX_PLANNED:
             raise _NoMoreQueries
         return [*found]
+
+
+def _below(answer: Dataset, keys: Mapping[str, str]) -> bool:
+    """Whether an answer shows the unique key next above: one that shows none may be of anything."""
+    key = "SeriesInstanceUID" if "SeriesInstanceUID" in keys else "StudyInstanceUID"
+    return _is(keys[key], str(answer.get(key, "") or ""))
 
 
 def _target(

@@ -12,7 +12,7 @@ import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import machines
@@ -49,6 +49,7 @@ from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import Server, serve
 from aiodicom.server.service import Match, Service
 from aiodicom.testing import IMPLICIT_VR_LITTLE_ENDIAN, ScriptedListener, ScriptedPeer
+from aiodicom.testing.values import associate_accept
 from pydicom.dataset import Dataset
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -206,11 +207,20 @@ async def accepted(
     *,
     user_information: UserInformation | None = None,
     answer: Callable[[PresentationContextRQ], PresentationContextAC] | None = None,
+    relational: bool = True,
 ) -> tuple[ScriptedPeer, AAssociateRQ]:
-    """The next connection with its association accepted, everything in Implicit VR where that is proposed."""
+    """The next connection with its association accepted, everything in Implicit VR where that is proposed;
+    relational queries are granted, unless told otherwise.
+    """
     peer = await listener.next_connection()
     peer.we_called = False  # type: ignore[attr-defined]
-    request = await peer.accept(answer or accept_as(IMPLICIT), user_information=user_information)
+    request = await peer.expect(AAssociateRQ)
+    peer.peer_maximum_length = request.user_information.maximum_length or 0
+    given = associate_accept(request, answer or accept_as(IMPLICIT), user_information=user_information)
+    if relational and user_information is None:
+        extended = request.user_information.extended
+        given = replace(given, user_information=replace(given.user_information, extended=extended))
+    await peer.send(given)
     return peer, request
 
 

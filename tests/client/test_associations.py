@@ -132,7 +132,7 @@ async def test_a_rejection_that_may_pass_is_asked_again(
     assert waits == [module.FIRST_WAIT * 2**n for n in range(rejections)]
 
 
-@pytest.mark.parametrize(("result", "busy", "asked"), [(1, 100.0, 1), (2, 0.0, 1), (2, 0.35, 3)])
+@pytest.mark.parametrize(("result", "busy", "asked"), [(1, 100.0, 2), (2, 0.0, 1), (2, 0.35, 3)])
 async def test_what_does_not_pass_is_told(
     result: int, busy: float, asked: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,13 +11,13 @@ import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
-from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.client.wanting import MAX_QUERIES
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS
-from aiodicom.dimse.levels import Level, Root, get_model
+from aiodicom.dimse.levels import Level, Root, find_model, get_model, move_model
 from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
-from aiodicom.pdu import AAbort
+from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.types import PduType
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.testing import ScriptedListener, ScriptedPeer
@@ -25,6 +25,7 @@ from pydicom.dataset import Dataset
 from wire import STEADY, Said, accepted, ct, hear, identifier, play, reply
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+MODELS = (find_model, get_model, move_model)
 PRIVATE = "1.2.840.113619.4.27"
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
@@ -174,6 +175,85 @@ async def retrieved(tmp_path: Path, level: str, script: Any, **how: Any) -> Retr
 
 
 @pytest.mark.parametrize("level", ["SERIES", "IMAGE"])
+async def test_without_relational_queries_nothing_is_asked_with_empty_keys_above(
+    tmp_path: Path, level: str
+) -> None:
+    """A series without its study: the retrieve itself is tried, and says which key it may want."""
+    asked: list[tuple[str, Dataset]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, request = await accepted(listener, relational=False)
+        assert all(one.information == b"\1" for one in request.user_information.extended)
+        named = {one.sop_class_uid for one in request.user_information.extended}
+        assert named == {model(root) for root in (Root.PATIENT, Root.STUDY) for model in MODELS}
+        asked.extend(await queried(peer, lambda level, keys: []))
+        assert (await fetched(listener)).dataset.QueryRetrieveLevel == level
+
+    result = await retrieved(tmp_path, level, script, root="STUDY")
+    assert asked == []
+    assert result.parents_unknown[0] == "StudyInstanceUID"
+
+
+async def test_a_list_that_was_not_granted_is_confirmed_by_the_peers_counts(tmp_path: Path) -> None:
+    """A series under a known study may be asked for; three of its five are no whole list."""
+
+    def answer(level: str, keys: Dataset) -> Answers:
+        own = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3"}
+        if level == "SERIES":
+            return [identifier("SERIES", **own, NumberOfSeriesRelatedInstances=5)]
+        return [identifier("IMAGE", **own, SOPInstanceUID=f"1.2.3.{n}", SOPClassUID=CT) for n in range(3)]
+
+    asked: list[tuple[str, Dataset]] = []
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener, relational=False)
+        asked.extend(await queried(peer, answer))
+        await fetched(listener)
+
+    result = await retrieved(tmp_path, "SERIES", script, root="STUDY", parents={"StudyInstanceUID": "1.2"})
+    assert [level for level, _ in asked] == ["IMAGE", "SERIES"]
+    assert result.capped
+    assert result.expected_count == 5
+
+
+@pytest.mark.parametrize("shown", [{}, {"StudyInstanceUID": "1.9", "SeriesInstanceUID": "1.9.1"}])
+@pytest.mark.parametrize("relational", [True, False])
+async def test_answers_that_do_not_show_their_key_make_no_plan(
+    tmp_path: Path, shown: dict[str, str], relational: bool
+) -> None:
+    """A peer that ignores keys names another patient's objects: they are not what was asked for."""
+
+    def answer(level: str, keys: Dataset) -> Answers:
+        if level == "SERIES":
+            return [identifier("SERIES", StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4")]
+        return [identifier("IMAGE", SOPInstanceUID=f"1.9.{n}", SOPClassUID=CT, **shown) for n in range(3)]
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener, relational=relational)
+        await queried(peer, answer)
+        await fetched(listener)
+
+    result = await retrieved(tmp_path, "STUDY", script, root="STUDY")
+    assert result.expected is None
+
+
+@pytest.mark.parametrize("how", ["abort", "reject"])
+async def test_a_peer_that_does_not_bear_the_question_is_asked_without_it(tmp_path: Path, how: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()
+        assert (await peer.expect(AAssociateRQ)).user_information.extended
+        await peer.send(AAbort(2, 0) if how == "abort" else AAssociateRJ(1, 1, 1))
+        await peer.close()
+        peer, request = await accepted(listener)
+        assert not request.user_information.extended
+        await queried(peer, lambda level, keys: [])
+        await fetched(listener)
+
+    result = await retrieved(tmp_path, "SERIES", script, root="STUDY")
+    assert result.outcome == "nothing"
+
+
+@pytest.mark.parametrize("level", ["SERIES", "IMAGE"])
 @pytest.mark.parametrize("answer", [0xA900, []], ids=["refused", "nothing"])
 async def test_a_series_without_its_study_is_asked_for_and_not_searched(
     tmp_path: Path, level: str, answer: Answers
@@ -202,8 +282,10 @@ async def test_a_study_is_found_out_level_by_level(tmp_path: Path) -> None:
         if not keys.get("PatientID") or (level == "IMAGE" and not keys.SeriesInstanceUID):
             return 0xA900
         if level == "SERIES":
-            return [identifier("SERIES", SeriesInstanceUID=f"1.2.3.{n}") for n in (1, 2)]
-        return [identifier("IMAGE", SOPInstanceUID=f"{keys.SeriesInstanceUID}.1", SOPClassUID=CT)]
+            series = [f"1.2.3.{n}" for n in (1, 2)]
+            return [identifier("SERIES", StudyInstanceUID="1.2.3", SeriesInstanceUID=one) for one in series]
+        one = keys.SeriesInstanceUID
+        return [identifier("IMAGE", SeriesInstanceUID=one, SOPInstanceUID=f"{one}.1", SOPClassUID=CT)]
 
     asked: list[tuple[str, Dataset]] = []
 
@@ -221,7 +303,8 @@ async def test_a_study_is_found_out_level_by_level(tmp_path: Path) -> None:
 async def test_finding_out_is_bounded(tmp_path: Path) -> None:
     def answer(level: str, keys: Dataset) -> Answers:
         if level == "SERIES":
-            return [identifier("SERIES", SeriesInstanceUID=f"1.2.3.{n}") for n in range(1, 200)]
+            own = {"StudyInstanceUID": "1.2.3"}
+            return [identifier("SERIES", **own, SeriesInstanceUID=f"1.2.3.{n}") for n in range(1, 200)]
         if not keys.SeriesInstanceUID:
             return 0xA900
         return [identifier("IMAGE", SOPInstanceUID=f"{keys.SeriesInstanceUID}.1", SOPClassUID=CT)]

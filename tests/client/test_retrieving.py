@@ -125,6 +125,9 @@ async def planning(peer: ScriptedPeer, uids: Sequence[str], *, sop_class: str = 
     heard = await hear(peer, m.CFindRQ)
     for uid in uids:
         found = identifier("IMAGE", SOPInstanceUID=uid, SOPClassUID=sop_class)
+        for key in ("PatientID", "StudyInstanceUID", "SeriesInstanceUID"):
+            if heard.dataset.get(key):  # a key that was asked by is shown
+                setattr(found, key, heard.dataset[key].value)
         await reply(peer, heard, 0xFF00, found)
     await reply(peer, heard, 0)
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.listening import Listening
-from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.client.wanting import MAX_QUERIES
 from aiodicom.dataset.part10 import read_header
 from aiodicom.pdu.errors import AiodicomError
 from archive_objects import files_below

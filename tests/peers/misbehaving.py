@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,6 +20,7 @@ from aiodicom.dimse import messages as m
 from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ, PresentationContextAC
 from aiodicom.pdu.types import PduType, PresentationContextRQ
 from aiodicom.testing import ScriptedListener, ScriptedPeer, ScriptError
+from aiodicom.testing.values import associate_accept
 from pydicom.dataset import Dataset
 from wire import IMPLICIT, Said, accept_as, hear, identifier, implicit, reply, say, store_request
 
@@ -145,7 +146,12 @@ class Misbehaving:
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
             return take(context)
 
-        request = await peer.accept(answer)
+        request = await peer.expect(AAssociateRQ)
+        peer.peer_maximum_length = request.user_information.maximum_length or 0
+        given = associate_accept(request, answer)
+        extended = request.user_information.extended  # it says that it bears relational queries
+        info = replace(given.user_information, extended=extended)
+        await peer.send(replace(given, user_information=info))
         storage: dict[str, int] = {}
         for context in request.presentation_contexts:
             if IMPLICIT in context.transfer_syntaxes:
