@@ -259,9 +259,7 @@ class _Planner:
         found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
         patient = keys.get("PatientID")
         if patient is not None:
-            found = [
-                one for one in found if _is("PatientID", patient, _texts(one, ["PatientID"]).get("PatientID"))
-            ]
+            found = [one for one in found if _is(patient, _texts(one, ["PatientID"]).get("PatientID"))]
         uids = [str(one.get("StudyInstanceUID", "") or "") for one in found]
         return [{**keys, "StudyInstanceUID": uid} for uid in filter(None, uids)]
 

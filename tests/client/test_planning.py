@@ -11,8 +11,8 @@ import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
+from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.retrieved import RetrieveResult
-from aiodicom.client.wanting import MAX_QUERIES
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS
 from aiodicom.dimse.levels import Level, Root, find_model, get_model, move_model

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.listening import Listening
+from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.retrieved import RetrieveResult
-from aiodicom.client.wanting import MAX_QUERIES
 from aiodicom.dataset.part10 import read_header
 from aiodicom.pdu.errors import AiodicomError
 from archive_objects import files_below
-from peers.misbehaving import Misbehaving, Ways
+from peers.misbehaving import Misbehaving, Query, Ways
 from pydicom.dataset import Dataset
 from wire import STEADY, ct
 
@@ -131,6 +131,23 @@ async def test_the_ladder_ends_complete_or_says_what_is_missing(tmp_path: Path, 
         assert result.unasked[0].sop_instance_uid == "1.9.1"  # another patient's first
     if not case.ways.twice:
         assert not case.known or case.capped or max(peer.sent.values()) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.ways.relational == "answer"])
+@pytest.mark.parametrize("relational", ["answer", "refuse", "nothing", "abort"])
+async def test_a_peer_that_grants_no_relational_queries_is_asked_none(
+    tmp_path: Path, name: str, relational: Query
+) -> None:
+    """PS3.4 C.4.1.2.1: so it does not matter what would become of one."""
+    case = replace(CASES[name], queries=8)
+    case = replace(case, ways=replace(case.ways, grants=False, relational=relational))
+    result, peer = await retrieved(tmp_path, case)
+    above = {"STUDY": (), "SERIES": ("StudyInstanceUID",), "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID")}
+    for level, keys in peer.queries:
+        assert all(keys.get(key) for key in above[level]), (level, keys)
+    assert peer.queries[0][0] != "IMAGE"
+    judged(tmp_path, result, peer, case)
+    assert result.ok == (not case.lost), result
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -38,7 +38,8 @@ Query = Literal["answer", "nothing", "refuse", "abort", "silence"]
 class Ways:
     """How it misbehaves.
 
-    cap: matches of a query at most, with success. relational: what becomes of a query below its level's
+    cap: matches of a query at most, with success. grants: whether it says that it takes relational queries.
+    relational: what becomes of a query below its level's
     unique keys; hierarchical: of every other. get: "refuse" answers 0122H, "reject" takes no context for it.
     keep_back: objects it does not send, though it says success (`count_kept`: and counts them) or 0xB000
     with their UIDs (`orthanc`: the list inside the command set). drop_after: objects of one retrieve after
@@ -49,6 +50,7 @@ class Ways:
     """
 
     cap: int | None = None
+    grants: bool = True
     relational: Query = "answer"
     hierarchical: Query = "answer"
     get: Literal["offer", "refuse", "reject", "nothing"] = "offer"
@@ -149,7 +151,7 @@ class Misbehaving:
         request = await peer.expect(AAssociateRQ)
         peer.peer_maximum_length = request.user_information.maximum_length or 0
         given = associate_accept(request, answer)
-        extended = request.user_information.extended  # it says that it bears relational queries
+        extended = request.user_information.extended if self.ways.grants else ()
         info = replace(given.user_information, extended=extended)
         await peer.send(replace(given, user_information=info))
         storage: dict[str, int] = {}
