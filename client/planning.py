@@ -116,12 +116,12 @@ class _Planner:
         return found or Target(uid, dict(self.parents))
 
     async def _locate(self, uid: str) -> Target | None:
-        """By one query at the image level where the peer grants that, or every key above is known; else level
+        """By one query at the image level where the peer grants that, or no other way leads there; else level
         by level. A list by an ungranted one is believed only as far as the peer's counts agree.
         """
         relational = await self.associations.relational(find_model(self.root))
         try:
-            found = await self._at_image_level(uid) if relational or self._complete() else None
+            found = await self._at_image_level(uid) if relational or not self._has_levels() else None
             if found is not None and (not relational or len(found.instances or ()) in ROUND):
                 return await self._confirmed(found)
             if found is not None:
@@ -139,10 +139,14 @@ class _Planner:
             log.info("no plan: it would take more than %d queries or answers", MAX_QUERIES)
         return None
 
-    def _complete(self) -> bool:
-        """Whether a query at the image level leaves no unique key above it empty."""
-        known = {*self.parents, unique_key(self.level)}
-        return all(unique_key(one) in known for one in levels(self.root) if one < Level.IMAGE)
+    def _has_levels(self) -> bool:
+        """Whether it can be asked for level by level: there is one below, and every key above is known.
+
+        A series without its study is in no hierarchical query. Many archives answer for it all the same, and
+        what a retrieve without a list proposes may be converted (Orthanc) or refused.
+        """
+        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        return self.level < Level.SERIES and all(key in self.parents for key in above)
 
     async def _at_image_level(self, uid: str) -> Target | None:
         above = [unique_key(one) for one in levels(self.root) if one < self.level]

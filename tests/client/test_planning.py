@@ -174,11 +174,11 @@ async def retrieved(tmp_path: Path, level: str, script: Any, **how: Any) -> Retr
     return found
 
 
-@pytest.mark.parametrize("level", ["SERIES", "IMAGE"])
-async def test_without_relational_queries_nothing_is_asked_with_empty_keys_above(
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
+async def test_without_relational_queries_a_study_is_asked_for_level_by_level(
     tmp_path: Path, level: str
 ) -> None:
-    """A series without its study: the retrieve itself is tried, and says which key it may want."""
+    """A series without its study is in no hierarchical query: for it alone a key above is left empty."""
     asked: list[tuple[str, Dataset]] = []
 
     async def script(listener: ScriptedListener) -> None:
@@ -190,8 +190,11 @@ async def test_without_relational_queries_nothing_is_asked_with_empty_keys_above
         assert (await fetched(listener)).dataset.QueryRetrieveLevel == level
 
     result = await retrieved(tmp_path, level, script, root="STUDY")
-    assert asked == []
-    assert result.parents_unknown[0] == "StudyInstanceUID"
+    empty = [keys for _, keys in asked if keys.get("StudyInstanceUID", "") == ""]
+    assert bool(empty) == (level != "STUDY")
+    assert [one for one, _ in asked][:1] == ["SERIES" if level == "STUDY" else "IMAGE"]
+    if level != "STUDY":
+        assert result.parents_unknown[0] == "StudyInstanceUID"
 
 
 async def test_a_list_that_was_not_granted_is_confirmed_by_the_peers_counts(tmp_path: Path) -> None:
