@@ -376,7 +376,8 @@ async def test_a_get_that_is_stopped_says_what_is_there(
         peer, _ = await accepted(listener)
         query = await hear(peer, m.CFindRQ)
         for uid in ("1.2.3.4", "1.2.3.5"):
-            await reply(peer, query, 0xFF00, identifier("IMAGE", SOPInstanceUID=uid, SOPClassUID=CT))
+            one = {"SOPInstanceUID": uid, "SOPClassUID": CT}
+            await reply(peer, query, 0xFF00, identifier("IMAGE", SeriesInstanceUID="1.2.3.4", **one))
         await reply(peer, query, 0)
         await peer.answer_release()
         peer, request = await accepted(listener)
