@@ -361,7 +361,7 @@ class Associations:
             except asyncio.CancelledError:
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
-                else:  # it was this one's turn
+                elif not waiter.cancelled():  # it was this one's turn
                     self.lent -= 1
                     self.wake()
                 raise
@@ -420,8 +420,10 @@ class Associations:
     def wake(self) -> None:
         """Let the first who waits have what is free."""
         while self._waiting and (self._closed or not self._full()):
-            self.lent += 1
-            self._waiting.popleft().set_result(None)
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # one is cancelled before its task knows
+                self.lent += 1
+                waiter.set_result(None)
 
     # --- time
 

@@ -132,6 +132,23 @@ async def test_first_come_first_served_and_a_cancelled_one_costs_nobody_the_turn
     assert order == [1, 3, 4, 5]
 
 
+async def test_one_that_is_cancelled_in_the_step_in_which_its_turn_comes_costs_nobody_anything() -> None:
+    """A waiter is cancelled at once, its task is told in the next step: the turn is the next one's."""
+    async with aiodicom.create_pool("127.0.0.1", 1, max_size=1) as pool:
+
+        async def take() -> str:
+            async with pool.acquire():
+                return "had it"
+
+        async with pool.acquire():
+            gone, next_one = asyncio.create_task(take()), asyncio.create_task(take())
+            await asyncio.sleep(0)
+            gone.cancel()
+        assert await next_one == "had it"
+        assert gone.cancelled()
+        assert pool._associations.lent == 0
+
+
 async def test_an_operation_that_fails_gives_its_turn_back(tmp_path: Path) -> None:
     async with archive(tmp_path) as server:
         async with aiodicom.create_pool("127.0.0.1", server.port, max_size=1) as pool:
