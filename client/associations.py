@@ -400,6 +400,8 @@ class Associations:
                 holder.idle_since = asyncio.get_running_loop().time()
         if member._info is not None:
             self._info = member._info
+        if member.peer.async_operations is not WINDOW:  # what the member learned is known here
+            self.peer = member.peer
         self.changed()
 
     async def release_idle(self, seconds: float) -> bool:

@@ -10,9 +10,12 @@ from pathlib import Path
 import aiodicom
 import pytest
 from aiodicom.association.association import Association
+from aiodicom.association.connect import WINDOW, Peer
 from aiodicom.association.observing import EndedEvent, Event, OpenedEvent
 from aiodicom.client import associations as module
 from aiodicom.client.pool import Pool
+from aiodicom.dimse.contexts import Proposal
+from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import ArchiveServer
 from wire import ct
 
@@ -158,6 +161,30 @@ async def test_an_operation_that_fails_gives_its_turn_back(tmp_path: Path) -> No
                         await pacs.echo()
                         raise RuntimeError("a user's")
                 await pool.echo()
+
+
+async def test_what_one_association_learned_about_the_peer_the_pool_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that drops what offers a window costs one connection, not one of each that is acquired."""
+    asked: list[object] = []
+    real = module.associate
+
+    async def associate(peer: Peer, *arguments: object, **how: object) -> Association:
+        asked.append(peer.async_operations)
+        if peer.async_operations is not None:
+            raise ConnectionClosed("by the peer")
+        association: Association = await real(peer, *arguments, **how)
+        return association
+
+    monkeypatch.setattr(module, "associate", associate)
+    async with archive(tmp_path) as server:
+        asked.clear()
+        async with aiodicom.create_pool("127.0.0.1", server.port) as pool:
+            for sop_class in ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"):
+                async with pool.acquire() as pacs, pacs.association([Proposal(sop_class)]):
+                    pass
+    assert asked == [WINDOW, None, None]
 
 
 async def test_nobody_there_is_told_to_each_and_the_pool_lives_on(tmp_path: Path) -> None:
