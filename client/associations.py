@@ -327,22 +327,32 @@ class Associations:
         self, wanted: list[Proposal], provider: Provider | None, exactly: bool, own: bool
     ) -> Holder:
         alone = own or provider is not None or self.limit is not None
-        async with self.turn(), self._opening:
-            self._check_open()
-            for holder in [one for one in self._holders if not one.users and not one.association.usable]:
-                self._drop(holder)
-            for holder in self._holders:
-                if holder.free and not (alone and holder.users) and holder.covers(wanted):
-                    return holder.taken(provider, alone)
-            await self.make_room()
-            return (await self._open(wanted, exactly)).taken(provider, alone)
+        async with self.turn():
+            holder = self._free(wanted, alone=alone)  # without waiting for what others open
+            if holder is not None:
+                return holder.taken(provider, alone)
+            async with self._opening:
+                self._check_open()
+                holder = self._free(wanted, alone=alone)
+                if holder is None:
+                    await self.make_room()
+                    holder = await self._open(wanted, exactly)
+                return holder.taken(provider, alone)
+
+    def _free(self, wanted: list[Proposal], *, alone: bool) -> Holder | None:
+        """One that is open and carries this; `alone`: which nobody uses."""
+        for holder in [one for one in self._holders if not one.users and not one.association.usable]:
+            self._drop(holder)
+        fitting = (one for one in self._holders if one.free and not (alone and one.users))
+        return next((one for one in fitting if one.covers(wanted)), None)
 
     async def make_room(self) -> None:
         """Release what is idle, as far as one more would be one too many."""
-        for holder in [one for one in self._holders if not one.users]:
-            if self.limit is not None and len(self._holders) + self.lent <= self.limit:
+        while self.limit is None or len(self._holders) + self.lent > self.limit:
+            idle = next((one for one in self._holders if not one.users), None)
+            if idle is None:
                 return
-            await self.let_go(holder)
+            await self.let_go(idle)
 
     async def let_go(self, holder: Holder) -> None:
         """Release one that nobody uses."""
@@ -408,9 +418,10 @@ class Associations:
         """Release those that nobody has used for so long; whether others are idle."""
         async with self._opening:
             now = asyncio.get_running_loop().time()
-            idle = [one for one in self._holders if not one.users]
-            for holder in idle:
-                if now - holder.idle_since >= seconds or not holder.association.usable:
+            for holder in [*self._holders]:
+                over = now - holder.idle_since >= seconds or not holder.association.usable
+                # another may have been taken, or lent, while one was released
+                if over and not holder.users and holder in self._holders:
                     await self.let_go(holder)
             return any(not one.users for one in self._holders)
 

@@ -187,6 +187,46 @@ async def test_what_one_association_learned_about_the_peer_the_pool_knows(
     assert asked == [WINDOW, None, None]
 
 
+async def test_what_is_free_is_used_while_another_is_being_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with archive(tmp_path) as server:
+        async with aiodicom.create_pool("127.0.0.1", server.port) as pool:
+            await pool.echo()
+            opening, never = asyncio.Event(), asyncio.Event()
+
+            async def associate(*arguments: object, **how: object) -> None:
+                opening.set()
+                await never.wait()
+
+            async def other() -> None:
+                async with pool.association([Proposal("1.2.840.10008.5.1.4.1.1.2")]):
+                    pass
+
+            monkeypatch.setattr(module, "associate", associate)
+            task = asyncio.create_task(other())
+            await opening.wait()
+            await asyncio.wait_for(pool.echo(), 20)
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_one_that_is_taken_while_room_is_made_is_not_released(tmp_path: Path) -> None:
+    """Several are idle; each is looked at when its turn has come."""
+    async with archive(tmp_path) as server:
+        async with aiodicom.create_pool("127.0.0.1", server.port, max_size=3, max_idle=None) as pool:
+            async with pool.acquire() as one, pool.acquire() as two, pool.acquire() as three:
+                await asyncio.gather(one.echo(), two.echo(), three.echo())
+            associations = pool._associations
+            assert len(associations.all) == 3
+            releasing = asyncio.create_task(associations.release_idle(0))
+            await asyncio.sleep(0)  # the first is on its way
+            async with pool.acquire() as pacs:
+                await pacs.echo()
+                assert not await releasing
+                await pacs.echo()
+
+
 async def test_nobody_there_is_told_to_each_and_the_pool_lives_on(tmp_path: Path) -> None:
     pool = await aiodicom.create_pool("127.0.0.1", 1, max_size=2)
     found = await asyncio.gather(*(pool.echo() for _ in range(6)), return_exceptions=True)
