@@ -338,9 +338,9 @@ def _disk_failure(error: OSError) -> StoreOutcome:
     return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
 
-def prepare(directory: Path) -> None:
+def prepare(directory: Path, *, durable: bool) -> None:
     """Make the folder of a retrieve, without what a killed process left unfinished there. Blocks."""
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directories(os.fspath(directory), durable=durable)
     remove_leftovers(directory)
 
 

@@ -181,8 +181,9 @@ class Retrieve(Stream[T]):
 
     async def _work(self) -> None:
         wanted, result = self._wanted, self.result
-        if wanted.where.directory is not None:
-            await on_thread(partial(prepare, wanted.where.directory))
+        where = wanted.where
+        if where.directory is not None:
+            await on_thread(partial(prepare, where.directory, durable=where.durability == "fsync"))
         self._intake.arrived.tell("planning")
         plan = await self._planned()
         if not self._promised:

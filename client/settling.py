@@ -44,12 +44,12 @@ class Settler:
     """
 
     def __init__(self, directory: Path, hold: Callable[[bool], None]) -> None:
-        self._directory = os.fspath(directory)
+        self._directory = directory
         self._hold = hold
         self._waiting: list[_Waiting] = []
         self._under_way = 0
         self._tasks: Tasks | None = None
-        self._known: set[str] = set()  # folders that are on the disk
+        self._known: set[Path] = set()  # folders that are on the disk
 
     def add(self, item: ReceivedItem, done: Callable[[ReceivedItem, OSError | None], None]) -> None:
         """A file has its name; `done` is called when it is on the disk, or cannot be forced there.
@@ -93,7 +93,7 @@ class Settler:
     def _force(self, paths: list[Path]) -> dict[Path | None, OSError]:
         """Force files and the folders that name them; what failed. Blocks."""
         failed: dict[Path | None, OSError] = {}
-        folders: dict[str, list[Path]] = {}
+        folders: dict[Path, list[Path]] = {}
         for path in dict.fromkeys(paths):
             try:
                 descriptor = os.open(path, os.O_RDONLY)
@@ -103,22 +103,28 @@ class Settler:
                     os.close(descriptor)
             except OSError as error:
                 failed[path] = error
-            folders.setdefault(os.path.dirname(path), []).append(path)
+            folders.setdefault(path.parent, []).append(path)
         for folder, named in folders.items():
             try:
-                sync_directory(folder)
+                sync_directory(os.fspath(folder))
                 self._force_above(folder)
             except OSError as error:
                 failed.update(dict.fromkeys(named, error))
         return failed
 
-    def _force_above(self, folder: str) -> None:
+    def _force_above(self, folder: Path) -> None:
         """Force the entries of folders above, up to the directory's own, where that has not been done."""
-        while folder not in self._known and folder.startswith(self._directory):
-            above = os.path.dirname(folder) or "."
-            sync_directory(above)
+        while folder not in self._known and folder.is_relative_to(self._directory):
+            own = folder == self._directory
+            try:
+                sync_directory(os.fspath(folder / ".." if own else folder.parent))
+            except PermissionError:  # of a parent that may not be listed: our folder was there before
+                if not own:
+                    raise
             self._known.add(folder)
-            folder = above
+            if own:
+                return
+            folder = folder.parent
 
 
 def not_forced(item: ReceivedItem, error: OSError) -> ReceivedItem:

@@ -49,6 +49,71 @@ async def test_a_group_is_forced_in_one_pass_before_it_is_told(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize("given", [".", "out", "../work/out", "absolute"])
+async def test_every_folder_of_an_object_is_forced_however_the_directory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    directory = work if given == "absolute" else Path(given)
+    paths = placed(directory / "a" / "b", 2)
+    settler = Settler(directory, lambda hold: None)
+    with noted() as calls:
+        for path in paths:
+            settler.add(item(path), lambda one, error: None)
+        await settler.flush()
+    folders = [str(name) for call, name in calls.made if call == "fsync" and not str(name).endswith(".dcm")]
+    own = directory.resolve()
+    assert sorted(folders) == sorted(map(str, [own.parent, own, own / "a", own / "a" / "b"]))
+
+
+async def test_a_folder_whose_name_begins_like_the_directorys_is_not_below_it(tmp_path: Path) -> None:
+    paths = placed(tmp_path / "other" / "out2", 1)
+    settler = Settler(tmp_path / "other" / "out", lambda hold: None)
+    with noted() as calls:
+        settler.add(item(paths[0]), lambda one, error: None)
+        await settler.flush()
+    assert [name for call, name in calls.made if call == "fsync"] == [
+        str(paths[0]),
+        str(paths[0].parent),
+    ]
+
+
+async def test_a_parent_that_may_not_be_listed_costs_no_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its entry for the retrieve's folder was there before; below that folder all is ours."""
+    real, refused = settling.sync_directory, {str(tmp_path)}
+
+    def sync(directory: str) -> None:
+        if str(Path(directory).resolve()) in refused:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        real(directory)
+
+    monkeypatch.setattr(settling, "sync_directory", sync)
+    told: list[OSError | None] = []
+    for name in ("one", "two"):
+        [path] = placed(tmp_path / name / "a", 1)
+        settler = Settler(tmp_path / name, lambda hold: None)
+        settler.add(item(path), lambda one, error: told.append(error))
+        await settler.flush()
+        refused.add(str(tmp_path / "two"))
+    assert [type(one) for one in told] == [type(None), PermissionError]
+
+
+async def test_the_folders_of_a_retrieve_are_forced_up_to_the_first_that_was_there(tmp_path: Path) -> None:
+    objects = [ct("1.2.3.1.1")]
+    async with Misbehaving(objects) as peer, connect("127.0.0.1", peer.port) as pacs:
+        for durability, forced in (("fsync", True), ("rename", False)):
+            out = tmp_path / durability / "b" / "out"
+            with noted() as calls:
+                how: Any = {"durability": durability, "root": "STUDY"}
+                assert (await pacs.get("STUDY", "1.2.3", directory=out, **how)).ok
+            names = {str(name) for call, name in calls.made if call == "fsync"}
+            assert ({str(tmp_path), str(tmp_path / durability), str(out.parent)} <= names) is forced
+
+
 async def test_what_cannot_be_forced_is_told_as_failed_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
