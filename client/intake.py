@@ -318,16 +318,18 @@ class Intake(Generic[T]):
         result.availability = plan.unavailable
 
     async def settle(self) -> None:
-        """Wait until all that came is safe, and has been told."""
-        await self._later.flush()
-        if self._settler is not None:
-            await self._settler.flush()
+        """Wait until all that came is safe, and has been told. Raises what who was told raised."""
+        try:
+            await self._later.flush()
+        finally:
+            if self._settler is not None:
+                await self._settler.flush()
 
     def end(self) -> None:
         """Nothing comes any more."""
         self.open = False
         self._readings.clear()
         self.arrived.end()
-        self.arrived.tell("done")
         if self._ready is not None:
             self._ready.put_nowait(None)
+        self.arrived.tell("done")  # a user's callback, which may raise

@@ -176,8 +176,8 @@ class Retrieve(Stream[T]):
                 await to_its_end(self._intake.settle())
             finally:
                 self._running_now = False
-            self._intake.end()
-            self.result.seconds += time.perf_counter() - started
+                self.result.seconds += time.perf_counter() - started
+                self._intake.end()
 
     async def _work(self) -> None:
         wanted, result = self._wanted, self.result

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from aiodicom.archive.archive import Archive
-from aiodicom.dataset.part10 import encode_file_meta
+from aiodicom.dataset.part10 import encode_file_meta, read_header
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse.levels import Root
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -150,6 +150,15 @@ def query(level: str | None, **keys: Any) -> Dataset:
 def files_below(folder: Path) -> list[str]:
     """Relative paths of all files below a folder, sorted."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """The data set of each object in the files below a folder, by SOP Instance UID."""
+    found = {}
+    for path in folder.rglob("*.dcm"):
+        header = read_header(path)
+        found[header.sop_instance_uid] = path.read_bytes()[header.data_offset :]
+    return found
 
 
 def through_the_wire(identifier: Dataset, implicit: bool = True) -> Dataset:

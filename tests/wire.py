@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import machines
 import pytest
@@ -22,11 +24,12 @@ from aiodicom.association.connect import Peer
 from aiodicom.association.performing import Request
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client.pacs import Pacs
+from aiodicom.client.receiving import FileSink
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.dataset.instance import Instance
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Supported
+from aiodicom.dimse.contexts import Context, Supported
 from aiodicom.dimse.levels import Level, Root, find_model, get_model, move_model
 from aiodicom.pdu import (
     AAbort,
@@ -155,6 +158,28 @@ def store_request(
     )
 
 
+def file_sink(
+    directory: Path,
+    syntax: str = IMPLICIT,
+    done: Callable[[Any], object] = id,
+    *,
+    uid: str = "1.2.3.1",
+    durability: Literal["fsync", "rename"] = "rename",
+    **how: Any,
+) -> FileSink:
+    """What takes an object of that UID, sent in that transfer syntax."""
+    return FileSink(
+        directory,
+        store_request(uid=uid),
+        Context(1, CT, syntax, scu=False, scp=True),
+        implementation=("1.2.3", "TEST"),
+        source_ae=None,
+        durability=durability,
+        done=done,
+        **how,
+    )
+
+
 def ct(uid: str = "1.2.3.4", *, size: int = 0, **values: Any) -> Dataset:
     """A CT object of `PATIENT`; `size` bytes of pixel data."""
     dataset = Dataset()
@@ -170,6 +195,13 @@ def ct(uid: str = "1.2.3.4", *, size: int = 0, **values: Any) -> Dataset:
         dataset.add_new(0x7FE00010, "OW", b"\1\2" * (size // 2))
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
+    return dataset
+
+
+def random_ct(number: int, size: int) -> Dataset:
+    """A CT object with pixels that are no other's."""
+    dataset = ct(f"1.2.3.1.{number}")
+    dataset.add_new(0x7FE00010, "OW", os.urandom(size))
     return dataset
 
 

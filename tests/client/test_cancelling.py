@@ -21,13 +21,11 @@ from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.transport import Connection
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
-from aiodicom.client.receiving import FileSink
-from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import ArchiveServer
 from aiodicom.server.limits import ServerLimits
 from archive_objects import EXPLICIT, files_below, image, part10
 from conftest import TLSPair
-from wire import CT, PATIENCE, on_each_loop, serving, store_request
+from wire import PATIENCE, file_sink, on_each_loop, serving
 
 TIMES = Timeouts(connect=20, association=20, inactivity=20, artim=2, cancel=20)
 OBJECTS = 3
@@ -241,15 +239,7 @@ async def test_a_commit_cancelled_before_its_thread_ran_leaves_nothing(tmp_path:
     loop.set_default_executor(ThreadPoolExecutor(1))
     blocked = loop.run_in_executor(None, go.wait)
     told: list[Any] = []
-    sink = FileSink(
-        tmp_path,
-        store_request(uid="1.2.3.1"),
-        Context(1, CT, EXPLICIT, scu=False, scp=True),
-        implementation=("1.2.3", "TEST"),
-        source_ae=None,
-        durability="fsync",
-        done=told.append,
-    )
+    sink = file_sink(tmp_path, EXPLICIT, told.append, durability="fsync")
     sink.write(memoryview(part10(image(1), EXPLICIT)))
     commit = asyncio.ensure_future(sink.commit())
     loop.call_soon(commit.cancel)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from pathlib import Path
@@ -13,27 +12,13 @@ import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.incoming import PARTS, Incoming, Objects
 from aiodicom.client.sinking import Head
-from aiodicom.dataset.part10 import read_header
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.server.archive_service import serve_archive
+from archive_objects import stored
 from pydicom.dataset import Dataset
-from wire import IMPLICIT, ct, on_each_loop
+from wire import IMPLICIT, on_each_loop, random_ct
 
 SIZE = 6_000_000
-
-
-def random_ct(number: int, size: int) -> Any:
-    dataset = ct(f"1.2.3.1.{number}")
-    dataset.add_new(0x7FE00010, "OW", os.urandom(size))
-    return dataset
-
-
-def stored(folder: Path) -> dict[str, bytes]:
-    found = {}
-    for path in folder.rglob("*.dcm"):
-        header = read_header(path)
-        found[header.sop_instance_uid] = path.read_bytes()[header.data_offset :]
-    return found
 
 
 @on_each_loop

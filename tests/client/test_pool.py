@@ -95,7 +95,8 @@ async def test_the_archive_too_counts_no_more(tmp_path: Path) -> None:
     async with aiodicom.serve_archive(tmp_path, port=0, limits=limits) as server:
         timeouts = aiodicom.Timeouts(busy=0)
         async with aiodicom.create_pool("127.0.0.1", server.port, max_size=2, timeouts=timeouts) as pool:
-            await asyncio.gather(*(pool.echo() for _ in range(20)))
+            results = await asyncio.gather(*(pool.echo() for _ in range(20)))
+            assert all(one.ok for one in results)
 
 
 async def test_idle_associations_are_used_again(tmp_path: Path, ledger: Ledger) -> None:
@@ -244,6 +245,7 @@ async def test_an_association_that_the_peer_dropped_is_replaced(tmp_path: Path, 
             async with pool.acquire() as pacs:
                 await pacs.echo()
             await pool.echo()
+            assert ledger.opened == 3  # one of them stored what the archive holds
 
 
 async def test_closing_tells_who_waits_and_who_holds(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import struct
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +18,9 @@ from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below
-from wire import CT, calling, ct, hear, say, store_request
+from wire import CT, calling, ct, file_sink, hear, say, store_request
 
 EXPLICIT = "1.2.840.10008.1.2.1"
-
-
-def file_sink(directory: Path, syntax: str, done: Callable[[Any], None], **how: Any) -> FileSink:
-    """For the object 1.2.3.1, sent in that transfer syntax."""
-    return FileSink(
-        directory,
-        store_request(uid="1.2.3.1"),
-        Context(1, CT, syntax, scu=False, scp=True),
-        implementation=("1.2.3", "TEST"),
-        source_ae=None,
-        durability="rename",
-        done=done,
-        **how,
-    )
 
 
 def deflated_image(size: int) -> bytes:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiodicom.association.performing import Refused
 from aiodicom.client import sinking
 from aiodicom.client.connect import connect
 from aiodicom.client.sinking import Head
-from aiodicom.dataset.part10 import read_header
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
-from wire import ct
+from archive_objects import stored
+from wire import random_ct
 
 SIZE = 3_000_000
 
@@ -65,20 +63,6 @@ class Upload:
 
     def discard(self) -> None:
         self._bucket.discarded.append(self._uid)
-
-
-def random_ct(number: int, size: int) -> Any:
-    dataset = ct(f"1.2.3.1.{number}")
-    dataset.add_new(0x7FE00010, "OW", os.urandom(size))
-    return dataset
-
-
-def stored(folder: Path) -> dict[str, bytes]:
-    found = {}
-    for path in folder.rglob("*.dcm"):
-        header = read_header(path)
-        found[header.sop_instance_uid] = path.read_bytes()[header.data_offset :]
-    return found
 
 
 @pytest.mark.parametrize("size", [100, 70_000, SIZE])
