@@ -111,7 +111,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._closed = False
-        self._coming: Iterator[SessionEvent] | None = None  # of what was read and not looked at
+        self._coming: Iterator[SessionEvent | None] | None = None  # of what was read and not looked at
         self._arrived = 0  # bytes of it that are not accounted for
         self._turns = turns_of(self._loop)
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
@@ -177,7 +177,8 @@ class Connection(asyncio.BufferedProtocol):
         if len(events) < MOST_EVENTS:
             self._coming = None
         for event in events:
-            self._owner.on_event(event)
+            if event is not None:
+                self._owner.on_event(event)
         self.flush()
 
     def _note_times(self, now: float, nbytes: int) -> None:

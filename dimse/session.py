@@ -281,12 +281,19 @@ class Session:
 
     def receive(self, data: Buffer) -> list[SessionEvent]:
         """Take bytes from the connection. Views in the result are good until the next call."""
-        return list(self.events(data))
+        return [one for one in self.events(data) if one is not None]
 
-    def events(self, data: Buffer) -> Iterator[SessionEvent]:
-        """`receive`, one event at a time; to be run to its end, `UpperLayer.keep` allowing to do it later."""
+    def events(self, data: Buffer) -> Iterator[SessionEvent | None]:
+        """`receive`, one event at a time; to be run to its end, `UpperLayer.keep` allowing to do it later.
+
+        None is a pause: a PDU or PDV went by without an event.
+        """
         for indication in self.upper.indications(data):
-            yield from self._translate((indication,))
+            events = () if indication is None else self._translate((indication,))
+            if events:
+                yield from events
+            else:
+                yield None
 
     def _translate(self, indications: Iterable[Indication]) -> list[SessionEvent]:
         events: list[SessionEvent] = []
