@@ -210,7 +210,7 @@ class Incoming:
         if self._reception.admission.asks_identity(event.request):
             self.association.spawn(self._identify(self._caller))
         else:
-            self._answer(event.request, None)
+            self._answer(self._caller, None)
 
     async def _identify(self, caller: Caller) -> None:
         verdict = await self._reception.admission.identify(caller)
@@ -218,15 +218,15 @@ class Incoming:
             assert self.association is not None
             self.association.reject(verdict)
         else:
-            self._answer(caller.request, verdict)
+            self._answer(caller, verdict)
 
-    def _answer(self, request: AAssociateRQ, identity: UserIdentityAC | None) -> None:
+    def _answer(self, caller: Caller, identity: UserIdentityAC | None) -> None:
         association = self.association
         assert association is not None
         if association.session.state is not State.STA3:  # it has ended meanwhile
             return
         try:
-            association.accept(self._reception.admission.answer(request, identity))
+            association.accept(self._reception.admission.answer(caller, identity))
         except LocalProtocolError as error:  # the peer's maximum length leaves no room for a message
             self._reception.logbook.note("rejected", self.address, f"rejected an association: {error}")
             association.reject(Rejection.NO_REASON)

@@ -1090,6 +1090,25 @@ async def test_extended_negotiation_is_answered_by_the_service(caplog: pytest.Lo
     assert "answering an extended negotiation failed" in caplog.text
 
 
+async def test_a_service_that_fails_is_logged_by_the_address_not_by_a_name_the_peer_chooses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each name would have a window of its own in the log."""
+
+    class Failing(Plain):
+        def extended(self, request: AAssociateRQ) -> list[SOPClassExtendedNegotiation]:
+            raise ValueError("a defect")
+
+    asked = SOPClassExtendedNegotiation(FIND, b"\1\1")
+    info = UserInformation(implementation_class_uid="1.2", extended=(asked,))
+    async with serving(Failing()) as server:
+        for number in range(5):
+            async with calling(server, user_information=info, calling_ae=f"AE{number}") as peer:
+                await peer.release()
+    [line] = [one.getMessage() for one in caplog.records if "extended negotiation" in one.getMessage()]
+    assert line.startswith("127.0.0.1: ")
+
+
 @pytest.mark.parametrize("length", [1, 7, 15])
 async def test_a_maximum_length_that_leaves_no_room_is_rejected(length: int) -> None:
     from aiodicom.testing import associate_request
