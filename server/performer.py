@@ -19,7 +19,6 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_of
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
-from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from .limits import ServerLimits
 from .service import EncodedMatches, Match, Service
 from .shares import Shares
@@ -39,10 +38,6 @@ DECODED_PER_ADDRESS = 1
 
 _DECODING = ThreadPoolExecutor(2 * DECODED_PER_ADDRESS, thread_name_prefix="aiodicom-decode")
 """Apart from the threads of files and queries: neither waits for the other."""
-
-
-_ITEM = b"\xfe\xff\x00\xe0"
-_UNDEFINED = 0xFFFFFFFF
 
 
 class Performer:
@@ -103,11 +98,7 @@ class Performer:
             # half a query could ask for more than the whole one; one in doubt could ask for something else
             if not found.complete or found.doubt:
                 raise Refused(UNABLE_TO_PROCESS, f"identifier refused: {found.problem or found.doubt}")
-            decoded = decode_dataset(raw, syntax)
-            cut = _cut_sequence(raw, decoded) if syntax == IMPLICIT_VR_LITTLE_ENDIAN else None
-            if cut is not None:
-                raise Refused(UNABLE_TO_PROCESS, "a sequence is not whole", (cut,))
-            return decoded
+            return decode_dataset(raw, syntax)
         except (ImagingError, DatasetDecodeError) as error:
             named = error.undecoded if isinstance(error, DatasetDecodeError) else ()
             raise Refused(UNABLE_TO_PROCESS, "identifier cannot be decoded", _tags(named)) from None
@@ -172,33 +163,6 @@ class Performer:
             data = encode_dataset(reply.dataset, request.context.transfer_syntax)
         fields = {"error_comment": reply.comment, **reply.fields, "has_dataset": data is not None}
         await request.respond(m.make_response(request.message, reply.status, **fields), data)
-
-
-def _cut_sequence(raw: bytes, decoded: Dataset, depth: int = 8) -> int | None:
-    """The first sequence of defined length, in implicit VR, that its items do not fill.
-
-    Without a VR a scan takes what is no sequence for bytes, and pydicom takes a cut item for an empty one.
-    """
-    tags = [int(one.tag) for one in decoded if one.VR == "SQ"] if depth else []
-    found = scan_dataset(raw, IMPLICIT_VR_LITTLE_ENDIAN, tags, max_value=len(raw)).values if tags else {}
-    for tag, value in found.items():
-        items, at = iter(decoded[tag].value), 0
-        while at < len(value):
-            head = value[at : at + 8]
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] == _ITEM and length == _UNDEFINED:
-                break  # walked by the scan, for it has to look for its end
-            inside = value[at + 8 : at + 8 + length]
-            if len(head) < 8 or head[:4] != _ITEM or len(inside) < length:
-                return tag
-            if not scan_dataset(inside, IMPLICIT_VR_LITTLE_ENDIAN).complete:
-                return tag
-            inner = next(items, None)
-            nested = None if inner is None else _cut_sequence(inside, inner, depth - 1)
-            if nested is not None:
-                return nested
-            at += 8 + length
-    return None
 
 
 def _few(raw: bytes, transfer_syntax: str) -> bool:
