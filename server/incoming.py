@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import ssl
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,7 @@ class Reception:
     observer: Observer | None
     decompressor: Decompressor | None
     decoding: Shares
+    decoders: Executor
 
 
 class Incoming:
@@ -184,6 +186,7 @@ class Incoming:
                 self._reception.read_ahead,
                 self._reception.decompressor,
                 self._reception.decoding,
+                self._reception.decoders,
             ),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,

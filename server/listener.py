@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ from .admission import Admission
 from .connections import Connections
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
-from .performer import DECODED_PER_ADDRESS
+from .performer import DECODED_PER_ADDRESS, DECODERS
 from .service import Service
 from .shares import Shares
 
@@ -75,6 +76,7 @@ class Server:
         self._logbook = Logbook(log, self._loop.time)
         self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
         self._decompressor = self._decodes()
+        self._decoders = ThreadPoolExecutor(DECODERS, "aiodicom-decode")
         self._beginning = Tasks()
         self._accepting = Tasks()
         self._reception = Reception(
@@ -89,6 +91,7 @@ class Server:
             observer,
             self._decompressor,
             Shares(DECODED_PER_ADDRESS),
+            self._decoders,
         )
         self._sockets: list[socket.socket] = []
         self._capacity = descriptors() - self.limits.descriptor_reserve
@@ -177,6 +180,7 @@ class Server:
                 association.connection.close()
             for association in ending:
                 await association.wait_closed()
+            self._decoders.shutdown(wait=False)
             if self._decompressor is not None:
                 await self._decompressor.close()
 

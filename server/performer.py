@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,10 +34,10 @@ DECODED_IN_LOOP = 1024
 ELEMENTS_IN_LOOP = 48
 """Elements and items of such an identifier: as many as queries have, some 2 ms."""
 DECODED_PER_ADDRESS = 1
-"""Identifiers of one peer address decoded at a time: others find a thread free, however many it sends."""
-
-_DECODING = ThreadPoolExecutor(2 * DECODED_PER_ADDRESS, thread_name_prefix="aiodicom-decode")
-"""Apart from the threads of files and queries: neither waits for the other."""
+"""Identifiers of one peer address decoded at a time; of a server's `DECODERS` it can never have all."""
+DECODERS = 2
+"""Threads of one server that decode identifiers, apart from those of files and queries: neither waits for the
+other. Addresses beyond as many that send long ones wait for each other."""
 
 
 class Performer:
@@ -50,9 +50,11 @@ class Performer:
         read_ahead: Budget,
         decompressor: Decompressor | None,
         decoding: Shares,
+        decoders: Executor,
     ) -> None:
-        """read_ahead, decompressor, decoding: of the whole server."""
+        """read_ahead, decompressor, decoding, decoders: of the whole server."""
         self._decoding = decoding
+        self._decoders = decoders
         self._decompressor = decompressor
         self._service = service
         self._limits = limits
@@ -82,7 +84,7 @@ class Performer:
         if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
             return self._decoded(context, raw)
         async with self._decoding.turn(request.address):
-            return await on_thread(lambda: self._decoded(context, raw), executor=_DECODING)
+            return await on_thread(lambda: self._decoded(context, raw), executor=self._decoders)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""

@@ -42,7 +42,7 @@ MUTANTS = (
     # --- the archive
     Mutant("archive/commit.py", "                self._files.withdraw(one.entry.path)\n", "                pass\n", "archive/test_upkeep.py"),
     Mutant("archive/index.py", "            if replace_all:\n                self._mark_whole()", "            if False:\n                self._mark_whole()", "archive/test_upkeep.py"),
-    Mutant("archive/archive.py", "            if unsure:\n                self._compare(power)\n", "", "archive/test_upkeep.py"),
+    Mutant("archive/archive.py", "            if unsure:\n                self._compare(power)  # which makes it ready\n", "", "archive/test_upkeep.py"),
     Mutant("archive/archive.py", "            if not power:  #", "            if True:  #", "archive/test_comparing.py"),
     Mutant("archive/comparing.py", "and not is_there(one)", "", "archive/test_comparing.py"),
     Mutant("archive/words.py", "DELETE FROM study_words WHERE study_id = ?", "DELETE FROM study_words WHERE 0 = ?", "archive/test_words.py"),
@@ -57,8 +57,8 @@ MUTANTS = (
     Mutant("archive/files.py", '        self.sync_folders([os.path.relpath(path.parent, self.root), "quarantine"])\n', "", "archive/test_archive_crash.py"),
     Mutant("archive/upkeep.py", "read_record(data, header.transfer_syntax_uid, max_depth=max_depth)", "read_record(data, header.transfer_syntax_uid, max_depth=64)", "archive/test_upkeep.py"),
     Mutant("archive/upkeep.py", "except (ObjectRefused, OSError) as error:", "except ObjectRefused as error:", "archive/test_upkeep.py"),
-    Mutant("archive/files.py", "if self._aside[uid] >= MAX_CONFLICTS or", "if", "archive/test_aside.py"),
-    Mutant("archive/files.py", " or self._aside.total() >= MAX_CONFLICTS_IN_ALL:", ":", "archive/test_aside.py"),
+    Mutant("archive/files.py", "(self._aside[uid] >= MAX_CONFLICTS or", "(", "archive/test_aside.py"),
+    Mutant("archive/files.py", " or self._aside.total() >= MAX_CONFLICTS_IN_ALL):", "):", "archive/test_aside.py"),
     Mutant("archive/files.py", "FILE_MODE = 0o640", "FILE_MODE = 0o644", "archive/test_aside.py"),
     Mutant("archive/files.py", "FOLDER_MODE = 0o750", "FOLDER_MODE = 0o755", "archive/test_aside.py"),
     Mutant("archive/files.py", "if sizes[0] != sizes[1]:", "if False:", "archive/test_archive.py"),
@@ -112,7 +112,7 @@ MUTANTS = (
     Mutant("archive/query.py", "    for tag in tags:\n        check()\n", "    for tag in tags:\n", "archive/test_search.py"),
     Mutant("server/archive_service.py", "        async with self._shares.turn(address):\n", "        if True:\n", "server/test_archive_service.py"),
     Mutant("server/archive_service.py", ", executor=self._searching)", ")", "server/test_archive_service.py"),
-    Mutant("server/performer.py", ", executor=_DECODING)", ")", "server/test_performer.py"),
+    Mutant("server/performer.py", ", executor=self._decoders)", ")", "server/test_performer.py"),
     Mutant("server/performer.py", "        async with self._decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),
     Mutant("server/performer.py", "                max_elements=limits.max_identifier_elements,\n", "", "server/test_limits.py"),
     # --- times and limits of a server
@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
     Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),
     Mutant("server/access.py", "return any((mapped or found) in network", "return any(found in network", "server/test_access.py"),
-    Mutant("association/outgoing.py", "coming.drop(lambda: os.close(descriptor))", "coming.drop(lambda: None)", "association/test_outgoing.py"),
+    Mutant("association/outgoing.py", "coming.drop(close)", "coming.drop(lambda: None)", "association/test_outgoing.py"),
     Mutant("association/outgoing.py", "if len(data) % 2 and position < end:", "if False:", "association/test_outgoing.py"),
     # --- the command line
     Mutant("api/cli/logs.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=60)", "api/test_logs.py"),
