@@ -91,7 +91,7 @@ class Session:
         self._outgoing: int | None = None  # context id whose data set is being sent
         self._largest = 0  # data bytes of one PDV we send
         self._invoked: dict[int, tuple[int, int]] = {}  # message id: context id, command field
-        self._performed = Outstanding(self.limits.outstanding_requests)
+        self._performed = Outstanding(self.limits.outstanding_requests, lenient=requestor)
         self.messages_begun: int = 0
         self._refusals: list[tuple[int, bytes]] = []  # waiting for the end of a data set of ours
 

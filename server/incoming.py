@@ -6,15 +6,12 @@ import asyncio
 import logging
 import socket
 import ssl
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from ..archive.logbook import Logbook
 from ..association.association import Association
-from ..association.budget import Budget
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
-from ..association.decompressing import Decompressor
 from ..association.errors import AssociationRejected, InactivityTimeout
 from ..association.observing import Observer
 from ..association.tasks import Tasks
@@ -31,9 +28,8 @@ from .access import Caller
 from .admission import Admission, keys
 from .connections import Connections, Phase
 from .limits import ServerLimits
-from .performer import Performer
+from .performer import Performer, Resources
 from .service import Service
-from .shares import Shares
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -57,11 +53,8 @@ class Reception:
     connections: Connections
     logbook: Logbook
     beginning: Tasks
-    read_ahead: Budget
     observer: Observer | None
-    decompressor: Decompressor | None
-    decoding: Shares
-    decoders: Executor
+    shared: Resources
 
 
 class Incoming:
@@ -180,14 +173,7 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(
-                self._reception.service,
-                limits,
-                self._reception.read_ahead,
-                self._reception.decompressor,
-                self._reception.decoding,
-                self._reception.decoders,
-            ),
+            provider=Performer(self._reception.service, limits, self._reception.shared),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,

@@ -29,9 +29,10 @@ from ..pdu.types import AsyncOperationsWindow
 from .access import Access
 from .admission import Admission
 from .connections import Connections
+from .destinations import Destinations
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
-from .performer import DECODED_PER_ADDRESS, DECODERS
+from .performer import DECODED_PER_ADDRESS, DECODERS, Resources
 from .service import Service
 from .shares import Shares
 
@@ -77,6 +78,7 @@ class Server:
         self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
         self._decompressor = self._decodes()
         self._decoders = ThreadPoolExecutor(DECODERS, "aiodicom-decode")
+        there_are = descriptors()
         self._beginning = Tasks()
         self._accepting = Tasks()
         self._reception = Reception(
@@ -87,14 +89,17 @@ class Server:
             self.connections,
             self._logbook,
             self._beginning,
-            Budget(self.limits.read_ahead),
             observer,
-            self._decompressor,
-            Shares(DECODED_PER_ADDRESS),
-            self._decoders,
+            Resources(
+                Budget(self.limits.read_ahead),
+                Shares(DECODED_PER_ADDRESS),
+                self._decoders,
+                self._decompressor,
+                Destinations(self.limits, there_are),
+            ),
         )
         self._sockets: list[socket.socket] = []
-        self._capacity = descriptors() - self.limits.descriptor_reserve
+        self._capacity = there_are - self.limits.descriptor_reserve
 
     def _decodes(self) -> Decompressor | None:
         limits = self.limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..association.budget import Budget
@@ -19,6 +20,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_of
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
+from .destinations import Destinations
 from .limits import ServerLimits
 from .service import EncodedMatches, Match, Service
 from .shares import Shares
@@ -40,25 +42,25 @@ DECODERS = 2
 other. Addresses beyond as many that send long ones wait for each other."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What all associations of a server share."""
+
+    read_ahead: Budget
+    decoding: Shares
+    decoders: Executor
+    decompressor: Decompressor | None
+    destinations: Destinations
+
+
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(
-        self,
-        service: Service,
-        limits: ServerLimits,
-        read_ahead: Budget,
-        decompressor: Decompressor | None,
-        decoding: Shares,
-        decoders: Executor,
-    ) -> None:
-        """read_ahead, decompressor, decoding, decoders: of the whole server."""
-        self._decoding = decoding
-        self._decoders = decoders
-        self._decompressor = decompressor
+    def __init__(self, service: Service, limits: ServerLimits, shared: Resources) -> None:
         self._service = service
         self._limits = limits
-        self._read_ahead = Budget(limits.read_ahead_per_association, read_ahead)
+        self._shared = shared
+        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead)
 
     def store(self, request: Request) -> StoreSink:
         """The service's sink."""
@@ -83,8 +85,8 @@ class Performer:
         context, raw = request.context, data or b""
         if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
             return self._decoded(context, raw)
-        async with self._decoding.turn(request.address):
-            return await on_thread(lambda: self._decoded(context, raw), executor=self._decoders)
+        async with self._shared.decoding.turn(request.address):
+            return await on_thread(lambda: self._decoded(context, raw), executor=self._shared.decoders)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
@@ -148,11 +150,11 @@ class Performer:
         instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
         title, budget = self._service.ae_title, self._read_ahead
         work = SubOperationsSender(
-            request, message, instances, self._limits, title, budget, self._decompressor
+            request, message, instances, self._limits, title, budget, self._shared.decompressor
         )
         if isinstance(message, m.CMoveRQ):
             destination = await self._service.destination(request, message.move_destination)
-            await work.move(destination, message.move_destination)
+            await work.move(destination, message.move_destination, self._shared.destinations)
         else:
             await work.get()
 

@@ -95,7 +95,9 @@ MUTANTS = (
     # --- DIMSE
     Mutant("dimse/outstanding.py", "if len(self.requests) >= self._limit:", "if len(self.requests) > self._limit:", "dimse/test_outstanding.py"),
     Mutant("dimse/outstanding.py", "        self._refused = 0\n", "", "dimse/test_outstanding.py"),
-    Mutant("dimse/outstanding.py", "if request.command_field in MULTIPLE_RESPONSES:", "if False:", "dimse/test_outstanding.py"),
+    Mutant("dimse/outstanding.py", "if not self._lenient:", "if False:", "dimse/test_outstanding.py"),
+    Mutant("server/destinations.py", "self._shares.turn(address)", "self._shares.turn(\"\")", "server/test_destinations.py"),
+    Mutant("server/destinations.py", "lowest_free() >= self._capacity", "False", "server/test_destinations.py"),
     Mutant("dimse/session.py", "if len(incoming.command) + len(fragment.data) > self.limits.command_length:", "if False:", "dimse"),
     Mutant("dimse/session.py", "        if context_id != context.context_id:\n", "        if False:\n", "dimse"),
     Mutant("dimse/checks.py", "return found is not None and found[0] == context_id and", "return found is not None and", "dimse"),
@@ -112,8 +114,8 @@ MUTANTS = (
     Mutant("archive/query.py", "    for tag in tags:\n        check()\n", "    for tag in tags:\n", "archive/test_search.py"),
     Mutant("server/archive_service.py", "        async with self._shares.turn(address):\n", "        if True:\n", "server/test_archive_service.py"),
     Mutant("server/archive_service.py", ", executor=self._searching)", ")", "server/test_archive_service.py"),
-    Mutant("server/performer.py", ", executor=self._decoders)", ")", "server/test_performer.py"),
-    Mutant("server/performer.py", "        async with self._decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),
+    Mutant("server/performer.py", ", executor=self._shared.decoders)", ")", "server/test_performer.py"),
+    Mutant("server/performer.py", "        async with self._shared.decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),
     Mutant("server/performer.py", "                max_elements=limits.max_identifier_elements,\n", "", "server/test_limits.py"),
     # --- times and limits of a server
     Mutant("association/watchdog.py", "if connection.writing_held and quiet is not None:", "if False:", "server/test_one_peer.py"),

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from aiodicom.association.budget import Budget
 from aiodicom.dimse import messages as m
+from aiodicom.server.destinations import Destinations
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.performer import DECODED_IN_LOOP, DECODED_PER_ADDRESS, DECODERS, Performer
+from aiodicom.server.performer import DECODED_IN_LOOP, DECODED_PER_ADDRESS, DECODERS, Performer, Resources
 from aiodicom.server.service import Service
 from aiodicom.server.shares import Shares
 from wire import FIND, Plain, calling, hear, identifier, implicit, say, serving
@@ -27,7 +28,9 @@ class Slowly(Performer):
     """Decodes until it is let go of."""
 
     def __init__(self, shares: Shares, decoders: Executor) -> None:
-        super().__init__(Service(), ServerLimits(), Budget(0), None, shares, decoders)
+        limits = ServerLimits()
+        shared = Resources(Budget(0), shares, decoders, None, Destinations(limits, 100))
+        super().__init__(Service(), limits, shared)
         self.begun = threading.Semaphore(0)
         self.go = threading.Event()
 

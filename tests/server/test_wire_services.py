@@ -423,7 +423,11 @@ async def test_cancels_that_are_doubled_foreign_early_or_late() -> None:
     """Only the first of one that runs counts; none of the others is answered."""
     held = Held()
     service = Plain(matches=[identifier(StudyInstanceUID="1.1")], before_match=held)  # type: ignore[arg-type]
-    async with serving(service) as server, calling(server) as peer:
+    wide = AsyncOperationsWindow(2, 2)
+    async with (
+        serving(service, async_operations=wide) as server,
+        calling(server, user_information=UserInformation(async_operations=wide)) as peer,
+    ):
         await say(peer, 5, CANCEL_1)  # early
         await say(peer, 5, FIND_RQ, identifier())
         await held.reached.wait()
