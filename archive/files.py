@@ -219,11 +219,11 @@ class ObjectFiles:
         path = self.root / "conflicts" / f"{uid}.{digest[:16]}.dcm"
         if self._aside is None:
             self._aside = Counter(one.rpartition(".")[0] for one in aside(self.root, "conflicts"))
-        if not path.exists():
-            if self._aside[uid] >= MAX_CONFLICTS or self._aside.total() >= MAX_CONFLICTS_IN_ALL:
-                return None
-            self._aside[uid] += 1
+        new = not path.exists()
+        if new and (self._aside[uid] >= MAX_CONFLICTS or self._aside.total() >= MAX_CONFLICTS_IN_ALL):
+            return None
         os.replace(temporary, path)
+        self._aside[uid] += new
         return path
 
     def quarantine(self, path: Path) -> Path:
@@ -286,12 +286,25 @@ class Refused:
                 return False
             kept[stem] += 1
             self._size += size
-        name = f"{stem}.{secrets.token_hex(8)}"
-        beside = os.open(self._folder / f"{name}.reason", os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with open(beside, "w", encoding="utf-8") as file:
-            file.write(reason)
-        os.replace(temporary, self._folder / f"{name}.dcm")
+        try:
+            self._move(temporary, self._folder / f"{stem}.{secrets.token_hex(8)}", reason)
+        except OSError:
+            with self._guard:
+                kept[stem] -= 1
+                self._size -= size
+            raise
         return True
+
+    def _move(self, temporary: str, name: Path, reason: str) -> None:
+        why = Path(f"{name}.reason")
+        try:
+            beside = os.open(why, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            with open(beside, "w", encoding="utf-8") as file:
+                file.write(reason)
+            os.replace(temporary, f"{name}.dcm")
+        except OSError:
+            why.unlink(missing_ok=True)
+            raise
 
     def _counted(self) -> Counter[str]:
         if self._kept is None:

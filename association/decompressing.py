@@ -93,8 +93,10 @@ class Decompressor:
         while self._idle:
             process, timer = self._idle.pop()
             timer.cancel()
-            if process.returncode is None:
+            assert process.stdin is not None
+            if process.returncode is None and not process.stdin.is_closing():
                 return process
+            await _end(process)  # it was idle too long, and may be ending
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # nothing of the folder we happen to be in

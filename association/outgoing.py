@@ -319,13 +319,22 @@ async def read_parts(
     item: Instance, part: int, take: Take = fresh
 ) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
-    descriptor = os.open(item.path, os.O_RDONLY)
+    descriptor = -1
     end = item.data_offset + item.data_size
     position = item.data_offset
 
+    def read(buffer: memoryview, offset: int) -> memoryview:
+        nonlocal descriptor
+        if descriptor < 0:  # opened here, for a disk may take its time for that as well
+            descriptor = os.open(item.path, os.O_RDONLY)
+        return read_into(descriptor, buffer, offset)
+
+    def close() -> None:
+        if descriptor >= 0:
+            os.close(descriptor)
+
     def begin() -> Job[memoryview]:
-        buffer = take(min(part, end - position))
-        return Job(partial(read_into, descriptor, buffer, position))
+        return Job(partial(read, take(min(part, end - position)), position))
 
     coming = begin()
     try:
@@ -343,7 +352,7 @@ async def read_parts(
             coming = begin()
             yield data, False
     finally:  # a thread may be reading from it; to await that here could be cancelled
-        coming.drop(lambda: os.close(descriptor))
+        coming.drop(close)
 
 
 def groups(items: Iterable[Instance]) -> list[tuple[list[Proposal], list[Instance]]]:

@@ -19,6 +19,7 @@ from ..dimse.tracing import Command, Dataset, Lost, Pdu, Stream
 from ..pdu.codec import decode
 from ..pdu.errors import AiodicomError
 from ..pdu.types import AAssociateAC, AAssociateRQ, PduType
+from .errors import traced
 from .lines import log_event
 from .observing import (
     BytesEvent,
@@ -126,12 +127,10 @@ class Tap:
 
     def _tell(self, event: Event, observers: list[Observer] | None = None) -> None:
         for observer in list(self._observers if observers is None else observers):
-            if observers is None and isinstance(event, BytesEvent):
-                continue
             try:
                 observer(event)
-            except Exception:
-                log.exception("an observer failed, it is told no more of this association")
+            except Exception as error:  # noqa: BLE001 - whatever a user's code raises
+                log.error("an observer failed, it is told no more of this association: %s", traced(error))
                 self._observers.remove(observer)
                 if observer in self._raw:
                     self._raw.remove(observer)

@@ -111,8 +111,9 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._closed = False
-        self._coming: Iterator[SessionEvent] | None = None  # of what was read and not looked at
+        self._coming: Iterator[SessionEvent | None] | None = None  # of what was read and not looked at
         self._arrived = 0  # bytes of it that are not accounted for
+        self._lost = False  # the transport is gone, but not all that came was looked at
         self._turns = turns_of(self._loop)
         self._writable: asyncio.Future[None] | None = None  # set while producers are held
         self.reading: Reading = Reading(self._pause_reading, self._resume_reading)
@@ -177,7 +178,8 @@ class Connection(asyncio.BufferedProtocol):
         if len(events) < MOST_EVENTS:
             self._coming = None
         for event in events:
-            self._owner.on_event(event)
+            if event is not None:
+                self._owner.on_event(event)
         self.flush()
 
     def _note_times(self, now: float, nbytes: int) -> None:
@@ -207,6 +209,9 @@ class Connection(asyncio.BufferedProtocol):
             self._deal()
         if self._coming is not None and not self._closed:
             self._turns.join(self._go_on)
+        elif self._lost:
+            if not self._closed:
+                self._end()
         else:
             self.reading.room(NEXT_TURN)
 
@@ -229,17 +234,24 @@ class Connection(asyncio.BufferedProtocol):
             waiter.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone."""
-        self._closed = True
+        """The transport is gone; what came before counts first, in its turn."""
         self.lost_error = exc
+        self.resume_writing()
+        if self._coming is None:
+            self._end()
+        else:
+            self._lost = True
+
+    def _end(self) -> None:
+        """Nothing more will come: tell so."""
+        self._closed = True
         for timer in (self._artim_timer, self._close_timer):
             if timer is not None:
                 timer.cancel()
         self._artim_timer = self._close_timer = None
-        self.resume_writing()
         for event in self.session.connection_lost():
             self._owner.on_event(event)
-        self._owner.on_closed(exc)
+        self._owner.on_closed(self.lost_error)
 
     # --- for the association
 
@@ -347,7 +359,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _pause_reading(self) -> None:
         self._paused_at = self._loop.time()
-        if self._transport is not None and not self._closed:
+        if self._transport is not None and not (self._closed or self._lost):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
@@ -358,7 +370,7 @@ class Connection(asyncio.BufferedProtocol):
             self.pdu_since += waited
         if self.message_since is not None:
             self.message_since += waited
-        if self._transport is not None and not self._closed:
+        if self._transport is not None and not (self._closed or self._lost):
             self._transport.resume_reading()
 
     def _quickack(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from time import monotonic
 
 MOST_EVENTS = 512
-"""Events of one read that are dealt with before others have their turn: some 3 ms, where a read of 256 kB may
-hold 37,000 fragments of one byte. Of what peers send a read holds a dozen."""
+"""Events of one read, and PDUs and PDVs that give none, that are dealt with before others have their turn: of
+what peers send a read holds a dozen, of pieces of one byte or none thousands."""
 
 TURN = 0.005
 """Seconds of work on what peers sent in one round of the loop: what is read beyond that waits."""

@@ -305,9 +305,25 @@ async def fragments(port: int, number: int, until: float) -> None:
             await peer.answered()
 
 
+async def empties(port: int, number: int, until: float) -> None:
+    """Objects, and such as are refused, with thousands of PDVs before the last that say nothing."""
+    uid = f"1.2.6.{number}"
+    store = store_request(uid)
+    refused = m.CStoreRQ(message_id=1, affected_sop_class_uid=FIND, affected_sop_instance_uid=uid)
+    flood = encode(PDataTF((PDV(3, False, False, b""),) * 10_000)) * 4
+    flood += encode(PDataTF((PDV(3, False, False, b"\0"),) * 10_000)) * 4
+    async with connected(port, request()) as peer:
+        while time.monotonic() < until:
+            for command, data in ((store, image(uid, size=1000)), (refused, b"")):
+                head = encode(PDataTF((PDV(3, True, True, m.encode_message(command)),)))
+                await peer.send(head, flood, encode(PDataTF((PDV(3, False, True, data),))))
+                await peer.answered()
+
+
 Scenario = Callable[[int, int, float], Awaitable[None]]
 SCENARIOS: dict[str, Scenario] = {
-    one.__name__: one for one in (nothing, identifiers, requests, answers, stalling, noise, fragments)
+    one.__name__: one
+    for one in (nothing, identifiers, requests, answers, stalling, noise, fragments, empties)
 }
 
 

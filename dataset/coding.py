@@ -271,7 +271,8 @@ def _whole(raw: bytes, transfer_syntax: str, tags: Collection[int] = ()) -> Scan
     inflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     plain = EXPLICIT_VR_LITTLE_ENDIAN if inflated else transfer_syntax
     try:
-        found = scan_dataset(raw, plain, tags, check_nested=True)
+        # pydicom takes a sequence that is cut, of which only its dictionary knows that it is one, for empty
+        found = scan_dataset(raw, plain, tags, check_nested=True, vr_of=dictionary_vr)
     except NestingTooDeep:
         raise DatasetDecodeError("sequences are nested too deeply") from None
     if found.problem is not None:

@@ -6,7 +6,7 @@ set whole. Every length is checked against the container it lies in; nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeAlias
@@ -32,12 +32,15 @@ def scan_dataset(
     check_nested: bool = False,
     max_inflated: int = MAX_INFLATED,
     max_elements: int | None = None,
+    vr_of: Callable[[int], str] | None = None,
 ) -> ScanResult:
     """Walk the top level of an encoded data set and return the raw values of `tags`.
 
     Sequences of defined length are stepped over unless `check_nested`; those of undefined length are walked.
     An unknown transfer syntax is read as explicit VR little endian, as all encapsulated ones are (PS3.5 A.4).
     `max_elements`: elements, items and delimiters of all levels that are looked at; None for any number.
+    `vr_of` tells the VR of a tag that comes without one: what is to be a sequence is in doubt if it is none,
+    where it is otherwise a value that no more is known of.
     No view of `buffer` is kept. Raises NestingTooDeep when sequences nest deeper than `max_depth`, OSError
     where the file of a `FileWindow` cannot be read, and nothing for what the bytes say: that is in
     `ScanResult.problem`.
@@ -52,6 +55,7 @@ def scan_dataset(
             check_nested=check_nested,
             max_inflated=max_inflated,
             max_elements=max_elements,
+            vr_of=vr_of,
         )
     )
 
@@ -66,9 +70,10 @@ def scanning(
     check_nested: bool = False,
     max_inflated: int = MAX_INFLATED,
     max_elements: int | None = None,
+    vr_of: Callable[[int], str] | None = None,
 ) -> Steps[ScanResult]:
-    """`scan_dataset` in steps of some 10 ms, between which its thread may do something else."""
-    walk = Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements)
+    """`scan_dataset` in steps, between which its thread may do something else."""
+    walk = Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements, vr_of)
     with ExitStack() as stack:
         view: View
         if isinstance(buffer, FileWindow):

@@ -6,7 +6,7 @@ It pauses after each `STEP` elements: who walks through an enormous one can let 
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from .encoding import (
@@ -78,6 +78,7 @@ class Walk:
         "tags",
         "truncated",
         "values",
+        "vr_of",
     )
 
     def __init__(
@@ -87,7 +88,9 @@ class Walk:
         max_value: int,
         check_nested: bool,
         max_elements: int | None = None,
+        vr_of: Callable[[int], str] | None = None,
     ) -> None:
+        self.vr_of: Callable[[int], str] | None = vr_of
         self.allowed: int = max_elements if max_elements is not None else NO_END
         self.left: int = self.allowed
         self.floor: int = max(0, self.left - STEP)
@@ -142,8 +145,8 @@ class Walk:
                     stop = after = start + length
                     if stop > end:
                         raise _overrun(tag, pos, length, end - start, truncated=True)
-                    if check and length >= 8 and vr in _MAY_NEST:
-                        yield from self._look_inside(view, start, stop, vr, syntax)
+                    if check and vr in _MAY_NEST and (length >= 8 or (length and self.vr_of)):
+                        yield from self._look_inside(view, start, stop, tag, vr, syntax)
                 if tag in tags and tag not in values:
                     self._keep(tag, view, start, stop)
                 if tag >= _FIRST_PIXELS and tag in PIXEL_TAGS and self.pixels is None:
@@ -245,23 +248,30 @@ class Walk:
         else:
             self.values[tag] = bytes(view[start:stop])
 
-    def _look_inside(self, view: View, start: int, stop: int, vr: bytes, syntax: Syntax) -> Steps[None]:
+    def _look_inside(
+        self, view: View, start: int, stop: int, tag: int, vr: bytes, syntax: Syntax
+    ) -> Steps[None]:
         """Check the nesting of a value of defined length, if it is a sequence."""
-        inside = self._sequence(view, start, stop, vr, syntax)
+        inside = self._sequence(view, start, stop, tag, vr, syntax)
         if inside is not None:
             yield from self.skip(view, start, inside)
 
-    def _sequence(self, view: View, start: int, stop: int, vr: bytes, syntax: Syntax) -> _Open | None:
+    def _sequence(
+        self, view: View, start: int, stop: int, tag: int, vr: bytes, syntax: Syntax
+    ) -> _Open | None:
         """The sequence in a value of defined length: certain by its VR, else guessed from a leading item."""
         if stop > len(view):
             return None
+        sure = vr == b"SQ" or (self.vr_of is not None and self.vr_of(tag) == "SQ")
+        if stop - start < 8:  # not even the header of an item
+            return _Open(_SEQUENCE_DEFINED, stop, syntax) if sure else None
         inner, odd = inner_syntax(view, start, stop, vr, syntax)
         group, element, _ = inner.wide(view, start)
-        if vr != b"SQ" and (group << 16 | element) != ITEM:
+        if not sure and (group << 16 | element) != ITEM:
             return None
         if odd:
             self.note(start, "the items of a sequence are in the other of explicit and implicit VR")
-        return _Open(_SEQUENCE_DEFINED, stop, inner, vr != b"SQ")
+        return _Open(_SEQUENCE_DEFINED, stop, inner, not sure)
 
     def skip(self, view: View, pos: int, container: _Open) -> Steps[tuple[int, int]]:
         """Step over the value of a sequence or of encapsulated pixel data that begins at `pos`.
@@ -409,8 +419,8 @@ class Walk:
         stop = start + length
         if stop > end:
             raise _overrun(tag, pos, length, end - start, truncated=end == stack[0].end)
-        if self.check_nested and length >= 8 and vr in _MAY_NEST:
-            inside = self._sequence(view, start, stop, vr, syntax)
+        if self.check_nested and vr in _MAY_NEST and (length >= 8 or (length and self.vr_of)):
+            inside = self._sequence(view, start, stop, tag, vr, syntax)
             if inside is not None:
                 self._open(stack, inside, pos)
                 return start

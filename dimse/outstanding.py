@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ..pdu.errors import AbortReason, Deviation, DeviationLog, RemoteProtocolError
 from . import messages as m
-from .checks import MULTIPLE_RESPONSES
 from .limits import OVER_LIMIT
 from .status import DUPLICATE_INVOCATION, RESOURCE_LIMITATION
 
@@ -12,21 +11,22 @@ from .status import DUPLICATE_INVOCATION, RESOURCE_LIMITATION
 class Outstanding:
     """The requests of one peer that are being performed.
 
-    The negotiated window is enforced for what a peer can make dear, queries and retrieves: one more is
-    refused with 0213H. A C-STORE or C-ECHO over it costs no more than its answer, and is noted; `limit` holds
-    for all.
+    One more than the negotiated window or our own `limit`, of whichever kind, is refused with 0213H.
+    `lenient`: over the window it is noted only. So it is with the sub-operations of a C-GET, which refused
+    would be objects lost that we asked for ourselves.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, lenient: bool = False) -> None:
         self.requests: dict[int, tuple[int, int]] = {}
         """Context id and command field by message id."""
         self._limit = limit
+        self._lenient = lenient
         self._refused = 0  # in a row, for their number
 
     def refusal(self, request: m.Request, window: int, deviations: DeviationLog) -> tuple[int, str] | None:
         """Status and comment for a request that is one too many, or None.
 
-        window: how many the peer may have outstanding, 0 for any number.
+        window: how many the peer may have outstanding, 0 for any number. deviations: told of one over it.
 
         Raises RemoteProtocolError (it goes on and on).
         """
@@ -35,9 +35,9 @@ class Outstanding:
         if len(self.requests) >= self._limit:
             return self._one_too_many("too many outstanding requests")
         if window and len(self.requests) >= window:
-            if request.command_field in MULTIPLE_RESPONSES:
-                return self._one_too_many("more requests outstanding than negotiated")
             deviations.append(Deviation("PS3.7 D.3.3.3", "more requests outstanding than negotiated"))
+            if not self._lenient:
+                return self._one_too_many("more requests outstanding than negotiated")
         self._refused = 0
         return None
 

@@ -91,7 +91,7 @@ class Session:
         self._outgoing: int | None = None  # context id whose data set is being sent
         self._largest = 0  # data bytes of one PDV we send
         self._invoked: dict[int, tuple[int, int]] = {}  # message id: context id, command field
-        self._performed = Outstanding(self.limits.outstanding_requests)
+        self._performed = Outstanding(self.limits.outstanding_requests, lenient=requestor)
         self.messages_begun: int = 0
         self._refusals: list[tuple[int, bytes]] = []  # waiting for the end of a data set of ours
 
@@ -281,12 +281,19 @@ class Session:
 
     def receive(self, data: Buffer) -> list[SessionEvent]:
         """Take bytes from the connection. Views in the result are good until the next call."""
-        return list(self.events(data))
+        return [one for one in self.events(data) if one is not None]
 
-    def events(self, data: Buffer) -> Iterator[SessionEvent]:
-        """`receive`, one event at a time; to be run to its end, `UpperLayer.keep` allowing to do it later."""
+    def events(self, data: Buffer) -> Iterator[SessionEvent | None]:
+        """`receive`, one event at a time; to be run to its end, `UpperLayer.keep` allowing to do it later.
+
+        None is a pause: a PDU or PDV went by without an event.
+        """
         for indication in self.upper.indications(data):
-            yield from self._translate((indication,))
+            events = () if indication is None else self._translate((indication,))
+            if events:
+                yield from events
+            else:
+                yield None
 
     def _translate(self, indications: Iterable[Indication]) -> list[SessionEvent]:
         events: list[SessionEvent] = []

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Callable
 
@@ -18,6 +19,15 @@ from .types import Pdu, PduType
 _PDU_HEADER = struct.Struct(">BBL")
 _PDV_HEADER = struct.Struct(">LBB")
 _EMPTY = memoryview(b"")
+
+
+class Pause(enum.Enum):
+    """A header was read that gave nothing: ask again."""
+
+    PAUSE = enum.auto()
+
+
+PAUSE = Pause.PAUSE
 
 
 class Fragment:
@@ -104,6 +114,12 @@ class PDUReader:
 
     def next(self) -> Pdu | Fragment | None:
         """The next control PDU or data fragment, or None when more bytes are needed."""
+        while (item := self.step()) is PAUSE:
+            pass
+        return item
+
+    def step(self) -> Pdu | Fragment | Pause | None:
+        """As `next`, but no further than one PDU or PDV of which nothing is handed on: PAUSE then."""
         while True:
             if self._pdv_left > 0 or (self._pdv_left == 0 and self._last):
                 fragment = self._take_fragment()
@@ -112,12 +128,14 @@ class PDUReader:
                 return fragment
             if self._pdv_left == 0:  # an empty PDV that ends nothing
                 self._pdv_left = -1
+                return PAUSE
             if self._pdu_left == 0 and self._body is None:
                 if not self._begin_pdu():
                     return None
+                if self._pdu_left == 0 and self._body is None:
+                    return PAUSE
             elif self._skip:
-                if not self._skip_body():
-                    return None
+                return PAUSE if self._skip_body() else None
             elif self._body is not None:
                 pdu = self._gather(self._body)
                 if pdu is None:

@@ -36,7 +36,7 @@ from .events import (
 )
 from .fsm import NEXT_STATE, TRANSITIONS, Action, Event, State
 from .limits import PduLimits
-from .reader import Fragment, PDUReader, guess_protocol
+from .reader import PAUSE, Fragment, PDUReader, guess_protocol
 from .types import (
     APPLICATION_CONTEXT_NAME,
     AAbort,
@@ -186,13 +186,13 @@ class UpperLayer:
 
     def receive(self, data: Buffer) -> list[Indication]:
         """Take bytes from the connection; fragments among the result are views of `data`."""
-        return list(self.indications(data))
+        return [one for one in self.indications(data) if one is not None]
 
-    def indications(self, data: Buffer) -> Iterator[Indication]:
+    def indications(self, data: Buffer) -> Iterator[Indication | None]:
         """`receive`, one indication at a time. To be run to its end, `keep` allowing to do it later.
 
         Who acts on each before taking the next has every PDU judged in the state that action led to,
-        however many of them came in one read.
+        however many of them came in one read. None is a pause: a PDU or PDV went by that indicates nothing.
         """
         if self._broken or self.state in (State.STA1, State.STA4):  # no connection for them to come from
             return
@@ -200,15 +200,16 @@ class UpperLayer:
         reader.feed(memoryview(data))
         try:
             while not (self._broken or self.close_requested):
-                item = reader.next()
+                item = reader.step()
                 if self._told:  # of a PDU before it, by its header
                     yield from self._take_told()
                 if item is None:
                     return
                 if type(item) is Fragment:
                     # the judge has let this PDU pass, DT-2 or AR-6; our own abort may have come since
-                    if self.state is not State.STA13:
-                        yield item
+                    yield item if self.state is not State.STA13 else None
+                elif item is PAUSE:
+                    yield None
                 else:
                     self._pdu(item)  # type: ignore[arg-type]
                     yield from self._take_told()

@@ -116,8 +116,9 @@ class Admission:
             self._logbook.note("rejected", caller.address, "rejected an association: user identity")
         return verdict
 
-    def answer(self, request: AAssociateRQ, identity: UserIdentityAC | None) -> AAssociateAC:
+    def answer(self, caller: Caller, identity: UserIdentityAC | None) -> AAssociateAC:
         """What is granted of a request."""
+        request = caller.request
         supported, asked = self._supported, request.user_information
         response = None
         if asked.user_identity is not None and asked.user_identity.positive_response_requested:
@@ -132,13 +133,14 @@ class Admission:
                 implementation_version_name=IMPLEMENTATION_VERSION_NAME,
                 roles=supported.roles(request),
                 async_operations=self._window(asked.async_operations),
-                extended=self._extended(request),
+                extended=self._extended(caller),
                 user_identity_response=response,
             ),
         )
 
-    def _extended(self, request: AAssociateRQ) -> tuple[SOPClassExtendedNegotiation, ...]:
+    def _extended(self, caller: Caller) -> tuple[SOPClassExtendedNegotiation, ...]:
         """The service's answers to an extended negotiation, of SOP classes that were asked about."""
+        request = caller.request
         asked = {one.sop_class_uid for one in request.user_information.extended}
         if not asked:
             return ()
@@ -146,7 +148,7 @@ class Admission:
             found = {one.sop_class_uid: one for one in self._service.extended(request)}
         except Exception as error:  # noqa: BLE001 - the association does without
             text = f"answering an extended negotiation failed: {traced(error)}"
-            self._logbook.note("a defect here", request.calling_ae, text)
+            self._logbook.note("a defect here", caller.address, text)
             return ()
         return tuple(one for uid, one in found.items() if uid in asked)
 

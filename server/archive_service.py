@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,15 +16,14 @@ from pydicom.dataset import Dataset
 from ..archive.archive import Archive
 from ..archive.errors import IdentifierError
 from ..archive.find import Matches
-from ..archive.queued import QueuedSink
 from ..archive.search import Search
 from ..archive.upkeep import Progress
 from ..association.connect import WINDOW
 from ..association.observing import Observer
-from ..association.performing import Performed, Refused, Request
+from ..association.performing import Refused, Request
 from ..association.tasks import on_thread, to_its_end
 from ..dataset.instance import Instance
-from ..dataset.sinks import StoreOutcome, StoreSink
+from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.levels import Level, QueryService, Root, find_model, get_model, model_of, move_model
@@ -33,6 +31,7 @@ from ..dimse.sop_classes import maybe_storage, patient_sop_classes
 from ..pdu.types import AAssociateRQ, AsyncOperationsWindow, SOPClassExtendedNegotiation
 from ..pdu.uids import UNCOMPRESSED
 from .access import Access
+from .arriving import Arriving, CountedSink
 from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, EncodedMatches, Service
@@ -48,9 +47,6 @@ FETCH = 256
 """Matches taken in one go on a thread in the end: each time it is twice as many."""
 FETCH_BYTES = 256 * 1024
 """Bytes of matches at which they are enough: one that a peer stored large must not count 256 times."""
-ARRIVING_PER_ADDRESS = 64
-"""Objects of one peer address that arrive or wait to be committed, each with a descriptor: who begins one
-more is not read until one of them is through."""
 QUERY_THREADS = 6
 """Threads that search the index."""
 
@@ -63,72 +59,6 @@ _FIND_EXTENSIONS = bytes((1, 1, 0, 0, 0, 1, 1))
 """PS3.4 Table C.5-2: relational queries, dates with times; no fuzzy names, time zones, conversion; empty and
 multiple values."""
 _RETRIEVE_EXTENSIONS = bytes((1,))
-
-
-class _Arriving:
-    """The objects of each address that are not committed yet, and those whose associations are held."""
-
-    def __init__(self) -> None:
-        self._going_on: Counter[str] = Counter()
-        self._held: dict[str, dict[_CountedSink, None]] = {}
-
-    def begin(self, sink: _CountedSink) -> None:
-        """Count one more, or hold its association."""
-        address = sink.association.address
-        if self._going_on[address] < ARRIVING_PER_ADDRESS:
-            self._going_on[address] += 1
-            return
-        self._held.setdefault(address, {})[sink] = None
-        sink.association.hold(sink, True)
-
-    def end(self, sink: _CountedSink) -> None:
-        """It is through: the oldest that is held goes on."""
-        address = sink.association.address
-        held = self._held.get(address, {})
-        if sink in held:
-            next_one = sink
-        elif held:
-            next_one = next(iter(held))  # in the place of this one
-        else:
-            self._going_on[address] -= 1
-            if not self._going_on[address]:
-                del self._going_on[address]
-            return
-        del held[next_one]
-        if not held:
-            del self._held[address]
-        next_one.association.hold(next_one, False)
-
-
-class _CountedSink:
-    """A sink that counts as one of its address until it is committed or let go of."""
-
-    def __init__(self, sink: QueuedSink, association: Performed, arriving: _Arriving) -> None:
-        self.association = association
-        self._sink = sink
-        self._arriving: _Arriving | None = arriving
-        arriving.begin(self)
-
-    def write(self, data: memoryview, /) -> Awaitable[None] | None:
-        """Hand it on."""
-        return self._sink.write(data)
-
-    async def commit(self) -> StoreOutcome:
-        """Commit it; whatever comes of that, it is through."""
-        try:
-            return await self._sink.commit()
-        finally:
-            self._through()
-
-    def discard(self) -> None:
-        """Let go of it."""
-        self._sink.discard()
-        self._through()
-
-    def _through(self) -> None:
-        arriving, self._arriving = self._arriving, None
-        if arriving is not None:
-            arriving.end(self)
 
 
 class ArchiveService(Service):
@@ -153,7 +83,7 @@ class ArchiveService(Service):
         self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
         self._shares = Shares(queries_per_address)
-        self._arriving = _Arriving()
+        self._arriving = Arriving()
         # apart from the threads that files are read and written on: a search may take long
         self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
 
@@ -192,7 +122,7 @@ class ArchiveService(Service):
             transfer_syntax_uid=request.context.transfer_syntax,
             calling_ae=request.calling_ae,
         )
-        return _CountedSink(sink, request.association, self._arriving)
+        return CountedSink(sink, request.association, self._arriving)
 
     async def find(
         self, request: Request, root: Root, level: Level, identifier: Dataset

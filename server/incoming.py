@@ -11,9 +11,7 @@ from typing import Any
 
 from ..archive.logbook import Logbook
 from ..association.association import Association
-from ..association.budget import Budget
 from ..association.connect import TLS_SHUTDOWN_TIMEOUT
-from ..association.decompressing import Decompressor
 from ..association.errors import AssociationRejected, InactivityTimeout
 from ..association.observing import Observer
 from ..association.tasks import Tasks
@@ -30,9 +28,8 @@ from .access import Caller
 from .admission import Admission, keys
 from .connections import Connections, Phase
 from .limits import ServerLimits
-from .performer import Performer
+from .performer import Performer, Resources
 from .service import Service
-from .shares import Shares
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -56,10 +53,8 @@ class Reception:
     connections: Connections
     logbook: Logbook
     beginning: Tasks
-    read_ahead: Budget
     observer: Observer | None
-    decompressor: Decompressor | None
-    decoding: Shares
+    shared: Resources
 
 
 class Incoming:
@@ -178,13 +173,7 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(
-                self._reception.service,
-                limits,
-                self._reception.read_ahead,
-                self._reception.decompressor,
-                self._reception.decoding,
-            ),
+            provider=Performer(self._reception.service, limits, self._reception.shared),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,
@@ -210,7 +199,7 @@ class Incoming:
         if self._reception.admission.asks_identity(event.request):
             self.association.spawn(self._identify(self._caller))
         else:
-            self._answer(event.request, None)
+            self._answer(self._caller, None)
 
     async def _identify(self, caller: Caller) -> None:
         verdict = await self._reception.admission.identify(caller)
@@ -218,15 +207,15 @@ class Incoming:
             assert self.association is not None
             self.association.reject(verdict)
         else:
-            self._answer(caller.request, verdict)
+            self._answer(caller, verdict)
 
-    def _answer(self, request: AAssociateRQ, identity: UserIdentityAC | None) -> None:
+    def _answer(self, caller: Caller, identity: UserIdentityAC | None) -> None:
         association = self.association
         assert association is not None
         if association.session.state is not State.STA3:  # it has ended meanwhile
             return
         try:
-            association.accept(self._reception.admission.answer(request, identity))
+            association.accept(self._reception.admission.answer(caller, identity))
         except LocalProtocolError as error:  # the peer's maximum length leaves no room for a message
             self._reception.logbook.note("rejected", self.address, f"rejected an association: {error}")
             association.reject(Rejection.NO_REASON)

@@ -55,7 +55,9 @@ class ServerLimits:
         " or the oldest of the address that has most of them",
     )
     descriptor_reserve: int = _limit(
-        128, "file descriptors kept for files and the index: no connection is accepted while fewer are free"
+        128,
+        "file descriptors kept for files and the index: no connection is accepted while fewer are free, and"
+        " no C-MOVE destination connected to while fewer than half as many are",
     )
     max_associate_length: int = _limit(262144, "bytes of an A-ASSOCIATE-RQ")
     max_contexts: int = _limit(128, "presentation contexts of a request")
@@ -79,6 +81,13 @@ class ServerLimits:
     max_outstanding_requests: int = _limit(64, "requests of one association without their final response")
     max_queries_per_address: int = _limit(
         2, "searches of one peer address in the archive at once, by C-FIND, C-GET and C-MOVE; its others wait"
+    )
+    max_destinations: int = _limit(
+        64,
+        "associations at once with destinations of C-MOVEs; one more waits for suboperation_timeout at most",
+    )
+    max_destinations_per_address: int = _limit(
+        16, "the same for the C-MOVEs of one peer address; as many as an association's window has"
     )
     read_ahead_per_association: int = _limit(
         16 * 1024 * 1024, "bytes of stored objects read before the peer takes them, by all C-GETs and C-MOVEs"

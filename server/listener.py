@@ -14,6 +14,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,9 +29,10 @@ from ..pdu.types import AsyncOperationsWindow
 from .access import Access
 from .admission import Admission
 from .connections import Connections
+from .destinations import Destinations
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
-from .performer import DECODED_PER_ADDRESS
+from .performer import DECODED_PER_ADDRESS, DECODERS, Resources
 from .service import Service
 from .shares import Shares
 
@@ -75,6 +77,8 @@ class Server:
         self._logbook = Logbook(log, self._loop.time)
         self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
         self._decompressor = self._decodes()
+        self._decoders = ThreadPoolExecutor(DECODERS, "aiodicom-decode")
+        there_are = descriptors()
         self._beginning = Tasks()
         self._accepting = Tasks()
         self._reception = Reception(
@@ -85,13 +89,17 @@ class Server:
             self.connections,
             self._logbook,
             self._beginning,
-            Budget(self.limits.read_ahead),
             observer,
-            self._decompressor,
-            Shares(DECODED_PER_ADDRESS),
+            Resources(
+                Budget(self.limits.read_ahead),
+                Shares(DECODED_PER_ADDRESS),
+                self._decoders,
+                self._decompressor,
+                Destinations(self.limits, there_are),
+            ),
         )
         self._sockets: list[socket.socket] = []
-        self._capacity = descriptors() - self.limits.descriptor_reserve
+        self._capacity = there_are - self.limits.descriptor_reserve
 
     def _decodes(self) -> Decompressor | None:
         limits = self.limits
@@ -177,6 +185,7 @@ class Server:
                 association.connection.close()
             for association in ending:
                 await association.wait_closed()
+            self._decoders.shutdown(wait=False)
             if self._decompressor is not None:
                 await self._decompressor.close()
 

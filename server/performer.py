@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..association.budget import Budget
@@ -19,7 +20,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_of
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
-from ..pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
+from .destinations import Destinations
 from .limits import ServerLimits
 from .service import EncodedMatches, Match, Service
 from .shares import Shares
@@ -35,33 +36,31 @@ DECODED_IN_LOOP = 1024
 ELEMENTS_IN_LOOP = 48
 """Elements and items of such an identifier: as many as queries have, some 2 ms."""
 DECODED_PER_ADDRESS = 1
-"""Identifiers of one peer address decoded at a time: others find a thread free, however many it sends."""
+"""Identifiers of one peer address decoded at a time; of a server's `DECODERS` it can never have all."""
+DECODERS = 2
+"""Threads of one server that decode identifiers, apart from those of files and queries: neither waits for the
+other. Addresses beyond as many that send long ones wait for each other."""
 
-_DECODING = ThreadPoolExecutor(2 * DECODED_PER_ADDRESS, thread_name_prefix="aiodicom-decode")
-"""Apart from the threads of files and queries: neither waits for the other."""
 
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What all associations of a server share."""
 
-_ITEM = b"\xfe\xff\x00\xe0"
-_UNDEFINED = 0xFFFFFFFF
+    read_ahead: Budget
+    decoding: Shares
+    decoders: Executor
+    decompressor: Decompressor | None
+    destinations: Destinations
 
 
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(
-        self,
-        service: Service,
-        limits: ServerLimits,
-        read_ahead: Budget,
-        decompressor: Decompressor | None,
-        decoding: Shares,
-    ) -> None:
-        """read_ahead, decompressor, decoding: of the whole server."""
-        self._decoding = decoding
-        self._decompressor = decompressor
+    def __init__(self, service: Service, limits: ServerLimits, shared: Resources) -> None:
         self._service = service
         self._limits = limits
-        self._read_ahead = Budget(limits.read_ahead_per_association, read_ahead)
+        self._shared = shared
+        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead)
 
     def store(self, request: Request) -> StoreSink:
         """The service's sink."""
@@ -86,8 +85,8 @@ class Performer:
         context, raw = request.context, data or b""
         if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
             return self._decoded(context, raw)
-        async with self._decoding.turn(request.address):
-            return await on_thread(lambda: self._decoded(context, raw), executor=_DECODING)
+        async with self._shared.decoding.turn(request.address):
+            return await on_thread(lambda: self._decoded(context, raw), executor=self._shared.decoders)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
         """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
@@ -103,11 +102,7 @@ class Performer:
             # half a query could ask for more than the whole one; one in doubt could ask for something else
             if not found.complete or found.doubt:
                 raise Refused(UNABLE_TO_PROCESS, f"identifier refused: {found.problem or found.doubt}")
-            decoded = decode_dataset(raw, syntax)
-            cut = _cut_sequence(raw, decoded) if syntax == IMPLICIT_VR_LITTLE_ENDIAN else None
-            if cut is not None:
-                raise Refused(UNABLE_TO_PROCESS, "a sequence is not whole", (cut,))
-            return decoded
+            return decode_dataset(raw, syntax)
         except (ImagingError, DatasetDecodeError) as error:
             named = error.undecoded if isinstance(error, DatasetDecodeError) else ()
             raise Refused(UNABLE_TO_PROCESS, "identifier cannot be decoded", _tags(named)) from None
@@ -155,11 +150,11 @@ class Performer:
         instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
         title, budget = self._service.ae_title, self._read_ahead
         work = SubOperationsSender(
-            request, message, instances, self._limits, title, budget, self._decompressor
+            request, message, instances, self._limits, title, budget, self._shared.decompressor
         )
         if isinstance(message, m.CMoveRQ):
             destination = await self._service.destination(request, message.move_destination)
-            await work.move(destination, message.move_destination)
+            await work.move(destination, message.move_destination, self._shared.destinations)
         else:
             await work.get()
 
@@ -172,33 +167,6 @@ class Performer:
             data = encode_dataset(reply.dataset, request.context.transfer_syntax)
         fields = {"error_comment": reply.comment, **reply.fields, "has_dataset": data is not None}
         await request.respond(m.make_response(request.message, reply.status, **fields), data)
-
-
-def _cut_sequence(raw: bytes, decoded: Dataset, depth: int = 8) -> int | None:
-    """The first sequence of defined length, in implicit VR, that its items do not fill.
-
-    Without a VR a scan takes what is no sequence for bytes, and pydicom takes a cut item for an empty one.
-    """
-    tags = [int(one.tag) for one in decoded if one.VR == "SQ"] if depth else []
-    found = scan_dataset(raw, IMPLICIT_VR_LITTLE_ENDIAN, tags, max_value=len(raw)).values if tags else {}
-    for tag, value in found.items():
-        items, at = iter(decoded[tag].value), 0
-        while at < len(value):
-            head = value[at : at + 8]
-            length = int.from_bytes(head[4:], "little")
-            if head[:4] == _ITEM and length == _UNDEFINED:
-                break  # walked by the scan, for it has to look for its end
-            inside = value[at + 8 : at + 8 + length]
-            if len(head) < 8 or head[:4] != _ITEM or len(inside) < length:
-                return tag
-            if not scan_dataset(inside, IMPLICIT_VR_LITTLE_ENDIAN).complete:
-                return tag
-            inner = next(items, None)
-            nested = None if inner is None else _cut_sequence(inside, inner, depth - 1)
-            if nested is not None:
-                return nested
-            at += 8 + length
-    return None
 
 
 def _few(raw: bytes, transfer_syntax: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
 from ..archive.selection import PAGE, Selection
 from ..association.association import Association
@@ -26,6 +28,7 @@ from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import FAILED_LIST, SubOperations
 from ..pdu.errors import AiodicomError
+from .destinations import Destinations
 from .limits import ServerLimits
 from .service import Destination
 
@@ -78,8 +81,8 @@ class SubOperationsSender:
         await run.run(self._instances)
         await self._finish()
 
-    async def move(self, destination: Destination | None, ae_title: str) -> None:
-        """Send everything to another application entity."""
+    async def move(self, destination: Destination | None, ae_title: str, turns: Destinations) -> None:
+        """Send everything to another application entity, over an association at a time that has its turn."""
         if destination is None:
             await self._request.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
             return
@@ -89,7 +92,8 @@ class SubOperationsSender:
         ):
             if not self._wanted() or not items:
                 break
-            await self._move(peer, proposals, items)
+            async with AsyncExitStack() as turn:
+                await self._move(peer, proposals, items, turns, turn)
         await self._finish()
 
     def _peer(self, destination: Destination, ae_title: str) -> Peer:
@@ -104,9 +108,20 @@ class SubOperationsSender:
             timeouts=Timeouts(connect=limit, association=limit, inactivity=limit, artim=artim),
         )
 
-    async def _move(self, peer: Peer, proposals: Sequence[Proposal], items: Sequence[Instance]) -> None:
+    async def _move(
+        self,
+        peer: Peer,
+        proposals: Sequence[Proposal],
+        items: Sequence[Instance],
+        turns: Destinations,
+        turn: AsyncExitStack,
+    ) -> None:
+        async def connect() -> Association:
+            await turn.enter_async_context(turns.turn(self._request.address))
+            return await associate(peer, proposals)
+
         try:
-            association = await self._dial(peer, proposals)
+            association = await self._dial(connect())
         except AiodicomError as error:
             self._request.association.note("move destination", str(error))
             await self._lost(items)
@@ -123,9 +138,9 @@ class SubOperationsSender:
         except AiodicomError as error:
             self._request.association.note("move destination", f"it did not release: {error}")
 
-    async def _dial(self, peer: Peer, proposals: Sequence[Proposal]) -> Association | None:
+    async def _dial(self, connect: Coroutine[Any, Any, Association]) -> Association | None:
         """An association with the destination, or None when a C-CANCEL comes before there is one."""
-        self._dialling = self._tasks.start(associate(peer, proposals))
+        self._dialling = self._tasks.start(connect)
         try:
             await asyncio.wait([self._dialling])
             return None if self._dialling.cancelled() else self._dialling.result()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
+import logging.handlers
 import os
 import select
 import sys
@@ -69,28 +69,30 @@ class StderrWriter:
                 select.select([], [self._fd], [])
 
 
-class DroppingHandler(logging.Handler):
+class DroppingHandler(logging.handlers.QueueHandler):
     """Hands records to a target on a thread of its own, `queued` of them at most at a time."""
 
     def __init__(self, target: Target, *, queued: int = QUEUED) -> None:
-        super().__init__()
-        self._target = target
         self._queue: Queue[logging.LogRecord | threading.Event | None] = Queue(queued)
+        super().__init__(self._queue)
+        self._target = target
         self._dropped = 0
         self._written = 0
         self._gave_up_at = -1  # how many were written when nobody waited any longer
         self._thread = threading.Thread(target=self._run, name="aiodicom-log", daemon=True)
         self._thread.start()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def enqueue(self, record: logging.LogRecord) -> None:
         """Queue a record; never waits."""
-        record = copy.copy(record)  # other handlers have theirs
-        record.msg = record.getMessage()  # arguments may change until it is written
-        record.args = None
         try:
             self._queue.put_nowait(record)
         except Full:
             self._dropped += 1
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say where a line comes from that cannot be put together; not what it was to say."""
+        where = f"{record.name}, line {record.lineno} of {record.filename}"
+        self.enqueue(_said(f"a line cannot be logged: {type(sys.exception()).__name__} in {where}"))
 
     def _run(self) -> None:
         while True:
@@ -137,7 +139,10 @@ class DroppingHandler(logging.Handler):
 
 
 def _lost(count: int) -> logging.LogRecord:
-    text = f"{count} lines were not logged: stderr did not take them"
+    return _said(f"{count} lines were not logged: stderr did not take them")
+
+
+def _said(text: str) -> logging.LogRecord:
     return logging.LogRecord("aiodicom", logging.WARNING, __file__, 0, text, None, None)
 
 

@@ -90,6 +90,43 @@ def test_arguments_are_those_of_the_moment(logger: logging.Logger) -> None:
     assert target.said == ["['a']"]
 
 
+def test_a_line_that_cannot_be_made_is_the_fault_of_nobody_who_goes_on(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its arguments are not shown: they may be a patient's."""
+
+    class Bad:
+        def __str__(self) -> str:
+            raise RuntimeError("DOE^JANE")
+
+    target = Stuck()
+    target.go.set()
+    logger.addHandler(DroppingHandler(target))
+    logger.warning("%d of %d", "DOE^JANE")
+    logger.warning("%s", Bad())
+    logger.warning("a whole one")
+    logger.handlers[0].flush()
+    first, second, third = target.said
+    assert first.startswith("a line cannot be logged: TypeError in test, line ")
+    assert second.startswith("a line cannot be logged: RuntimeError in test, line ")
+    assert third == "a whole one"
+    assert "DOE" not in first + second + capsys.readouterr().err
+
+
+def test_the_end_of_a_line_is_what_was_raised(logger: logging.Logger) -> None:
+    target = Stuck()
+    target.go.set()
+    logger.addHandler(DroppingHandler(target))
+    try:
+        raise KeyError(1)
+    except KeyError:
+        logger.exception("failed")
+    logger.handlers[0].flush()
+    [line] = target.said
+    assert line.startswith("failed\nTraceback")
+    assert line.endswith("KeyError: 1")
+
+
 def test_lines_are_cleaned(capsys: pytest.CaptureFixture[str]) -> None:
     before = list(logging.getLogger("aiodicom").handlers)
     start_logging(0)

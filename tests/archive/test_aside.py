@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -124,3 +125,43 @@ def test_no_archive_is_made_where_none_is_wanted(tmp_path):
     assert list(tmp_path.iterdir()) == []
     Archive(tmp_path).close()
     Archive(tmp_path, create=False).close()
+
+
+@pytest.mark.parametrize("failing", ["open", "write", "replace"])
+def test_what_could_not_be_kept_does_not_count(tmp_path, monkeypatch, failing):
+    """Neither against a UID nor in bytes; and no reason stays without its object."""
+    folder = tmp_path / "quarantine"
+    folder.mkdir()
+    refused = files.Refused(tmp_path, 10 * MAX_REFUSED)
+
+    def keep() -> bool:
+        came = tmp_path / "came"
+        came.write_bytes(bytes(10))
+        return refused.keep(str(came), "1.2.3", "torn")
+
+    def full(*_arguments, **_options):
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        if failing == "write":
+            patch.setattr(files, "open", full, raising=False)
+        else:
+            patch.setattr(os, failing, full)
+        for _ in range(MAX_REFUSED + 1):
+            with pytest.raises(OSError, match="no space"):
+                keep()
+    assert not list(folder.iterdir())
+    assert [keep() for _ in range(MAX_REFUSED + 1)] == [True] * MAX_REFUSED + [False]
+
+
+def test_a_conflict_that_could_not_be_kept_does_not_count(tmp_path, monkeypatch):
+    kept = files.ObjectFiles(tmp_path, "rename")
+    came = tmp_path / "incoming" / "came"
+    came.write_bytes(b"1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: os.stat(tmp_path / "nowhere"))
+        for number in range(MAX_CONFLICTS + 1):
+            with pytest.raises(FileNotFoundError):
+                kept.set_aside(str(came), f"{number:016x}", "1.2.3")
+    assert kept.set_aside(str(came), "0" * 16, "1.2.3") is not None
+    kept.close(clean=True)

@@ -156,6 +156,35 @@ async def test_an_idle_process_ends_and_one_that_died_is_replaced(
         await decompressor.close()
 
 
+async def test_one_that_was_idle_too_long_is_asked_nothing(
+    tmp_path: Path, temporary: Path, program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes to end."""
+    program(
+        "import sys, time\n"
+        "while line := sys.stdin.readline():\n"
+        "    print('{\"size\": 7}', flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    monkeypatch.setattr(decompressing, "IDLE", 0.01)
+    item, _ = stored(tmp_path)
+    decompressor = Decompressor(1, LIMIT, PATIENCE)
+    try:
+        for _ in range(3):
+            async with decompressor.decompressed(item) as native:
+                assert native.data_size == 7
+            process, _timer = decompressor._idle[0]
+            assert process.stdin is not None
+            async with asyncio.timeout(PATIENCE):
+                while not process.stdin.is_closing():
+                    await asyncio.sleep(0.01)
+            assert process.returncode is None
+            assert len(children()) == 1
+    finally:
+        await decompressor.close()
+    assert not children()
+
+
 def archive_of(count: int) -> dict[str, bytes]:
     """So many objects compressed, and one that cannot be decoded, by UID."""
     found = {}

@@ -100,17 +100,20 @@ async def test_a_rejection_and_a_connection_without_an_association_are_told(tmp_
 async def test_an_observer_that_fails_is_told_no_more_and_nothing_else_suffers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    calls = []
+    calls, patient = [], "DOE^JANE"
 
     def bad(event: Event) -> None:
         calls.append(event)
-        raise RuntimeError("a user's mistake")
+        raise RuntimeError(f"a user's mistake with {patient}")
 
     async with aiodicom.serve_archive(tmp_path, port=0) as server:
         async with aiodicom.connect("127.0.0.1", server.port, observer=bad) as pacs:
             await pacs.echo()
     assert len(calls) == 1
     assert "an observer failed" in caplog.text
+    assert "RuntimeError" in caplog.text
+    assert ", in bad" in caplog.text
+    assert patient not in caplog.text
 
 
 @pytest.fixture

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiodicom.association import outgoing
@@ -144,3 +149,35 @@ FRAGMENTS = (
     + b"\xfe\xff\xdd\xe0\0\0\0\0"
 )
 """Encapsulated pixel data over `WHOLE_READ`."""
+
+
+async def test_a_large_file_is_opened_on_a_thread_and_no_descriptor_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = instance(tmp_path / "a", 100)
+    opened: list[bool] = []
+    real = os.open
+
+    def noted(path: Any, *arguments: Any, **options: Any) -> int:
+        if os.fspath(path) == str(one.path):
+            opened.append(threading.current_thread() is threading.main_thread())
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", noted)
+    before = descriptors()
+    async for _ in read_parts(one, 16):
+        pass
+    async with aclosing(read_parts(one, 16)) as parts:
+        await anext(parts)
+
+    def no_buffer(size: int) -> memoryview:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        await anext(read_parts(one, 16, no_buffer))
+    with pytest.raises(FileNotFoundError):
+        await anext(read_parts(replace(one, path=tmp_path / "b"), 16))
+    assert opened == [False, False]
+    async with asyncio.timeout(10):
+        while descriptors() != before:
+            await asyncio.sleep(0.01)

@@ -13,7 +13,7 @@ from aiodicom.association import transport as transport_module
 from aiodicom.association.association import Association
 from aiodicom.association.turns import MOST_EVENTS, TURN, Turns, turns_of
 from aiodicom.dimse import messages as m
-from aiodicom.pdu import PDV, PDataTF, encode
+from aiodicom.pdu import PDV, AReleaseRQ, PDataTF, PDUReader, encode
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.testing import message_pdvs
 from wire import (
@@ -178,6 +178,81 @@ async def test_a_data_set_of_tiny_fragments_arrives_whole_in_turns(
         await peer.release()
     assert service.stored == {f"1.2.3.{number}": data for number in range(3)}
     assert max(dealt.rounds) <= most
+
+
+class Headers:
+    """How many headers of PDUs and PDVs were read in each turn."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.turns: list[int] = []
+        hand_on = transport_module.Connection._hand_on
+        header = PDUReader._header
+
+        def counted(connection: transport_module.Connection) -> None:
+            self.turns.append(0)
+            hand_on(connection)
+
+        def read(reader: PDUReader) -> bytes | memoryview | None:
+            self.turns[-1] += 1
+            return header(reader)
+
+        monkeypatch.setattr(transport_module.Connection, "_hand_on", counted)
+        monkeypatch.setattr(PDUReader, "_header", read)
+
+
+def silent(kind: str) -> list[bytes]:
+    """Bytes that give no event, thousands of them; then those that have the server answer."""
+    empty, one = PDV(3, False, False, b""), PDV(3, False, False, b"\0")
+    data = [encode(PDataTF((PDV(3, False, True, implicit(ct(size=100))),)))]
+    store = [encode(PDataTF((PDV(3, True, True, m.encode_message(store_request())),)))]
+    misnamed = m.CStoreRQ(message_id=1, affected_sop_class_uid=FIND, affected_sop_instance_uid="1.2.3.4")
+    refused = [encode(PDataTF((PDV(3, True, True, m.encode_message(misnamed)),)))]
+    command = m.encode_message(store_request())
+    match kind:
+        case "empty PDVs":
+            return [*store, encode(PDataTF((empty,) * 9000)), *data]
+        case "empty PDUs":
+            return [*store, bytes.fromhex("040000000000") * 9000, *data]
+        case "empty PDVs of a command":
+            return [encode(PDataTF((PDV(3, True, False, b""),) * 9000)), *store, *data]
+        case "bytes of a command":
+            pieces = [PDV(3, True, at + 1 == len(command), command[at:][:1]) for at in range(len(command))]
+            return [encode(PDataTF(tuple(pieces))), *data]
+        case "bytes of a refused data set":
+            return [*refused, encode(PDataTF((one,) * 9000)), *data]
+        case _:  # nobody listens after it: PDUs that are skipped
+            return [bytes.fromhex("040000000000"), bytes.fromhex("040000000000") * 9000]
+
+
+@on_each_loop
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "empty PDVs",
+        "empty PDUs",
+        "empty PDVs of a command",
+        "bytes of a command",
+        "bytes of a refused data set",
+        "PDUs after the end",
+    ],
+)
+async def test_what_gives_no_event_is_read_in_turns_too(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(transport_module, "MOST_EVENTS", 20)
+    ended = kind == "PDUs after the end"
+    async with serving(Plain()) as server, calling(server) as peer:
+        headers = Headers(monkeypatch)
+        if ended:
+            await peer.send(encode(AReleaseRQ()) + b"".join(silent(kind)))
+            await peer.half_close()
+            await peer.drain_until_close()
+        else:
+            await peer.send(b"".join(silent(kind)))
+            assert (await hear(peer)).message.status == (0x0122 if "refused" in kind else 0)
+            await peer.release()
+        while server.connections.open:
+            await asyncio.sleep(0.01)
+    assert sum(headers.turns) > (100 if kind == "bytes of a command" else 1000)
+    assert max(headers.turns) <= 2 * 20 + 1  # a PDU's and a PDV's
 
 
 async def test_reads_that_have_to_wait_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from aiodicom.dataset.coding import (
     DatasetDecodeError,
     decode_answer,
     decode_dataset,
+    decode_object,
     encode_dataset,
 )
 from aiodicom.dataset.encoding import encode_uids
@@ -428,3 +429,55 @@ def test_a_list_of_uids_is_what_pydicom_writes_and_reads(syntax: str, count: int
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom says that it makes UN of a long one
         assert data == encode_dataset(dataset, syntax)
+
+
+def framed(value: bytes, length: int | None = None) -> bytes:
+    """An item that says it has so many bytes."""
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(value) if length is None else length) + value
+
+
+WHOLE = framed(implicit(0x00081155, b"1.2.3.4\0"))
+NO_SEQUENCES = {
+    "no item": b"ab",
+    "text": b"ab" * 20,
+    "an item of too many bytes": framed(b"ab", 100),
+    "half an element": framed(b"ab"),
+    "an element of too many bytes": framed(struct.pack("<HHL", 8, 0x1155, 30) + b"1.2"),
+    "bytes behind an item": WHOLE + b"ab",
+    "an element behind an item": WHOLE + implicit(0x00081155, b"1.2.3.4\0"),
+    "inside another": framed(implicit(0x00081199, framed(b"ab", 100))),
+    "short inside another": framed(implicit(0x00081199, b"abcd")),
+}
+
+
+@pytest.mark.parametrize("vr", ["implicit", "UN"])
+@pytest.mark.parametrize("value", NO_SEQUENCES.values(), ids=NO_SEQUENCES)
+def test_a_sequence_that_is_none_is_told_where_its_dictionary_alone_knows_it(vr: str, value: bytes) -> None:
+    """pydicom takes most of these for an empty sequence, or reads on in it."""
+    if vr == "UN":
+        syntax = EXPLICIT
+        data = explicit(0x00080018, b"UI", b"1.2.3.4\0")
+        data += struct.pack("<HH2sHL", 8, 0x1140, b"UN", 0, len(value)) + value
+        data += explicit(0x0020000D, b"UI", b"1.2.30")
+    else:
+        syntax = IMPLICIT
+        data = implicit(0x00080018, b"1.2.3.4\0") + implicit(0x00081140, value)
+        data += implicit(0x0020000D, b"1.2.30")
+    answer, undecoded = decode_answer(data, syntax)
+    assert answer.StudyInstanceUID == "1.2.30"
+    assert "ReferencedImageSequence" not in answer
+    assert "ReferencedImageSequence" in undecoded
+    with pytest.raises(DatasetDecodeError, match="ReferencedImageSequence"):
+        decode_dataset(data, syntax)
+    assert decode_object(data, syntax).doubt is not None
+
+
+@pytest.mark.parametrize(
+    ("value", "items"),
+    [(b"", 0), (WHOLE, 1), (WHOLE * 3, 3), (framed(b""), 1), (framed(implicit(0x00081199, WHOLE)), 1)],
+)
+def test_a_sequence_that_is_one_is_decoded(value: bytes, items: int) -> None:
+    data = implicit(0x00081140, value)
+    assert len(decode_dataset(data, IMPLICIT).ReferencedImageSequence) == items
+    assert decode_answer(data, IMPLICIT)[1] == ()
+    assert decode_object(data, IMPLICIT).doubt is None

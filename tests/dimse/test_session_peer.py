@@ -532,7 +532,13 @@ def test_a_message_id_is_free_again_after_the_final_response() -> None:
 
 
 def test_the_limit_of_outstanding_requests() -> None:
-    session = open_session(requestor=False, limits=SessionLimits(outstanding_requests=3))
+    asked = request(window=AsyncOperationsWindow(0, 0))
+    session = open_session(
+        requestor=False,
+        limits=SessionLimits(outstanding_requests=3),
+        asked=asked,
+        given=answer(asked, window=AsyncOperationsWindow(0, 0)),
+    )
     told = tell(session, [b"".join(wire(ECHO_ID, CEchoRQ(message_id=n)) for n in range(5))])
     assert [m.message_id for m in received(told)] == [0, 1, 2]  # type: ignore[union-attr]
     assert refused(told) == [(0x0030, 0x0213)] * 2
@@ -596,7 +602,10 @@ def test_a_cancel_of_a_running_query() -> None:
 @pytest.mark.parametrize("has_dataset", [False, True], ids=["", "with a data set"])
 @pytest.mark.parametrize("what", ["late", "foreign", "not cancellable", "other context"])
 def test_a_cancel_that_cancels_nothing_is_ignored(what: str, has_dataset: bool) -> None:
-    session = open_session(requestor=False)
+    asked = request(window=AsyncOperationsWindow(3, 1))
+    session = open_session(
+        requestor=False, asked=asked, given=answer(asked, window=AsyncOperationsWindow(3, 1))
+    )
     tell(session, [wire(FIND_ID, QUERY, b"identifier")])
     context_id, message_id = FIND_ID, 3
     if what == "late":
@@ -855,14 +864,37 @@ def test_a_maximum_that_leaves_no_room_is_a_fault_of_the_answer(maximum: int) ->
     assert session.contexts == {}
 
 
-# --- deviations that are lived with
+# --- deviations that are told
 
 
-def test_more_requests_than_the_window_allows_are_noted() -> None:
-    session = open_session(requestor=False)
-    tell(session, [wire(ECHO_ID, ECHO)])
+@pytest.mark.parametrize("windowed", [1, 2])
+def test_requests_over_the_window_are_refused_and_noted(windowed: int) -> None:
+    """What was refused can be asked again."""
+    window = AsyncOperationsWindow(windowed, windowed)
+    asked = request(window=window)
+    session = open_session(False, asked=asked, given=answer(asked, window=window))
+    stores = [replace(STORE, message_id=n) for n in range(windowed + 1)]
+    for one in stores[:-1]:
+        assert received(tell(session, [wire(CT_ID, one, b"data")])) == [one]
     assert list(session.deviations) == []
-    assert received(tell(session, [wire(ECHO_ID, CEchoRQ(message_id=2))])) == [CEchoRQ(message_id=2)]
+    told = tell(session, [wire(CT_ID, stores[-1], b"data")])
+    assert received(told) == []
+    assert refused(told) == [(0x0001, 0x0213)]
+    assert [(m.message_id_being_responded_to, m.status) for m in answers(session)] == [  # type: ignore[union-attr]
+        (windowed, 0x0213)
+    ]
+    assert [d.clause for d in session.deviations] == ["PS3.7 D.3.3.3"]
+    session.send(CT_ID, CStoreRSP(message_id_being_responded_to=0, status=0))
+    assert received(tell(session, [wire(CT_ID, stores[-1], b"data")])) == [stores[-1]]
+
+
+def test_sub_operations_over_the_window_are_taken_and_noted() -> None:
+    """They are what we asked for ourselves."""
+    session = open_session(requestor=True)
+    for number in range(3):
+        one = replace(STORE, message_id=number)
+        assert received(tell(session, [wire(CT_ID, one, b"data")])) == [one]
+    assert sent_bytes(session) == b""
     assert [d.clause for d in session.deviations] == ["PS3.7 D.3.3.3"]
 
 

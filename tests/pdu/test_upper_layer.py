@@ -526,8 +526,9 @@ def test_our_abort_between_two_indications_silences_the_rest() -> None:
     layer = in_state(State.STA6, requestor=True)
     got = []
     for indication in layer.indications(two + encode(DATA) + RELEASE):
-        got.append(indication)
-        layer.abort()
+        if indication is not None:  # a pause
+            got.append(indication)
+            layer.abort()
     assert len(got) == 1
     assert (sent_by(layer), layer.state) == ([AAbort(0, 0)], State.STA13)
 

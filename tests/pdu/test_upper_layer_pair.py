@@ -208,6 +208,8 @@ class Pair(RuleBasedStateMachine):
         del side.incoming[:count]
         over = side.layer.state is S.STA13
         for indication in side.layer.indications(memoryview(scratch)):
+            if indication is None:  # a pause
+                continue
             assert not over, f"{side.name} is told {indication} after its association has ended"
             side.take([indication])
             if eager and isinstance(indication, AssociateIndication):

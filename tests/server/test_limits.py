@@ -21,6 +21,7 @@ from aiodicom.association import stores, turns
 from aiodicom.association import transport as transport_module
 from aiodicom.association.budget import Budget
 from aiodicom.association.performing import Request
+from aiodicom.association.transport import Connection
 from aiodicom.client.connect import connect
 from aiodicom.dimse import messages as m
 from aiodicom.pdu import (
@@ -28,6 +29,7 @@ from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
     AAssociateRJ,
+    AsyncOperationsWindow,
     PDataTF,
     PresentationContextRQ,
     RoleSelection,
@@ -319,19 +321,18 @@ async def test_a_command_set_without_end() -> None:
 @on_each_loop
 async def test_empty_fragments_cost_nothing() -> None:
     async with serving() as server, bystander(server), calling(server) as peer:
+        _, connection = (one.connection for one in server.associations)
         command = m.encode_message(store_request())
-        await peer.send(PDataTF((PDV(3, True, False, b""),) * 500))
-        await peer.send(PDataTF((PDV(3, True, True, command),)))
+        await fed(connection, peer, encode(PDataTF((PDV(3, True, False, b""),) * 500)))
+        await fed(connection, peer, encode(PDataTF((PDV(3, True, True, command),))))
         empty = encode(PDataTF((PDV(3, False, False, b""),) * 1000)) + encode(PDataTF(()))
         tracemalloc.start()
         try:
-            await peer.send(empty * 3)
-            await echo_behind(peer, server)
+            await fed(connection, peer, empty * 3)
             gc.collect()
             before = tracemalloc.get_traced_memory()[0]
             for _ in range(10):
-                await peer.send(empty)
-            await echo_behind(peer, server)
+                await fed(connection, peer, empty)
             gc.collect()
             grown = tracemalloc.get_traced_memory()[0] - before
         finally:
@@ -341,10 +342,13 @@ async def test_empty_fragments_cost_nothing() -> None:
         assert (await hear(peer, m.CStoreRSP)).message.status == 0
 
 
-async def echo_behind(peer: ScriptedPeer, server: object) -> None:
-    """Wait until the server has read what was sent."""
-    async with bystander(server):
-        pass
+async def fed(connection: Connection, peer: ScriptedPeer, data: bytes) -> None:
+    """Send it, and wait until the server's end has dealt with all of it."""
+    whole = connection.bytes_received + len(data)
+    await peer.send(data)
+    async with asyncio.timeout(PATIENCE):
+        while connection.bytes_received < whole or connection._coming is not None:
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(("over", "status"), [(0, 0), (2, 0x0213)])
@@ -463,9 +467,10 @@ async def test_max_object_elements(tmp_path: Path, elements: int) -> None:
 async def test_max_outstanding_requests() -> None:
     held = Held()
     limits = replace(LONG, max_outstanding_requests=3)
+    wide = AsyncOperationsWindow(16, 16)
     async with (
-        serving(Plain(on_echo=held), limits=limits) as server,  # type: ignore[arg-type]
-        calling(server) as peer,
+        serving(Plain(on_echo=held), limits=limits, async_operations=wide) as server,  # type: ignore[arg-type]
+        calling(server, user_information=UserInformation(async_operations=wide)) as peer,
     ):
         for number in range(1, 6):
             await say(peer, 1, m.CEchoRQ(message_id=number))
@@ -840,7 +845,12 @@ def test_every_limit_is_described_and_tested_here() -> None:
     assert described.keys() == {one.name for one in fields(ServerLimits)}
     assert all(len(text) > 10 for text in described.values())
     here = Path(__file__).read_text("utf-8") + (Path(__file__).parent / "test_listener.py").read_text("utf-8")
-    for name in ("test_wire_services.py", "test_one_peer.py", "../association/test_decompressing.py"):
+    for name in (
+        "test_wire_services.py",
+        "test_one_peer.py",
+        "test_destinations.py",
+        "../association/test_decompressing.py",
+    ):
         here += (Path(__file__).parent / name).read_text("utf-8")
     for name in described:
         assert f"{name}=" in here, f"no test sets {name}"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiodicom.association.budget import Budget
+from aiodicom.dimse import messages as m
+from aiodicom.server.destinations import Destinations
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.performer import DECODED_IN_LOOP, DECODED_PER_ADDRESS, Performer
+from aiodicom.server.performer import DECODED_IN_LOOP, DECODED_PER_ADDRESS, DECODERS, Performer, Resources
 from aiodicom.server.service import Service
 from aiodicom.server.shares import Shares
+from wire import FIND, Plain, calling, hear, identifier, implicit, say, serving
 
 IMPLICIT = "1.2.840.10008.1.2"
 LONG = b"\x11\0\x10\0\0\0\0\0" * DECODED_IN_LOOP
@@ -22,8 +27,10 @@ LONG = b"\x11\0\x10\0\0\0\0\0" * DECODED_IN_LOOP
 class Slowly(Performer):
     """Decodes until it is let go of."""
 
-    def __init__(self, shares: Shares) -> None:
-        super().__init__(Service(), ServerLimits(), Budget(0), None, shares)
+    def __init__(self, shares: Shares, decoders: Executor) -> None:
+        limits = ServerLimits()
+        shared = Resources(Budget(0), shares, decoders, None, Destinations(limits, 100))
+        super().__init__(Service(), limits, shared)
         self.begun = threading.Semaphore(0)
         self.go = threading.Event()
 
@@ -36,9 +43,16 @@ def of(address: str) -> Any:
     return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax=IMPLICIT))
 
 
-async def test_one_address_never_has_all_the_threads_that_decode() -> None:
+@pytest.fixture
+def decoders() -> Iterator[Executor]:
+    with ThreadPoolExecutor(DECODERS) as threads:
+        yield threads
+
+
+async def test_one_address_never_has_all_the_threads_that_decode(decoders: Executor) -> None:
+    assert DECODED_PER_ADDRESS < DECODERS
     shares = Shares(DECODED_PER_ADDRESS)
-    slow, other = Slowly(shares), Slowly(shares)
+    slow, other = Slowly(shares, decoders), Slowly(shares, decoders)
     other.go.set()
     many = [asyncio.create_task(slow._decode(of("a"), LONG)) for _ in range(8)]
     wait = asyncio.get_running_loop().run_in_executor
@@ -53,8 +67,8 @@ async def test_one_address_never_has_all_the_threads_that_decode() -> None:
     assert not shares
 
 
-async def test_one_that_is_cancelled_before_its_turn_is_not_decoded() -> None:
-    slow = Slowly(Shares(DECODED_PER_ADDRESS))
+async def test_one_that_is_cancelled_before_its_turn_is_not_decoded(decoders: Executor) -> None:
+    slow = Slowly(Shares(DECODED_PER_ADDRESS), decoders)
     many = [asyncio.create_task(slow._decode(of("a"), LONG)) for _ in range(DECODED_PER_ADDRESS + 1)]
     for _ in many[1:]:
         assert await asyncio.get_running_loop().run_in_executor(None, slow.begun.acquire, True, 10)
@@ -66,12 +80,12 @@ async def test_one_that_is_cancelled_before_its_turn_is_not_decoded() -> None:
     assert not slow.begun.acquire(blocking=False)
 
 
-async def test_decoding_waits_for_no_thread_of_files() -> None:
+async def test_decoding_waits_for_no_thread_of_files(decoders: Executor) -> None:
     """A disk that stalls holds those: an identifier is decoded all the same."""
     go, files = threading.Event(), ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(files)
     held = files.submit(go.wait, 20)
-    ready = Slowly(Shares(DECODED_PER_ADDRESS))
+    ready = Slowly(Shares(DECODED_PER_ADDRESS), decoders)
     ready.go.set()
     work = asyncio.create_task(ready._decode(of("a"), LONG))
     try:
@@ -81,3 +95,22 @@ async def test_decoding_waits_for_no_thread_of_files() -> None:
     finally:
         go.set()
         await work
+
+
+async def test_one_server_keeps_no_other_from_decoding() -> None:
+    """They may be of different owners, in one process."""
+    empty = b"".join(struct.pack("<HHL", 0x0011, n, 0) for n in range(0x1000, 0x1000 + DECODED_IN_LOOP))
+    question = implicit(identifier()) + empty  # too long for the loop
+    go = threading.Event()
+    async with (
+        serving(Plain()) as busy,
+        serving(Plain(matches=[])) as other,
+        calling(other) as peer,
+    ):
+        threads = [busy._decoders.submit(go.wait, 20) for _ in range(2 * DECODERS)]
+        try:
+            await say(peer, 5, m.CFindRQ(message_id=1, affected_sop_class_uid=FIND), question)
+            assert (await hear(peer)).message.status == 0
+        finally:
+            go.set()
+        assert all(one.result() for one in threads)

@@ -423,7 +423,11 @@ async def test_cancels_that_are_doubled_foreign_early_or_late() -> None:
     """Only the first of one that runs counts; none of the others is answered."""
     held = Held()
     service = Plain(matches=[identifier(StudyInstanceUID="1.1")], before_match=held)  # type: ignore[arg-type]
-    async with serving(service) as server, calling(server) as peer:
+    wide = AsyncOperationsWindow(2, 2)
+    async with (
+        serving(service, async_operations=wide) as server,
+        calling(server, user_information=UserInformation(async_operations=wide)) as peer,
+    ):
         await say(peer, 5, CANCEL_1)  # early
         await say(peer, 5, FIND_RQ, identifier())
         await held.reached.wait()
@@ -1088,6 +1092,25 @@ async def test_extended_negotiation_is_answered_by_the_service(caplog: pytest.Lo
             await peer.release()
     assert [request.user_information.common_extended for request in seen] == [(common,), (common,)]
     assert "answering an extended negotiation failed" in caplog.text
+
+
+async def test_a_service_that_fails_is_logged_by_the_address_not_by_a_name_the_peer_chooses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each name would have a window of its own in the log."""
+
+    class Failing(Plain):
+        def extended(self, request: AAssociateRQ) -> list[SOPClassExtendedNegotiation]:
+            raise ValueError("a defect")
+
+    asked = SOPClassExtendedNegotiation(FIND, b"\1\1")
+    info = UserInformation(implementation_class_uid="1.2", extended=(asked,))
+    async with serving(Failing()) as server:
+        for number in range(5):
+            async with calling(server, user_information=info, calling_ae=f"AE{number}") as peer:
+                await peer.release()
+    [line] = [one.getMessage() for one in caplog.records if "extended negotiation" in one.getMessage()]
+    assert line.startswith("127.0.0.1: ")
 
 
 @pytest.mark.parametrize("length", [1, 7, 15])
