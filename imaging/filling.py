@@ -90,8 +90,12 @@ def finish(frames: Sequence[Rescaled], values: NDArray[Any], *, stored: bool, do
     if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
         return values
     if values.dtype.kind == "f" or not all(_is_whole(frame) for frame in frames):
-        wide = np.float64 if double or values.dtype == np.float64 else np.float32
-        return _fill_floats(frames, np.empty(values.shape, wide))
+        wide = np.dtype(np.float64 if double or values.dtype == np.float64 else np.float32)
+        same = wide.itemsize == values.dtype.itemsize
+        floats = values.view(wide) if same else np.empty(values.shape, wide)
+        for place, plane, frame in zip(floats, values, frames, strict=True):
+            place[...] = _float(plane, frame)
+        return floats
     known = _known_type(frames, values.dtype)
     if known is None:
         ends = [_ends(place, frame) for place, frame in zip(values, frames, strict=True)]
@@ -197,10 +201,16 @@ def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
 def _fill_floats(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:
     def read(number: int) -> None:
         frame = frames[number]
-        values[number] = frame.pixels.stored(frame.index) * np.float64(frame.slope) + frame.intercept
+        values[number] = _float(frame.pixels.stored(frame.index), frame)
 
     for_each(frames, read)
     return values
+
+
+def _float(plane: NDArray[Any], frame: Rescaled) -> NDArray[Any]:
+    """Stored values rescaled in 64 bits."""
+    floats: NDArray[Any] = plane * np.float64(frame.slope) + frame.intercept
+    return floats
 
 
 def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:
