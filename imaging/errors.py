@@ -5,6 +5,7 @@ Messages name files and positions, never what an element says about the patient.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,8 @@ def naming(name: str) -> Iterator[None]:
     try:
         yield
     except ImagingError as error:
-        if name in str(error):
+        # as a word of its own: "data set 1" is not named by "data set 10", nor "im1" by "im1.dcm"
+        if re.search(rf"(?<![^\s'\"(]){re.escape(name)}(?![^\s'\"):,;])", str(error)):
             raise
         raise type(error)(f"{name}: {error}") from error
 

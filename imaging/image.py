@@ -15,7 +15,7 @@ from pydicom.pixels.processing import apply_modality_lut
 from .derived import Overlay, RealWorldMapping, mappings_of, overlays_of
 from .display import grey, png, png_of_colours
 from .elements import DatasetElements, Header
-from .errors import UnsupportedPixels, naming
+from .errors import UnsupportedPixels
 from .filling import fill
 from .frames import Frame
 from .headers import dataset_of_file, frames_of_dataset, frames_of_file
@@ -153,21 +153,20 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> 
         assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
         overlays=overlays_of(dataset, name),
         real_world=mappings_of(dataset, first.index, name),
-        stored=_grey(frames, name, stored=True) if kept.stored and form.samples == 1 else None,
+        stored=_grey(frames, stored=True) if kept.stored and form.samples == 1 else None,
     )
 
 
-def _grey(frames: Sequence[Frame], name: str, *, stored: bool = False, double: bool = False) -> NDArray[Any]:
+def _grey(frames: Sequence[Frame], *, stored: bool = False, double: bool = False) -> NDArray[Any]:
     """Grey frames as (rows, columns, frames, 1)."""
-    with naming(name):
-        return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
+    return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
 
 
 def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -> NDArray[Any]:
     """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
     form = frames[0].pixels.format
     if form.samples == 1 and not frames[0].has_lut:
-        return _grey(frames, name, double=kept.double)
+        return _grey(frames, double=kept.double)
     decoded = decode(dataset, name, index=kept.frame, raw=False)
     if frames[0].has_lut:
         try:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
-from .errors import UnsupportedPixels, VolumeError, naming
+from .errors import UnsupportedPixels, VolumeError
 from .export import check_affine, nifti, read_numpy, simpleitk, torch_tensor, write_nrrd, write_numpy
 from .filling import fill
 from .geometry import VolumeGeometry
@@ -208,8 +208,7 @@ def _assemble(found: Found, options: StackOptions) -> Volume:
 def _read(stack: Stack, options: StackOptions) -> Volume:
     """The pixels of a stack; frames that cannot be decoded are an error or, if so chosen, left out."""
     try:
-        with naming(stack.frames[0].name):
-            voxels = fill(stack.frames, stored=options.values == "stored", double=options.double)
+        voxels = fill(stack.frames, stored=options.values == "stored", double=options.double)
     except ImagingError:
         if options.on_broken == "raise":
             raise
