@@ -156,6 +156,24 @@ def test_axes_windows_and_signs_come_again() -> None:
     assert np.array_equal(again(kept, on_gap="keep").geometry.positions, kept.geometry.positions)
 
 
+def test_where_slices_lie_is_asked_for_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    deviation = VolumeGeometry.deviation_mm
+
+    def counted(geometry: VolumeGeometry) -> float:
+        asked.append(geometry.shape[0])
+        found: float = deviation.__get__(geometry)
+        return found
+
+    monkeypatch.setattr(VolumeGeometry, "deviation_mm", property(counted))
+    counts = []
+    for slices in (2, 20):
+        made = list(numbered(VolumeGeometry.from_affine((slices, 3, 4), SHEARED)).to_datasets())
+        assert len(made) == slices
+        counts.append(asked.count(slices))
+    assert counts[0] == counts[1] > 0
+
+
 def test_new_identifiers_and_the_patient_of_a_template() -> None:
     template = image(1, StudyInstanceUID="1.2.77", FrameOfReferenceUID="1.2.88", PatientID="P7")
     made = list(VOLUME.to_datasets(template))
