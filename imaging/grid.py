@@ -18,7 +18,7 @@ from .errors import IrregularGeometry, UnsupportedPixels
 from .filling import scaled
 from .geometry import VolumeGeometry
 from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
-from .resample import Method, resampled, right_angled
+from .resample import Method, Part, resample_into, right_angled
 from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
 
 _T = TypeVar("_T")
@@ -321,12 +321,12 @@ class VoxelGrid:
         parts = self.voxels.reshape(-1, *shape, *(colours or (1,)))
         masks = None if mask is None else mask.reshape(-1, *shape)
         voxels = np.empty((len(parts), *target.shape, parts.shape[-1]), self.voxels.dtype)
-        for number, part in enumerate(parts):
-            padding = None if masks is None else masks[number]
-            for colour in range(parts.shape[-1]):
-                voxels[number, ..., colour] = resampled(
-                    part[..., colour], self.geometry, target, method, fill, padding
-                )
+        places = [
+            Part(part[..., colour], None if masks is None else masks[number], voxels[number, ..., colour])
+            for number, part in enumerate(parts)
+            for colour in range(parts.shape[-1])
+        ]
+        resample_into(places, self.geometry, target, method, fill)
         made = replace(
             self,
             voxels=voxels.reshape(*self.voxels.shape[: len(self.axes)], *target.shape, *colours),
