@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .encapsulated import JP2_SIGNATURE
 from .errors import UnsupportedPixels
 from .pixel_format import PixelFormat, unpack
 
@@ -165,7 +166,7 @@ def _check_size(data: bytes, form: PixelFormat, name: str) -> None:
 
 def stream_size(data: bytes) -> tuple[int, int] | None:
     """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 code stream claims; `None` for anything else."""
-    if data[:8] == b"\0\0\0\x0cjP  ":
+    if data.startswith(JP2_SIGNATURE):
         data = data[max(data.find(b"\xff\x4f\xff\x51", 0, 4096), 0) :]
     if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:
         width, height, left, top = struct.unpack_from(">4L", data, 8)

@@ -20,11 +20,10 @@ from pydicom.dataset import Dataset
 from ..dataset.errors import MalformedDataSet
 from .elements import parse, texts_of, value_of
 from .errors import IrregularGeometry
-from .frames import Frame
+from .frames import BETWEEN_SLICES, Frame
 from .pixel_format import PixelFormat
 from .pixels import PixelSource
 
-_SPACING_BETWEEN = 0x00180088
 MAX_ELEMENTS = 1000
 """Of a CSA header; there are about a hundred."""
 
@@ -74,7 +73,7 @@ def tiles_of(frame: Frame, dataset: Dataset) -> list[Frame]:
     if not step:
         raise IrregularGeometry(f"{name} is a mosaic, but does not say how far its slices lie apart")
     notes = frame.notes
-    if not texts_of(dataset, _SPACING_BETWEEN, name):
+    if not texts_of(dataset, BETWEEN_SLICES, name):
         notes = (*notes, "has no Spacing Between Slices: the slices' thickness is taken for it")
     tile = replace(form, rows=rows, columns=columns, frames=count)
     pixels = MosaicPixels(frame.pixels, tile)

@@ -10,16 +10,16 @@ from typing import NamedTuple
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError, NotDicom
-from ..dataset.part10 import read_header
+from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
-from .frames import Frame
+from ..dataset.window import FileWindow
+from .frames import SERIES, Frame
 from .headers import frames_of_dataset, frames_of_file
 from .piles import LeftOut
 from .stack import OnBroken
 
-_SERIES = 0x0020000E
 _BEGINNING = 16384
-"""Bytes of a file in which its series is looked for first; of those with more before it all are read."""
+"""Bytes of a file in which its series is looked for first; those with more before it are walked through."""
 
 
 class Found(NamedTuple):
@@ -93,18 +93,21 @@ def files_of_series(path: Path, series_uid: str) -> list[Path]:
 def series_of(path: Path) -> str:
     """The Series Instance UID of a file, "" where it has none, is no DICOM or cannot be opened."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             beginning = file.read(_BEGINNING)
-            found = _series_in(beginning)
-            return found if found or len(beginning) < _BEGINNING else _series_in(beginning + file.read())
+            header = read_header(memoryview(beginning))
+            found = _series_in(memoryview(beginning)[header.data_offset :], header)
+            if found or len(beginning) < _BEGINNING:
+                return found
+            length = os.fstat(file.fileno()).st_size - header.data_offset
+            return _series_in(FileWindow(file.fileno(), header.data_offset, length), header)
     except (ImagingError, OSError):
         return ""
 
 
-def _series_in(beginning: bytes) -> str:
-    header = read_header(memoryview(beginning))
-    found = scan_dataset(memoryview(beginning)[header.data_offset :], header.transfer_syntax_uid, (_SERIES,))
-    return found.values.get(_SERIES, b"").decode("ascii", "replace").strip(" \0")
+def _series_in(data: memoryview | FileWindow, header: FileHeader) -> str:
+    found = scan_dataset(data, header.transfer_syntax_uid, (SERIES,))
+    return found.values.get(SERIES, b"").decode("ascii", "replace").strip(" \0")
 
 
 def tried(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:

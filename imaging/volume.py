@@ -48,20 +48,23 @@ class Volume(VoxelGrid):
         values: "stored" leaves out the modality rescale. double: values that are no whole numbers as 64-bit
         floats, not 32.
 
-        Of one file that is part of a larger series the report says how many lie beside it: `from_series`
-        takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
-        `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
-        image at all.
+        Of one file that holds one slice of a larger series the report says how many lie beside it:
+        `from_series` takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`,
+        `SlicesMissing`, `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when
+        there is no image at all.
         """
         chosen = StackOptions(**options)
         made = _assemble(read_files(source, chosen.on_broken), chosen)
-        if not isinstance(source, (str, Path)) or Path(source).is_dir() or not made.series_uid:
+        alone = len(made.sources) == 1 and made.series_uid
+        if not alone or not isinstance(source, (str, Path)) or Path(source).is_dir():
             return made
-        here = len(files_of_series(Path(source), made.series_uid))
+        try:
+            here = len(files_of_series(Path(source), made.series_uid))
+        except OSError as error:
+            return made.noting(f"what else of its series lies beside it is not known: {error.strerror}")
         if here == 1:
             return made
-        what = "slices" if len(made.sources) == 1 else "files"
-        return made.noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
+        return made.noting(f"1 of {here} slices of this series here: Volume.from_series() takes them all")
 
     @classmethod
     def from_series(cls, file: Path | str, **options: Unpack[ReadOptions]) -> Volume:
