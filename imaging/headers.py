@@ -176,10 +176,10 @@ def _extended(elements: Elements) -> Offsets | None:
     return Offsets(*halves) if any(halves) else None
 
 
-def dataset_of_file(path: Path) -> Dataset:
-    """The whole data set of a file; errors as for `frames_of_file`."""
+def dataset_of_file(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """The data set of a file, whole or what lies before its pixels; errors as for `frames_of_file`."""
     header, _, end, _ = _scan(path)
-    return read_dataset(path, header, end=end)
+    return read_dataset(path, header, stop_before_pixels=stop_before_pixels, end=end)
 
 
 def _noted(frames: list[Frame], notes: tuple[str, ...]) -> list[Frame]:

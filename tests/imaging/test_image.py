@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
+from aiodicom.imaging import headers
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.image import Image
 from aiodicom.imaging.pixels import PixelFormat, frame_offsets
 from aiodicom.imaging.render import render_cine, render_slice, render_volume
 from aiodicom.imaging.volume import Volume
+from imaging_series import BIG, EXPLICIT, save
+from imaging_series import image as one_slice
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -154,6 +158,22 @@ def test_every_real_file_is_read_or_refused_in_our_words(data: Path) -> None:
         assert image.pixels.size
     assert {"MR_truncated.dcm", "badVR.dcm"} <= refused
     assert not [name for name in refused if " is not in " in name]
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG])
+def test_grey_pixels_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str) -> None:
+    save(tmp_path, [one_slice(1, syntax, RescaleSlope=2, RescaleIntercept=1)])
+    whole: list[bool] = []
+    read = headers.dcmread
+
+    def counted(*given: Any, **options: Any) -> Dataset:
+        whole.append(not options.get("stop_before_pixels"))
+        return read(*given, **options)
+
+    monkeypatch.setattr(headers, "dcmread", counted)
+    made = Image.from_file(tmp_path / "z.dcm")
+    assert made.pixels[0, :, 0, 0].tolist() == [201, 203, 205, 207]
+    assert whole == [False]
 
 
 def cine(**values: object) -> Dataset:
