@@ -54,9 +54,10 @@ def placed_by_detector(frames: list[Frame], dataset: Dataset, name: str) -> list
         notes = [f"has no {attribute(BETWEEN_SLICES)}: the slices' thickness is taken for it"]
     found = [Header(DatasetElements(item, name), name) for item in detectors]
     where = [(item.numbers(POSITION, 3), item.numbers(ORIENTATION, 6)) for item in found]
+    numbers = vectors["detector"] or [1] * count
     placed = []
     for frame in frames:
-        number = (vectors["detector"] or [1] * count)[frame.index]
+        number = numbers[frame.index]
         if not 1 <= number <= len(where) or step is None:
             return frames
         position, orientation = where[number - 1]
