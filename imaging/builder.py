@@ -96,7 +96,7 @@ class VolumeBuilder:
             del self._frames[taken:]
             if self._options.on_broken == "raise":
                 raise
-            self._left_out.append(LeftOut(name, str(error).removeprefix(f"{name}: ")))
+            self._left_out.append(LeftOut.because(name, error))
             return
         if not found:
             self._left_out.append(LeftOut(name, "holds no image of the series"))

@@ -90,7 +90,7 @@ class VoxelGrid:
             "affine": self.geometry.affine.tolist(),
             "series_uid": self.series_uid,
             "photometric": self.photometric,
-            "left_out": [[one.name, one.why] for one in self.report.left_out],
+            "left_out": [one.to_dict() for one in self.report.left_out],
             "deviation_mm": float(self.report.deviation_mm),
             "assumptions": list(self.report.assumptions),
         }

@@ -42,7 +42,7 @@ def read_files(source: Path | str | Iterable[Path | str], on_broken: OnBroken = 
         except (ImagingError, OSError) as error:
             if not isinstance(error, NotDicom) and on_broken == "raise":
                 raise
-            left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
+            left_out.append(LeftOut.because(str(path), error))
             continue
         frames += found
         if not found:
@@ -61,7 +61,7 @@ def read_datasets(datasets: Iterable[Dataset], on_broken: OnBroken = "raise") ->
         except ImagingError as error:
             if on_broken == "raise":
                 raise
-            left_out.append(LeftOut(name, str(error).removeprefix(f"{name}: ")))
+            left_out.append(LeftOut.because(name, error))
             continue
         frames += found
         if not found:
@@ -117,7 +117,7 @@ def tried(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
         try:
             frame.pixels.stored(frame.index)
         except ImagingError as error:
-            broken.append(LeftOut(frame.name, str(error).removeprefix(f"{frame.name}: ")))
+            broken.append(LeftOut.because(frame.name, error))
         else:
             whole.append(frame)
     return whole, broken

@@ -14,7 +14,16 @@ from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
 from .errors import UnsupportedPixels, VolumeError
-from .export import check_affine, nifti, read_numpy, simpleitk, torch_tensor, write_nrrd, write_numpy
+from .export import (
+    check_affine,
+    check_ending,
+    nifti,
+    read_numpy,
+    simpleitk,
+    torch_tensor,
+    write_nrrd,
+    write_numpy,
+)
 from .filling import fill
 from .geometry import VolumeGeometry
 from .grid import VoxelGrid
@@ -140,23 +149,31 @@ class Volume(VoxelGrid):
         """Write a file that the ending names: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.
 
         Returns the path. Raises OSError, `IrregularGeometry` for a stack on no regular grid, ImagingError
-        where the package for the format is not installed, ValueError for another ending.
+        where the package for the format is not installed or cannot write it, ValueError for another ending.
         """
         target = Path(path)
+        check_ending(target)
+        try:
+            self._write(target)
+        except (ImagingError, OSError):
+            raise
+        except Exception as error:  # each library has errors of its own
+            told = f"{type(error).__name__}: {error}"
+            raise ImagingError(f"{target.name} cannot be written ({told})") from error
+        return target
+
+    def _write(self, target: Path) -> None:
         if target.name.endswith((".nii", ".nii.gz")):
             self.to_nifti().to_filename(str(target))
         elif target.suffix == ".nrrd":
             write_nrrd(target, *self.view("crs"), self.geometry)
-        elif target.suffix == ".npy":
+        else:
             check_affine(self.geometry)
             facts = {
                 **self.to_dict(),
                 "layout": [*(axis.name for axis in self.axes), "slice", "row", "column"],
             }
             write_numpy(target, self.voxels, {**facts, "system": "LPS"})
-        else:
-            raise ValueError(f"{target.name} names no format: .nii, .nii.gz, .nrrd, .npy")
-        return target
 
     @classmethod
     def from_npy(cls, path: Path | str) -> Volume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,12 @@ def test_real_series_come_again_through_files(data: Path, tmp_path: Path) -> Non
         assert np.array_equal(made.voxels, volume.voxels)
         assert np.abs(made.geometry.affine - volume.geometry.affine).max() < 1e-6
         assert [axis.values for axis in made.axes] == [axis.values for axis in volume.axes]
+
+
+@pytest.mark.parametrize(("ending", "module"), [("nii", "nibabel"), ("nrrd", "nrrd")])
+def test_a_package_that_is_absent_is_named_by_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImagingError, match=rf"this needs {module}: pip install 'aiodicom\[export\]'"):
+        VOLUME.write(tmp_path / f"v.{ending}")

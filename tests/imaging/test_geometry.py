@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiodicom.imaging import space
 from aiodicom.imaging.errors import IrregularGeometry
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.space import plane_of, slice_corners, slice_normal, slice_order
@@ -142,12 +143,13 @@ def test_planes_and_counts(orientation: Any, step: Any, plane: str, mapping: Any
         )
 
 
-def test_a_plane_has_to_be_one() -> None:
+def test_a_plane_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="axial"):
         stack().axis_of("axial")
     assert plane_of((1, 1, 1)) == "oblique"
     assert plane_of((0, 0.7, 0.72)) == "transverse"
-    assert plane_of((0, 0.7, 0.72), oblique_degrees=20) == "oblique"
+    monkeypatch.setattr(space, "OBLIQUE_DEGREES", 20)
+    assert plane_of((0, 0.7, 0.72)) == "oblique"
 
 
 def test_one_slice_and_its_supposed_thickness() -> None:
