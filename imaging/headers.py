@@ -1,7 +1,7 @@
 """What the headers of images say, frame by frame, whether they come from files or from data sets in memory.
 
-Plain files are read with the scanner, which is a hundred times faster than building data sets; multi-frame
-objects, deflated and encapsulated ones with pydicom.
+Plain files are read with the scanner, which is far faster than building data sets; multi-frame objects,
+deflated and encapsulated ones with pydicom.
 """
 
 from __future__ import annotations
