@@ -162,7 +162,8 @@ def _rescale(place: NDArray[Any], plane: NDArray[Any], frame: Rescaled) -> None:
     """Stored integers as whole values, which `place` can hold; it may be the same memory."""
     if frame.slope == 1:
         # In the width of the target sums may wrap on the way, never in the end.
-        stored = plane.astype(place.dtype, copy=False)
+        same = plane.dtype.itemsize == place.dtype.itemsize
+        stored = plane.view(place.dtype) if same else plane.astype(place.dtype)
         np.add(stored, np.array(int(frame.intercept)).astype(place.dtype), out=place)
     else:
         place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)

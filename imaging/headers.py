@@ -23,7 +23,7 @@ from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
 from ..dataset.found import ScanResult
 from ..dataset.part10 import FileHeader, read_header
-from ..dataset.scan import scan_dataset
+from ..dataset.scan import scan_beginning, scan_dataset
 from ..dataset.window import FileWindow
 from .codecs import reads
 from .elements import DatasetElements, Elements, ScannedElements, attribute, parse, value_of
@@ -50,6 +50,8 @@ from .pixel_format import PixelFormat
 from .pixels import DatasetPixels, EncapsulatedPixels, FilePixels, PixelSource, syntax_of
 from .space import slice_normal
 
+_BEGINNING = 8192
+"""Bytes of a data set that tell all of most images: what follows them are pixels."""
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
 
 
@@ -68,11 +70,15 @@ def _scan(path: Path) -> _Scanned:
     What follows whole pixel data, as the last element of nearly all images, is not worth refusing them.
     """
     name = str(path)
-    with path.open("rb") as file, naming(name):
+    with path.open("rb", buffering=0) as file, naming(name):
         if os.fstat(file.fileno()).st_size == 0:
             raise NotDicom(f"{name!r} is empty")
         header = read_header(file.fileno())
         length = header.file_size - header.data_offset
+        beginning = os.pread(file.fileno(), _BEGINNING, header.data_offset)
+        begun = scan_beginning(beginning, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
+        if begun is not None and begun.complete and begun.end == length:
+            return _Scanned(header, begun, None, ())
         view = FileWindow(file.fileno(), header.data_offset, length)
         found = scan_dataset(view, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
         other = None if found.complete else _mislabelled(view, header)
@@ -257,7 +263,7 @@ def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None)
     frames = [replace(first, index=one, has_place=False) for one in wanted]
     if first.modality == NUCLEAR:
         return placed_by_detector(frames, dataset, name)
-    offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else []
+    offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else ()
     return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 

@@ -88,10 +88,9 @@ class FilePixels:
     def read_into(self, place: NDArray[Any], index: int) -> None:
         """The same into an array of the stored values' type."""
         form = self.format
-        cells = place.view(_encoded(form, self.big_endian))
         file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            begin, buffer = self.offset + index * form.frame_bytes, cells.view(np.uint8).data.cast("B")
+            begin, buffer = self.offset + index * form.frame_bytes, place.data.cast("B")
             while len(buffer):
                 count = os.preadv(file, [buffer], begin)
                 if count == 0:
@@ -99,7 +98,7 @@ class FilePixels:
                 begin, buffer = begin + count, buffer[count:]
         finally:
             os.close(file)
-        unpack(cells, form)
+        unpack(place.view(_encoded(form, self.big_endian)), form)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

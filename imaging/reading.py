@@ -79,8 +79,8 @@ def paths_of(source: Path | str | Iterable[Path | str]) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in visible if path.is_file()]  # a pipe would block for ever
+        visible = (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+        found += [Path(name) for name in visible if os.path.isfile(name)]  # a pipe would block for ever
     return found
 
 

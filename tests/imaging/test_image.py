@@ -14,7 +14,8 @@ from aiodicom.imaging import headers
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.image import Image
-from aiodicom.imaging.pixels import PixelFormat, frame_offsets
+from aiodicom.imaging.pixel_format import PixelFormat, unpack
+from aiodicom.imaging.pixels import frame_offsets
 from aiodicom.imaging.render import render_cine, render_slice, render_volume
 from aiodicom.imaging.volume import Volume
 from imaging_series import BIG, EXPLICIT, save
@@ -350,3 +351,29 @@ def test_a_cine_has_all_frames_at_their_time(data: Path, tmp_path: Path) -> None
     with pictures.open(render_cine(made, tmp_path / "c.gif")) as cine:
         assert cine.n_frames > 10
         assert cine.info["duration"] >= 20
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("allocated", [8, 16, 32])
+def test_bits_beside_a_value_are_cleared_or_its_sign_extended(allocated: int, signed: bool) -> None:
+    """PS3.5 8.1.1; every stored depth and place, with bits beside it and without, in both byte orders."""
+    rng = np.random.default_rng(allocated)
+    for stored in range(1, allocated + 1):
+        for high in {stored - 1, allocated - 1, (stored + allocated) // 2 - 1} & {
+            *range(stored - 1, allocated)
+        }:
+            form = PixelFormat(2, 32, 1, 1, allocated, stored, high, signed, False, "MONOCHROME2")
+            low = -(1 << stored - 1) if signed else 0
+            wanted = rng.integers(low, low + (1 << stored), (2, 32))
+            wanted[0, :2] = low, low + (1 << stored) - 1
+            for beside in (0, (1 << allocated) - 1, 0x55555555):
+                cells = (wanted & ((1 << stored) - 1)) << (high - stored + 1)
+                mask = ((1 << stored) - 1) << (high - stored + 1)
+                cells |= beside & ~mask & ((1 << allocated) - 1)
+                for order in "<>":
+                    raw = cells.astype(f"{order}u{allocated // 8}").view(
+                        f"{order}{'i' if signed else 'u'}{allocated // 8}"
+                    )
+                    assert np.array_equal(unpack(raw, form), wanted), (stored, high, beside, order)
+            if high == stored - 1:  # as most write them: the sign is extended already
+                assert np.array_equal(unpack(wanted.astype(form.dtype), form), wanted)
