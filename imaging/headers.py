@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
-from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
+from ..dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
 from ..dataset.found import ScanResult
+from ..dataset.oddities import contradiction
 from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_beginning, scan_dataset
 from ..dataset.window import FileWindow
@@ -52,6 +54,8 @@ from .space import slice_normal
 
 _BEGINNING = 8192
 """Bytes of a data set that tell all of most images: what follows them are pixels."""
+_ITEM = b"\xfe\xff\0\xe0"
+"""How encapsulated pixel data begin."""
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
 
 
@@ -97,20 +101,41 @@ def _scan(path: Path) -> _Scanned:
 
 
 def _mislabelled(view: FileWindow, header: FileHeader) -> _Scanned | None:
-    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`."""
-    if header.transfer_syntax_uid not in _PLAIN_SYNTAXES:
-        return None
+    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`.
+
+    Where that says compressed, its pixel data must have the very length of plain ones.
+    """
+    compressed = header.transfer_syntax_uid not in _PLAIN_SYNTAXES
     for syntax in _PLAIN_SYNTAXES:
         try:
             found = scan_dataset(view, syntax, FRAME_TAGS, check_nested=True)
         except NestingTooDeep:
             continue
         if found.complete and found.pixel_data is not None and found.values.get(SOP_INSTANCE):
+            if compressed and not _holds_plain(found, syntax):
+                continue
             note = (
                 f"labelled {UID(header.transfer_syntax_uid).name}, but encoded in {UID(syntax).name}: read so"
             )
             return _Scanned(replace(header, transfer_syntax_uid=syntax, has_meta=False), found, None, (note,))
     return None
+
+
+def _holds_plain(found: ScanResult, syntax: str) -> bool:
+    """The pixel data are as long as those of their header are when nothing compresses them."""
+    location, values = found.pixel_data, found.values | dict.fromkeys(found.oversized, b"?")
+    if location is None or location.length is None:
+        return False
+    elements = ScannedElements(values, syntax in BIG_ENDIAN_SYNTAXES)
+    try:
+        form = pixel_format(elements, location.tag, "")
+    except ImagingError:
+        return False
+    return _is_length_of(form, location.length)
+
+
+def _is_length_of(form: PixelFormat, length: int) -> bool:
+    return length in (form.encoded_bytes, form.encoded_bytes + form.encoded_bytes % 2)
 
 
 def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
@@ -230,10 +255,22 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
     elements = DatasetElements(dataset, name)
     form = pixel_format(elements, tag, name)
     syntax, value = str(syntax_of(dataset) or ""), value_of(dataset, tag, name)
-    if isinstance(value, bytes) and _by_ourselves(syntax, form):
+    if isinstance(value, bytes) and not value.startswith(_ITEM) and contradiction(syntax, tag, len(value)):
+        if _is_length_of(form, len(value)):
+            note = f"labelled {UID(syntax).name}, but not compressed: read so"
+            return _noted(frames_of_dataset(_relabelled(dataset), name, index), (note,))
+    elif isinstance(value, bytes) and _by_ourselves(syntax, form):
         pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
         return _frames(dataset, pixels, name, index)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
+
+
+def _relabelled(dataset: Dataset) -> Dataset:
+    """The same data set in explicit VR little endian, which compressed ones are encoded in (PS3.5 A.4)."""
+    same = copy(dataset)
+    same.file_meta = FileMetaDataset()
+    same.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return same
 
 
 def _check_one_kind(tags: Sequence[int], name: str) -> None:
