@@ -8,7 +8,7 @@
 #   make mutants [ARGS=...]    one-line changes of the product, each of which a test must notice
 #   make fuzz [SECONDS=60]     each fuzz target for that long
 #   make bench [ARGS="..."]    us beside DCMTK, Orthanc and pynetdicom; ARGS=--results writes benchmarks/RESULTS.md
-#   make bench-quick           a tenth of that, in five minutes
+#   make bench-quick           a tenth of that
 #   make bench-check           single steps by instructions executed (valgrind), beside the last stored run
 #   make soak [ARGS="..."]     a thousand idle and a hundred active associations
 #   make chaos [ARGS="..."]    ten minutes through a cutting proxy, with a ledger; then a retrieve that endures

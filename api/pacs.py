@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack
@@ -53,19 +53,26 @@ class Pacs(client.Pacs):
 
         retrieve = self.get("SERIES", uid, root=root, parents=parents, progress=progress)
         builder: VolumeBuilder | None = None
-        async for dataset in retrieve:
+        with ExitStack() as closing:
+            async for dataset in retrieve:
+                if builder is None:
+                    promised = retrieve.result.expected
+                    count = len(promised) if promised else None
+                    builder = VolumeBuilder(count, memory_map=memory_map, **options)
+                    closing.enter_context(builder)
+                await on_thread(partial(builder.add, dataset))
+            result = retrieve.result
             if builder is None:
-                promised = retrieve.result.expected
-                builder = VolumeBuilder(len(promised) if promised else None, memory_map=memory_map, **options)
-            await on_thread(partial(builder.add, dataset))
-        result = retrieve.result
-        builder = builder or VolumeBuilder(**options)
-        told = ""
-        if result.missing:
-            told = f"{len(result.missing)} of {len(result.expected or ())} objects of the series did not come"
-            if options.get("on_gap", "raise") == "raise":
-                raise SlicesMissing(f'{told} from {self.peer.name}; take what there is with on_gap="keep"')
-        made = await on_thread(builder.volume)
+                builder = VolumeBuilder(memory_map=memory_map, **options)
+            told = ""
+            if result.missing:
+                missing, expected = len(result.missing), len(result.expected or ())
+                told = f"{missing} of {expected} objects of the series did not come"
+                if options.get("on_gap", "raise") == "raise":
+                    raise SlicesMissing(
+                        f'{told} from {self.peer.name}; take what there is with on_gap="keep"'
+                    )
+            made = await on_thread(builder.volume)
         return made.noting(told) if told else made
 
 

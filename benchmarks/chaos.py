@@ -25,14 +25,13 @@ import argparse
 import asyncio
 import contextlib
 import shutil
-import signal
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -48,6 +47,7 @@ from ledger import Disk, Entry, Ledger, digest_of, read_disk
 from objects import write_slices
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from whole import run_in_folder, told
 
 PATIENT = "CHAOS"
 STUDY_SIZE = 25
@@ -442,30 +442,16 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, default=2000, help="at which no new objects are made")
     parser.add_argument("--place", type=Path, help="where the archive is kept meanwhile")
     options = parser.parse_args()
-
-    async def work(place: str) -> Verdict:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await run_chaos(
-            Path(place),
-            seconds=options.seconds,
-            seed=options.seed,
-            clients=options.clients,
-            kill=options.kill,
-            megabytes=options.megabytes,
-        )
-
-    with tempfile.TemporaryDirectory(dir=options.place) as folder:
-        try:
-            verdict = asyncio.run(work(folder))
-        except asyncio.CancelledError:
-            return 128 + signal.SIGTERM
-    width = max(len(name) for name, _ in verdict.lines)
-    print("\n".join(f"{name:{width}}  {value}" for name, value in verdict.lines))
-    print(f"{'differences':{width}}  {len(verdict.differences)}")
-    print("\n".join(verdict.differences[:50]))
-    return 1 if verdict.differences else 0
+    work = partial(
+        run_chaos,
+        seconds=options.seconds,
+        seed=options.seed,
+        clients=options.clients,
+        kill=options.kill,
+        megabytes=options.megabytes,
+    )
+    verdict = run_in_folder(options.place, work)
+    return told(verdict.lines, verdict.differences)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Each step runs in an interpreter of its own under `valgrind --tool=callgrind`, a hundred times and not at
 all; what they differ in is the step's. Compared with benchmarks/instructions.json, which `--store` writes;
-exits with 1 where a step takes more than `tolerance` per cent more than there. Figures of another Python or
-machine are not comparable: the file says whose they are.
+exits with 1 where a step takes more than `tolerance` per cent more than there, and with 2 where nothing is
+stored to compare with. Figures of another Python or machine are not comparable: the file says whose they are.
 """
 
 from __future__ import annotations
@@ -119,6 +119,9 @@ def main() -> int:
     if not comparable:
         print(f"stored figures are of {stored['machine']}, this is {machine}: not compared", file=sys.stderr)
     names = [name for name in STEPS if not options.only or any(part in name for part in options.only)]
+    if not options.store and not (comparable and stored["steps"].keys() & set(names)):
+        print(f"nothing is stored to compare with on {machine}: --store writes its figures", file=sys.stderr)
+        return 2
     found = {name: measure(name) for name in names}
     worse = []
     for name, count in found.items():

@@ -7,19 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from interop import peers
+from measure import ANSWER_KEYS
 
 PYTHON = sys.executable
 STEADY_SCRIPT = str(Path(__file__).with_name("steady.py"))
 Client = Callable[[peers.Peer, Path], list[str]]
 """A command for a server and a folder: to send, or to receive into."""
-ANSWER_KEYS = (
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "InstanceNumber",
-    "Modality",
-    "PatientName",
-    "StudyDate",
-)
 PDU = ["-pdu", "131072"]
 
 

@@ -7,10 +7,10 @@ A row is a whole client command, from exec to exit, against a server that runs; 
 a process of its own, which tells the time of the work alone too ("steady"). A round goes once through every
 row, in another order each time, so that the machine's moods fall on all alike; the first warms up. Printed
 are medians with their spread, ratios taken round by round against DCMTK tuned with its like, CPU seconds a GB
-and peak memory of both ends. `--rows` chooses by any part of "group: name". Peers that are missing are named.
-MB are 10^6 bytes. DCMTK writes its log with -v, which costs it nothing that can be measured.
+and microseconds an object, and peak memory, of both ends. `--rows` chooses by any part of "group: name".
+Peers that are missing are named. MB are 10^6 bytes. DCMTK writes its log with -v, not of a query's answers.
 
-`--results` writes benchmarks/RESULTS.md, from which README quotes: on a machine at rest alone.
+`--results` writes benchmarks/RESULTS.md, on a machine at rest alone.
 """
 
 from __future__ import annotations
@@ -80,16 +80,18 @@ def table(rows: list[Row]) -> Iterator[str]:
     base = next((row for row in rows if row.base), None)
     unit = rows[0].unit
     scale, cpu, per = (1e-6, 1e9, "CPU s/GB") if unit == "MB/s" else (1, 1e3, "CPU s/1000")
-    yield (
-        f"| what | {unit}, whole command | {unit}, steady | x DCMTK tuned | {per} client | {per} server"
-        " | peak MB client | peak MB server | n |"
-    )
-    yield "|---|---|---|---|---|---|---|---|---|"
+    counted = any(row.objects for row in rows)
+    each = ["us of CPU an object, client", "us of CPU an object, server"] if counted else []
+    heads = ["what", f"{unit}, whole command", f"{unit}, steady", "x DCMTK tuned"]
+    heads += [f"{per} client", f"{per} server", *each, "peak MB client", "peak MB server", "n"]
+    yield "| " + " | ".join(heads) + " |"
+    yield "|---" * len(heads) + "|"
     for row in rows:
         good = row.good
         if not good:
-            yield f"| {row.name} | every run failed | | | | | | | 0 |"
+            yield f"| {row.name} | every run failed |" + " |" * (len(heads) - 3) + " 0 |"
             continue
+        ends = [median([getattr(sample, f"{end}_cpu") for sample in good]) for end in ("client", "server")]
         steady = [one for sample in good if (one := row.steady(sample)) is not None]
         failed = len(row.samples) - len(good)
         cells = (
@@ -97,8 +99,8 @@ def table(rows: list[Row]) -> Iterator[str]:
             spread((row.rate(sample) for sample in good), scale),
             spread(steady, scale),
             ratio(row, base),
-            f"{median([sample.client_cpu for sample in good]) / row.amount * cpu:.2f}",
-            f"{median([sample.server_cpu for sample in good]) / row.amount * cpu:.2f}",
+            *(f"{end / row.amount * cpu:.2f}" for end in ends),
+            *((f"{end / row.objects * 1e6:,.0f}" if row.objects else "-") for end in ends if counted),
             f"{max(sample.client_rss for sample in good) / 1e6:.0f}",
             f"{max(sample.server_rss for sample in good) / 1e6:.0f}",
             str(len(good)),

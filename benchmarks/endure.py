@@ -14,12 +14,12 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
-import signal
 import sys
-import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -28,7 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import aiodicom
 from aiodicom.dataset.part10 import read_header
 from interop import peers
+from ledger import digest_of
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.uid import UID
+from whole import run_in_folder, told
 from wire import ct
 
 TIMEOUTS = aiodicom.Timeouts(connect=2, association=2, inactivity=3, artim=0.5, cancel=0.5)
@@ -41,17 +46,24 @@ BATCH = 2000
 
 def make(number: int) -> Dataset:
     """An object of a few kB that differs from every other."""
-    series = f"1.2.3.{number // SERIES}"
     content = hashlib.sha256(str(number).encode()).digest() * (16 + number % 64)
-    dataset = ct(f"{series}.{number}", SeriesInstanceUID=series, PatientID=PATIENT)
+    uid = uid_of(number)
+    dataset = ct(uid, SeriesInstanceUID=uid.rpartition(".")[0], PatientID=PATIENT)
     dataset.add_new(0x7FE00010, "OW", content)
     return dataset
 
 
-def digest_of(path: Path) -> str:
-    """Of a file's data set: what stands before it is whose file it is."""
-    raw = path.read_bytes()
-    return hashlib.sha256(raw[read_header(path).data_offset :]).hexdigest()
+def uid_of(number: int) -> str:
+    """Its SOP Instance UID."""
+    return f"1.2.3.{number // SERIES}.{number}"
+
+
+def made(number: int, syntax: str) -> str:
+    """`digest_of` the object, as pydicom writes it in a transfer syntax."""
+    buffer = DicomBytesIO()
+    buffer.is_little_endian, buffer.is_implicit_VR = True, UID(syntax).is_implicit_VR
+    write_dataset(buffer, make(number))
+    return f"{syntax} {hashlib.sha256(buffer.getvalue()).hexdigest()}"
 
 
 @dataclass(slots=True)
@@ -144,26 +156,31 @@ class Run:
 
     def judge(self) -> None:
         """Every object that was stored lies there once, bit for bit, and nothing else."""
-        there: dict[str, str] = {}
-        for path in (self.place / "out").rglob("*"):
-            if path.is_dir():
-                continue
-            if path.suffix != ".dcm" or "~" in path.name:
-                self.trouble.append(f"{path.name} lies there")
-                continue
-            uid = read_header(path).sop_instance_uid
-            if uid in there:
-                self.trouble.append(f"{uid} lies there twice")
-            there[uid] = digest_of(path)
-        kept = {
-            read_header(path).sop_instance_uid: digest_of(path)
-            for path in (self.place / "archive" / "objects").rglob("*.dcm")
-        }
-        self.trouble += [f"{uid}: missing" for uid in kept.keys() - there.keys()]
-        self.trouble += [f"{uid}: was never stored" for uid in there.keys() - kept.keys()]
-        self.trouble += [f"{uid}: differs" for uid in kept.keys() & there.keys() if kept[uid] != there[uid]]
-        if len(kept) != self.objects:
-            self.trouble.append(f"the archive has {len(kept)} objects of {self.objects}")
+        for name, folder in (("here", "out"), ("in the archive", "archive/objects")):
+            self.trouble += [f"{one} {name}" for one in judged(self.place / folder, self.objects)]
+
+
+def judged(folder: Path, objects: int) -> Iterator[str]:
+    """What a folder holds otherwise than every object that was stored, once, as it was made."""
+    missing = {uid_of(number): number for number in range(objects)}
+    found: set[str] = set()
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            continue
+        if path.suffix != ".dcm" or "~" in path.name:
+            yield f"{path.name} lies"
+            continue
+        header = read_header(path)
+        uid = header.sop_instance_uid
+        number = missing.pop(uid, None)
+        if uid in found:
+            yield f"{uid}: twice"
+        elif number is None:
+            yield f"{uid}: never stored, but"
+        elif digest_of(path) != made(number, header.transfer_syntax_uid):
+            yield f"{uid}: differs"
+        found.add(uid)
+    yield from (f"{uid}: missing" for uid in missing)
 
 
 @contextlib.asynccontextmanager
@@ -211,30 +228,16 @@ def main() -> int:
     parser.add_argument("--associations", type=int, default=2)
     parser.add_argument("--place", type=Path, help="where everything lies meanwhile")
     options = parser.parse_args()
-
-    async def work(place: str) -> Run:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await run_endurance(
-            Path(place),
-            objects=options.objects,
-            seed=options.seed,
-            kill=options.kill,
-            cancel=options.cancel,
-            associations=options.associations,
-        )
-
-    with tempfile.TemporaryDirectory(dir=options.place) as folder:
-        try:
-            run = asyncio.run(work(folder))
-        except asyncio.CancelledError:
-            return 128 + signal.SIGTERM
-    for name, value in sorted(run.counts.items()):
-        print(f"{name:40}  {value}")
-    print(f"{'differences':40}  {len(run.trouble)}")
-    print("\n".join(run.trouble[:50]))
-    return 1 if run.trouble else 0
+    work = partial(
+        run_endurance,
+        objects=options.objects,
+        seed=options.seed,
+        kill=options.kill,
+        cancel=options.cancel,
+        associations=options.associations,
+    )
+    run = run_in_folder(options.place, work)
+    return told(sorted(run.counts.items()), run.trouble)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Row:
     """One combination of server and client, measured once a round.
 
     amount: bytes, answers, echoes or associations; unit: what is printed of them a second.
+    objects: how many the bytes make, known when their files are made.
     base: the row of its group that others are compared with.
     """
 
@@ -36,6 +37,7 @@ class Row:
     measure: Callable[[], Sample]
     base: bool = False
     data: str = ""
+    objects: int = 0
     samples: list[Sample | None] = field(default_factory=list)  # None: the client failed in that round
 
     @property
@@ -108,15 +110,12 @@ class Bench:
             self._folders[data] = folder
         return self._folders[data]
 
-    def amount(self, data: str) -> float:
-        """Bytes of its files; 0 before they are made."""
-        made = self._folders.get(data)
-        return 0.0 if made is None else sum(float(file.stat().st_size) for file in made.iterdir())
-
     def weigh(self) -> None:
-        """Put the bytes of the files into the rows that move them, now that they are made."""
+        """Put the bytes and the number of the files into the rows that move them, now that they are made."""
         for row in self.rows:
-            row.amount = self.amount(row.data) if row.data else row.amount
+            if row.data in self._folders:
+                sizes = [file.stat().st_size for file in self._folders[row.data].iterdir()]
+                row.amount, row.objects = float(sum(sizes)), len(sizes)
 
     # --- servers
 
@@ -182,21 +181,30 @@ class Bench:
                     path.unlink()
             return sample
 
-        self.add(group, name, self.amount(data), "MB/s", measure, how, data)
+        self.add(group, name, 0.0, "MB/s", measure, how, data)
 
     def store_ours(
-        self, group: str, name: str, data: str, client: c.Client, *options: str, how: How = PLAIN
+        self,
+        group: str,
+        name: str,
+        data: str,
+        client: c.Client,
+        options: Callable[[], Sequence[str]] = tuple,
+        how: How = PLAIN,
     ) -> None:
-        """A C-STORE into our archive, a new one each time: it does not write again what it has."""
+        """A C-STORE into our archive, a new one each time: it does not write again what it has.
+
+        options: of the archive, asked for when it starts.
+        """
 
         def measure() -> Sample:
             folder = self.place / "fresh"
-            with self.archive(folder, *options) as server:
+            with self.archive(folder, *options()) as server:
                 sample = checked(name, client(server, self.folder(data)), server, how.nodelay)
             shutil.rmtree(folder)
             return sample
 
-        self.add(group, name, self.amount(data), "MB/s", measure, how, data)
+        self.add(group, name, 0.0, "MB/s", measure, how, data)
 
     def get(self, group: str, name: str, kind: str, data: str, client: c.Client, how: How = PLAIN) -> None:
         """A C-GET of the study of a data set."""
@@ -214,7 +222,7 @@ class Bench:
             finally:
                 shutil.rmtree(out)
 
-        self.add(group, name, self.amount(data), "MB/s", measure, how, data)
+        self.add(group, name, 0.0, "MB/s", measure, how, data)
 
     def ask(
         self, group: str, name: str, kind: str, data: str, amount: float, client: c.Client, how: How = PLAIN
@@ -255,23 +263,20 @@ SIZES_OF = (("0.5 MB", "ct"), ("10 kB", "small"), ("one object", "large"))
 
 def build_store(bench: Bench) -> None:
     """C-STORE of 0.5 MB, 10 kB and large objects."""
-    for group, data in (
-        ("C-STORE, 0.5 MB", "ct"),
-        ("C-STORE, 10 kB", "small"),
-        ("C-STORE, one object", "large"),
-    ):
+    for size, data in SIZES_OF:
+        group = f"C-STORE, {size}"
         dcmtk, ours, library = c.dcmtk_store(), c.aiodicom_store(), c.steady("store", "{}")
         base = How(True, DCMTK_STORE, True)
         bench.store(group, "DCMTK tuned -> DCMTK tuned", "scp-tuned", data, dcmtk, base)
         bench.store_ours(group, "aiodicom -> aiodicom archive", data, ours)
         bench.store_ours(group, "aiodicom library -> aiodicom archive", data, library)
-        bench.store_ours(group, "aiodicom -> aiodicom archive, rename", data, ours, *RENAME)
+        bench.store_ours(group, "aiodicom -> aiodicom archive, rename", data, ours, lambda: RENAME)
         bench.store(group, "aiodicom -> DCMTK tuned", "scp-tuned", data, ours, SCP)
         bench.store(group, "aiodicom library -> DCMTK tuned", "scp-tuned", data, library, SCP)
         tuned = How(True, ("storescu",))
         bench.store_ours(group, "DCMTK tuned -> aiodicom archive", data, dcmtk, how=tuned)
         name = "DCMTK tuned -> aiodicom archive, rename"
-        bench.store_ours(group, name, data, dcmtk, *RENAME, how=tuned)
+        bench.store_ours(group, name, data, dcmtk, lambda: RENAME, how=tuned)
     group, dcmtk, ours = "C-STORE, 0.5 MB", c.dcmtk_store(), c.aiodicom_store()
     bench.store(group, "DCMTK shipped -> DCMTK shipped *", "scp-shipped", "tenth", dcmtk, BOTH_STORE)
     bench.store(group, "aiodicom -> DCMTK shipped *", "scp-shipped", "tenth", ours, SCP)
@@ -374,20 +379,14 @@ def build_tls(bench: Bench) -> None:
     def ours(server: peers.Peer, source: Path) -> list[str]:
         return c.aiodicom_store(*options(bench.pki.client))(server, source)
 
-    def secured(name: str, client: c.Client, needs: tuple[str, ...] = ()) -> None:
-        def measure() -> Sample:
-            folder = bench.place / "fresh-tls"
-            with bench.archive(folder, *options(bench.pki.server)) as server:
-                sample = checked(name, client(server, bench.folder("ct")), server, nodelay=True)
-            shutil.rmtree(folder)
-            return sample
-
-        bench.add(group, name, bench.amount("ct"), "MB/s", measure, How(True, needs), "ct")
+    def secured() -> tuple[str, ...]:
+        return options(bench.pki.server)
 
     bench.store(group, "DCMTK tuned -> DCMTK tuned", "scp-tls", "ct", dcmtk, How(True, DCMTK_STORE, True))
     bench.store(group, "aiodicom -> DCMTK tuned", "scp-tls", "ct", ours, SCP)
-    secured("aiodicom -> aiodicom archive", ours)
-    secured("DCMTK tuned -> aiodicom archive", dcmtk, ("storescu",))
+    bench.store_ours(group, "aiodicom -> aiodicom archive", "ct", ours, secured, How(True))
+    tuned = How(True, ("storescu",))
+    bench.store_ours(group, "DCMTK tuned -> aiodicom archive", "ct", dcmtk, secured, tuned)
 
 
 BUILDERS = (build_store, build_get, build_ask, build_tls)

@@ -14,9 +14,7 @@ from typing import Any
 
 import aiodicom
 import uvloop
-from measure import STEADY
-
-KEYS = ["SeriesInstanceUID", "SOPInstanceUID", "InstanceNumber", "Modality", "PatientName", "StudyDate"]
+from measure import ANSWER_KEYS, STEADY
 
 
 async def store(pacs: aiodicom.Pacs, folder: str) -> None:
@@ -31,7 +29,7 @@ async def get(pacs: aiodicom.Pacs, study: str, folder: str, durability: Any = "f
 
 async def find(pacs: aiodicom.Pacs, study: str) -> None:
     count = 0
-    async for _ in pacs.find("IMAGE", {"StudyInstanceUID": study}, KEYS):
+    async for _ in pacs.find("IMAGE", {"StudyInstanceUID": study}, ANSWER_KEYS):
         count += 1
     assert count, "no answer"
 

@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import high_water
 
 SIDE = 512
 PEERS = {
@@ -121,7 +121,7 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder.parent) as small:
         write_series(Path(small), 3)
         build(Path(small))  # imports what it needs, and makes what it keeps
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = high_water(os.getpid())  # not ru_maxrss, which begins with the parent's
     cpu, wall, peak = [], [], 0
     for number in range(rounds):
         began, clock = time.process_time(), time.perf_counter()
@@ -129,9 +129,9 @@ def measure(name: str, folder: Path, rounds: int) -> dict[str, float]:
         cpu.append(time.process_time() - began)
         wall.append(time.perf_counter() - clock)
         if number == 0:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            peak = high_water(os.getpid()) - before
         del voxels
-    return {"cpu": min(cpu), "wall": min(wall), "mib": peak / 1024}
+    return {"cpu": min(cpu), "wall": min(wall), "mib": peak / 2**20}
 
 
 def run(slices: int, rounds: int) -> None:

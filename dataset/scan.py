@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from .deflated import DEFLATED_SYNTAXES, MAX_INFLATED, inflating
-from .encoding import EXPLICIT, View, reader_of, syntax_of
+from .encoding import EXPLICIT, PIXEL_TAGS, View, reader_of, syntax_of
 from .errors import NestingTooDeep
 from .found import ScanResult
 from .oddities import contradiction
@@ -127,10 +127,12 @@ def scan_beginning(
         except NestingTooDeep:
             return None
         pixels, here = found.pixel_data, len(view)
-    if not found.complete or found.oversized:
+    if not found.complete or not PIXEL_TAGS.issuperset(found.oversized):
         return None
     if found.end == here:
         return _judged(found, transfer_syntax_uid) if found.doubt is None else None
     if pixels is None or pixels.length is None or pixels.vr in ("SQ", "UN"):
+        return None
+    if found.oversized and pixels.length <= max_value:
         return None
     return _judged(found, transfer_syntax_uid) if pixels.offset + pixels.length == found.end > here else None

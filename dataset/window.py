@@ -38,12 +38,12 @@ class FileWindow:
         return self._size
 
     def __getitem__(self, where: slice) -> bytes:
+        start, stop, base = where.start, where.stop, self.base
+        if start is not None and stop is not None and base <= start <= stop <= base + self.held:
+            return self.whole[start - base : stop - base]
         start, stop, _ = where.indices(self._size)
         if stop <= start:
             return b""
-        at = start - self.base
-        if at >= 0 and stop - self.base <= self.held:
-            return self.whole[at : at + stop - start]
         return read_at(self._descriptor, stop - start, self._offset + start)
 
     def place(self, pos: int, size: int) -> int:

@@ -87,10 +87,10 @@ def _count(group: Sequence[Frame], names: Sequence[str]) -> int:
 
 
 def _values(frame: Frame, names: Sequence[str]) -> _Value:
-    return tuple(value_of(frame.variants.get(name, "")) for name in names)
+    return tuple(coordinate_of(frame.variants.get(name, "")) for name in names)
 
 
-def value_of(text: str) -> Any:
+def coordinate_of(text: str) -> Any:
     """An attribute's value: a number, a tuple of them, text, or `None` where it is absent."""
     if not text:
         return None
@@ -166,5 +166,5 @@ def _ranked(groups: Sequence[Sequence[Frame]], chosen: Sequence[str]) -> Table |
 
 def instance_number(frame: Frame) -> float:
     """Of a frame; one that has none comes first."""
-    value = value_of(frame.variants.get("instance number", ""))
+    value = coordinate_of(frame.variants.get("instance number", ""))
     return value if isinstance(value, float) else _NO_VALUE

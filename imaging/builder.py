@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,14 @@ class VolumeBuilder:
     """Takes the objects of a series one by one, and gives the volume `Volume.from_datasets` would give.
 
     Pixels are decoded as they come, into one array; nothing else of an object is kept. Which slice lies where
-    is known when the last has come: then they change places within the array, so that memory stays that of
-    the volume (twice that where values become floats). One caller at a time.
+    is known when the last has come: then they change places within the array. Memory is that of the volume;
+    of values that become floats or outgrow their type it is the stored ones and the volume for a while, and
+    where nobody said how many come, up to three times the slots while their array doubles. One caller at a
+    time.
 
     expected: frames that will come, where that is known: the array is made once. memory_map: a file for the
-    array, which stays when the builder is done; of a volume larger than memory.
+    array, which stays when the builder is done; of a volume larger than memory. ``with VolumeBuilder(...)``
+    or `close` removes what an abandoned builder mapped beside it.
     """
 
     def __init__(
@@ -57,14 +60,30 @@ class VolumeBuilder:
     def __len__(self) -> int:
         return len(self._frames)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Be done: what came without becoming a volume is let go of, and its hidden file removed.
+
+        A volume that was made stays. May be called again.
+        """
+        self._done = True
+        self._frames, mapped = [], self._slots is not None and self._map is not None
+        self._slots = None
+        if mapped:
+            self._stored.unlink(missing_ok=True)
+
     def add(self, dataset: Dataset) -> None:
         """Take an object: its frames are decoded here and now.
 
         Raises `MalformedDataSet` and `UnsupportedPixels` for one that is broken, unless on_broken="leave out"
         was chosen; ValueError when the builder is done.
         """
-        if self._done:
-            raise ValueError("the volume is made: use another builder")
+        self._check_open()
         name = str(dataset.get("SOPInstanceUID", "")) or f"object {len(self._frames) + 1}"
         taken = len(self._frames)
         try:
@@ -77,10 +96,14 @@ class VolumeBuilder:
             del self._frames[taken:]
             if self._options.on_broken == "raise":
                 raise
-            self._left_out.append(LeftOut(name, str(error).removeprefix(f"{name}: ")))
+            self._left_out.append(LeftOut.because(name, error))
             return
         if not found:
             self._left_out.append(LeftOut(name, "holds no image of the series"))
+
+    def _check_open(self) -> None:
+        if self._done:
+            raise ValueError("the builder is done: use another builder")
 
     def _take(self, frame: Frame) -> None:
         values = frame.pixels.stored(frame.index)
@@ -130,7 +153,11 @@ class VolumeBuilder:
         return self._map.with_name(f".{self._map.name}.stored")
 
     def partial(self) -> Volume:
-        """A copy of what came so far, whatever slices are absent. Errors as for `Volume.from_files`."""
+        """A copy of what came so far, whatever slices are absent.
+
+        Errors as for `Volume.from_files`, and ValueError when the builder is done.
+        """
+        self._check_open()
         options = replace(self._options, on_gap="keep")
         stack = build_stack(self._frames, self._left_out, options)
         stored = options.values == "stored"
@@ -138,7 +165,11 @@ class VolumeBuilder:
         return made.noting(f"partial: made of the {len(self._frames)} frames that had come")
 
     def volume(self) -> Volume:
-        """The volume of all that came; the builder is done then. Errors as for `Volume.from_files`."""
+        """The volume of all that came; the builder is done then.
+
+        Errors as for `Volume.from_files`, and ValueError when it was done before.
+        """
+        self._check_open()
         stack = build_stack(self._frames, self._left_out, self._options)
         options, self._done = self._options, True
         stored = options.values == "stored"

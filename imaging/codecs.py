@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .encapsulated import JP2_SIGNATURE
 from .errors import UnsupportedPixels
 from .pixel_format import PixelFormat, unpack
 
@@ -80,12 +81,21 @@ def decode_frame(syntax: str, data: bytes, form: PixelFormat, name: str) -> NDAr
         if found.shape != form.matrix or found.dtype.kind not in "iu":
             told = f"it makes {found.shape} of {found.dtype}"
             continue
-        return _stored(found, form)
+        return _stored(found, form, name)
     raise UnsupportedPixels(f"{name}: its pixels cannot be decoded ({told})")
 
 
-def _stored(found: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
-    """Decoded values in the type of the header; code streams do not always know of a sign (PS3.5 8.2.4)."""
+def _stored(found: NDArray[Any], form: PixelFormat, name: str) -> NDArray[Any]:
+    """Decoded values in the type of the header; code streams do not always know of a sign (PS3.5 8.2.4).
+
+    UnsupportedPixels for such as need more bits than a pixel has.
+    """
+    bits = form.bits_allocated
+    wider = found.dtype.itemsize > form.dtype.itemsize
+    if wider and not (-(1 << bits) // 2 <= int(found.min()) and int(found.max()) < 1 << bits):
+        raise UnsupportedPixels(
+            f"{name}: its code stream holds more than the {bits} bits its header allocates"
+        )
     if found.dtype.itemsize == form.dtype.itemsize:
         values = found.view(form.dtype)
     else:
@@ -165,11 +175,11 @@ def _check_size(data: bytes, form: PixelFormat, name: str) -> None:
 
 def stream_size(data: bytes) -> tuple[int, int] | None:
     """Rows and columns that a JPEG, JPEG-LS or JPEG 2000 code stream claims; `None` for anything else."""
-    if data[:8] == b"\0\0\0\x0cjP  ":
+    if data.startswith(JP2_SIGNATURE):
         data = data[max(data.find(b"\xff\x4f\xff\x51", 0, 4096), 0) :]
     if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:
         width, height, left, top = struct.unpack_from(">4L", data, 8)
-        return height - top, width - left
+        return (height - top, width - left) if height >= top and width >= left else None
     at = 2
     while data[:2] == b"\xff\xd8" and at + 9 <= len(data):
         marker = data[at + 1]

@@ -1,4 +1,7 @@
-"""What is in a folder, read from headers alone: MATLAB's dicomCollection."""
+"""What is in a folder, read from headers: MATLAB's dicomCollection.
+
+Pixels are read only of images that lie at one position and that no header tells apart.
+"""
 
 from __future__ import annotations
 
@@ -68,14 +71,15 @@ class Collection(Sequence[CollectionRow]):
 
     def to_dict(self) -> dict[str, Any]:
         """The table as plain values."""
-        left_out = [[one.name, one.why] for one in self.left_out]
+        left_out = [one.to_dict() for one in self.left_out]
         return {"rows": [row.to_dict() for row in self.rows], "left_out": left_out}
 
 
 def collection(source: Path | str | Iterable[Path | str]) -> Collection:
-    """Look over a folder with its subfolders, or a list of files, without reading pixels.
+    """Look over a folder with its subfolders, or a list of files.
 
-    Files that are broken are in `left_out`. Raises OSError for a folder that cannot be read.
+    Pixels are read only where several images lie at one position and headers do not tell them apart. Files
+    that are broken are in `left_out`. Raises OSError for a folder that cannot be read.
     """
     found = read_files(source, "leave out")
     rows = tuple(_row(pile) for pile in piles_of(found.frames))

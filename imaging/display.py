@@ -13,15 +13,32 @@ LARGEST = 512
 """Pixels of the longer side of what is shown; larger images are thinned out."""
 
 
+def ends(
+    window: tuple[float, float] | None, pixels: NDArray[Any], percent: tuple[float, float] = (0, 100)
+) -> tuple[float, float]:
+    """The values shown black and white: those of a window (center, width), else `percent` of the pixels."""
+    if window is not None and window[1] > 0:
+        return window[0] - window[1] / 2, window[0] + window[1] / 2
+    known = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
+    if not known.size:
+        return 0.0, 1.0
+    low, high = np.percentile(known, percent)
+    return float(low), float(max(high, low + 1e-6))
+
+
+def colours_of(indices: NDArray[Any], colormap: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """RGB of 8 bits, (..., 3), of indices into a palette (entries, 3) from 0 to 1; beyond it its ends."""
+    colours = np.rint(colormap * 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = colours[np.clip(indices, 0, len(colours) - 1)]
+    return shown
+
+
 def grey(pixels: NDArray[Any], window: tuple[float, float] | None, *, inverted: bool) -> NDArray[np.uint8]:
     """Pixels (rows, columns) as eight bits, through a window (center, width) or from darkest to brightest."""
     step = max(1, -(-max(pixels.shape[:2]) // LARGEST))
     shown = np.asarray(pixels[::step, ::step], dtype=np.float64)
-    if window is not None and window[1] > 0:
-        low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
-    else:
-        low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
-    scaled = np.clip((shown - low) / ((high - low) or 1.0), 0.0, 1.0)
+    low, high = ends(window, shown)
+    scaled = np.clip((shown - low) / (high - low), 0.0, 1.0)
     eight: NDArray[np.uint8] = (np.nan_to_num(1.0 - scaled if inverted else scaled) * 255).astype(np.uint8)
     return eight
 

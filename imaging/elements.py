@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,6 +43,16 @@ SINGLES = frozenset({0x00209241})
 LONGS = frozenset({0x7FE00001, 0x7FE00002})
 """Elements of VR OV."""
 
+_KINDS = {
+    **dict.fromkeys(BINARY, "u2"),
+    **dict.fromkeys(DOUBLES, "f8"),
+    **dict.fromkeys(SINGLES, "f4"),
+    **dict.fromkeys(LONGS, "u8"),
+}
+_REMEMBERED = 1024
+"""Short values kept converted: what places and scales the slices of a series is mostly the same in all."""
+_SHORT, _FEW = 256, 6  # bytes, numbers
+
 _INCREMENT_POINTER = 0x00280009
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 """A decimal string (PS3.5 6.2); Python alone takes `1_0`, `nan` and digits of other scripts."""
@@ -50,7 +61,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 class Elements(Protocol):
     """The values of elements as texts."""
 
-    def texts(self, tag: int) -> list[str]:
+    def texts(self, tag: int) -> tuple[str, ...]:
         """The values of an element; none when it is absent or empty."""
         ...
 
@@ -66,26 +77,15 @@ class ScannedElements:
     values: dict[int, bytes]
     big_endian: bool = False
 
-    def texts(self, tag: int) -> list[str]:
+    def texts(self, tag: int) -> tuple[str, ...]:
         """The values of an element as text, blanks off; none where it is absent or empty."""
         value = self.values.get(tag)
         if not value:
-            return []
-        kind_of = (
-            "u2"
-            if tag in BINARY
-            else "f8"
-            if tag in DOUBLES
-            else "f4"
-            if tag in SINGLES
-            else "u8"
-            if tag in LONGS
-            else ""
-        )
-        if kind_of:
-            kind = np.dtype((">" if self.big_endian else "<") + kind_of)
+            return ()
+        if tag in _KINDS:
+            kind = np.dtype((">" if self.big_endian else "<") + _KINDS[tag])
             usable = len(value) // kind.itemsize * kind.itemsize
-            return [str(number) for number in np.frombuffer(value[:usable], kind).tolist()]
+            return tuple(str(number) for number in np.frombuffer(value[:usable], kind).tolist())
         return _split(value)
 
     def has(self, tag: int) -> bool:
@@ -101,9 +101,9 @@ class DatasetElements:
     def __init__(self, dataset: Dataset, name: str) -> None:
         self.dataset: Dataset = dataset
         self.name: str = name
-        self._known: dict[int, list[str]] = {}
+        self._known: dict[int, tuple[str, ...]] = {}
 
-    def texts(self, tag: int) -> list[str]:
+    def texts(self, tag: int) -> tuple[str, ...]:
         """The values of an element as text; `MalformedDataSet` where they cannot be converted."""
         found = self._known.get(tag)
         if found is None:
@@ -129,26 +129,33 @@ def value_of(dataset: Dataset, tag: int, name: str) -> Any:
         raise MalformedDataSet(f"{name}: {attribute(tag)} cannot be read ({type(error).__name__})") from error
 
 
-def texts_of(dataset: Dataset, tag: int, name: str) -> list[str]:
+def texts_of(dataset: Dataset, tag: int, name: str) -> tuple[str, ...]:
     """The values of an element of a data set as text; none when it is absent or empty."""
     raw = dataset.get_item(tag, keep_deferred=True) if tag in dataset else None
     if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes) and _is_decimal(raw, tag):
-        return _split(raw.value) if raw.value else []  # one value that is none does not cost the others
+        return _split(raw.value) if raw.value else ()  # one value that is none does not cost the others
     value = value_of(dataset, tag, name)
     if value is None or value == "":
-        return []
+        return ()
     if tag in LONGS and isinstance(value, bytes):
-        return [str(one) for one in np.frombuffer(value[: len(value) // 8 * 8], "<u8").tolist()]
+        return tuple(str(one) for one in np.frombuffer(value[: len(value) // 8 * 8], "<u8").tolist())
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-    return [str(one) for one in values]
+    return tuple(map(str, values))
 
 
 def _is_decimal(raw: RawDataElement, tag: int) -> bool:
     return (raw.VR or dictionary_vr(tag)) in ("DS", "IS")
 
 
-def _split(value: bytes) -> list[str]:
-    return [part.strip(" \0") for part in value.decode("latin-1").split("\\")]
+def _split(value: bytes) -> tuple[str, ...]:
+    return _short_split(value) if len(value) <= _SHORT else _all_split(value)
+
+
+def _all_split(value: bytes) -> tuple[str, ...]:
+    return tuple([part.strip(" \0") for part in value.decode("latin-1").split("\\")])
+
+
+_short_split = lru_cache(_REMEMBERED)(_all_split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +217,7 @@ class Header:
         try:
             texts = self.elements.texts(tag)[:count]
         except MalformedDataSet:
-            texts = [""]
+            texts = ("",)
         numbers = parse(texts)
         if numbers is None:
             self.notes.append(f"{attribute(tag)} is no number and left out")
@@ -219,8 +226,15 @@ class Header:
 
 def parse(texts: Sequence[str]) -> tuple[float, ...] | None:
     """Decimal strings as finite numbers; `None` when one is not."""
+    return _numbers(tuple(texts)) if len(texts) <= _FEW else _all_numbers(texts)
+
+
+def _all_numbers(texts: Sequence[str]) -> tuple[float, ...] | None:
     found = [text.strip(" ") for text in texts]  # spaces pad, all other white space is none of VR DS
     if not all(map(_NUMBER.fullmatch, found)):
         return None
     numbers = tuple(map(float, found))
     return numbers if all(map(math.isfinite, numbers)) else None
+
+
+_numbers = lru_cache(_REMEMBERED)(_all_numbers)

@@ -16,7 +16,9 @@ Span: TypeAlias = tuple[int, int]
 
 _ITEM = struct.Struct("<HHL")
 _ITEM_TAG, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
-_BEGINNINGS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ")
+JP2_SIGNATURE = b"\0\0\0\x0cjP  "
+"""The box a JP2 file begins with (ISO 15444-1 I.5.1)."""
+_BEGINNINGS = (b"\xff\xd8", b"\xff\x4f\xff\x51", JP2_SIGNATURE)
 """How a frame begins: JPEG and JPEG-LS, a JPEG 2000 code stream, the same in a JP2 file."""
 
 

@@ -5,21 +5,31 @@ Messages name files and positions, never what an element says about the patient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from types import TracebackType
 
 from ..dataset.errors import ImagingError
 
 
-@contextmanager
-def naming(name: str) -> Iterator[None]:
+class naming:
     """Errors of our own that name no file are raised again with its name."""
-    try:
-        yield
-    except ImagingError as error:
-        if name in str(error):
-            raise
-        raise type(error)(f"{name}: {error}") from error
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, ImagingError):
+            return
+        # as a word of its own: "data set 1" is not named by "data set 10", nor "im1" by "im1.dcm"
+        if not re.search(rf"(?<![^\s'\"(]){re.escape(self._name)}(?![^\s'\"):,;])", str(error)):
+            raise type(error)(f"{self._name}: {error}") from error
 
 
 class VolumeError(ImagingError):

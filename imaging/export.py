@@ -21,14 +21,22 @@ from .geometry import VolumeGeometry
 from .records import Axis
 from .space import PARALLEL_DEGREES, Floats
 
+ENDINGS = (".nii", ".nii.gz", ".nrrd", ".npy")
+"""Of the files `Volume.write` makes."""
 SIDECAR = "aiodicom volume geometry 1"
+
+
+def check_ending(path: Path) -> None:
+    """ValueError for a file whose ending names no format."""
+    if not path.name.endswith(ENDINGS):
+        raise ValueError(f"{path.name} names no format: {', '.join(ENDINGS)}")
 
 
 def _library(name: str, package: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImagingError(f"this needs {package}: pip install {package}") from error
+        raise ImagingError(f"this needs {name}: pip install {package}") from error
 
 
 def check_affine(geometry: VolumeGeometry) -> None:
@@ -42,7 +50,7 @@ def check_affine(geometry: VolumeGeometry) -> None:
 def nifti(voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry, axes: Sequence[Axis]) -> Any:
     """A nibabel image of voxels in the order (column, row, slice, *axes[, colour]) and their RAS affine."""
     check_affine(geometry)
-    nibabel = _library("nibabel", "nibabel")
+    nibabel = _library("nibabel", "'aiodicom[export]'")
     if voxels.shape[-1] == 3 and voxels.ndim == 4 + len(axes):
         kind = np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])
         if voxels.dtype != np.uint8:
@@ -63,7 +71,7 @@ def nifti(voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry, axes: 
 def write_nrrd(path: Path, voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry) -> None:
     """Write voxels (column, row, slice, ...) and their LPS affine with pynrrd."""
     check_affine(geometry)
-    nrrd = _library("nrrd", "pynrrd")
+    nrrd = _library("nrrd", "'aiodicom[export]'")
     more = voxels.ndim - 3
     directions = [affine[:3, axis].tolist() for axis in range(3)] + [[np.nan] * 3] * more
     header = {

@@ -10,12 +10,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import UnsupportedPixels
+from .errors import UnsupportedPixels, naming
 from .pixels import EncapsulatedPixels, FilePixels, PixelSource
 
 
 class Rescaled(Protocol):
     """A frame of a source, and its rescale."""
+
+    @property
+    def source(self) -> str:
+        """What errors call where it comes from."""
+        ...
 
     @property
     def pixels(self) -> PixelSource:
@@ -90,8 +95,12 @@ def finish(frames: Sequence[Rescaled], values: NDArray[Any], *, stored: bool, do
     if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
         return values
     if values.dtype.kind == "f" or not all(_is_whole(frame) for frame in frames):
-        wide = np.float64 if double or values.dtype == np.float64 else np.float32
-        return _fill_floats(frames, np.empty(values.shape, wide))
+        wide = np.dtype(np.float64 if double or values.dtype == np.float64 else np.float32)
+        same = wide.itemsize == values.dtype.itemsize
+        floats = values.view(wide) if same else np.empty(values.shape, wide)
+        for place, plane, frame in zip(floats, values, frames, strict=True):
+            place[...] = _float(plane, frame)
+        return floats
     known = _known_type(frames, values.dtype)
     if known is None:
         ends = [_ends(place, frame) for place, frame in zip(values, frames, strict=True)]
@@ -117,7 +126,9 @@ def _widened(
 ) -> NDArray[Any]:
     """Stored integers rescaled, in the smallest type that holds them and is no narrower."""
     kind, shape = values.dtype, values.shape
-    target = _signed_type(kind, min(map(min, ends)), max(map(max, ends)))
+    farthest = max(range(len(ends)), key=lambda number: max(map(abs, ends[number])))
+    with naming(frames[farthest].source):
+        target = _signed_type(kind, min(map(min, ends)), max(map(max, ends)))
     result = values.view(target) if target.itemsize == kind.itemsize else np.empty(shape, target)
     for place, plane, frame in zip(result, values, frames, strict=True):
         _rescale(place, plane, frame)
@@ -151,7 +162,8 @@ def _rescale(place: NDArray[Any], plane: NDArray[Any], frame: Rescaled) -> None:
     """Stored integers as whole values, which `place` can hold; it may be the same memory."""
     if frame.slope == 1:
         # In the width of the target sums may wrap on the way, never in the end.
-        stored = plane.astype(place.dtype, copy=False)
+        same = plane.dtype.itemsize == place.dtype.itemsize
+        stored = plane.view(place.dtype) if same else plane.astype(place.dtype)
         np.add(stored, np.array(int(frame.intercept)).astype(place.dtype), out=place)
     else:
         place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
@@ -167,14 +179,22 @@ def read_into(place: NDArray[Any], frame: Rescaled) -> None:
 
 
 def for_each(frames: Sequence[Rescaled], work: Callable[[int], None]) -> None:
-    """Call `work` with each frame's number, on all cores where frames are decoded without Python's lock."""
+    """Call `work` with each frame's number, on all cores where frames are decoded without Python's lock.
+
+    Errors name the frame's source.
+    """
+
+    def named(number: int) -> None:
+        with naming(frames[number].source):
+            work(number)
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores == 1 or len(frames) == 1 or not isinstance(frames[0].pixels, EncapsulatedPixels):
         for number in range(len(frames)):
-            work(number)
+            named(number)
         return
     with ThreadPoolExecutor(cores) as pool:
-        jobs = [pool.submit(work, number) for number in range(len(frames))]
+        jobs = [pool.submit(named, number) for number in range(len(frames))]
         try:
             for job in jobs:
                 job.result()
@@ -184,23 +204,33 @@ def for_each(frames: Sequence[Rescaled], work: Callable[[int], None]) -> None:
 
 
 def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
-    first = frames[0].pixels.stored(frames[0].index)
+    with naming(frames[0].source):
+        first = frames[0].pixels.stored(frames[0].index)
     values = np.empty((len(frames), *first.shape), first.dtype)
-    for place, frame in zip(values, frames, strict=True):
-        colours = first if frame is frames[0] else frame.pixels.stored(frame.index)
+
+    def read(number: int) -> None:
+        colours = frames[number].pixels.stored(frames[number].index) if number else first
         if colours.shape != first.shape or colours.dtype != first.dtype:
             raise UnsupportedPixels(f"colours of {colours.dtype} lie beside such of {first.dtype}")
-        place[...] = colours
+        values[number] = colours
+
+    for_each(frames, read)
     return values
 
 
 def _fill_floats(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:
     def read(number: int) -> None:
         frame = frames[number]
-        values[number] = frame.pixels.stored(frame.index) * np.float64(frame.slope) + frame.intercept
+        values[number] = _float(frame.pixels.stored(frame.index), frame)
 
     for_each(frames, read)
     return values
+
+
+def _float(plane: NDArray[Any], frame: Rescaled) -> NDArray[Any]:
+    """Stored values rescaled in 64 bits."""
+    floats: NDArray[Any] = plane * np.float64(frame.slope) + frame.intercept
+    return floats
 
 
 def _signed_type(stored: np.dtype[Any], low: int, high: int) -> np.dtype[Any]:

@@ -14,8 +14,8 @@ SOP_INSTANCE = 0x00080018
 _MODALITY = 0x00080060
 _DESCRIPTION = 0x0008103E
 _THICKNESS = 0x00180050
-_BETWEEN_SLICES = 0x00180088
-_SERIES = 0x0020000E
+BETWEEN_SLICES = 0x00180088
+SERIES = 0x0020000E
 _SERIES_NUMBER = 0x00200011
 POSITION = 0x00200032
 EXTENDED_OFFSETS = 0x7FE00001
@@ -66,7 +66,7 @@ COUNTED = frozenset({"acquisition number", "acquisition time", "instance number"
 """Those of them that any two images may differ in."""
 FRAME_TAGS = frozenset(
     {
-        *(_IMAGE_TYPE, SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, _BETWEEN_SLICES, _SERIES),
+        *(_IMAGE_TYPE, SOP_INSTANCE, _MODALITY, _DESCRIPTION, _THICKNESS, BETWEEN_SLICES, SERIES),
         *(_PADDING, _PADDING_LIMIT, EXTENDED_OFFSETS, EXTENDED_LENGTHS),
         *(_SERIES_NUMBER, POSITION, ORIENTATION, _REFERENCE, _PHOTOMETRIC, _FRAMES, _SPACING, _CENTER),
         *(
@@ -164,7 +164,7 @@ def frame_of(elements: Elements, pixels: PixelSource, name: str, index: int) -> 
     header = Header(elements, name)
     text = header.text
     slope, intercept, has_lut = _modality_transform(header, pixels.format)
-    thickness = header.shown(_BETWEEN_SLICES) or header.shown(_THICKNESS)
+    thickness = header.shown(BETWEEN_SLICES) or header.shown(_THICKNESS)
     variants = {words: header.label(tag) for tag, words in _VARIANTS.items()}
     grouped = elements if isinstance(elements, FrameElements) else None
     dimensions = grouped.dimensions() if grouped else {}
@@ -173,7 +173,7 @@ def frame_of(elements: Elements, pixels: PixelSource, name: str, index: int) -> 
         index=index,
         pixels=pixels,
         sop_instance_uid=text(SOP_INSTANCE),
-        series_uid=text(_SERIES),
+        series_uid=text(SERIES),
         series_number=header.label(_SERIES_NUMBER),
         description=header.label(_DESCRIPTION),
         modality=text(_MODALITY) or "unknown",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -274,8 +275,8 @@ class VolumeGeometry:
         steps = self.slice_steps[below]
         over = (depth - depths[below]) / (steps @ up)
         rest = point - self.positions[below] - over[..., None] * steps
-        in_plane = np.stack((self.row_steps[below], self.column_steps[below]), axis=-1)
-        solved = (np.linalg.pinv(in_plane) @ rest[..., None])[..., 0]
+        in_plane = np.linalg.pinv(np.stack((self.row_steps, self.column_steps), axis=-1))  # one a slice
+        solved = (in_plane[below] @ rest[..., None])[..., 0]
         return np.concatenate(((below + over)[..., None], solved), axis=-1)
 
     def patient_to_subscript(self, points: ArrayLike, system: System = "LPS") -> Subscripts:
@@ -292,7 +293,9 @@ class VolumeGeometry:
 
     def _corner_indices(self) -> Floats:
         """Zero-based indices of the corners of every slice, (slices, 4, 3)."""
-        return np.stack([slice_corners(self.shape, 0, index) for index in range(self.shape[0])])
+        corners = np.tile(slice_corners(self.shape, 0, 0), (self.shape[0], 1, 1))
+        corners[..., 0] = np.arange(self.shape[0])[:, None]
+        return corners
 
     def corners(self, system: System = "LPS") -> Floats:
         """(2, 4, 3) mm: the centres of the first slice's corner voxels, and of the last one's."""
@@ -408,7 +411,7 @@ class VolumeGeometry:
         """For (column, row, slice) the patient axis each is nearest to, all different, and its sense."""
         matrix = self.affine_crs[:3, :3]
         directions = matrix / np.linalg.norm(matrix, axis=0)
-        orders = [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
+        orders = permutations(range(3))
         best = max(orders, key=lambda order: sum(abs(directions[axis, at]) for at, axis in enumerate(order)))
         return [(axis, 1 if directions[axis, at] >= 0 else -1) for at, axis in enumerate(best)]
 

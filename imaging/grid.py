@@ -13,12 +13,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .display import grey, png, png_of_colours
+from .display import colours_of, grey, png, png_of_colours
 from .errors import IrregularGeometry, UnsupportedPixels
 from .filling import scaled
 from .geometry import VolumeGeometry
 from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
-from .resample import Method, resampled, right_angled
+from .resample import Method, Part, resample_into, right_angled
 from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
 
 _T = TypeVar("_T")
@@ -68,10 +68,12 @@ class VoxelGrid:
         )
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the middle slice through its window."""
+        """What a notebook shows: the middle slice through its window, in its colours or its palette's."""
         middle = self.geometry.shape[0] // 2
         inverted = self.photometric == "MONOCHROME1"
         pixels = self.voxels[(0,) * len(self.axes)][middle]
+        if self.colormap is not None:
+            pixels = colours_of(pixels, self.colormap)
         if pixels.ndim == 3:
             return png_of_colours(pixels)
         return png(grey(pixels, self.windows[middle], inverted=inverted))
@@ -88,7 +90,7 @@ class VoxelGrid:
             "affine": self.geometry.affine.tolist(),
             "series_uid": self.series_uid,
             "photometric": self.photometric,
-            "left_out": [[one.name, one.why] for one in self.report.left_out],
+            "left_out": [one.to_dict() for one in self.report.left_out],
             "deviation_mm": float(self.report.deviation_mm),
             "assumptions": list(self.report.assumptions),
         }
@@ -289,12 +291,14 @@ class VoxelGrid:
         return turned.crop(*(slice(None, None, sense) for sense in senses))
 
     def to_rgb(self) -> Self:
-        """Palette colours as RGB of 8 bits, (..., 3); itself where there is no palette."""
+        """Palette colours as RGB of 8 bits, (..., 3), in which no value stands for padding.
+
+        Itself where there is no palette.
+        """
         if self.colormap is None:
             return self
-        colours = np.rint(self.colormap * 255).astype(np.uint8)
-        places = np.clip(self.voxels, 0, len(colours) - 1)
-        return replace(self, voxels=colours[places], photometric="RGB", colormap=None)
+        colours, padding = colours_of(self.voxels, self.colormap), (None,) * len(self.padding)
+        return replace(self, voxels=colours, photometric="RGB", colormap=None, padding=padding)
 
     def reposition(self, matrix: ArrayLike, system: System = "LPS") -> Self:
         """The same voxels moved by a (4, 4) matrix from mm to mm, such as a registration finds."""
@@ -321,12 +325,12 @@ class VoxelGrid:
         parts = self.voxels.reshape(-1, *shape, *(colours or (1,)))
         masks = None if mask is None else mask.reshape(-1, *shape)
         voxels = np.empty((len(parts), *target.shape, parts.shape[-1]), self.voxels.dtype)
-        for number, part in enumerate(parts):
-            padding = None if masks is None else masks[number]
-            for colour in range(parts.shape[-1]):
-                voxels[number, ..., colour] = resampled(
-                    part[..., colour], self.geometry, target, method, fill, padding
-                )
+        places = [
+            Part(part[..., colour], None if masks is None else masks[number], voxels[number, ..., colour])
+            for number, part in enumerate(parts)
+            for colour in range(parts.shape[-1])
+        ]
+        resample_into(places, self.geometry, target, method, fill)
         made = replace(
             self,
             voxels=voxels.reshape(*self.voxels.shape[: len(self.axes)], *target.shape, *colours),

@@ -103,7 +103,7 @@ class FrameElements:
         self._groups = groups
         self._own: Dataset | None = groups.frames[index] if groups.frames else None
 
-    def texts(self, tag: int) -> list[str]:
+    def texts(self, tag: int) -> tuple[str, ...]:
         """The values of an element as text; `MalformedDataSet` where they cannot be converted."""
         if tag == _GRADIENT:
             return self._gradient()
@@ -117,19 +117,19 @@ class FrameElements:
         """The element is there and not empty; only asked for elements no macro has."""
         return self._groups.top.has(tag)
 
-    def _gradient(self) -> list[str]:
+    def _gradient(self) -> tuple[str, ...]:
         """Diffusion Gradient Orientation, an item further in (PS3.3 C.8.13.5.9)."""
         diffusion, name = self._macro(_DIFFUSION), self._groups.name
         if diffusion is None:
             return self._groups.top.texts(_GRADIENT)
         item = one_item(diffusion, _DIRECTION, name)
-        return [] if item is None else texts_of(item, _GRADIENT, name)
+        return () if item is None else texts_of(item, _GRADIENT, name)
 
     def dimensions(self) -> dict[str, str]:
         """Dimension Index Values by name, but for those that say where the frame is (PS3.3 C.7.6.17)."""
         named = self._groups.dimensions
         content = self._macro(_CONTENT) if named else None
-        values = [] if content is None else texts_of(content, _INDEX_VALUES, self._groups.name)
+        values = () if content is None else texts_of(content, _INDEX_VALUES, self._groups.name)
         return {name: values[place] for name, place in named if place < len(values)}
 
     @property

@@ -1,13 +1,14 @@
 """What the headers of images say, frame by frame, whether they come from files or from data sets in memory.
 
-Plain files are read with the scanner, which is a hundred times faster than building data sets; multi-frame
-objects, deflated and encapsulated ones with pydicom.
+Plain files are read with the scanner, which is far faster than building data sets; multi-frame objects,
+deflated and encapsulated ones with pydicom.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -15,15 +16,16 @@ from typing import NamedTuple
 
 import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
-from ..dataset.errors import MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
+from ..dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, NotDicom, TruncatedFile
 from ..dataset.found import ScanResult
+from ..dataset.oddities import contradiction
 from ..dataset.part10 import FileHeader, read_header
-from ..dataset.scan import scan_dataset
+from ..dataset.scan import scan_beginning, scan_dataset
 from ..dataset.window import FileWindow
 from .codecs import reads
 from .elements import DatasetElements, Elements, ScannedElements, attribute, parse, value_of
@@ -50,6 +52,10 @@ from .pixel_format import PixelFormat
 from .pixels import DatasetPixels, EncapsulatedPixels, FilePixels, PixelSource, syntax_of
 from .space import slice_normal
 
+_BEGINNING = 8192
+"""Bytes of a data set that tell all of most images: what follows them are pixels."""
+_ITEM = b"\xfe\xff\0\xe0"
+"""How encapsulated pixel data begin."""
 _PLAIN_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", *sorted(BIG_ENDIAN_SYNTAXES))
 
 
@@ -68,11 +74,15 @@ def _scan(path: Path) -> _Scanned:
     What follows whole pixel data, as the last element of nearly all images, is not worth refusing them.
     """
     name = str(path)
-    with path.open("rb") as file, naming(name):
+    with path.open("rb", buffering=0) as file, naming(name):
         if os.fstat(file.fileno()).st_size == 0:
             raise NotDicom(f"{name!r} is empty")
         header = read_header(file.fileno())
         length = header.file_size - header.data_offset
+        beginning = os.pread(file.fileno(), _BEGINNING, header.data_offset)
+        begun = scan_beginning(beginning, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
+        if begun is not None and begun.complete and begun.end == length:
+            return _Scanned(header, begun, None, ())
         view = FileWindow(file.fileno(), header.data_offset, length)
         found = scan_dataset(view, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
         other = None if found.complete else _mislabelled(view, header)
@@ -91,20 +101,41 @@ def _scan(path: Path) -> _Scanned:
 
 
 def _mislabelled(view: FileWindow, header: FileHeader) -> _Scanned | None:
-    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`."""
-    if header.transfer_syntax_uid not in _PLAIN_SYNTAXES:
-        return None
+    """A data set that is whole in another of the plain transfer syntaxes than its file says; else `None`.
+
+    Where that says compressed, its pixel data must have the very length of plain ones.
+    """
+    compressed = header.transfer_syntax_uid not in _PLAIN_SYNTAXES
     for syntax in _PLAIN_SYNTAXES:
         try:
             found = scan_dataset(view, syntax, FRAME_TAGS, check_nested=True)
         except NestingTooDeep:
             continue
         if found.complete and found.pixel_data is not None and found.values.get(SOP_INSTANCE):
+            if compressed and not _holds_plain(found, syntax):
+                continue
             note = (
                 f"labelled {UID(header.transfer_syntax_uid).name}, but encoded in {UID(syntax).name}: read so"
             )
             return _Scanned(replace(header, transfer_syntax_uid=syntax, has_meta=False), found, None, (note,))
     return None
+
+
+def _holds_plain(found: ScanResult, syntax: str) -> bool:
+    """The pixel data are as long as those of their header are when nothing compresses them."""
+    location, values = found.pixel_data, found.values | dict.fromkeys(found.oversized, b"?")
+    if location is None or location.length is None:
+        return False
+    elements = ScannedElements(values, syntax in BIG_ENDIAN_SYNTAXES)
+    try:
+        form = pixel_format(elements, location.tag, "")
+    except ImagingError:
+        return False
+    return _is_length_of(form, location.length)
+
+
+def _is_length_of(form: PixelFormat, length: int) -> bool:
+    return length in (form.encoded_bytes, form.encoded_bytes + form.encoded_bytes % 2)
 
 
 def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
@@ -176,10 +207,10 @@ def _extended(elements: Elements) -> Offsets | None:
     return Offsets(*halves) if any(halves) else None
 
 
-def dataset_of_file(path: Path) -> Dataset:
-    """The whole data set of a file; errors as for `frames_of_file`."""
+def dataset_of_file(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+    """The data set of a file, whole or what lies before its pixels; errors as for `frames_of_file`."""
     header, _, end, _ = _scan(path)
-    return read_dataset(path, header, end=end)
+    return read_dataset(path, header, stop_before_pixels=stop_before_pixels, end=end)
 
 
 def _noted(frames: list[Frame], notes: tuple[str, ...]) -> list[Frame]:
@@ -224,10 +255,22 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
     elements = DatasetElements(dataset, name)
     form = pixel_format(elements, tag, name)
     syntax, value = str(syntax_of(dataset) or ""), value_of(dataset, tag, name)
-    if isinstance(value, bytes) and _by_ourselves(syntax, form):
+    if isinstance(value, bytes) and not value.startswith(_ITEM) and contradiction(syntax, tag, len(value)):
+        if _is_length_of(form, len(value)):
+            note = f"labelled {UID(syntax).name}, but not compressed: read so"
+            return _noted(frames_of_dataset(_relabelled(dataset), name, index), (note,))
+    elif isinstance(value, bytes) and _by_ourselves(syntax, form):
         pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
         return _frames(dataset, pixels, name, index)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
+
+
+def _relabelled(dataset: Dataset) -> Dataset:
+    """The same data set in explicit VR little endian, which compressed ones are encoded in (PS3.5 A.4)."""
+    same = copy(dataset)
+    same.file_meta = FileMetaDataset()
+    same.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return same
 
 
 def _check_one_kind(tags: Sequence[int], name: str) -> None:
@@ -257,7 +300,7 @@ def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None)
     frames = [replace(first, index=one, has_place=False) for one in wanted]
     if first.modality == NUCLEAR:
         return placed_by_detector(frames, dataset, name)
-    offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else []
+    offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else ()
     return _offset(frames, offsets, name) if offsets and first.position is not None else frames
 
 

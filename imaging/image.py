@@ -13,9 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 
 from .derived import Overlay, RealWorldMapping, mappings_of, overlays_of
-from .display import grey, png, png_of_colours
+from .display import colours_of, grey, png, png_of_colours
 from .elements import DatasetElements, Header
-from .errors import UnsupportedPixels, naming
+from .errors import UnsupportedPixels
 from .filling import fill
 from .frames import Frame
 from .headers import dataset_of_file, frames_of_dataset, frames_of_file
@@ -72,8 +72,7 @@ class Image:
         if frame.shape[2] == 3:
             return png_of_colours(frame)
         if self.colormap is not None:
-            colours = (self.colormap * 255).astype(np.uint8)
-            return png(colours[np.clip(frame[:, :, 0], 0, len(colours) - 1)])
+            return png_of_colours(colours_of(frame[:, :, 0], self.colormap))
         window = None
         if self.window_center is not None and self.window_width is not None:
             window = (self.window_center, self.window_width)
@@ -113,7 +112,8 @@ class Image:
         """
         path = Path(path)
         frames = frames_of_file(path, frame)
-        return _make(dataset_of_file(path), frames, str(path), _Kept(frame, keep_stored, double))
+        dataset = dataset_of_file(path, stop_before_pixels=bool(frames) and _read_by_frame(frames[0]))
+        return _make(dataset, frames, str(path), _Kept(frame, keep_stored, double))
 
     @classmethod
     def from_dataset(
@@ -153,21 +153,25 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> 
         assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
         overlays=overlays_of(dataset, name),
         real_world=mappings_of(dataset, first.index, name),
-        stored=_grey(frames, name, stored=True) if kept.stored and form.samples == 1 else None,
+        stored=_grey(frames, stored=True) if kept.stored and form.samples == 1 else None,
     )
 
 
-def _grey(frames: Sequence[Frame], name: str, *, stored: bool = False, double: bool = False) -> NDArray[Any]:
+def _grey(frames: Sequence[Frame], *, stored: bool = False, double: bool = False) -> NDArray[Any]:
     """Grey frames as (rows, columns, frames, 1)."""
-    with naming(name):
-        return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
+    return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
+
+
+def _read_by_frame(frame: Frame) -> bool:
+    """Its values are read from where they lie, without the data set: plain grey, and indices."""
+    return frame.pixels.format.samples == 1 and not frame.has_lut
 
 
 def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -> NDArray[Any]:
     """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
     form = frames[0].pixels.format
-    if form.samples == 1 and not frames[0].has_lut:
-        return _grey(frames, name, double=kept.double)
+    if _read_by_frame(frames[0]):
+        return _grey(frames, double=kept.double)
     decoded = decode(dataset, name, index=kept.frame, raw=False)
     if frames[0].has_lut:
         try:

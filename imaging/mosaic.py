@@ -10,26 +10,25 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import MalformedDataSet
-from .elements import parse, texts_of, value_of
+from .elements import parse, texts_of
 from .errors import IrregularGeometry
-from .frames import Frame
+from .frames import BETWEEN_SLICES, Frame
 from .pixel_format import PixelFormat
 from .pixels import PixelSource
 
-_SPACING_BETWEEN = 0x00180088
 MAX_ELEMENTS = 1000
 """Of a CSA header; there are about a hundred."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class MosaicPixels:
     """The tiles of one image as frames, row by row."""
 
@@ -44,9 +43,17 @@ class MosaicPixels:
         return _decoded(self)[tile].copy()
 
 
-@lru_cache(maxsize=2)  # the tiles of one image are read one after the other; each object is a key of its own
+_last: WeakKeyDictionary[MosaicPixels, NDArray[Any]] = WeakKeyDictionary()
+"""The image decoded last, for its tiles are read one after the other; it keeps no data set alive."""
+
+
 def _decoded(source: MosaicPixels) -> NDArray[Any]:
-    return source.whole.stored(0)
+    found = _last.get(source)
+    if found is None:
+        found = source.whole.stored(0)
+        _last.clear()
+        _last[source] = found
+    return found
 
 
 def tiles_of(frame: Frame, dataset: Dataset) -> list[Frame]:
@@ -74,7 +81,7 @@ def tiles_of(frame: Frame, dataset: Dataset) -> list[Frame]:
     if not step:
         raise IrregularGeometry(f"{name} is a mosaic, but does not say how far its slices lie apart")
     notes = frame.notes
-    if not texts_of(dataset, _SPACING_BETWEEN, name):
+    if not texts_of(dataset, BETWEEN_SLICES, name):
         notes = (*notes, "has no Spacing Between Slices: the slices' thickness is taken for it")
     tile = replace(form, rows=rows, columns=columns, frames=count)
     pixels = MosaicPixels(frame.pixels, tile)
@@ -116,11 +123,13 @@ def _described(dataset: Dataset, name: str) -> tuple[int, NDArray[np.float64]]:
 
 def _private(dataset: Dataset, group: int, creator: str, element: int, name: str) -> Any:
     """The value of a private element, whichever block its creator reserved (PS3.5 7.8.1)."""
-    for block in range(0x10, 0x100):
-        tag = group << 16 | block
-        if tag in dataset and str(value_of(dataset, tag, name)).strip() == creator:
-            return value_of(dataset, group << 16 | block << 8 | element, name)
-    return None
+    try:
+        return dataset.get_private_item(group, element, creator).value
+    except KeyError:
+        return None
+    except Exception as error:  # pydicom converts values late, and raises whatever that meets
+        told = f"{creator} ({group:04X},xx{element:02X}) cannot be read ({type(error).__name__})"
+        raise MalformedDataSet(f"{name}: {told}") from error
 
 
 def csa_elements(header: bytes, name: str) -> Iterator[tuple[str, list[str]]]:

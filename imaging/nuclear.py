@@ -15,13 +15,12 @@ from pydicom.dataset import Dataset
 from ..dataset.errors import MalformedDataSet
 from .elements import DatasetElements, Header, attribute
 from .errors import naming
-from .frames import ORIENTATION, POSITION, Frame
+from .frames import BETWEEN_SLICES, ORIENTATION, POSITION, Frame
 from .groups import items_of
 from .space import slice_normal
 
 NUCLEAR = "NM"
 _DETECTORS = 0x00540022
-_BETWEEN_SLICES = 0x00180088
 _SLICE_VECTOR = 0x00540080
 _DETECTOR_VECTOR = 0x00540020
 _VECTORS = {
@@ -48,16 +47,17 @@ def placed_by_detector(frames: list[Frame], dataset: Dataset, name: str) -> list
     if not slices or not detectors:
         return frames
     vectors = {words: _vector(header, tag, count) for tag, words in _VECTORS.items()}
-    step = header.number(_BETWEEN_SLICES)
-    notes = [f"slices are taken to follow the normal by {attribute(_BETWEEN_SLICES)}"]
+    step = header.number(BETWEEN_SLICES)
+    notes = [f"slices are taken to follow the normal by {attribute(BETWEEN_SLICES)}"]
     if step is None:
         step = frames[0].thickness
-        notes = [f"has no {attribute(_BETWEEN_SLICES)}: the slices' thickness is taken for it"]
+        notes = [f"has no {attribute(BETWEEN_SLICES)}: the slices' thickness is taken for it"]
     found = [Header(DatasetElements(item, name), name) for item in detectors]
     where = [(item.numbers(POSITION, 3), item.numbers(ORIENTATION, 6)) for item in found]
+    numbers = vectors["detector"] or [1] * count
     placed = []
     for frame in frames:
-        number = (vectors["detector"] or [1] * count)[frame.index]
+        number = numbers[frame.index]
         if not 1 <= number <= len(where) or step is None:
             return frames
         position, orientation = where[number - 1]

@@ -28,6 +28,15 @@ class LeftOut(NamedTuple):
     name: str
     why: str
 
+    @classmethod
+    def because(cls, name: str, error: Exception) -> LeftOut:
+        """For an error, whose words need not begin with the name again."""
+        return cls(name, str(error).removeprefix(f"{name}: "))
+
+    def to_dict(self) -> dict[str, str]:
+        """As plain values."""
+        return {"name": self.name, "reason": self.why}
+
 
 def piles_of(frames: Iterable[Frame]) -> list[list[Frame]]:
     """Frames by the stacks they belong to, in the order in which those begin."""

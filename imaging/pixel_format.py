@@ -98,9 +98,13 @@ def unpack(values: NDArray[Any], form: PixelFormat) -> NDArray[Any]:
         values = values.byteswap(inplace=True).view(values.dtype.newbyteorder("="))
     if form.is_float or form.bits_stored == form.bits_allocated:
         return values
-    if not form.signed and form.high_bit == form.bits_stored - 1:
-        values &= values.dtype.type((1 << form.bits_stored) - 1)
-        return values
+    if form.high_bit == form.bits_stored - 1:
+        beyond = 1 << (form.bits_stored - form.signed)
+        if values.max() < beyond and (not form.signed or values.min() >= -beyond):
+            return values  # looking is faster than writing
+        if not form.signed:
+            values &= values.dtype.type(beyond - 1)
+            return values
     above = form.bits_allocated - 1 - form.high_bit
     if above:
         values <<= above

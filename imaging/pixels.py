@@ -18,9 +18,9 @@ from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
 from ..dataset.window import FileWindow
-from .codecs import decode_frame
+from .codecs import RLE, decode_frame
 from .elements import attribute, value_of
-from .encapsulated import Offsets, Span, frame_spans
+from .encapsulated import JP2_SIGNATURE, Offsets, Span, frame_spans
 from .errors import UnsupportedPixels
 from .pixel_format import PixelFormat, unpack
 
@@ -28,11 +28,9 @@ MAX_EXPANSION = 4000
 """Times the encoded bytes that decoded pixels may take; `MIN_DECODED` is granted to all."""
 MIN_DECODED = 64 * 1024 * 1024
 
-_JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 _TOLD = 300  # characters of a decoder's message
 _ITEM = struct.Struct("<LL")
 _ITEM_TAG = 0xE000FFFE  # its group comes first
-_RLE = "1.2.840.10008.1.2.5"
 _PACKAGES = {
     "1.2.840.10008.1.2.4.50": "pylibjpeg pylibjpeg-libjpeg",
     "1.2.840.10008.1.2.4.51": "pylibjpeg pylibjpeg-libjpeg",
@@ -45,7 +43,7 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.202": "pylibjpeg pylibjpeg-openjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg pylibjpeg-openjpeg",
-    _RLE: "pylibjpeg pylibjpeg-rle",
+    RLE: "pylibjpeg pylibjpeg-rle",
 }
 
 
@@ -90,10 +88,9 @@ class FilePixels:
     def read_into(self, place: NDArray[Any], index: int) -> None:
         """The same into an array of the stored values' type."""
         form = self.format
-        cells = place.view(_encoded(form, self.big_endian))
         file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
-            begin, buffer = self.offset + index * form.frame_bytes, cells.view(np.uint8).data.cast("B")
+            begin, buffer = self.offset + index * form.frame_bytes, place.data.cast("B")
             while len(buffer):
                 count = os.preadv(file, [buffer], begin)
                 if count == 0:
@@ -101,7 +98,7 @@ class FilePixels:
                 begin, buffer = begin + count, buffer[count:]
         finally:
             os.close(file)
-        unpack(cells, form)
+        unpack(place.view(_encoded(form, self.big_endian)), form)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +132,7 @@ class DatasetPixels:
                 f"{name} does not say its transfer syntax: set file_meta.TransferSyntaxUID"
             )
         decoder_of(syntax, name)
-        if _JP2_SIGNATURE in value:
+        if JP2_SIGNATURE in value:
             _check_boxes(value, form.frames, name)
         offsets = (
             None if _is_native(syntax) or "ExtendedOffsetTable" in dataset else frame_offsets(value, form)
@@ -246,8 +243,8 @@ def _check_boxes(value: bytes, count: int, name: str) -> None:
     except (ValueError, struct.error) as error:
         raise UnsupportedPixels(f"{name}: its fragments are in disorder ({error})") from error
     for frame in frames:
-        at = len(_JP2_SIGNATURE) + 4
-        while frame.startswith(_JP2_SIGNATURE) and at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
+        at = len(JP2_SIGNATURE) + 4
+        while frame.startswith(JP2_SIGNATURE) and at < len(frame) and frame[at + 4 : at + 8] != b"jp2c":
             length = int.from_bytes(frame[at : at + 4], "big")
             if not length:
                 raise UnsupportedPixels(f"{name}: a JP2 box without length stands before its code stream")
@@ -282,7 +279,7 @@ def other_decoder(dataset: Dataset) -> str:
     """
     syntax = syntax_of(dataset)
     package = _PACKAGES.get(syntax or "")
-    if syntax is None or package is None or syntax == _RLE:  # of which pydicom reads all there is
+    if syntax is None or package is None or syntax == RLE:  # of which pydicom reads all there is
         return ""
     wanted = package.split()[-1]
     missing = any(wanted in told for told in get_decoder(syntax).missing_dependencies)

@@ -10,16 +10,16 @@ from typing import NamedTuple
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError, NotDicom
-from ..dataset.part10 import read_header
+from ..dataset.part10 import FileHeader, read_header
 from ..dataset.scan import scan_dataset
-from .frames import Frame
+from ..dataset.window import FileWindow
+from .frames import SERIES, Frame
 from .headers import frames_of_dataset, frames_of_file
 from .piles import LeftOut
 from .stack import OnBroken
 
-_SERIES = 0x0020000E
 _BEGINNING = 16384
-"""Bytes of a file in which its series is looked for first; of those with more before it all are read."""
+"""Bytes of a file in which its series is looked for first; those with more before it are walked through."""
 
 
 class Found(NamedTuple):
@@ -42,7 +42,7 @@ def read_files(source: Path | str | Iterable[Path | str], on_broken: OnBroken = 
         except (ImagingError, OSError) as error:
             if not isinstance(error, NotDicom) and on_broken == "raise":
                 raise
-            left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
+            left_out.append(LeftOut.because(str(path), error))
             continue
         frames += found
         if not found:
@@ -61,7 +61,7 @@ def read_datasets(datasets: Iterable[Dataset], on_broken: OnBroken = "raise") ->
         except ImagingError as error:
             if on_broken == "raise":
                 raise
-            left_out.append(LeftOut(name, str(error).removeprefix(f"{name}: ")))
+            left_out.append(LeftOut.because(name, error))
             continue
         frames += found
         if not found:
@@ -79,8 +79,8 @@ def paths_of(source: Path | str | Iterable[Path | str]) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        visible = (Path(folder, name) for name in sorted(names) if not name.startswith("."))
-        found += [path for path in visible if path.is_file()]  # a pipe would block for ever
+        visible = (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+        found += [Path(name) for name in visible if os.path.isfile(name)]  # a pipe would block for ever
     return found
 
 
@@ -93,18 +93,21 @@ def files_of_series(path: Path, series_uid: str) -> list[Path]:
 def series_of(path: Path) -> str:
     """The Series Instance UID of a file, "" where it has none, is no DICOM or cannot be opened."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             beginning = file.read(_BEGINNING)
-            found = _series_in(beginning)
-            return found if found or len(beginning) < _BEGINNING else _series_in(beginning + file.read())
+            header = read_header(memoryview(beginning))
+            found = _series_in(memoryview(beginning)[header.data_offset :], header)
+            if found or len(beginning) < _BEGINNING:
+                return found
+            length = os.fstat(file.fileno()).st_size - header.data_offset
+            return _series_in(FileWindow(file.fileno(), header.data_offset, length), header)
     except (ImagingError, OSError):
         return ""
 
 
-def _series_in(beginning: bytes) -> str:
-    header = read_header(memoryview(beginning))
-    found = scan_dataset(memoryview(beginning)[header.data_offset :], header.transfer_syntax_uid, (_SERIES,))
-    return found.values.get(_SERIES, b"").decode("ascii", "replace").strip(" \0")
+def _series_in(data: memoryview | FileWindow, header: FileHeader) -> str:
+    found = scan_dataset(data, header.transfer_syntax_uid, (SERIES,))
+    return found.values.get(SERIES, b"").decode("ascii", "replace").strip(" \0")
 
 
 def tried(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
@@ -114,7 +117,7 @@ def tried(frames: Sequence[Frame]) -> tuple[list[Frame], list[LeftOut]]:
         try:
             frame.pixels.stored(frame.index)
         except ImagingError as error:
-            broken.append(LeftOut(frame.name, str(error).removeprefix(f"{frame.name}: ")))
+            broken.append(LeftOut.because(frame.name, error))
         else:
             whole.append(frame)
     return whole, broken

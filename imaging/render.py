@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
+from .display import colours_of, ends
 from .grid import VoxelGrid
 from .image import Image
 from .space import PLANES
@@ -26,6 +27,7 @@ MAX_TILES = 24
 """Slices a montage shows; of more, as many evenly spread."""
 MAX_FRAMES = 12
 _DPI = 100
+_SPREAD = (1, 99.5)  # per cent of the values between black and white where no header has a window
 # Inches: heads of the pages, a caption's height, between planes, the tallest plane, a caption's width.
 _HEAD, _HEAD_SMALL, _CAPTION, _GAP, _TALLEST, _NARROWEST = 0.8, 0.5, 0.28, 0.2, 5.2, 1.7
 _LEAST_THROUGH = 0.8  # inches below a plane in which what is seen through it is drawn
@@ -134,7 +136,7 @@ def _draw_through(
     wide = view.width * scale
     _words(page, left, top + 0.16, f"{plane}, brightest values", color=_FAINT, fontsize=10)
     axes = _axes(page, left + (width - wide) / 2, top + _CAPTION, wide, view.height * scale)
-    pixels = _grey(view.pixels, *_spread(view.pixels), volume.photometric)
+    pixels = _grey(view.pixels, *ends(None, view.pixels, _SPREAD), volume.photometric)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, extent=(0, view.width, view.height, 0), aspect="equal")
 
 
@@ -169,10 +171,13 @@ def render_cine(image: Image, path: Path | str) -> Path:
         from PIL import Image as Pictures
     except ImportError as error:
         raise ImagingError("a cine needs Pillow: pip install 'aiodicom[draw]'") from error
-    coloured = (_coloured(image, number) * 255 for number in range(image.num_frames))
-    frames = [Pictures.fromarray(one.astype(np.uint8)) for one in coloured]
+    low, high = _image_ends(image)
+    frames = (
+        Pictures.fromarray(np.rint(_coloured(image, number, low, high) * 255).astype(np.uint8))
+        for number in range(image.num_frames)
+    )
     time = max(int(image.frame_time or 100), 20)  # viewers take less for none
-    frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=time, loop=0)
+    next(frames).save(path, "GIF", save_all=True, append_images=frames, duration=time, loop=0)
     return Path(path)
 
 
@@ -202,12 +207,13 @@ def render_image(image: Image, path: Path | str, *, title: str = "") -> Path:
     words = f"{image.modality}  {columns} x {rows}  {channels}"
     words += f"  {image.num_frames} frames" if image.num_frames > 1 else ""
     _words(page, 0.1, _HEAD_SMALL / 2, title or words, color=_TEXT, fontsize=12, weight="bold")
+    low, high = _image_ends(image)
     shown = np.linspace(0, image.num_frames - 1, count).round().astype(int).tolist()
     for place, frame in enumerate(shown):
         line, column = divmod(place, across)
         top = _HEAD_SMALL + line * side * ratio
         axes = _axes(page, column * side + 0.02, top + 0.02, side - 0.04, side * ratio - 0.04)
-        pixels = _coloured(image, frame)
+        pixels = _coloured(image, frame, low, high)
         axes.imshow(pixels, aspect=spacing[0] / spacing[1], interpolation="antialiased")
         if count > 1:
             _note(axes, f"{frame + 1}")
@@ -295,14 +301,15 @@ def _mark(axes: Any, words: str, at: tuple[float, float], offset: tuple[float, f
 def _window(volume: VoxelGrid, index: int | None = None) -> tuple[float, float]:
     """Values shown black and white: the header's window of a slice, or of the volume in the middle."""
     window = volume.windows[index if index is not None else len(volume.windows) // 2]
-    if window is not None and window[1] > 1:
-        return window[0] - window[1] / 2, window[0] + window[1] / 2
-    return _spread(volume.voxels[:: max(len(volume.voxels) // 16, 1), ::4, ::4])
+    return ends(window, volume.voxels[:: max(len(volume.voxels) // 16, 1), ::4, ::4], _SPREAD)
 
 
-def _spread(pixels: NDArray[Any]) -> tuple[float, float]:
-    low, high = np.percentile(pixels, (1, 99.5))
-    return float(low), float(max(high, low + 1e-6))
+def _image_ends(image: Image) -> tuple[float, float]:
+    """The same of an image's grey frames, of all of them, so that one can be compared with the next."""
+    window = None
+    if image.window_center is not None and image.window_width is not None:
+        window = image.window_center, image.window_width
+    return ends(window, image.pixels[::4, ::4, :: max(image.num_frames // 16, 1)], _SPREAD)
 
 
 def _grey(pixels: NDArray[Any], low: float, high: float, photometric: str) -> NDArray[np.float32]:
@@ -312,21 +319,15 @@ def _grey(pixels: NDArray[Any], low: float, high: float, photometric: str) -> ND
     return 1 - grey if photometric == "MONOCHROME1" else grey
 
 
-def _coloured(image: Image, frame: int) -> NDArray[Any]:
-    """A frame as (rows, columns, 3), 0 to 1."""
+def _coloured(image: Image, frame: int, low: float, high: float) -> NDArray[Any]:
+    """A frame as (rows, columns, 3), 0 to 1; of grey values `low` is black and `high` white."""
     pixels = image.pixels[:, :, frame]
     if pixels.shape[2] == 3:
         top = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else 1
         return pixels.astype(np.float32) / np.float32(top)
     plane = pixels[..., 0]
     if image.colormap is not None:
-        coloured: NDArray[Any] = image.colormap[np.clip(plane, 0, len(image.colormap) - 1)]
-        return coloured
-    if image.window_center is not None and image.window_width is not None and image.window_width > 1:
-        half = image.window_width / 2
-        low, high = image.window_center - half, image.window_center + half
-    else:
-        low, high = _spread(plane)
+        return colours_of(plane, image.colormap) / np.float32(255)
     return np.repeat(_grey(plane, low, high, image.photometric)[..., None], 3, axis=2)
 
 

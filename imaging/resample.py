@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from .geometry import VolumeGeometry
 from .space import Floats
 
 Method: TypeAlias = Literal["nearest", "linear", "cubic"]
+_Read: TypeAlias = Callable[[Floats], NDArray[Any]]
 _ORDERS = {"nearest": 0, "linear": 1, "cubic": 3}
 
 MAX_VOXELS = 1 << 32
@@ -53,18 +54,21 @@ def right_angled(geometry: VolumeGeometry, spacing: Sequence[float] | None = Non
     return VolumeGeometry.from_affine((slices, rows, columns), matrix)
 
 
-def resampled(
-    voxels: NDArray[Any],
-    source: VolumeGeometry,
-    target: VolumeGeometry,
-    method: Method,
-    fill: float,
-    padding: NDArray[np.bool_] | None,
-) -> NDArray[Any]:
-    """Voxels (slice, row, column) of `source` at the voxels of `target`, in the type they have.
+class Part(NamedTuple):
+    """Voxels (slice, row, column) to resample, those of them that are padding, and where the result goes."""
+
+    voxels: NDArray[Any]
+    padding: NDArray[np.bool_] | None
+    place: NDArray[Any]
+
+
+def resample_into(
+    parts: Sequence[Part], source: VolumeGeometry, target: VolumeGeometry, method: Method, fill: float
+) -> None:
+    """Voxels of `source` at the voxels of `target`, in the type they have, each part into its place.
 
     Integers are rounded. Between slices that are far apart it interpolates over the gap. What lies in no
-    voxel of `source` becomes `fill`, and so does what is nearest to one of `padding`; other voxels take
+    voxel of `source` becomes `fill`, and so does what is nearest to one of its padding; other voxels take
     nothing from those. Raises ImagingError without scipy, IrregularGeometry for a mixed source.
     """
     try:
@@ -73,27 +77,43 @@ def resampled(
         raise ImagingError("resampling needs scipy: pip install 'aiodicom[resample]'") from error
     if method not in _ORDERS:
         raise ValueError(f"{method!r} is no method: {', '.join(_ORDERS)}")
-    read = _reader(ndimage, voxels, padding, _ORDERS[method])
-    made = np.full(target.shape, _cast(np.array(fill, np.float64), voxels.dtype), voxels.dtype)
+    order = _ORDERS[method]
+    if order < 2 and all(part.padding is None for part in parts):
+        _read_parts(parts, [_reader(ndimage, part, order) for part in parts], source, target, fill)
+        return
+    for part in parts:  # a reader keeps voxels of its own: one at a time, though places are computed again
+        _read_parts([part], [_reader(ndimage, part, order)], source, target, fill)
+
+
+def _read_parts(
+    parts: Sequence[Part],
+    readers: Sequence[_Read],
+    source: VolumeGeometry,
+    target: VolumeGeometry,
+    fill: float,
+) -> None:
+    """Where the target's voxels lie in the source is computed once for all parts."""
+    for part in parts:
+        part.place[...] = _cast(np.array(fill, np.float64), part.voxels.dtype)
     grid = np.stack(np.meshgrid(*map(np.arange, target.shape[1:]), indexing="ij"), axis=-1)
     last = np.array(source.shape) - 1
-    for number, place in enumerate(made):  # slice by slice, for coordinates take more room than voxels
+    for number in range(target.shape[0]):  # slice by slice, for coordinates take more room than voxels
         index = np.concatenate((np.full((*grid.shape[:2], 1), number), grid), axis=-1)
         at = _at(source, target.voxel_to_patient(index))
         within = (at >= -0.5) & (at <= last + 0.5)
         inside = np.asarray(within.all(axis=-1))
-        if padding is not None:
-            nearest = np.clip(np.floor(at + 0.5).astype(np.intp), 0, last)
-            inside &= ~padding[tuple(np.moveaxis(nearest, -1, 0))]
-        if inside.any():
-            place[inside] = _cast(read(at[inside].T), voxels.dtype)
-    return made
+        for part, read in zip(parts, readers, strict=True):
+            wanted = inside
+            if part.padding is not None:
+                nearest = np.clip(np.floor(at + 0.5).astype(np.intp), 0, last)
+                wanted = inside & ~part.padding[tuple(np.moveaxis(nearest, -1, 0))]
+            if wanted.any():
+                part.place[number][wanted] = _cast(read(at[wanted].T), part.voxels.dtype)
 
 
-def _reader(
-    ndimage: Any, voxels: NDArray[Any], padding: NDArray[np.bool_] | None, order: int
-) -> Callable[[Floats], NDArray[Any]]:
+def _reader(ndimage: Any, part: Part, order: int) -> _Read:
     """What gives the values at indices (3, n); those of padding weigh nothing in what is interpolated."""
+    voxels, padding = part.voxels, part.padding
     working = np.float64 if voxels.dtype.itemsize > 2 else np.float32
     mode = "mirror"
 

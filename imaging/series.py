@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID
+from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from .errors import IrregularGeometry, UnsupportedPixels
 from .geometry import VolumeGeometry
 from .records import Axis
+from .space import Floats
 
 _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _STORAGE = {
@@ -35,11 +35,6 @@ _KEYWORDS = {
 }
 """Axes that an attribute of single images holds; any other is numbered by Temporal Position Identifier."""
 _RIGHT_ANGLE = 1e-4  # of a cosine
-
-
-def new_uid() -> str:
-    """A UID of its own (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid4().int}"
 
 
 def images_of(
@@ -63,13 +58,14 @@ def images_of(
             f"no attribute of single images holds {', '.join(one.name for one in unknown)}"
         )
     common = _common(stored, geometry, modality, photometric, template)
+    places = _places(geometry)
     count, sizes = geometry.shape[0], [len(axis.values) for axis in axes]
     for number, pixels in enumerate(stored.reshape(-1, *geometry.shape[1:])):
         dataset = Dataset(dict(common.items()))  # of a data set it would be the same one
         run, place = divmod(number, count)
         dataset.InstanceNumber = number + 1
-        dataset.SOPInstanceUID = UID(new_uid())
-        _place(dataset, geometry, place)
+        dataset.SOPInstanceUID = generate_uid(prefix=None)
+        _place(dataset, *(vectors[place] for vectors in places))
         for axis, at in zip(axes, np.unravel_index(run, sizes) if sizes else (), strict=True):
             _coordinate(dataset, axis, int(at))
         window = windows[number] if windows else None
@@ -110,10 +106,10 @@ def _common(
         setattr(dataset, keyword, template.get(keyword, "") if template else "")
     if template is not None and "SpecificCharacterSet" in template:
         dataset.SpecificCharacterSet = template.SpecificCharacterSet
-    dataset.StudyInstanceUID = template.StudyInstanceUID if template else new_uid()
+    dataset.StudyInstanceUID = template.StudyInstanceUID if template else generate_uid(prefix=None)
     reference = template.get("FrameOfReferenceUID") if template else None
-    dataset.FrameOfReferenceUID = reference or new_uid()
-    dataset.SeriesInstanceUID = new_uid()
+    dataset.FrameOfReferenceUID = reference or generate_uid(prefix=None)
+    dataset.SeriesInstanceUID = generate_uid(prefix=None)
     dataset.SeriesNumber, dataset.Modality = None, modality
     dataset.SOPClassUID = UID(_STORAGE.get(modality, _SECONDARY_CAPTURE))
     dataset.ImageType = ["DERIVED", "SECONDARY"]
@@ -128,14 +124,17 @@ def _common(
     return dataset
 
 
-def _place(dataset: Dataset, geometry: VolumeGeometry, place: int) -> None:
+def _places(geometry: VolumeGeometry) -> tuple[Floats, Floats, Floats]:
+    """Positions, steps across and steps down of all slices, each (slices, 3)."""
+    if not geometry.is_affine:
+        return geometry.positions, geometry.column_steps, geometry.row_steps
+    indices = np.arange(geometry.shape[0])[:, None] * (1.0, 0.0, 0.0)
+    affine, count = geometry.affine, (geometry.shape[0], 1)
+    return geometry.voxel_to_patient(indices), np.tile(affine[:3, 2], count), np.tile(affine[:3, 1], count)
+
+
+def _place(dataset: Dataset, position: Floats, across: Floats, down: Floats) -> None:
     """Position, orientation and spacing of a slice."""
-    if geometry.is_affine:
-        across, down = geometry.affine[:3, 2], geometry.affine[:3, 1]
-        position = geometry.voxel_to_patient((place, 0, 0))
-    else:
-        across, down = geometry.column_steps[place], geometry.row_steps[place]
-        position = geometry.positions[place]
     column, row = math.sqrt(across @ across), math.sqrt(down @ down)
     if abs(across @ down) > _RIGHT_ANGLE * column * row:
         raise IrregularGeometry(

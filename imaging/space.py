@@ -75,12 +75,12 @@ def slice_order(positions: ArrayLike, normal: ArrayLike) -> NDArray[np.intp]:
     return np.argsort(np.asarray(positions, np.float64) @ np.asarray(normal, np.float64), kind="stable")
 
 
-def plane_of(normal: ArrayLike, *, oblique_degrees: float = OBLIQUE_DEGREES) -> str:
+def plane_of(normal: ArrayLike) -> str:
     """Return "sagittal", "coronal" or "transverse", the plane nearest to a normal, or "oblique"."""
     components = np.abs(np.asarray(normal, np.float64))
     nearest = int(components.argmax())
     tilt = np.degrees(np.arccos(min(components[nearest] / np.linalg.norm(components), 1.0)))
-    return PLANES[nearest] if tilt <= oblique_degrees else "oblique"
+    return PLANES[nearest] if tilt <= OBLIQUE_DEGREES else "oblique"
 
 
 def mean_step(steps: Floats) -> Floats:

@@ -21,7 +21,7 @@ from .errors import (
     UnsupportedPixels,
     naming,
 )
-from .frames import Frame
+from .frames import POSITION, Frame
 from .geometry import VolumeGeometry
 from .piles import LeftOut, choose, describe, piles_of
 from .records import Axis
@@ -38,7 +38,6 @@ GAP_FACTOR = 1.5
 LARGEST_MM = 1e6
 SMALLEST_MM = 1e-6
 """A kilometre and a nanometre: no place and no spacing beyond is meant, nor could be computed with."""
-_POSITION = 0x00200032
 _SPACING = 0x00280030
 _NAMED = 4  # files a message names
 
@@ -204,7 +203,7 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
         raise IrregularGeometry(f"{frame.name} has no {' and no '.join(absent)}: its place is unknown")
     if min(frame.spacing or (1.0,)) <= 0:
         raise IrregularGeometry(f"{frame.name}: {attribute(_SPACING)} is not above zero")
-    for tag, lengths in ((_SPACING, frame.spacing or ()), (_POSITION, frame.position or ())):
+    for tag, lengths in ((_SPACING, frame.spacing or ()), (POSITION, frame.position or ())):
         if max(map(abs, lengths)) > LARGEST_MM or (tag == _SPACING and min(lengths) < SMALLEST_MM):
             raise IrregularGeometry(f"{frame.name}: {attribute(tag)} cannot be meant in millimetres")
     if not frame.has_place and options.on_duplicate == "raise":

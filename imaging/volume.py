@@ -13,8 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
-from .errors import UnsupportedPixels, VolumeError, naming
-from .export import check_affine, nifti, read_numpy, simpleitk, torch_tensor, write_nrrd, write_numpy
+from .errors import UnsupportedPixels, VolumeError
+from .export import (
+    check_affine,
+    check_ending,
+    nifti,
+    read_numpy,
+    simpleitk,
+    torch_tensor,
+    write_nrrd,
+    write_numpy,
+)
 from .filling import fill
 from .geometry import VolumeGeometry
 from .grid import VoxelGrid
@@ -48,20 +57,23 @@ class Volume(VoxelGrid):
         values: "stored" leaves out the modality rescale. double: values that are no whole numbers as 64-bit
         floats, not 32.
 
-        Of one file that is part of a larger series the report says how many lie beside it: `from_series`
-        takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`, `SlicesMissing`,
-        `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when there is no
-        image at all.
+        Of one file that holds one slice of a larger series the report says how many lie beside it:
+        `from_series` takes them all. Raises OSError; `TruncatedFile`, `MalformedDataSet`; `MixedSeries`,
+        `SlicesMissing`, `DuplicateSlices`, `IrregularGeometry`, `UnsupportedPixels`, or `VolumeError` when
+        there is no image at all.
         """
         chosen = StackOptions(**options)
         made = _assemble(read_files(source, chosen.on_broken), chosen)
-        if not isinstance(source, (str, Path)) or Path(source).is_dir() or not made.series_uid:
+        alone = len(made.sources) == 1 and made.series_uid
+        if not alone or not isinstance(source, (str, Path)) or Path(source).is_dir():
             return made
-        here = len(files_of_series(Path(source), made.series_uid))
+        try:
+            here = len(files_of_series(Path(source), made.series_uid))
+        except OSError as error:
+            return made.noting(f"what else of its series lies beside it is not known: {error.strerror}")
         if here == 1:
             return made
-        what = "slices" if len(made.sources) == 1 else "files"
-        return made.noting(f"1 of {here} {what} of this series here: Volume.from_series() takes them all")
+        return made.noting(f"1 of {here} slices of this series here: Volume.from_series() takes them all")
 
     @classmethod
     def from_series(cls, file: Path | str, **options: Unpack[ReadOptions]) -> Volume:
@@ -137,23 +149,31 @@ class Volume(VoxelGrid):
         """Write a file that the ending names: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.
 
         Returns the path. Raises OSError, `IrregularGeometry` for a stack on no regular grid, ImagingError
-        where the package for the format is not installed, ValueError for another ending.
+        where the package for the format is not installed or cannot write it, ValueError for another ending.
         """
         target = Path(path)
+        check_ending(target)
+        try:
+            self._write(target)
+        except (ImagingError, OSError):
+            raise
+        except Exception as error:  # each library has errors of its own
+            told = f"{type(error).__name__}: {error}"
+            raise ImagingError(f"{target.name} cannot be written ({told})") from error
+        return target
+
+    def _write(self, target: Path) -> None:
         if target.name.endswith((".nii", ".nii.gz")):
             self.to_nifti().to_filename(str(target))
         elif target.suffix == ".nrrd":
             write_nrrd(target, *self.view("crs"), self.geometry)
-        elif target.suffix == ".npy":
+        else:
             check_affine(self.geometry)
             facts = {
                 **self.to_dict(),
                 "layout": [*(axis.name for axis in self.axes), "slice", "row", "column"],
             }
             write_numpy(target, self.voxels, {**facts, "system": "LPS"})
-        else:
-            raise ValueError(f"{target.name} names no format: .nii, .nii.gz, .nrrd, .npy")
-        return target
 
     @classmethod
     def from_npy(cls, path: Path | str) -> Volume:
@@ -208,8 +228,7 @@ def _assemble(found: Found, options: StackOptions) -> Volume:
 def _read(stack: Stack, options: StackOptions) -> Volume:
     """The pixels of a stack; frames that cannot be decoded are an error or, if so chosen, left out."""
     try:
-        with naming(stack.frames[0].name):
-            voxels = fill(stack.frames, stored=options.values == "stored", double=options.double)
+        voxels = fill(stack.frames, stored=options.values == "stored", double=options.double)
     except ImagingError:
         if options.on_broken == "raise":
             raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,12 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import check
 import compare
+import endure
 import lag
+import volume
 from aiodicom.archive.archive import Archive
 from chaos import PATIENT, Mint, plans
 from ledger import KEPT_ASIDE, SUCCESS, Disk, Ledger, digest_of, read_disk
 from measure import Sample
 from measure import run as measure
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from rows import Row
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
@@ -195,6 +201,84 @@ def test_a_retrieve_endures(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_retrieve_left_is_held_against_what_was_made(tmp_path: Path) -> None:
+    def write(number: int, name: str, **changes: object) -> None:
+        dataset = endure.make(number)
+        for keyword, value in changes.items():
+            setattr(dataset, keyword, value)
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if number % 2 else ImplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.save_as(tmp_path / name, enforce_file_format=True)
+
+    for number in range(3):
+        write(number, f"{number}.dcm")
+    assert list(endure.judged(tmp_path, 3)) == []
+    assert list(endure.judged(tmp_path, 2)) == ["1.2.3.0.2: never stored, but"]
+    assert list(endure.judged(tmp_path, 4)) == ["1.2.3.0.3: missing"]
+    write(1, "again.dcm")
+    assert list(endure.judged(tmp_path, 3)) == ["1.2.3.0.1: twice"]
+    (tmp_path / "again.dcm").unlink()
+    write(2, "2.dcm", PatientID="OTHER")
+    (tmp_path / "1~1.dcm").touch()
+    assert sorted(endure.judged(tmp_path, 3)) == ["1.2.3.0.2: differs", "1~1.dcm lies"]
+
+
+def test_a_peer_over_the_bar_is_named_and_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only by CPU time: what others do to the machine makes looks late too."""
+    measured = {"nothing": [0.001, 0.9, 0.9], "noise": [lag.BAR + 0.001, 0.0, 0.0]}
+    monkeypatch.setattr(lag, "measured", lambda name, peers, seconds: measured[name])
+    for names, code in ((["nothing"], 0), (["nothing", "noise"], 1)):
+        monkeypatch.setattr(sys, "argv", ["lag.py", *names])
+        assert lag.main() == code
+    assert capsys.readouterr().out.splitlines()[-1].endswith("| 51.0 (over 50) |")
+
+
+def test_memory_of_a_volume_begins_with_its_own_process(tmp_path: Path) -> None:
+    """A program that is started begins, for `ru_maxrss`, with the peak of who started it."""
+    (tmp_path / "series").mkdir()
+    volume.write_series(tmp_path / "series", 40)
+    ballast = bytearray(os.urandom(1 << 10)) * (300 << 10)
+    how = ("--one", "limit", "--folder", str(tmp_path / "series"), "--rounds", "1")
+    found = json.loads(run("volume.py", *how).splitlines()[-1])
+    assert len(ballast) == 300 << 20
+    assert found["mib"] > 15  # of 20
+
+
+def stored_figures(machine: str, steps: dict[str, int]) -> str:
+    return json.dumps({"machine": machine, "steps": steps})
+
+
+@pytest.mark.parametrize(
+    "kept", [None, ("Python 2.7, abacus", {"16 PDUs framed": 1}), ("", {}), ("", {"x": 1})]
+)
+def test_steps_that_nothing_is_stored_for_are_no_success(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kept: tuple[str, dict[str, int]] | None,
+) -> None:
+    machine = f"Python {platform.python_version()}, {platform.machine()}"
+    stored = tmp_path / "instructions.json"
+    if kept is not None:
+        stored.write_text(stored_figures(kept[0] or machine, kept[1]))
+    monkeypatch.setattr(check, "STORED", stored)
+    monkeypatch.setattr(check, "measure", lambda name: 100)
+    monkeypatch.setattr(check.shutil, "which", lambda name: name)
+    monkeypatch.setattr(sys, "argv", ["check.py", "--only", "16 PDUs framed"])
+    assert check.main() == 2
+    assert "nothing is stored to compare with" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["check.py", "--only", "16 PDUs framed", "--store"])
+    assert check.main() == 0
+    monkeypatch.setattr(sys, "argv", ["check.py"])
+    assert check.main() == 0
+    monkeypatch.setattr(check, "measure", lambda name: 104)
+    assert check.main() == 1
+
+
 @pytest.mark.slow
 def test_the_lag_of_the_loop_is_printed_for_each_scenario() -> None:
     printed = run("lag.py", "--seconds", "0.5", "--peers", "2").splitlines()
@@ -256,6 +340,19 @@ def test_ratios_are_of_the_same_round_and_failures_are_counted() -> None:
     assert second[:4] == ["ours", "500 (111.1-1,000)", "1,000 (1,000-1,000)", "1.25"]
     assert third[:2] == ["dead", "every run failed"]
     assert third[-1] == "0"
+
+
+def test_where_objects_are_counted_the_time_of_each_is_shown() -> None:
+    rows = [
+        Row("g", "ours", 1e9, "MB/s", lambda: sample(1), objects=2000, samples=[sample(2), sample(2)]),
+        Row("g", "dead", 1e9, "MB/s", lambda: sample(1), samples=[None]),
+    ]
+    head, line, *lines = compare.table(rows)
+    heads, first, second = ([cell.strip() for cell in one.strip("|").split("|")] for one in (head, *lines))
+    assert len(heads) == len(first) == len(second) == line.count("---")
+    cells = dict(zip(heads, first, strict=True))
+    assert cells["us of CPU an object, client"] == "250"
+    assert cells["us of CPU an object, server"] == "125"
 
 
 def test_rows_are_named_and_chosen() -> None:

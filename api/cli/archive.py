@@ -114,7 +114,7 @@ def copy(common: Common, directory: Path, target: Path, link: bool) -> int:
     return code
 
 
-@archive.command()
+@archive.command(cls=Command)
 @_DIRECTORY
 @local_command()
 def conflicts(common: Common, directory: Path) -> int:

@@ -23,6 +23,7 @@ from ..conformance.rulebook import RULES
 from ..conformance.runner import Options
 from ..conformance.sniff import CaptureError, conversations
 from ..conformance.watch import Watched, lines
+from .commands import Command
 from .terminal import say
 
 FILE = click.Path(path_type=Path)
@@ -37,7 +38,7 @@ def conformance() -> None:
     """Judge a DICOM server or client by clause, over raw PDUs."""
 
 
-@conformance.command("list")
+@conformance.command("list", cls=Command)
 @click.argument("expression", metavar="[SELECT]", default="")
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 def list_cases(expression: str, as_json: bool) -> int:
@@ -145,7 +146,7 @@ def runs_as(options: dict[str, Any]) -> Options:
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
 
 
-@conformance.command("scp")
+@conformance.command("scp", cls=Command)
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
@@ -177,7 +178,7 @@ def scp(
     return deliver(asyncio.run(run_scp(profile, cases(expression), how)), options, host, port)
 
 
-@conformance.command("scu")
+@conformance.command("scu", cls=Command)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port to listen on; 0 takes a free one."
@@ -213,7 +214,7 @@ def scu(
     return deliver(asyncio.run(judge()), options, host, port)
 
 
-@conformance.command("matrix")
+@conformance.command("matrix", cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=THERE)
 @click.option("--html", type=FILE, required=True, help="The page to write.")
 def matrix(runs: tuple[Path, ...], html: Path) -> int:
@@ -222,7 +223,7 @@ def matrix(runs: tuple[Path, ...], html: Path) -> int:
     return 0
 
 
-@conformance.command("diff")
+@conformance.command("diff", cls=Command)
 @click.argument("before", type=THERE)
 @click.argument("after", type=THERE)
 def diff(before: Path, after: Path) -> int:
@@ -244,7 +245,7 @@ def read_run(path: Path) -> dict[str, Any]:
     raise click.BadParameter(f"{path} is no result of the kit")
 
 
-@conformance.command("sniff")
+@conformance.command("sniff", cls=Command)
 @click.argument("captures", nargs=-1, required=True, type=THERE)
 def sniff(captures: tuple[Path, ...]) -> int:
     """Judge the conversations in captures (pcap, pcapng) by the rules; exit code 1 when one is broken."""
@@ -261,7 +262,7 @@ def sniff(captures: tuple[Path, ...]) -> int:
     return 1 if broken else 0
 
 
-@conformance.command("proxy")
+@conformance.command("proxy", cls=Command)
 @click.argument("listen", metavar="[ADDRESS:]PORT")
 @click.argument("target", metavar="HOST:PORT")
 def proxy(listen: str, target: str) -> int:

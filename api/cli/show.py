@@ -9,11 +9,12 @@ import click
 from ..imaging.image import Image
 from ..imaging.render import render_cine, render_image
 from . import output
+from .commands import Command
 from .options import Common, local_command
 from .terminal import say, show_pairs
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--frame", type=click.IntRange(1), help="This frame only, counted from 1.")
 @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), help="Draw the image into a file.")

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from ..imaging.collection import collection
+from ..imaging.export import check_ending
 from ..imaging.render import render_volume
 from ..imaging.volume import Volume
 from . import output
@@ -21,7 +22,7 @@ _COORDINATES = 12  # along an axis that are shown
 
 @click.command(cls=Command)
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
-@click.option("--table", is_flag=True, help="Show what volumes the folder holds, from headers alone.")
+@click.option("--table", is_flag=True, help="Show what volumes the folder holds, from headers.")
 @click.option(
     "--export",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -64,7 +65,18 @@ def volume(
     tolerance: float | None,
 ) -> None:
     """Show the volume that the images in FOLDER make: size, geometry, windows, and what was left out."""
+    _check_exports(export)
     if table:
+        _check_table(
+            {
+                "--export": export,
+                "--png": png,
+                "--series": series,
+                "--keep-gaps": keep_gaps,
+                "--duplicates": duplicates,
+                "--tolerance": tolerance is not None,
+            }
+        )
         _show_table(folder, common.json)
         return
     found = Volume.from_files(
@@ -76,10 +88,7 @@ def volume(
         tolerance_mm=tolerance,
     )
     for path in export:
-        try:
-            found.write(path)
-        except ValueError as error:
-            raise click.BadParameter(str(error), param_hint="--export") from error
+        found.write(path)
     if png is not None:
         render_volume(found, png)
     if common.json:
@@ -92,6 +101,20 @@ def volume(
         say(f"written to {path}")
     for left in found.report.left_out:
         say(f"left out {left.name}: {left.why}")
+
+
+def _check_exports(paths: tuple[Path, ...]) -> None:
+    for path in paths:
+        try:
+            check_ending(path)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--export") from error
+
+
+def _check_table(of_one: dict[str, object]) -> None:
+    given = [option for option, value in of_one.items() if value]
+    if given:
+        raise click.UsageError(f"--table shows all volumes; for one of them: {', '.join(given)}")
 
 
 def _show_table(folder: Path, as_json: bool) -> None:
@@ -147,30 +170,20 @@ def _windows(found: Volume) -> str:
 
 
 def volume_json(found: Volume) -> dict[str, object]:
-    """A volume's properties as JSON; the voxels' order is (slice, row, column)."""
+    """A volume's properties as JSON; the voxels' order is (*axes, slice, row, column)."""
     geometry = found.geometry
     return {
-        "modality": found.modality,
-        "series_uid": found.series_uid,
-        "shape": list(found.voxels.shape),
-        "axes": [axis._asdict() for axis in found.axes],
-        "dtype": str(found.voxels.dtype),
+        **found.to_dict(),
         "minimum": found.voxels.min(),
         "maximum": found.voxels.max(),
         "spatial_units": found.spatial_units,
-        "voxel_spacing": found.voxel_spacing,
-        "orientation": found.orientation,
         "normal_vector": found.normal_vector,
         "plane_mapping": found.plane_mapping,
         "is_affine": geometry.is_affine,
         "is_axes_aligned": geometry.is_axes_aligned,
-        "affine": geometry.affine,
         "affine_crs": geometry.affine_crs,
         "shear_angle": geometry.shear_angle,
-        "deviation_mm": found.report.deviation_mm,
         "window_centers": found.window_centers,
         "window_widths": found.window_widths,
-        "assumptions": found.report.assumptions,
-        "left_out": [{"name": left.name, "reason": left.why} for left in found.report.left_out],
         "sources": [source._asdict() for source in found.sources],
     }

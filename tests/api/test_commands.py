@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from aiodicom.dataset.part10 import read_header
+from aiodicom.imaging import volume as volume_module
 from aiodicom.imaging.phantom import phantom_uid
 from cryptography.hazmat.primitives import serialization
 
@@ -205,6 +206,59 @@ def test_volume_as_a_table_and_exported(invoke: Invoke, series: Path, tmp_path: 
     assert wrong.code != 0
     assert "names no format" in wrong.err
     assert "Traceback" not in wrong.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--export", "v.nii"),
+        ("--png", "v.png"),
+        ("--series", "1.2"),
+        ("--keep-gaps",),
+        ("--duplicates", "first"),
+        ("--tolerance", "0"),
+    ],
+)
+def test_a_table_takes_nothing_that_is_for_one_volume(
+    invoke: Invoke, series: Path, options: tuple[str, ...]
+) -> None:
+    wrong = invoke("volume", series, "--table", *options)
+    assert wrong.code == 2
+    assert options[0] in wrong.err
+    assert not wrong.out
+
+
+def test_an_export_that_cannot_be_is_told_before_the_first_file(
+    invoke: Invoke, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = invoke("volume", series, "--export", tmp_path / "v.npy", "--export", tmp_path / "v.jpg")
+    assert wrong.code == 2
+    assert not list(tmp_path.iterdir())
+
+    def failing(*_: object) -> None:
+        raise ValueError("what a library says")
+
+    monkeypatch.setattr(volume_module, "write_numpy", failing)
+    failed = invoke("volume", series, "--export", tmp_path / "v.npy")
+    assert failed.code not in (0, 2)
+    assert "v.npy cannot be written (ValueError: what a library says)" in failed.err
+
+
+def test_the_members_of_volume_and_show_are_those_the_guide_names(
+    invoke: Invoke, series: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    for path in series.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    lines = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split("`")[1]: line.split("|", 2)[2] for line in lines if line.startswith("| `")}
+    volume = invoke("volume", tmp_path, "--json").json()
+    table = invoke("volume", tmp_path, "--table", "--json").json()
+    show = invoke("show", next(series.iterdir()), "--json").json()
+    for told, row in ((volume, "volume"), (table, "volume"), (table["rows"][0], "volume"), (show, "show")):
+        assert {name for name in told if f"`{name}`" not in rows[row]} == set()
+    for left_out in (volume["left_out"], table["left_out"]):
+        assert [sorted(one) for one in left_out] == [["name", "reason"]]
 
 
 def test_broken_files_are_left_out_on_request(invoke: Invoke, series: Path, tmp_path: Path) -> None:

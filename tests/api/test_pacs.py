@@ -50,6 +50,21 @@ async def test_options_reach_the_volume(tmp_path: Path) -> None:
     assert (tmp_path / "voxels").stat().st_size == 3 * 12 * 2
 
 
+async def test_why_nothing_was_taken_is_told(tmp_path: Path) -> None:
+    async with archive_with(tmp_path / "archive", [image(1, BitsAllocated=3)]) as pacs:
+        with pytest.raises(aiodicom.VolumeError, match=r"left out: 1\.2\.3\.1 \(3 bits"):
+            await pacs.volume("1.2.3", on_broken="leave out")
+
+
+async def test_what_fails_leaves_no_file(tmp_path: Path) -> None:
+    given = [image(number) for number in (1, 2, 5)]
+    (tmp_path / "maps").mkdir()
+    async with archive_with(tmp_path / "archive", given) as pacs:
+        with pytest.raises(aiodicom.SlicesMissing):
+            await pacs.volume("1.2.3", memory_map=tmp_path / "maps" / "voxels")
+    assert not list((tmp_path / "maps").iterdir())
+
+
 async def test_a_series_that_is_not_there(tmp_path: Path) -> None:
     async with archive_with(tmp_path / "archive", series(2)) as pacs:
         with pytest.raises(aiodicom.AiodicomError):

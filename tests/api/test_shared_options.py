@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -182,3 +183,31 @@ def test_keywords_are_completed(config: Path) -> None:
     assert complete("aiodicom find @here StudyDat", config) == ["StudyDate"]
     assert complete("aiodicom find there 104 StudyDat", config) == ["StudyDate"]
     assert complete("aiodicom find @here --return PatientID,StudyDat", config) == ["PatientID,StudyDate"]
+
+
+def every_command(group: click.Group, above: click.Context | None, name: str) -> Iterator[click.Context]:
+    context = group.make_context(name, [], parent=above, resilient_parsing=True)
+    for one in group.list_commands(context):
+        command = group.get_command(context, one)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from every_command(command, context, one)
+        else:
+            yield command.make_context(one, [], parent=context, resilient_parsing=True)
+
+
+def test_every_option_of_every_command_has_its_variable() -> None:
+    contexts = {context.command_path: context for context in every_command(cli, None, "aiodicom")}
+    assert {"aiodicom show", "aiodicom archive conflicts", "aiodicom conformance scp"} <= contexts.keys()
+    for path, context in contexts.items():
+        for option in context.command.params:
+            if isinstance(option, click.Option):
+                assert option.envvar, f"{path} {option.opts}"
+
+
+def test_an_option_is_set_by_the_environment(
+    invoke: Invoke, series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIODICOM_SHOW_PNG", str(tmp_path / "shown.png"))
+    assert invoke("show", next(series.iterdir())).code == 0
+    assert (tmp_path / "shown.png").read_bytes().startswith(b"\x89PNG")

@@ -451,6 +451,12 @@ def test_a_beginning_tells_all_where_pixels_reach_out_of_it_or_nothing_does() ->
     assert scan_beginning(encoded[:14], "1.2.840.10008.1.2.1") == scan_dataset(
         encoded[:14], "1.2.840.10008.1.2.1"
     )  # to be compared with the length that comes
+    # pixels that are asked for and that the whole would keep are not all here
+    for limit, told in ((4999, True), (5000, False)):
+        found = scan_beginning(encoded[:200], "1.2.840.10008.1.2.1", {0x7FE00010}, max_value=limit)
+        assert (found is not None) == told
+        if found is not None:
+            assert found == scan_dataset(encoded, "1.2.840.10008.1.2.1", {0x7FE00010}, max_value=limit)
     # what nests may lie behind, and an element asked for may be cut
     trailing = struct.pack("<HH2sHL", 0xFFFA, 0xFFFA, b"SQ", 0, 8000) + bytes(8000)
     assert scan_beginning((encoded + trailing)[:6000], "1.2.840.10008.1.2.1", (), check_nested=True) is None

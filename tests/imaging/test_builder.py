@@ -105,6 +105,52 @@ def test_what_came_can_be_looked_at() -> None:
         builder.add(image(6))
 
 
+def test_a_volume_is_made_once() -> None:
+    builder = VolumeBuilder()
+    for dataset in series(3, RescaleIntercept=-5, RescaleSlope=1, BitsStored=12, HighBit=11):
+        builder.add(dataset)
+    first = builder.volume()
+    held = first.voxels.copy()
+    for again in (builder.volume, builder.partial, lambda: builder.add(image(4))):
+        with pytest.raises(ValueError, match="another builder"):
+            again()
+    assert np.array_equal(first.voxels, held)
+
+
+def test_an_abandoned_builder_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SlicesMissing), VolumeBuilder(memory_map=tmp_path / "voxels") as builder:
+        for number in (1, 2, 5):
+            builder.add(image(number))
+        assert [path.name for path in tmp_path.iterdir()] == [".voxels.stored"]
+        builder.volume()
+    assert not list(tmp_path.iterdir())
+    builder.close()
+    with pytest.raises(ValueError, match="another builder"):
+        builder.add(image(6))
+
+
+@pytest.mark.parametrize("slope", [1, 2, 0.5])
+def test_a_volume_that_was_made_outlives_its_builder(tmp_path: Path, slope: float) -> None:
+    given = series(3, RescaleSlope=slope, RescaleIntercept=-3)
+    with VolumeBuilder(memory_map=tmp_path / "voxels") as builder:
+        for dataset in given:
+            builder.add(dataset)
+        made = builder.volume()
+    same(made, Volume.from_datasets(given))
+    assert [path.name for path in tmp_path.iterdir()] == ["voxels"]
+
+
+def test_floats_as_wide_as_what_is_stored_take_its_place() -> None:
+    given = series(3, kind="<i4", RescaleSlope=0.5, RescaleIntercept=-3)
+    builder = VolumeBuilder(3)
+    for dataset in given:
+        builder.add(dataset)
+    slots = builder._slots
+    made = builder.volume()
+    same(made, Volume.from_datasets(given))
+    assert np.shares_memory(made.voxels, slots)
+
+
 def test_copies_are_left_out_and_the_others_close_up() -> None:
     given = series(4)
     given.insert(2, given[0])

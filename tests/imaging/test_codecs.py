@@ -6,6 +6,7 @@ import struct
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,6 @@ FORM = PixelFormat(5, 7, 1, 1, 1, 1, 0, False, False, "MONOCHROME2")
 ENCODED = [RLE, DEFLATED_FRAMES, *(f"1.2.840.10008.1.2.4.{last}" for last in (70, 80, 90))]
 NO_SCAN = b"\xff\xd8\xff\xc3\0\x0b\x08\0\x05\0\x07\1\1\x11\0"
 NONSENSE = [b"", b"\xff" * 90, bytes(90), NO_SCAN, zlib.compress(b"")[2:]]
-CASES = [f"mr_compressed_{name}" for name in ("j2k", "jpeg", "jpegls", "rle")]
 
 
 def grey_frames(data: Path) -> list[Path]:
@@ -129,13 +129,33 @@ def test_a_deflated_frame_never_becomes_more_than_it_may() -> None:
     machine = zlib.compressobj(wbits=-15)
     bomb = machine.compress(bytes(10_000_000)) + machine.flush()
     assert decode_frame(DEFLATED_FRAMES, bomb, FORM, "it").shape == (5, 7)
+    assert FORM.cell_bytes <= len(codecs._inflated(bomb, FORM, "it")) <= FORM.cell_bytes + 2
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16])
+def test_a_code_stream_of_more_bits_than_a_pixel_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    form = replace(FORM, bits_allocated=8, bits_stored=8, high_bit=7)
+    stream = b"\xff\xd8\xff\xf7\0\x0b\x08\0\x05\0\x07\1\1\x11\0"
+    for value, fits in ((255, True), (256, False), (-129, False), (-128, True), (4095, False)):
+        if value < 0 and kind is np.uint16:
+            continue
+        made = np.zeros((5, 7), kind)
+        made[2, 3] = value
+        monkeypatch.setattr(codecs, "_functions", lambda names, made=made: (lambda data: made,))
+        if fits:
+            assert decode_frame("1.2.840.10008.1.2.4.80", stream, form, "it")[2, 3] == value % 256
+        else:
+            with pytest.raises(UnsupportedPixels, match="it: its code stream holds more than the 8 bits"):
+                decode_frame("1.2.840.10008.1.2.4.80", stream, form, "it")
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_have_a_size_or_none(data: bytes) -> None:
-    stream_size(b"\xff\xd8" + data)
-    stream_size(b"\xff\x4f\xff\x51" + data)
-    stream_size(b"\0\0\0\x0cjP  " + data)
+    for beginning in (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "):
+        size = stream_size(beginning + data)
+        assert size is None or (len(size) == 2 and all(isinstance(one, int) and one >= 0 for one in size))
 
 
 def test_what_is_left_to_pydicom() -> None:

@@ -6,11 +6,14 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from aiodicom.imaging import Image, Volume, write_series
-from aiodicom.imaging.display import grey, png
+from aiodicom.imaging.display import ends, grey, png
+from aiodicom.imaging.render import render_cine
+from imaging_series import image, palette
 
 
 def decoded(data: bytes) -> np.ndarray:
@@ -70,3 +73,40 @@ def test_a_volume_fits_a_screen(tmp_path: Path) -> None:
         assert decoded(one._repr_png_()).any()
     assert volume.modality in repr(volume)
     assert volume.to_dict()["shape"] == list(volume.voxels.shape)
+
+
+def test_a_palette_is_shown_in_its_colours() -> None:
+    given = palette(1)
+    for one in (Volume.from_datasets([given]), Image.from_dataset(given)):
+        assert decoded(one._repr_png_())[0].tolist() == [[0, 1, 9], [255, 2, 9], [7, 3, 9], [8, 4, 9]]
+
+
+@pytest.mark.parametrize(
+    ("window", "pixels", "expected"),
+    [
+        ((10.0, 0.5), [0, 1], (9.75, 10.25)),
+        ((10.0, 1.0), [0, 1], (9.5, 10.5)),
+        ((10.0, 0.0), [3, 5], (3.0, 5.0)),
+        (None, [np.nan, -2.0, 7.0, np.inf], (-2.0, 7.0)),
+        (None, [np.nan], (0.0, 1.0)),
+        (None, [4, 4], (4.0, 4.0 + 1e-6)),
+    ],
+)
+def test_black_and_white_follow_one_rule(window: Any, pixels: list[float], expected: Any) -> None:
+    assert ends(window, np.array(pixels)) == expected
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 0.25, "WindowWidth": 0.5}])
+def test_frames_of_a_cine_are_shown_alike(tmp_path: Path, window: dict[str, float]) -> None:
+    pictures = pytest.importorskip("PIL.Image")
+    made = image(1, NumberOfFrames=3, RescaleSlope=0.005, RescaleIntercept=0, **window)
+    made.PixelData = np.repeat(np.array([0, 50, 100], "<i2"), 12).tobytes()
+    with pictures.open(render_cine(Image.from_dataset(made), tmp_path / "c.gif")) as cine:
+        assert cine.n_frames == 3
+        shown = []
+        for number in range(3):
+            cine.seek(number)
+            shown.append(int(np.asarray(cine.convert("L")).mean()))
+    assert shown[0] == 0
+    assert 120 < shown[1] < 135
+    assert shown[2] == 255

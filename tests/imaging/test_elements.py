@@ -89,7 +89,7 @@ def test_fractions_are_not_cut_off(header: Made) -> None:
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_binary_numbers(big_endian: bool) -> None:
     elements = ScannedElements({ROWS: b"\1\2"}, big_endian)
-    assert elements.texts(ROWS) == ["258" if big_endian else "513"]
+    assert elements.texts(ROWS) == ("258" if big_endian else "513",)
 
 
 def test_what_cannot_be_converted_names_file_and_attribute_but_no_value() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,24 @@ def test_axes_windows_and_signs_come_again() -> None:
     assert np.array_equal(again(kept, on_gap="keep").geometry.positions, kept.geometry.positions)
 
 
+def test_where_slices_lie_is_asked_for_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    deviation = VolumeGeometry.deviation_mm
+
+    def counted(geometry: VolumeGeometry) -> float:
+        asked.append(geometry.shape[0])
+        found: float = deviation.__get__(geometry)
+        return found
+
+    monkeypatch.setattr(VolumeGeometry, "deviation_mm", property(counted))
+    counts = []
+    for slices in (2, 20):
+        made = list(numbered(VolumeGeometry.from_affine((slices, 3, 4), SHEARED)).to_datasets())
+        assert len(made) == slices
+        counts.append(asked.count(slices))
+    assert counts[0] == counts[1] > 0
+
+
 def test_new_identifiers_and_the_patient_of_a_template() -> None:
     template = image(1, StudyInstanceUID="1.2.77", FrameOfReferenceUID="1.2.88", PatientID="P7")
     made = list(VOLUME.to_datasets(template))
@@ -198,3 +217,12 @@ def test_real_series_come_again_through_files(data: Path, tmp_path: Path) -> Non
         assert np.array_equal(made.voxels, volume.voxels)
         assert np.abs(made.geometry.affine - volume.geometry.affine).max() < 1e-6
         assert [axis.values for axis in made.axes] == [axis.values for axis in volume.axes]
+
+
+@pytest.mark.parametrize(("ending", "module"), [("nii", "nibabel"), ("nrrd", "nrrd")])
+def test_a_package_that_is_absent_is_named_by_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImagingError, match=rf"this needs {module}: pip install 'aiodicom\[export\]'"):
+        VOLUME.write(tmp_path / f"v.{ending}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiodicom.imaging import filling
+from aiodicom.imaging.errors import UnsupportedPixels, naming
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, save, series
 
@@ -55,3 +56,43 @@ def test_a_file_that_became_shorter_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(filling, "read_into", cut)
     with pytest.raises(Exception, match="shorter"):
         Volume.from_files(tmp_path)
+
+
+def test_what_cannot_be_read_names_its_own_file_and_no_other() -> None:
+    given = [
+        image(
+            number,
+            kind="<u1",
+            SamplesPerPixel=3,
+            PhotometricInterpretation="RGB",
+            PlanarConfiguration=0,
+            PixelData=bytes(36),
+        )
+        for number in range(1, 11)
+    ]
+    given[9].BitsAllocated = given[9].BitsStored = 16
+    given[9].HighBit, given[9].PixelData = 15, bytes(72)
+    with pytest.raises(UnsupportedPixels, match=r"^data set 10: colours of uint16"):
+        Volume.from_datasets(given)
+    with pytest.raises(UnsupportedPixels, match=r"^data set 2: the rescaled values"):
+        Volume.from_datasets([image(1), image(2, RescaleSlope=1 << 60, RescaleIntercept=0)])
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        ("data set 10 is bad", "data set 1: data set 10 is bad"),
+        ("data set 1 is bad", "data set 1 is bad"),
+        ("data set 1: bad", "data set 1: bad"),
+        ("'data set 1' is empty", "'data set 1' is empty"),
+        ("a data set 1, and others", "a data set 1, and others"),
+        ("/data set 1 is bad", "data set 1: /data set 1 is bad"),
+        ("data set 1.dcm is bad", "data set 1: data set 1.dcm is bad"),
+        ("bad data set 1", "bad data set 1"),
+        ("bad", "data set 1: bad"),
+    ],
+)
+def test_a_name_counts_whole(told: str, named: str) -> None:
+    with pytest.raises(UnsupportedPixels) as caught, naming("data set 1"):
+        raise UnsupportedPixels(told)
+    assert str(caught.value) == named

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiodicom.imaging import space
 from aiodicom.imaging.errors import IrregularGeometry
 from aiodicom.imaging.geometry import VolumeGeometry
-from aiodicom.imaging.space import plane_of, slice_normal, slice_order
+from aiodicom.imaging.space import plane_of, slice_corners, slice_normal, slice_order
 from geometries import AXIAL, close, everywhere, geometries, rotation, stack
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,12 +143,13 @@ def test_planes_and_counts(orientation: Any, step: Any, plane: str, mapping: Any
         )
 
 
-def test_a_plane_has_to_be_one() -> None:
+def test_a_plane_has_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="axial"):
         stack().axis_of("axial")
     assert plane_of((1, 1, 1)) == "oblique"
     assert plane_of((0, 0.7, 0.72)) == "transverse"
-    assert plane_of((0, 0.7, 0.72), oblique_degrees=20) == "oblique"
+    monkeypatch.setattr(space, "OBLIQUE_DEGREES", 20)
+    assert plane_of((0, 0.7, 0.72)) == "oblique"
 
 
 def test_one_slice_and_its_supposed_thickness() -> None:
@@ -328,3 +330,26 @@ def test_rounded_cosines_that_differ_are_averaged() -> None:
         (4, 3, 3), [k * 2 * truth[:, 2] for k in range(4)], [rounded[k % 2] for k in range(4)], (1, 1)
     )
     assert np.allclose(geometry.affine[:3, 2], (rounded[0] + rounded[1])[:3] / 2)
+
+
+def test_the_work_for_points_and_corners_is_done_for_all_slices_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    depths = (0.0, 1.0, 3.0, 4.0)
+    geometry = VolumeGeometry.from_slices(
+        (4, 5, 6), [(0, 0, z) for z in depths], (1, 0, 0, 0, 1, 0), (0.5, 0.7), tolerance_mm=0
+    )
+    inverted: list[int] = []
+    pinv = np.linalg.pinv
+
+    def counted(matrices: Any) -> Any:
+        inverted.append(len(matrices))
+        return pinv(matrices)
+
+    monkeypatch.setattr(np.linalg, "pinv", counted)
+    index = np.random.default_rng(3).uniform((0, 0, 0), (3, 4, 5), (1000, 3))
+    assert np.allclose(geometry.patient_to_voxel(geometry.voxel_to_patient(index)), index)
+    assert inverted == [4]
+    corners = geometry._corner_indices()
+    assert corners.shape == (4, 4, 3)
+    assert all(np.array_equal(corners[n], slice_corners(geometry.shape, 0, n)) for n in range(4))

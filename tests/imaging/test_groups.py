@@ -48,7 +48,7 @@ def test_the_frames_own_macro_counts_before_the_shared_one_and_that_before_the_t
 def test_a_macro_without_the_attribute_is_not_made_up_for_elsewhere() -> None:
     own = macro("PixelValueTransformationSequence", RescaleIntercept=2)
     shared = macro("PixelValueTransformationSequence", RescaleSlope=3)
-    assert elements([own], shared, RescaleSlope=4).texts(SLOPE) == []
+    assert elements([own], shared, RescaleSlope=4).texts(SLOPE) == ()
 
 
 def test_what_other_sequences_hold_under_the_tag_does_not_count() -> None:
@@ -59,8 +59,8 @@ def test_what_other_sequences_hold_under_the_tag_does_not_count() -> None:
     private = own.private_block(0x2005, "maker", create=True)
     private.add_new(0x0E, "SQ", Sequence([item(RescaleSlope=8, PixelSpacing=[8, 8])]))
     found = elements([own])
-    assert found.texts(SLOPE) == []
-    assert found.texts(SPACING) == []
+    assert found.texts(SLOPE) == ()
+    assert found.texts(SPACING) == ()
     assert parse(found.texts(POSITION)) == (
         1,
         2,

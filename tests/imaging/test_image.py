@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
+from aiodicom.imaging import headers
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.image import Image
-from aiodicom.imaging.pixels import PixelFormat, frame_offsets
+from aiodicom.imaging.pixel_format import PixelFormat, unpack
+from aiodicom.imaging.pixels import frame_offsets
 from aiodicom.imaging.render import render_cine, render_slice, render_volume
 from aiodicom.imaging.volume import Volume
+from imaging_series import BIG, EXPLICIT, save
+from imaging_series import image as one_slice
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -154,6 +159,22 @@ def test_every_real_file_is_read_or_refused_in_our_words(data: Path) -> None:
         assert image.pixels.size
     assert {"MR_truncated.dcm", "badVR.dcm"} <= refused
     assert not [name for name in refused if " is not in " in name]
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG])
+def test_grey_pixels_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, syntax: str) -> None:
+    save(tmp_path, [one_slice(1, syntax, RescaleSlope=2, RescaleIntercept=1)])
+    whole: list[bool] = []
+    read = headers.dcmread
+
+    def counted(*given: Any, **options: Any) -> Dataset:
+        whole.append(not options.get("stop_before_pixels"))
+        return read(*given, **options)
+
+    monkeypatch.setattr(headers, "dcmread", counted)
+    made = Image.from_file(tmp_path / "z.dcm")
+    assert made.pixels[0, :, 0, 0].tolist() == [201, 203, 205, 207]
+    assert whole == [False]
 
 
 def cine(**values: object) -> Dataset:
@@ -330,3 +351,29 @@ def test_a_cine_has_all_frames_at_their_time(data: Path, tmp_path: Path) -> None
     with pictures.open(render_cine(made, tmp_path / "c.gif")) as cine:
         assert cine.n_frames > 10
         assert cine.info["duration"] >= 20
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("allocated", [8, 16, 32])
+def test_bits_beside_a_value_are_cleared_or_its_sign_extended(allocated: int, signed: bool) -> None:
+    """PS3.5 8.1.1; every stored depth and place, with bits beside it and without, in both byte orders."""
+    rng = np.random.default_rng(allocated)
+    for stored in range(1, allocated + 1):
+        for high in {stored - 1, allocated - 1, (stored + allocated) // 2 - 1} & {
+            *range(stored - 1, allocated)
+        }:
+            form = PixelFormat(2, 32, 1, 1, allocated, stored, high, signed, False, "MONOCHROME2")
+            low = -(1 << stored - 1) if signed else 0
+            wanted = rng.integers(low, low + (1 << stored), (2, 32))
+            wanted[0, :2] = low, low + (1 << stored) - 1
+            for beside in (0, (1 << allocated) - 1, 0x55555555):
+                cells = (wanted & ((1 << stored) - 1)) << (high - stored + 1)
+                mask = ((1 << stored) - 1) << (high - stored + 1)
+                cells |= beside & ~mask & ((1 << allocated) - 1)
+                for order in "<>":
+                    raw = cells.astype(f"{order}u{allocated // 8}").view(
+                        f"{order}{'i' if signed else 'u'}{allocated // 8}"
+                    )
+                    assert np.array_equal(unpack(raw, form), wanted), (stored, high, beside, order)
+            if high == stored - 1:  # as most write them: the sign is extended already
+                assert np.array_equal(unpack(wanted.astype(form.dtype), form), wanted)

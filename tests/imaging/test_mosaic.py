@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet
 from aiodicom.imaging.errors import IrregularGeometry
+from aiodicom.imaging.headers import frames_of_dataset
 from aiodicom.imaging.mosaic import csa_elements
+from aiodicom.imaging.pixels import DatasetPixels
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, save
 from pydicom.dataset import Dataset
@@ -105,3 +109,26 @@ def test_a_torn_header_is_our_error_wherever_it_is_cut(version: int) -> None:
             dict(csa_elements(whole[:end], "it"))
     with pytest.raises(MalformedDataSet, match="claims"):
         dict(csa_elements(b"SV10\4\3\2\1" + b"\xff" * 40, "it"))
+
+
+def test_a_mosaic_that_was_read_is_not_kept() -> None:
+    dataset = mosaic(csa(HEADER))
+    frames = frames_of_dataset(dataset, "it")
+    assert [int(frame.pixels.stored(frame.index)[0, 0]) for frame in frames] == [0, 1, 2]
+    gone = weakref.ref(dataset)
+    del dataset, frames
+    gc.collect()
+    assert gone() is None
+
+
+def test_the_tiles_of_one_mosaic_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[int] = []
+    stored = DatasetPixels.stored
+
+    def counted(source: DatasetPixels, index: int) -> Any:
+        decoded.append(index)
+        return stored(source, index)
+
+    monkeypatch.setattr(DatasetPixels, "stored", counted)
+    Volume.from_datasets([mosaic(csa(HEADER))])
+    assert decoded == [0]

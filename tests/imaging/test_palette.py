@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiodicom.imaging.errors import MixedSeries, UnsupportedPixels
 from aiodicom.imaging.volume import Volume
-from imaging_series import image, save
+from imaging_series import image, palette, save
 from pydicom.dataset import Dataset
 
 
@@ -22,17 +22,6 @@ def colour(number: int, planar: int = 0, photometric: str = "RGB") -> Dataset:
     pixels[..., 0] = 10 * number + np.arange(4)
     pixels[..., 1], pixels[..., 2] = 100, 200
     dataset.PixelData = (pixels.transpose(2, 0, 1) if planar else pixels).tobytes()
-    return dataset
-
-
-def palette(number: int, red: tuple[int, ...] = (0, 255, 7, 8)) -> Dataset:
-    dataset = image(number, kind="<u1", PhotometricInterpretation="PALETTE COLOR")
-    dataset.PixelData = bytes([0, 1, 2, 3] * 3)
-    for name, table in (("Red", red), ("Green", (1, 2, 3, 4)), ("Blue", (9, 9, 9, 9))):
-        setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 8])
-        dataset[f"{name}PaletteColorLookupTableDescriptor"].VR = "US"
-        setattr(dataset, f"{name}PaletteColorLookupTableData", bytes(table))
-        dataset[f"{name}PaletteColorLookupTableData"].VR = "OW"
     return dataset
 
 
@@ -73,6 +62,19 @@ def test_palettes_stay_indices_with_their_colours(read: Callable[..., Volume]) -
     assert colours.to_rgb() is colours
     with pytest.raises(UnsupportedPixels, match="nearest"):
         volume.regular()
+
+
+def test_palettes_with_padding_become_colours_that_have_none(read: Callable[..., Volume]) -> None:
+    given = [palette(1), palette(2)]
+    for one in given:
+        one.PixelPaddingValue = 3
+    volume = read(given)
+    mask = volume.padding_mask()
+    assert mask is not None
+    assert mask.any()
+    colours = volume.to_rgb()
+    assert colours.padding_mask() is None
+    assert colours.resample(colours.geometry).voxels.tolist() == colours.voxels.tolist()
 
 
 def test_one_volume_has_one_palette_and_one_kind_of_pixels(read: Callable[..., Volume]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,32 @@ def test_one_file_of_a_larger_series_says_so(tmp_path: Path) -> None:
     ]
 
 
+def test_the_files_beside_a_volume_of_many_slices_are_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dose = image(1, Modality="RTDOSE", NumberOfFrames=2, GridFrameOffsetVector=[0, 3])
+    dose.PixelData *= 2
+    save(tmp_path, [dose, *series(3)])
+    monkeypatch.setattr(reading, "series_of", lambda path: pytest.fail(f"{path} was opened"))
+    volume = Volume.from_files(tmp_path / "z.dcm")
+    assert len(volume.voxels) == 2
+    assert not [note for note in volume.report.assumptions if "of this series" in note]
+
+
+def test_a_folder_that_cannot_be_listed_costs_the_note_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, series(3))
+
+    def refused(path: Path) -> Any:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    volume = Volume.from_files(tmp_path / "z.dcm")
+    assert len(volume.voxels) == 1
+    assert [note for note in volume.report.assumptions if "not known: Permission denied" in note]
+
+
 def test_the_only_file_of_its_series_says_nothing(tmp_path: Path) -> None:
     save(tmp_path, [image(1), *others()])
     assert not [note for note in Volume.from_files(tmp_path / "z.dcm").report.assumptions if "series" in note]
@@ -60,6 +89,14 @@ def test_the_series_of_a_file_with_a_long_beginning(tmp_path: Path) -> None:
     dataset.add_new(0x00091010, "UN", b"x" * 3 * reading._BEGINNING)
     save(tmp_path, [dataset])
     assert reading.series_of(tmp_path / "z.dcm") == "1.2.3"
+    with (tmp_path / "z.dcm").open("r+b") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    try:
+        assert reading.series_of(tmp_path / "z.dcm") == "1.2.3"
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
     (tmp_path / "other").write_bytes(b"")
     assert reading.series_of(tmp_path / "other") == ""
     assert reading.series_of(tmp_path / "none") == ""

@@ -12,6 +12,7 @@ import pytest
 from aiodicom.dataset.errors import ImagingError
 from aiodicom.imaging.errors import IrregularGeometry
 from aiodicom.imaging.geometry import VolumeGeometry
+from aiodicom.imaging.records import Axis
 from aiodicom.imaging.resample import right_angled
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, series
@@ -132,3 +133,31 @@ def test_without_scipy_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ImagingError, match=r"pip install 'aiodicom\[resample\]'"):
         Volume.from_datasets(series()).regular((0.1, 0.1, 0.1))
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "cubic"])
+def test_further_axes_and_colours_are_resampled_each_like_one_alone(
+    monkeypatch: pytest.MonkeyPatch, method: Any
+) -> None:
+    geometry, numbers = sheared(), np.random.default_rng(5)
+    axis = Axis("trigger time", "ms", (0.0, 40.0, 80.0))
+    target = right_angled(geometry, (0.6, 0.6, 1.5))
+    several = Volume.from_array(numbers.integers(0, 999, (3, *geometry.shape)), geometry, axes=(axis,))
+    coloured = Volume.from_array(numbers.integers(0, 255, (*geometry.shape, 3), np.uint8), geometry)
+    asked: list[int] = []
+    placed = VolumeGeometry.patient_to_voxel
+
+    def counted(source: VolumeGeometry, points: Any) -> Any:
+        asked.append(len(points))
+        return placed(source, points)
+
+    monkeypatch.setattr(VolumeGeometry, "patient_to_voxel", counted)
+    together = several.resample(target, method=method, fill=-1)
+    assert len(asked) == target.shape[0] * (3 if method == "cubic" else 1)  # a spline has voxels of its own
+    alone = [several.at(at).resample(target, method=method, fill=-1).voxels for at in range(3)]
+    assert np.array_equal(together.voxels, np.stack(alone))
+    found = coloured.resample(target, method=method, fill=0)
+    for colour in range(3):
+        grey = Volume.from_array(coloured.voxels[..., colour], geometry)
+        wanted = grey.resample(target, method=method, fill=0)
+        assert np.array_equal(found.voxels[..., colour], wanted.voxels)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from aiodicom.cli.exits import sentence
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
+from aiodicom.dataset.part10 import read_header
 from aiodicom.imaging import codecs, piles, pixels
 from aiodicom.imaging.errors import (
     DuplicateSlices,
@@ -30,8 +31,11 @@ from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.filereader import read_file_meta_info
+from pydicom.filewriter import write_file_meta_info
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 
 @pytest.fixture(params=["files", "datasets"])
@@ -798,10 +802,40 @@ def test_a_cut_file_is_truncated_whatever_its_label(tmp_path: Path) -> None:
         Volume.from_files(path)
 
 
+def relabelled(path: Path, label: str) -> None:
+    """Give a file another transfer syntax, and leave its data set as it is."""
+    meta, data = read_file_meta_info(path), path.read_bytes()[read_header(path).data_offset :]
+    meta.TransferSyntaxUID = UID(label)
+    with path.open("wb") as file:
+        file.write(bytes(128) + b"DICM")
+        write_file_meta_info(file, meta)
+        file.write(data)
+
+
+@pytest.mark.parametrize("label", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.70", DEFLATED])
+@pytest.mark.parametrize("encoding", [EXPLICIT, IMPLICIT])
+@pytest.mark.parametrize("pixels", [b"\1\0\2\0\3\0", b"\1\2\3\0"])  # the last byte pads
+def test_plain_pixels_labelled_as_compressed_are_read_and_told(
+    tmp_path: Path, label: str, encoding: str, pixels: bytes
+) -> None:
+    kind = "<i2" if len(pixels) == 6 else "<u1"
+    path = save(tmp_path, [image(1, encoding, kind, Rows=1, Columns=3, PixelData=pixels)]) / "z.dcm"
+    relabelled(path, label)
+    volume = Volume.from_files(path)
+    assert volume.voxels.ravel().tolist() == [1, 2, 3]
+    assert "labelled" in "".join(volume.report.assumptions)
+    assert Image.from_file(path).pixels.ravel().tolist() == [1, 2, 3]
+    if encoding == EXPLICIT and label != DEFLATED:
+        volume = Volume.from_datasets([dcmread(path)])
+        assert volume.voxels.ravel().tolist() == [1, 2, 3]
+        assert "not compressed" in "".join(volume.report.assumptions)
+
+
 def test_a_whole_file_that_contradicts_itself_is_not_called_truncated(tmp_path: Path) -> None:
-    path = save(tmp_path, [image(1)]) / "z.dcm"
-    jpeg = path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.5\0")
-    path.write_bytes(jpeg)
+    made = image(1)
+    made.PixelData += b"\0\0"  # and what it says can be nothing else
+    path = save(tmp_path, [made]) / "z.dcm"
+    relabelled(path, "1.2.840.10008.1.2.5")
     with pytest.raises(MalformedDataSet, match=r"z\.dcm contradicts itself: .*not encapsulated") as caught:
         Volume.from_files(path)
     assert "fetch" not in str(caught.value)

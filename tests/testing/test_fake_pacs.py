@@ -1,4 +1,4 @@
-"""The fake PACS and its fixture: the README's example, each named fault, plain and TLS, sync and async."""
+"""The fake PACS and its fixture: the example of its page, each named fault, plain and TLS, sync and async."""
 
 from __future__ import annotations
 
@@ -178,10 +178,9 @@ def test_the_plugin_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    section = readme.split("## Tests of your own, and a judge")[1]
-    code = section.split("```python")[1].split("```")[0]
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text("utf-8")
+    code = page.split("```python")[1].split("```")[0]
     (tmp_path / "test_example.py").write_text(code, "utf-8")
     words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", str(tmp_path)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, cwd=tmp_path)
