@@ -120,18 +120,18 @@ class Subject(Protocol):
 async def play(case: Case, sut: Subject) -> tuple[Verdict, str, str]:
     """The steps of a case once: verdict, outcome and a reason."""
     try:
-        async with asyncio.timeout(CASE_TIME):
+        async with asyncio.timeout(CASE_TIME) as limit:
             outcome = await case.steps(sut)
     except UnexpectedError as seen:
         outcome = str(seen)
     except NotApplicableError as missing:
         return Verdict.NA, "n/a", str(missing)
-    except OSError as error:
+    except OSError as error:  # a TimeoutError is one, ours as the connection's
+        if limit.expired():
+            return Verdict.ERROR, "case-too-long", f"longer than {CASE_TIME:g} s"
         outcome = "connection-refused" if isinstance(error, ConnectionRefusedError) else "no-connection"
     except GuardError as refused:
         return Verdict.ERROR, "not-sent", f"the guard held it back: {refused}"
-    except TimeoutError:
-        return Verdict.ERROR, "case-too-long", f"longer than {CASE_TIME:.0f} s"
     finally:
         await sut.done()
     return case.judge(outcome), outcome, ""
