@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -147,8 +149,13 @@ class Link(asyncio.Protocol):
                 self._transport.write_eof()
 
     def reset(self) -> None:
-        """End the connection without ceremony."""
+        """Our RST: what was not sent yet is gone, and the peer is told of no end in order."""
         assert self._transport is not None
+        self.trace.add(self.number, ">", b"", "reset")
+        self.ending = self.ending or "reset"  # nothing that comes of it is the peer's doing
+        with contextlib.suppress(OSError):  # closed already
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
     async def pdu(self) -> bytes | None:

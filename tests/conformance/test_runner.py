@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp
+from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp, wire
 from aiodicom.conformance import runner as kit_runner
 from aiodicom.conformance.foils import FoilServer
 from aiodicom.conformance.link import Entry
@@ -86,6 +87,30 @@ async def test_a_connection_that_is_not_made_in_time_is_the_peers(monkeypatch: p
 
     case = replace(cases("group:sanity")[0], steps=unconnected)
     assert await play(case, Sut(Profile())) == (Verdict.FAIL, "no-connection", "")
+
+
+async def test_a_reset_is_one() -> None:
+    """Not a FIN: the other side's read fails."""
+    seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readexactly(10)
+            seen.set_result(f"ended with {await reader.read()!r}")
+        except ConnectionResetError as error:
+            seen.set_result(errno.errorcode[error.errno or 0])
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sut = Sut(Profile(port=server.sockets[0].getsockname()[1]))
+        link = await sut.connect()
+        await link.send(wire.echo_rq()[:10])
+        link.reset()
+        assert await seen == "ECONNRESET"
+        await sut.done()
+    assert [(one.way, one.note) for one in sut.trace.entries if one.note] == [(">", "reset")]
 
 
 async def test_nothing_with_an_effect_is_run_on_a_machine_that_is_not_ours() -> None:
