@@ -18,6 +18,8 @@ LONGEST_PACKET = 262144
 MAX_PENDING = 4 * 1024 * 1024
 """Bytes kept of one direction behind a gap, before it is said that they are lost."""
 ETHERNET, RAW, LOOP, LINUX_SLL, LINUX_SLL2, NULL = 1, 101, 108, 113, 276, 0
+MAGIC = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+"""The byte order of a pcapng section, by how its magic number stands there."""
 IPV4, IPV6, TCP = 0x0800, 0x86DD, 6
 SYN, FIN, RST = 2, 1, 4
 
@@ -49,8 +51,8 @@ def packets(file: BinaryIO) -> Iterator[Packet]:
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
-    if count > LONGEST_PACKET:
-        raise CaptureError(f"a block of {count} bytes")
+    if not 0 <= count <= LONGEST_PACKET:
+        raise CaptureError(f"a block with {count} bytes left of it")
     data = file.read(count)
     if len(data) != count:
         raise CaptureError("the file ends in the middle of a packet")
@@ -72,7 +74,9 @@ def _pcapng(file: BinaryIO) -> Iterator[Packet]:
     while kind:
         if kind == b"\x0a\x0d\x0d\x0a":  # a section: its magic says the byte order
             length, magic = _exactly(file, 4), _exactly(file, 4)
-            order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+            order = MAGIC.get(magic, "")
+            if not order:
+                raise CaptureError("a section without the byte order of its numbers")
             links = []
             _exactly(file, struct.unpack(order + "L", length)[0] - 12)
         else:
@@ -82,6 +86,8 @@ def _pcapng(file: BinaryIO) -> Iterator[Packet]:
                 raise CaptureError(f"a block of {size} bytes")
             body = _exactly(file, size - 8)[:-4]
             if number == 1:
+                if len(body) < 8:
+                    raise CaptureError("an interface without its link type")
                 links.append((struct.unpack_from(order + "H", body)[0], _unit(body[8:], order)))
             elif number == 6 and len(body) >= 20:
                 yield _enhanced(body, order, links)
@@ -94,7 +100,7 @@ def _unit(options: bytes, order: str) -> float:
     at = 0
     while at + 4 <= len(options):
         code, length = struct.unpack_from(order + "HH", options, at)
-        if code == 9 and length == 1:  # if_tsresol
+        if code == 9 and length == 1 and at + 4 < len(options):  # if_tsresol
             power = options[at + 4]
             return 2.0 ** -(power & 0x7F) if power & 0x80 else 10.0**-power
         at += 4 + (length + 3 & ~3)

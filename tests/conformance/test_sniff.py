@@ -7,6 +7,9 @@ import io
 import random
 import ssl
 import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trustme
@@ -138,12 +141,49 @@ def test_what_is_no_capture(data: bytes) -> None:
         list(packets(io.BytesIO(data)))
 
 
-@given(st.binary(max_size=200))
-def test_noise_behind_a_header_raises_nothing_else(noise: bytes) -> None:
-    try:
-        list(conversations(io.BytesIO(pcap([])[:24] + noise)))
-    except CaptureError:
-        pass
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("length", range(12))
+def test_a_section_that_is_shorter_than_its_beginning(length: int, order: str, tmp_path: Path) -> None:
+    path = tmp_path / "short.pcapng"
+    whole = pcapng(talk(), order)
+    path.write_bytes(whole[:4] + struct.pack(order + "L", length) + whole[8:])
+    with path.open("rb") as file, pytest.raises(CaptureError, match=f"{length - 12} bytes left"):
+        list(conversations(file))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_an_interface_cut_off_at_each_byte(order: str) -> None:
+    """Of its fields or its options: the block has the length it says."""
+    section = block(order, 0x0A0D0D0A, struct.pack(order + "LHHq", 0x1A2B3C4D, 1, 0, -1))
+    fields = struct.pack(order + "HHL", 1, 0, 65535) + struct.pack(order + "HH", 9, 1)
+    for end in range(len(fields) + 1):
+        size = struct.pack(order + "L", 12 + end)
+        capture = section + struct.pack(order + "L", 1) + size + fields[:end] + size
+        if end < 8:
+            with pytest.raises(CaptureError):
+                list(packets(io.BytesIO(capture)))
+        else:
+            assert list(packets(io.BytesIO(capture))) == []
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("container", [pcap, pcapng])
+@settings(max_examples=150, deadline=None)
+@given(noise=st.binary(max_size=200), size=st.integers(0, 48))
+def test_noise_behind_a_header_raises_nothing_else(
+    container: Callable[..., bytes], order: str, noise: bytes, size: int
+) -> None:
+    """As packets, as blocks of a size that fits, and as it is; from a file, which reads no negative count."""
+    head = container([], order)
+    framed = [block(order, kind, noise[:size]) for kind in (0x0A0D0D0A, 1, 6)]
+    for capture in (container([noise], order), head + noise, *(head + one + noise for one in framed)):
+        with tempfile.TemporaryFile() as file:
+            file.write(capture)
+            file.seek(0)
+            try:
+                list(conversations(file))
+            except CaptureError:
+                pass
 
 
 async def test_a_proxy_changes_nothing_and_judges_both() -> None:
