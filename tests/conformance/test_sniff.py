@@ -8,14 +8,17 @@ import random
 import ssl
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
-from aiodicom.conformance import Profile, cases, run_scp, wire
+from aiodicom.conformance import Profile, cases, rulebook, run_scp, wire
+from aiodicom.conformance.dissect import command_set, dissect
 from aiodicom.conformance.foils import FoilServer, request
 from aiodicom.conformance.proxy import WatchingProxy
+from aiodicom.conformance.rulebook import RuleBook, Said
 from aiodicom.conformance.sniff import CaptureError, Stream, conversations, packets
 from aiodicom.conformance.watch import Watched, lines
 from hypothesis import given, settings
@@ -186,10 +189,60 @@ def test_noise_behind_a_header_raises_nothing_else(
                 pass
 
 
+class Counted(list[Said]):
+    """What was said, counting how often something of it was looked at."""
+
+    looked = 0
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        self.looked += len(found) if isinstance(at, slice) else 1
+        return found
+
+    def __iter__(self) -> Iterator[Said]:
+        self.looked += len(self)
+        return super().__iter__()
+
+    def __reversed__(self) -> Iterator[Said]:
+        self.looked += len(self)
+        return super().__reversed__()
+
+
+def test_judging_takes_no_longer_for_each_pdu_the_longer_a_conversation_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sets: list[bytes] = []
+
+    def counted(data: bytes) -> dict[int, bytes]:
+        sets.append(data)
+        return command_set(data)
+
+    monkeypatch.setattr(rulebook, "command_set", counted)
+
+    def looked(echoes: int) -> tuple[int, int]:
+        said = [Said(">", dissect(RQ)), Said("<", dissect(AC))]
+        for number in range(echoes):
+            fields = wire.echo_fields(number)
+            answer = wire.response(command_set(wire.command(fields)))
+            said += [
+                Said(">", dissect(wire.p_data(wire.pdv(1, 3, wire.command(fields))))),
+                Said("<", dissect(wire.p_data(wire.pdv(1, 3, answer)))),
+            ]
+        sets.clear()
+        talk = Counted(said)
+        assert RuleBook("both").judge(talk) == []
+        return talk.looked, len(sets)
+
+    once, twice = looked(50), looked(100)
+    assert once[1] == 100
+    assert twice[1] == 200
+    assert twice[0] < 2 * once[0]
+
+
 async def test_a_proxy_changes_nothing_and_judges_both() -> None:
     told: asyncio.Queue[Watched] = asyncio.Queue()
     async with FoilServer("rp-reserved") as server:
-        async with WatchingProxy("127.0.0.1", server.port, told.put_nowait) as proxy:
+        async with WatchingProxy("127.0.0.1", server.port, told.put) as proxy:
             await request("127.0.0.1", proxy.port)
             watched = await told.get()
     assert "any:ps3.8/9.3.7/release-rp-reserved" in {one.rule.id for one in watched.deviations()}
@@ -198,7 +251,7 @@ async def test_a_proxy_changes_nothing_and_judges_both() -> None:
 
 async def test_a_proxy_whose_server_is_not_there_says_so(unused_tcp_port: int) -> None:
     told: asyncio.Queue[Watched] = asyncio.Queue()
-    async with WatchingProxy("127.0.0.1", unused_tcp_port, told.put_nowait) as proxy:
+    async with WatchingProxy("127.0.0.1", unused_tcp_port, told.put) as proxy:
         _, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         watched = await told.get()
         writer.close()
@@ -210,11 +263,11 @@ async def test_over_tls_which_ends_in_the_proxy() -> None:
     served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(served)
     authority.configure_trust(trusting)
-    heard: list[Watched] = []
+    told: asyncio.Queue[Watched] = asyncio.Queue()
     async with FoilServer() as server:
-        async with WatchingProxy("127.0.0.1", server.port, heard.append, tls_in=served) as proxy:
+        async with WatchingProxy("127.0.0.1", server.port, told.put, tls_in=served) as proxy:
             profile = Profile(port=proxy.port, tls=trusting)
             run = await run_scp(profile, cases("group:sanity,group:accept"))
     assert [(result.case.id, result.outcome) for result in run.results if result.verdict != "pass"] == []
     assert run.exit_code == 0
-    assert any(watched.dicom for watched in heard)
+    assert any(told.get_nowait().dicom for _ in range(told.qsize()))
