@@ -45,6 +45,8 @@ class Watched:
         if self._kept > MAX_WATCHED:
             note = f"more than {MAX_WATCHED} bytes: the rest was not looked at"
             self.notes += [note] if note not in self.notes else []
+            for tail in self._tails.values():
+                tail.clear()  # we left off, not they
             return
         tail = self._tails[way]
         tail += data

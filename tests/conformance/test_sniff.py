@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import trustme
-from aiodicom.conformance import Profile, cases, rulebook, run_scp, wire
+from aiodicom.conformance import Profile, cases, rulebook, run_scp, watch, wire
 from aiodicom.conformance.dissect import command_set, dissect
 from aiodicom.conformance.foils import FoilServer, request
 from aiodicom.conformance.proxy import WatchingProxy
@@ -187,6 +187,23 @@ def test_noise_behind_a_header_raises_nothing_else(
                 list(conversations(file))
             except CaptureError:
                 pass
+
+
+@pytest.mark.parametrize("way", [">", "<"])
+@pytest.mark.parametrize("more", [b"", b"more"])
+def test_where_we_leave_off_nobody_is_said_to_have_stopped(
+    way: str, more: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MAX_WATCHED", len(RQ) + 20)
+    watched = Watched("one")
+    watched.feed(">", RQ, 0)
+    watched.feed(way, wire.echo_rq()[:20], 1)
+    watched.feed(way, wire.echo_rq()[20:], 2)
+    if more:
+        watched.feed(way, more, 3)
+    watched.finish(4)
+    assert watched.notes == [f"more than {len(RQ) + 20} bytes: the rest was not looked at"]
+    assert [one.pdu.raw for one in watched.said] == [RQ]
 
 
 class Counted(list[Said]):
