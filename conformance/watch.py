@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ class Watched:
     _tails: dict[str, bytearray] = field(default_factory=lambda: {">": bytearray(), "<": bytearray()})
     _taken: dict[str, int] = field(default_factory=lambda: {">": 0, "<": 0})
     _kept: int = 0
+    _sound: int = sys.maxsize
 
     def feed(self, way: str, data: bytes, at: float) -> None:
         """Bytes of one side, in order."""
@@ -62,6 +64,13 @@ class Watched:
             start += size
         del tail[:start]
 
+    def lose(self, way: str, missing: int, sound: int) -> None:
+        """Bytes of a side are missing: nothing behind them is fed, the first `sound` PDUs are judged."""
+        who = "caller" if way == ">" else "called"
+        self.notes.append(f"{missing} bytes of the {who} are not in the capture: what is behind was not read")
+        self._tails[way].clear()
+        self._sound = min(self._sound, sound)
+
     def finish(self, at: float) -> None:
         """Nothing more comes."""
         self.ended = max(at, self.ended)
@@ -79,7 +88,7 @@ class Watched:
         """What either side said against a rule, in order."""
         found = [
             Deviation(rule, self.said[at].way, self.times[at] - self.started, self.offsets[at])
-            for at, rule in RuleBook("both").judge(self.said)
+            for at, rule in RuleBook("both").judge(self.said[: self._sound])
         ]
         return sorted(found, key=lambda one: (one.seconds, one.offset))
 

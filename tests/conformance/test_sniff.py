@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import random
 import ssl
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import trustme
-from aiodicom.conformance import Profile, cases, rulebook, run_scp, watch, wire
+from aiodicom.conformance import Profile, cases, rulebook, run_scp, sniff, watch, wire
 from aiodicom.conformance.dissect import command_set, dissect
 from aiodicom.conformance.foils import FoilServer, request
 from aiodicom.conformance.proxy import WatchingProxy
@@ -31,9 +32,13 @@ BAD_RP = wire.release_rp(reserved=7)
 TALK = [(">", RQ), ("<", AC), (">", wire.echo_rq()), (">", wire.release_rq()), ("<", BAD_RP)]
 
 
-def frame(way: str, sequence: int, data: bytes, flags: int = 0x18, *, six: bool = False) -> bytes:
-    (here, port), (there, other) = (CALLER, CALLED) if way == ">" else (CALLED, CALLER)
-    tcp = struct.pack(">HHLLBBHHH", port, other, sequence & 0xFFFFFFFF, 0, 0x50, flags, 1000, 0, 0) + data
+def frame(
+    way: str, sequence: int, data: bytes, flags: int = 0x18, *, ack: int = 0, six: bool = False, port: int = 0
+) -> bytes:
+    caller = (CALLER[0], port or CALLER[1])
+    (here, mine), (there, other) = (caller, CALLED) if way == ">" else (CALLED, caller)
+    numbers = (sequence & 0xFFFFFFFF, ack & 0xFFFFFFFF)
+    tcp = struct.pack(">HHLLBBHHH", mine, other, *numbers, 0x50, flags, 1000, 0, 0) + data
     if six:
         head = (
             struct.pack(">LHBB", 6 << 28, len(tcp), 6, 64)
@@ -69,15 +74,35 @@ def pcapng(frames: list[bytes], order: str = "<") -> bytes:
     return out
 
 
-def talk(*, start: int = 0xFFFFFF00, six: bool = False, size: int = 100) -> list[bytes]:
-    """The conversation as frames, its sequence numbers about to wrap."""
+def talk(
+    said: list[tuple[str, bytes]] = TALK,
+    *,
+    start: int = 0xFFFFFF00,
+    six: bool = False,
+    size: int = 100,
+    ending: str = "",
+    port: int = 0,
+) -> list[bytes]:
+    """The conversation as frames, its sequence numbers about to wrap; `ending` is "fin" or "rst"."""
     at = {">": start, "<": 7}
-    frames = [frame(">", at[">"], b"", 0x02, six=six), frame("<", at["<"], b"", 0x12, six=six)]
+
+    def made(way: str, data: bytes, flags: int) -> bytes:
+        ack = at["<" if way == ">" else ">"]
+        return frame(way, at[way], data, flags, ack=ack, six=six, port=port)
+
+    frames = [made(">", b"", 0x02), frame("<", at["<"], b"", 0x12, ack=start + 1, six=six, port=port)]
     at = {way: number + 1 for way, number in at.items()}
-    for way, data in TALK:
+    for way, data in said:
         for piece in (data[n : n + size] for n in range(0, len(data), size)):
-            frames.append(frame(way, at[way], piece, six=six))
+            frames.append(made(way, piece, 0x18))
             at[way] += len(piece)
+    if ending == "rst":
+        frames.append(made("<", b"", 0x14))
+    if ending == "fin":
+        for way in "<>":
+            frames.append(made(way, b"", 0x11))
+            at[way] += 1
+        frames.append(made("<", b"", 0x10))
     return frames
 
 
@@ -119,6 +144,87 @@ def test_a_gap_says_so() -> None:
     frames = talk()
     del frames[7]  # the request for an echo
     assert any("not in the capture" in note for note in heard(pcap(frames)).notes)
+
+
+GOOD = [
+    *TALK[:3],
+    ("<", wire.p_data(wire.pdv(1, 3, wire.response(command_set(wire.command(wire.echo_fields())))))),
+    (">", wire.echo_rq(2)),
+    ("<", wire.p_data(wire.pdv(1, 3, wire.response(command_set(wire.command(wire.echo_fields(2))))))),
+    (">", wire.release_rq()),
+    ("<", wire.release_rp()),
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    size=st.integers(2, 120),
+    ending=st.sampled_from(["", "fin", "rst"]),
+    gone=st.sets(st.integers(0, 200), min_size=1),
+)
+def test_behind_a_gap_nobody_is_accused(size: int, ending: str, gone: set[int]) -> None:
+    """Whatever frames of a conversation without a fault are missing, of either side, at its end too."""
+    first, rest = (frames := talk(GOOD, size=size, ending=ending))[:2], frames[2:]
+    kept = [one for at, one in enumerate(rest) if at not in {number % len(rest) for number in gone}]
+    for watched in conversations(io.BytesIO(pcap(first + kept))):
+        assert watched.deviations() == [], watched.notes
+        assert all("not in the capture" in note or "reset" in note for note in watched.notes)
+
+
+@pytest.mark.parametrize("size", [7, 100])
+def test_before_a_gap_all_is_judged(size: int) -> None:
+    """A fault of each side, and then something that is missing."""
+    said = [(">", RQ[:1] + b"\1" + RQ[2:]), ("<", AC[:1] + b"\1" + AC[2:]), *GOOD[2:]]
+    frames = talk(said, size=size)
+    del frames[-4]
+    watched = heard(pcap(frames))
+    assert {one.way for one in watched.deviations()} == {">", "<"}
+    assert len(watched.deviations()) == 2
+
+
+def test_what_is_pending_behind_a_gap_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sniff, "MAX_PENDING", 10)
+    stream = Stream()
+    assert stream.take(1, b"a") == b"a"
+    assert stream.take(4, b"0123456789") == b""
+    assert stream.take(14, b"0") == b""
+    assert (stream.missing(), stream.pending) == (2, {})
+    assert stream.take(2, b"bc") == b""
+
+
+@pytest.mark.parametrize("ending", ["fin", "rst"])
+def test_a_conversation_is_handed_out_when_it_has_ended_and_let_go_of(ending: str) -> None:
+    count = 5
+    one_by_one = [talk(ending=ending, port=41000 + number) for number in range(count)]
+    file = io.BytesIO(pcap([one for frames in one_by_one for one in frames]))
+    gc.collect()
+    before = sum(isinstance(one, Watched) for one in gc.get_objects())
+    left = conversations(file)
+    for number in range(count):
+        assert len(next(left).said) == len(TALK)
+        read = 24 + sum(16 + len(one) for frames in one_by_one[: number + 1] for one in frames)
+        assert file.tell() <= read
+        alive = sum(isinstance(one, Watched) for one in gc.get_objects()) - before
+        assert alive == 1  # which was handed out just now
+    assert list(left) == []
+
+
+def test_a_half_that_is_closed_does_not_end_the_other() -> None:
+    frames = talk(GOOD, ending="fin")
+    closing = frame(">", 0xFFFFFF01 + sum(len(data) for way, data in GOOD if way == ">"), b"", 0x11)
+    frames[-5:-5] = [closing]  # before the answer to the release
+    assert [one.pdu.raw for one in heard(pcap(frames)).said] == [data for _, data in GOOD]
+
+
+@pytest.mark.parametrize("ending", ["", "fin", "rst"])
+def test_a_port_that_is_used_again_is_another_conversation(ending: str) -> None:
+    frames = [*talk(ending=ending), *talk(ending=ending, start=99)]
+    assert [len(one.said) for one in conversations(io.BytesIO(pcap(frames)))] == [len(TALK)] * 2
+
+
+def test_a_syn_that_was_sent_again_begins_nothing() -> None:
+    frames = talk()
+    assert len(heard(pcap([*frames[:5], frames[0], *frames[5:]])).said) == len(TALK)
 
 
 def test_overlap_takes_each_byte_once() -> None:
