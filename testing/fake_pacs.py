@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import tempfile
 import threading
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 STARTING = 30.0
 """Seconds the thread may take to listen."""
+ENDING = 30.0
+"""Seconds it may take to end."""
 
 
 def ct(number: int, *, rows: int = 8) -> Dataset:
@@ -218,8 +221,13 @@ class FakePacs:
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STARTING)
+            with contextlib.suppress(RuntimeError):  # the loop has ended already: `_failure` says why
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(ENDING)
+        if self._failure is not None:
+            raise self._failure
+        if self._thread.is_alive():
+            raise TimeoutError(f"the fake PACS did not end in {ENDING:g} s")
 
     def requests(self, what: str) -> int:
         """How many requests of a kind ("associate", "C-STORE" ...) came."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import aiodicom
 import pytest
-from aiodicom.testing import CATALOGUE, FakePacs, ct, on
+from aiodicom.archive.archive import Archive
+from aiodicom.testing import CATALOGUE, FakePacs, ct, fake_pacs, on
+from pydicom.dataset import Dataset
 
 Make = Callable[..., FakePacs]
 
@@ -165,10 +168,47 @@ def test_a_fault_that_cannot_be(wrong: Callable[[], object]) -> None:
 
 
 def test_an_object_that_cannot_be_held_is_said() -> None:
-    from pydicom.dataset import Dataset
-
-    with pytest.raises(Exception), FakePacs([Dataset()]):
+    with pytest.raises(ValueError, match="that the fake PACS cannot hold"), FakePacs([Dataset()]):
         pass
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_fails_in_its_thread_later_is_raised_at_its_end(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(archive: Archive) -> None:
+        close(archive)
+        raise OSError("no space left")
+
+    close = Archive.close
+    monkeypatch.setattr(Archive, "close", full)
+    pacs = FakePacs()
+    with pytest.raises(OSError, match="no space left"), pacs:
+        if early:  # the thread is gone before the test is through
+            assert pacs._loop is not None
+            assert pacs._stop is not None
+            pacs._loop.call_soon_threadsafe(pacs._stop.set)
+            pacs._thread.join(30)
+
+
+def test_a_thread_that_does_not_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def held(archive: Archive) -> None:
+        assert go.wait(30)
+        close(archive)
+
+    close = Archive.close
+    monkeypatch.setattr(Archive, "close", held)
+    monkeypatch.setattr(fake_pacs, "ENDING", 0.05)
+    pacs = FakePacs()
+    try:
+        with pytest.raises(TimeoutError, match="did not end"), pacs:
+            pass
+    finally:
+        go.set()
+        pacs._thread.join(30)
+    assert not pacs._thread.is_alive()
 
 
 def test_the_plugin_loads_nothing_heavy() -> None:
