@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..archive.archive import Archive
 from ..association.performing import Refused, Request
 from ..client.connect import connect
+from ..conformance.rulebook import AC, RELEASE_RP, RELEASE_RQ
 from ..conformance.watch import Watched
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreOutcome, StoreSink
@@ -165,6 +166,12 @@ def _newest(connections: Sequence[ProxiedConnection]) -> ProxiedConnection:
     return next((one for one in reversed(connections) if not one.closed.is_set()), connections[-1])
 
 
+def _released(said: Sequence[tuple[str, int]]) -> bool:
+    """Whether the application's A-RELEASE-RQ was answered: one of the other side's is not of its doing."""
+    asked = said.index((">", RELEASE_RQ)) if (">", RELEASE_RQ) in said else len(said)
+    return ("<", RELEASE_RP) in said[asked:]
+
+
 class _NeverSafe:
     """A sink whose object is never safe."""
 
@@ -235,9 +242,10 @@ class FakePacs:
 
     @property
     def released(self) -> bool:
-        """Whether every association that stood was released in order by the application."""
-        stood = [one for one in self._watched if any(said.pdu.kind == 2 for said in one.said)]
-        return bool(stood) and all(any(said.pdu.kind == 5 for said in one.said) for one in stood)
+        """Whether each association that stood was released by the application: it asked and was answered."""
+        spoken = [[(said.way, said.pdu.kind) for said in one.said] for one in self._watched]
+        stood = [said for said in spoken if ("<", AC) in said]
+        return bool(stood) and all(_released(said) for said in stood)
 
     @property
     def deviations(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import aiodicom
 import pytest
 from aiodicom.archive.archive import Archive
+from aiodicom.conformance import wire
 from aiodicom.testing import CATALOGUE, FakePacs, ct, fake_pacs, on
 from pydicom.dataset import Dataset
 
@@ -209,6 +211,49 @@ def test_a_thread_that_does_not_end_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         go.set()
         pacs._thread.join(30)
     assert not pacs._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("sent", "released"),
+    [
+        ((), False),
+        ((wire.release_rq(),), True),
+        ((wire.echo_rq(), wire.release_rq()), True),
+        ((wire.release_rp(),), False),
+        ((wire.release_rp(), wire.release_rq()), False),  # that was aborted
+        ((wire.abort(),), False),
+    ],
+)
+def test_released_is_what_the_application_asked_for_and_was_answered(
+    dicom_pacs: Make, sent: tuple[bytes, ...], released: bool
+) -> None:
+    pacs = dicom_pacs()
+    assert not pacs.released
+    request = wire.Associate(contexts=(wire.context_rq(1, wire.VERIFICATION, wire.IMPLICIT),))
+    with socket.create_connection((pacs.host, pacs.port), 30) as peer:
+        peer.sendall(request.encode())
+        assert peer.recv(1) == b"\2"
+        for data in sent:
+            peer.sendall(data)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(65536):
+            pass
+    assert pacs.released is released
+
+
+@pytest.mark.parametrize(
+    ("said", "released"),
+    [
+        ([(">", 5), ("<", 6)], True),
+        ([("<", 5), (">", 6)], False),  # the other side's
+        ([("<", 5), (">", 5), ("<", 6), (">", 6)], True),  # a collision
+        ([(">", 5), ("<", 7)], False),
+        ([("<", 6), (">", 5)], False),
+        ([(">", 5)], False),
+    ],
+)
+def test_whose_release_it_was(said: list[tuple[str, int]], released: bool) -> None:
+    assert fake_pacs._released(said) is released
 
 
 def test_the_plugin_loads_nothing_heavy() -> None:
