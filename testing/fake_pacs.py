@@ -74,17 +74,15 @@ class _Script:
         return next((one for one in self.faults if one.fits(what, self.counts[what])), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Doorman(Access):
     """Rejects the associations that a fault says."""
 
-    def script(self, script: _Script) -> _Doorman:
-        object.__setattr__(self, "_script", script)
-        return self
+    script: _Script
 
     def check(self, caller: Caller) -> AAssociateRJ | None:
         """The rejection of a fault."""
-        script: _Script = object.__getattribute__(self, "_script")
-        fault = script.asked("associate")
+        fault = self.script.asked("associate")
         return AAssociateRJ(*fault.rejection) if fault is not None else None
 
 
@@ -270,7 +268,7 @@ class FakePacs:
             archive = Archive(Path(folder) / "archive", durability="rename")
             proxy = FaultProxy(HOST, 0, ssl=self._tls, tap=self._tap)
             service = _Faulty(archive, self._script, proxy)
-            access = _Doorman().script(self._script)
+            access = _Doorman(script=self._script)
             try:
                 async with Server(service, host=HOST, port=0, access=access) as server:
                     await self._seed(server.port)
