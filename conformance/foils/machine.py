@@ -24,7 +24,6 @@ class InvalidError(Exception):
 class Machine(asyncio.Protocol):
     """One connection of a foil: subclasses say what an indication leads to."""
 
-    role = ""
     start = "Sta2"
 
     def __init__(self, knob: str = "") -> None:
