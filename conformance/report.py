@@ -92,7 +92,6 @@ def to_json(run: Run) -> str:
         "yes_man": run.yes_man,
         "unreachable": run.unreachable,
         "gone": run.gone,
-        "stored": run.stored,
         "exit_code": run.exit_code,
         "ambient": ambient,
         "results": [as_dict(run, result) for result in run.results],

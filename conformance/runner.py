@@ -78,8 +78,6 @@ class Run:
     unreachable: str = ""
     sanity_failed: bool = False
     gone: list[str] = field(default_factory=list)
-    stored: list[str] = field(default_factory=list)
-    """UIDs of what the run left in the peer: DICOM cannot delete."""
 
     @property
     def yes_man(self) -> bool:
