@@ -23,6 +23,8 @@ ABORTED: Accept = {"aborted-2-*": PASS, "aborted-*": NONSTRICT}
 """The service provider's abort; another source is a detail that nobody suffers from."""
 SURVIVES: Accept = {"*": PASS}
 """Whatever is answered, the health check behind the case decides; for ROBUST and INFO alone."""
+BRIEF = 0.5
+"""Seconds to wait for an answer where every answer is right, and none at all: no verdict hangs on it."""
 ANSWERED: Accept = {"answered": PASS}
 ABORTS: tuple[tuple[str, int, int, int], ...] = (
     ("user", 0, 0, 0),
@@ -65,10 +67,12 @@ def case(
     )
 
 
-def asking(build: Build, check: Check | None = None) -> Steps:
+def asking(build: Build, check: Check | None = None, accept: Accept = OK) -> Steps:
     """Ask for an association: the answer's name; an accepted one is checked, and must answer an echo."""
 
     async def steps(sut: Sut) -> str:
+        if accept is SURVIVES:
+            sut.patience = min(sut.patience, BRIEF)
         link, name, answer = await sut.ask(build(sut))
         if name != "accepted" or answer is None:
             return name
