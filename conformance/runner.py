@@ -178,23 +178,23 @@ class Runner:
 
     async def calibrate(self) -> bool:
         """Reach the peer and measure the patience; false when it cannot be reached."""
-        slowest = 0.0
-        self.patience = PATIENCE[1]
+        slowest, sut = 0.0, Sut(self.profile, PATIENCE[1], Trace())
         try:
-            sut = self._server()
             link = await sut.associate()
             for number in range(1, ECHOES + 1):
                 start = time.monotonic()
                 if await sut.echo(link, number) != "answered":
                     break
                 slowest = max(slowest, time.monotonic() - start)
-            await sut.done()
         except UnexpectedError:
-            await sut.done()  # the sanity case says it better
+            slowest = PATIENCE[1]  # the sanity case says it better
         except (OSError, TimeoutError) as error:
             self.run.unreachable = str(error) or type(error).__name__
             return False
         self.patience = min(max(PATIENCE[0], 20 * slowest), PATIENCE[1])
+        for link in sut.links:
+            link.patience = self.patience
+        await sut.done()
         return True
 
     async def healthy(self) -> tuple[bool, float, str]:
