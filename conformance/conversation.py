@@ -2,68 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
-from .dissect import HEADER, Pdu, command_elements, command_set, us
-from .rulebook import ABORT, AC, DATA, RELEASE_RP, RJ, RQ, Answer, Said, every, rule
-
-
-def _before(said: Sequence[Said], at: int, kind: int, way: str) -> Pdu | None:
-    return next((s.pdu for s in reversed(said[:at]) if s.pdu.kind == kind and s.way == way), None)
+from .dissect import HEADER, command_elements, us
+from .rulebook import ABORT, DATA, RELEASE_RP, RJ, Answer, Talk, every, rule
 
 
 def _other(way: str) -> str:
     return ">" if way == "<" else "<"
 
 
-def _maximum(said: Sequence[Said], at: int) -> Answer:
-    pdu, way = said[at].pdu, said[at].way
+def _maximum(talk: Talk, at: int) -> Answer:
+    pdu, way = talk.said[at].pdu, talk.said[at].way
     if pdu.kind != DATA:
         return None
-    theirs = _before(said, at, RQ, _other(way)) or _before(said, at, AC, _other(way))
-    found = theirs.sub(0x51) if theirs else None
-    limit = int.from_bytes(found.body, "big") if found and len(found.body) == 4 else 0
+    limit = talk.limit(at, _other(way))
     return len(pdu.raw) - HEADER <= limit if limit >= 8 else None
 
 
-def _accepted_context(said: Sequence[Said], at: int) -> Answer:
-    pdu = said[at].pdu
-    answers = [s.pdu for s in said[:at] if s.pdu.kind == AC]
-    if pdu.kind != DATA or not answers:
+def _accepted_context(talk: Talk, at: int) -> Answer:
+    pdu, accepted = talk.said[at].pdu, talk.accepted(at)
+    if pdu.kind != DATA or accepted is None:
         return None
-    accepted = {part.number for part in answers[0].contexts if part.result == 0}
     return every([value.context in accepted for value in pdu.values])
 
 
-def _nothing_behind(kind: int, but: frozenset[int]) -> Callable[[Sequence[Said], int], Answer]:
-    def judge(said: Sequence[Said], at: int) -> Answer:
-        earlier = [s.pdu.kind for s in said[:at] if s.way == said[at].way]
-        return said[at].pdu.kind in but if kind in earlier else None
+def _nothing_behind(kind: int, but: frozenset[int]) -> Callable[[Talk, int], Answer]:
+    def judge(talk: Talk, at: int) -> Answer:
+        one = talk.said[at]
+        return None if talk.before(at, kind, one.way) is None else one.pdu.kind in but
 
     return judge
 
 
-def commands(said: Sequence[Said], at: int) -> Iterator[tuple[bytes, dict[int, bytes]]]:
-    """The command sets that end in this PDU, with their bytes."""
-    way, pdu = said[at].way, said[at].pdu
-    if pdu.kind != DATA:
-        return
-    data = b""
-    for one in [*[s.pdu for s in said[max(0, at - 64) : at] if s.way == way and s.pdu.kind == DATA], pdu]:
-        for value in one.values:
-            if not value.control & 1:
-                continue
-            data += value.data
-            if value.control & 2:
-                if one is pdu:
-                    yield data, command_set(data)
-                data = b""
-
-
-def _command(keeps: Callable[[bytes, dict[int, bytes]], Answer]) -> Callable[[Sequence[Said], int], Answer]:
-    def judge(said: Sequence[Said], at: int) -> Answer:
-        found = [answer for raw, fields in commands(said, at) if (answer := keeps(raw, fields)) is not None]
-        return every(found)
+def _command(keeps: Callable[[bytes, dict[int, bytes]], Answer]) -> Callable[[Talk, int], Answer]:
+    def judge(talk: Talk, at: int) -> Answer:
+        found = (keeps(command.raw, command.fields) for command in talk.commands(at))
+        return every([answer for answer in found if answer is not None])
 
     return judge
 
@@ -72,15 +47,11 @@ def _response(fields: dict[int, bytes]) -> bool:
     return us(fields, 0x0100) >= 0x8000
 
 
-def _known(said: Sequence[Said], at: int) -> Answer:
+def _known(talk: Talk, at: int) -> Answer:
     """Whether a response is to a message that the other side sent."""
-    asked = {
-        us(fields, 0x0110)
-        for index in range(at)
-        if said[index].way != said[at].way
-        for _, fields in commands(said, index)
-    }
-    return every([us(fields, 0x0120) in asked for _, fields in commands(said, at) if _response(fields)])
+    responses = [command.fields for command in talk.commands(at) if _response(command.fields)]
+    other = _other(talk.said[at].way)
+    return every([talk.asked(at, us(fields, 0x0120), other) for fields in responses])
 
 
 rule(

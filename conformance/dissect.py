@@ -244,39 +244,3 @@ def us(elements: dict[int, bytes], number: int, default: int = -1) -> int:
     """An unsigned short of a command set."""
     raw = elements.get(number, b"")
     return int.from_bytes(raw, "little") if len(raw) == 2 else default
-
-
-def annotate(raw: bytes, limit: int = 1024) -> list[tuple[int, str, str]]:
-    """Offset, hexadecimal bytes and name of each stretch of a PDU, for a person to read."""
-    found = dissect(raw)
-    rows = [(part.offset, part.raw, part.name) for part in found.fields if part.raw]
-    for part in found.items:
-        rows.append((part.offset, raw[part.offset : part.offset + 4], ITEMS.get(part.kind, "unknown item")))
-        base = part.offset + (8 if part.kind in (0x20, 0x21) else 4)
-        nested = part.kind in (0x20, 0x21, 0x50)
-        if base > part.offset + 4:
-            rows.append(
-                (part.offset + 4, raw[part.offset + 4 : base], "context id, reserved, result, reserved")
-            )
-        if not nested:
-            rows.append((base, part.body, "value"))
-            continue
-        for sub in items(part.body[base - part.offset - 4 :], base):
-            rows.append(
-                (sub.offset, raw[sub.offset : sub.offset + 4], ITEMS.get(sub.kind, "unknown sub-item"))
-            )
-            rows.append((sub.offset + 4, sub.body, "value"))
-    for value in found.values:
-        head = raw[value.offset : value.offset + 6]
-        rows.append((value.offset, head, "PDV length, context id, control header"))
-        if value.control & 1:
-            base = value.offset + 6
-            rows += [
-                (base + at, value.data[at : at + 8 + length], f"({group:04X},{number:04X})")
-                for at, group, number, length, _ in command_elements(value.data)
-            ]
-        else:
-            rows.append((value.offset + 6, b"", f"{len(value.data)} bytes of a data set, not shown"))
-    return [(at, part[:64].hex(" ") + (" ..." if len(part) > 64 else ""), name) for at, part, name in rows][
-        :limit
-    ]

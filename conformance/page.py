@@ -13,8 +13,7 @@ from html import escape
 
 from .case import BAD, Verdict
 from .link import Entry
-from .redact import rows
-from .report import again, printable, repro, safe_line
+from .report import again, printable, repro, rows_of, safe_line
 from .runner import Result, Run
 
 STYLE = """
@@ -39,9 +38,10 @@ font-size:.86rem;overflow-wrap:anywhere}.clause{color:var(--dim);font-size:.86re
 dl{display:grid;grid-template-columns:7rem 1fr;gap:.25rem .8rem;margin:.8rem 0}dt{color:var(--dim)}dd{margin:0;
 overflow-wrap:anywhere}table{border-collapse:collapse;width:100%;font:.8rem/1.45 ui-monospace,monospace}
 td{padding:.1rem .7rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{color:var(--dim)}
+.wire{width:auto}.wire td:first-child{white-space:nowrap}.wire td:last-child{min-width:8rem}
 .pdu{margin:.7rem 0 .15rem;font-weight:600;font-size:.9rem}pre{overflow:auto;background:var(--bg);padding:.7rem;
 border-radius:.4rem;font-size:.8rem;border:1px solid var(--line)}.scroll{overflow-x:auto}
-.matrix td,.matrix th{padding:.2rem .6rem;text-align:left;border-bottom:1px solid var(--line)}
+.matrix .id{min-width:13rem}.matrix td,.matrix th{padding:.2rem .6rem;text-align:left;border-bottom:1px solid var(--line)}
 @media(max-width:40rem){dl{grid-template-columns:1fr;gap:0}dt{margin-top:.4rem}.clause{margin-left:0}}
 @media print{.tiles{display:none}details{break-inside:avoid}}
 """
@@ -84,6 +84,7 @@ def to_html(run: Run) -> str:
         for v, n in sorted(counts.items(), key=lambda one: list(Verdict).index(Verdict(one[0])))
     )
     bad = [result for result in run.results if result.finding(run.options.strict)]
+    bad.sort(key=lambda result: result.verdict not in BAD)
     body = [
         f"<h1>{text(name or where)}</h1><p class=sub>{'client' if run.role == 'scu' else 'server'} {text(where)},"
         f" edition {text(run.edition)}, exit code {run.exit_code}</p>",
@@ -125,7 +126,7 @@ def _head(result: Result) -> str:
 
 
 def _row(run: Run, result: Result) -> str:
-    if result.verdict in (Verdict.NONSTRICT, Verdict.INFO):
+    if result.verdict not in (Verdict.PASS, Verdict.NA, Verdict.NOT_RUN):
         return _details(run, result, opened=False)
     note = f"<span class=clause>{text(result.blame)}</span>" if result.blame else ""
     return (
@@ -150,27 +151,28 @@ def _details(run: Run, result: Result, *, opened: bool) -> str:
     }
     listed = "".join(f"<dt>{text(key)}<dd>{text(value)}" for key, value in facts.items() if value)
     last = max((entry.connection for entry in result.trace), default=0)
-    wire_log = "".join(_entry(one) for one in result.trace if one.connection == last)
+    wire_log = "".join(_entry(one, case.role) for one in result.trace if one.connection == last)
     script = ""
     if run.role == "scp" and opened:
         code = repro(result, str(run.sut.get("host", "")), int(str(run.sut.get("port", 0))))
-        script = f"<p class=pdu>A script that repeats it</p><pre>{text(code)}</pre>"
+        shown = "\n".join(map(text, code.split("\n")))
+        script = f"<details><summary>A script that repeats it</summary><pre>{shown}</pre></details>"
     return (
         f'<details data-verdict="{cssname(result.verdict)}"{" open" if opened else ""}>'
         f"<summary>{_head(result)}</summary><dl>{listed}</dl>{wire_log}{script}</details>"
     )
 
 
-def _entry(entry: Entry) -> str:
+def _entry(entry: Entry, role: str) -> str:
     shown = safe_line(entry)
     way = "sent" if entry.way == ">" else "came"
     title = f"{way} after {shown['t']} s: {shown.get('pdu', '')} {shown['what']}, {shown['length']} bytes"
     if not entry.raw or entry.note:
         return f"<p class=pdu>{text(title)}</p>"
     cells = "".join(
-        f"<tr><td>{at:04x}<td>{text(said)}<td>{text(name)}" for at, said, name in rows(entry.raw)[:60]
+        f"<tr><td>{at:04x}<td>{text(said)}<td>{text(name)}" for at, said, name in rows_of(entry, role)[:60]
     )
-    return f"<p class=pdu>{text(title)}</p><div class=scroll><table>{cells}</table></div>"
+    return f"<p class=pdu>{text(title)}</p><div class=scroll><table class=wire>{cells}</table></div>"
 
 
 def matrix(runs: list[dict[str, object]]) -> str:
@@ -187,12 +189,20 @@ def matrix(runs: list[dict[str, object]]) -> str:
         for result in results if isinstance(results, list) else []:
             table.setdefault(str(result["id"]), {})[column] = str(result["verdict"])
     head = "".join(f"<th>{text(peer)}" for peer in peers)
+    kinds = {
+        name: "alike" if len({found.get(n) for n in range(len(peers))}) == 1 else "differs"
+        for name, found in table.items()
+    }
+    tiles = "".join(
+        f'<button class=tile data-v="{kind}" aria-pressed=false><b>{n}</b>{kind}</button>'
+        for kind, n in sorted(Counter(kinds.values()).items(), reverse=True)
+    )
     lines = "".join(
-        f"<tr><td class=id>{text(name)}"
+        f'<tr data-verdict="{kinds[name]}"><td class=id>{text(name)}'
         + "".join(
             f'<td class="v {cssname(found.get(n, ""))}">{text(found.get(n, ""))}' for n in range(len(peers))
         )
         for name, found in table.items()
     )
-    body = f"<h1>Conformance, side by side</h1><div class=scroll><table class=matrix><tr><th>{head}{lines}</table></div>"
+    body = f"<h1>Conformance, side by side</h1><div class=tiles>{tiles}</div><div class=scroll><table class=matrix><tr><th>{head}{lines}</table></div>"
     return frame("Conformance, side by side", body)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from .watch import Watched
 
@@ -16,14 +16,15 @@ PIECE = 65536
 class WatchingProxy:
     """Listens, joins each connection to one of its own to the server, and hands over what was said.
 
-    A context manager; `told` is called with each conversation when it has ended.
+    A context manager; `told` is awaited with each conversation when it has ended. Judging one takes a time
+    that its peers choose: who shares the loop with others does it on a thread.
     """
 
     def __init__(
         self,
         host: str,
         port: int,
-        told: Callable[[Watched], None],
+        told: Callable[[Watched], Awaitable[object]],
         *,
         listen: tuple[str, int] = ("127.0.0.1", 0),
         tls_in: ssl.SSLContext | None = None,
@@ -63,7 +64,7 @@ class WatchingProxy:
         except OSError as error:
             watched.notes.append(f"{target} could not be reached: {error}")
             writer.transport.abort()
-            self._told(watched)
+            await self._told(watched)
             return
         finally:
             self._writers.discard(writer)
@@ -77,7 +78,7 @@ class WatchingProxy:
             for one in (writer, ours):
                 one.close()
             watched.finish(time.monotonic())
-            self._told(watched)
+            await self._told(watched)
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, way: str, watched: Watched

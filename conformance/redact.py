@@ -39,8 +39,16 @@ def shown(raw: bytes, keep: bool) -> str:
     return raw[:SHOWN].hex(" ") + (" ..." if len(raw) > SHOWN else "")
 
 
-def rows(raw: bytes, *, keep_names: bool = False) -> list[Row]:
-    """A PDU by its fields."""
+def row(at: int, raw: bytes, keep: bool, name: str) -> Row:
+    """A stretch of a PDU, by its text too where it is one that may be shown."""
+    text = raw[:SHOWN].rstrip(b"\0 ")
+    if keep and len(text) > 2 and all(0x20 <= byte < 0x7F for byte in text):
+        name = f'{name} "{text.decode("ascii")}"'
+    return at, shown(raw, keep), name
+
+
+def rows(raw: bytes, *, ours: bool = False) -> list[Row]:
+    """A PDU by its fields; what is `ours` is shown whole."""
     found = dissect(raw)
     made: list[Row] = []
     for part in found.fields:
@@ -48,13 +56,13 @@ def rows(raw: bytes, *, keep_names: bool = False) -> list[Row]:
             part.name == "reserved" and any(part.raw)
         )
         if part.raw:
-            made.append((part.offset, shown(part.raw, keep_names or safe or known(part.raw)), part.name))
+            made.append(row(part.offset, part.raw, ours or safe or known(part.raw), part.name))
     for item in found.items:
-        made += _item(item, keep_names)
+        made += _item(item, ours)
     for value in found.values:
-        made += _value(value, keep_names)
+        made += _value(value, ours)
     if not found.fields or (found.kind in (1, 2) and len(raw) < HEADER + FIXED) or not _defined(found):
-        made.append((HEADER, digest(raw[HEADER:]), "body"))
+        made.append((HEADER, shown(raw[HEADER:], ours), "body"))
     made += [(0, "", note) for note in found.notes]
     return made[:ROWS]
 
@@ -72,12 +80,12 @@ def _item(item: Item, keep: bool) -> list[Row]:
         made.append((item.offset + 4, item.body[:4].hex(" "), "context id, reserved, result, reserved"))
         inner, base = item.body[4:], item.offset + 8
     else:
-        return [*made, (item.offset + 4, shown(item.body, keep or known(item.body)), "value")]
+        return [*made, row(item.offset + 4, item.body, keep or known(item.body), "value")]
     for sub in items(inner, base):
         head = bytes((sub.kind, sub.reserved)) + sub.length.to_bytes(2, "big")
         made.append((sub.offset, head.hex(" "), ITEMS.get(sub.kind, "unknown sub-item")))
         safe = keep or sub.kind in (0x51, 0x53) or known(sub.body)
-        made.append((sub.offset + 4, shown(sub.body, safe), "value"))
+        made.append(row(sub.offset + 4, sub.body, safe, "value"))
     return made
 
 
@@ -85,10 +93,11 @@ def _value(value: Value, keep: bool) -> list[Row]:
     head = value.length.to_bytes(4, "big") + bytes((max(value.context, 0), max(value.control, 0)))
     made: list[Row] = [(value.offset, head.hex(" "), "PDV length, context id, control header")]
     if not value.control & 1:
-        return [*made, (value.offset + 6, digest(value.data), "data set, not shown")]
+        name = "data set" if keep else "data set, not shown"
+        return [*made, (value.offset + 6, shown(value.data, keep), name)]
     base = value.offset + 6
     for at, group, number, length, content in command_elements(value.data):
         name = f"({group:04X},{number:04X}) length {length}"
         safe = keep or (group == 0 and number in NUMBERS and len(content) <= 4) or known(content)
-        made.append((base + at, shown(content, safe), name))
+        made.append(row(base + at, content, safe, name))
     return made

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from .case import Verdict
 from .dissect import dissect, outcome
 from .link import Entry
-from .redact import rows
+from .redact import Row, rows
 from .runner import Result, Run
 
 FORMAT = 1
@@ -37,6 +37,11 @@ def safe_line(entry: Entry) -> dict[str, object]:
     return shown
 
 
+def rows_of(entry: Entry, role: str) -> list[Row]:
+    """The fields of a PDU: what the kit says to a server it made up by itself, and is shown whole."""
+    return rows(entry.raw, ours=entry.way == ">" and role == "scp")
+
+
 def line(entry: Entry, role: str = "scp") -> dict[str, object]:
     """One entry of a trace by its fields; what the kit made up by itself is there in full.
 
@@ -47,7 +52,7 @@ def line(entry: Entry, role: str = "scp") -> dict[str, object]:
         return shown
     if entry.way == ">" and role == "scp":
         shown["hex"] = entry.raw[:4096].hex()
-    return shown | {"fields": [list(row) for row in rows(entry.raw)[:80]]}
+    return shown | {"fields": [list(row) for row in rows_of(entry, role)[:80]]}
 
 
 def again(run: Run, name: str) -> str:
@@ -92,7 +97,6 @@ def to_json(run: Run) -> str:
         "yes_man": run.yes_man,
         "unreachable": run.unreachable,
         "gone": run.gone,
-        "stored": run.stored,
         "exit_code": run.exit_code,
         "ambient": ambient,
         "results": [as_dict(run, result) for result in run.results],
@@ -147,6 +151,12 @@ def _test(suite: ElementTree.Element, result: Result, strict: bool) -> None:
         ElementTree.SubElement(test, "error", message=message)
     elif result.finding(strict) and result.baseline != "expected":
         ElementTree.SubElement(test, "failure", message=message).text = printable(case.requirement)
+    elif result.verdict is not Verdict.PASS:  # no failure, and yet to be told
+        properties = ElementTree.SubElement(test, "properties")
+        told = {"verdict": result.verdict, "outcome": result.outcome, "expected": case.expected}
+        for name, value in {**told, "baseline": result.baseline}.items():
+            if value:
+                ElementTree.SubElement(properties, "property", name=name, value=printable(str(value)))
 
 
 def explain(result: Result, command: str = "") -> Iterator[str]:
@@ -169,7 +179,7 @@ def explain(result: Result, command: str = "") -> Iterator[str]:
         what = f"{shown.get('pdu', '')} {shown['what']}, {shown['length']} bytes"
         yield f"  {way} {shown['t']:>8}s {what}"
         if entry.raw and not entry.note:
-            for at, said, name in rows(entry.raw)[:24]:
+            for at, said, name in rows_of(entry, case.role)[:24]:
                 yield f"       {at:04x}  {said:<40} {name}"
 
 

@@ -5,10 +5,12 @@ A rule says of one PDU, or of a conversation, whether it keeps it, breaks it, or
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from .dissect import Pdu, dissect, split
+from .dissect import Pdu, command_set, dissect, split, us
 from .link import Entry
 
 RQ, AC, RJ, DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 2, 3, 4, 5, 6, 7
@@ -24,13 +26,83 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command set: its bytes, and its elements by their number."""
+
+    raw: bytes
+    fields: dict[int, bytes]
+
+
+class Talk:
+    """A conversation taken apart once: no question about a PDU takes longer for what came before it."""
+
+    def __init__(self, said: Sequence[Said]) -> None:
+        self.said = said
+        self._places: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        self._commands: dict[int, list[Command]] = {}
+        self._asked: dict[tuple[str, int], int] = {}
+        self._limits: dict[int, int] = {}
+        self._accepted: frozenset[int] = frozenset()
+        gathered = {">": bytearray(), "<": bytearray()}
+        for at, one in enumerate(said):
+            self._places[one.way, one.pdu.kind].append(at)
+            if one.pdu.kind == DATA:
+                self._gather(at, one, gathered[one.way])
+        self._answer = min((at for way in "<>" for at in self._places[way, AC][:1]), default=len(said))
+        if self._answer < len(said):
+            contexts = said[self._answer].pdu.contexts
+            self._accepted = frozenset(part.number for part in contexts if part.result == 0)
+
+    def _gather(self, at: int, one: Said, data: bytearray) -> None:
+        for value in one.pdu.values:
+            if not value.control & 1:
+                continue
+            data += value.data
+            if value.control & 2:
+                found = Command(bytes(data), command_set(bytes(data)))
+                data.clear()
+                self._commands.setdefault(at, []).append(found)
+                self._asked.setdefault((one.way, us(found.fields, 0x0110)), at)
+
+    def commands(self, at: int) -> Sequence[Command]:
+        """The command sets that end in the PDU at an index."""
+        return self._commands.get(at, ())
+
+    def asked(self, at: int, number: int, way: str) -> bool:
+        """Whether a side sent a message of this id before the PDU at an index."""
+        return self._asked.get((way, number), at) < at
+
+    def before(self, at: int, kind: int, way: str) -> int | None:
+        """The index of the last PDU of a kind that a side sent before the one at an index."""
+        places = self._places[way, kind]
+        found = bisect_left(places, at)
+        return places[found - 1] if found else None
+
+    def accepted(self, at: int) -> frozenset[int] | None:
+        """The contexts of the answer that came before the PDU at an index; None where none did."""
+        return self._accepted if self._answer < at else None
+
+    def limit(self, at: int, way: str) -> int:
+        """The maximum length that a side had told before the PDU at an index; 0 for none that counts."""
+        place = self.before(at, RQ, way)
+        place = self.before(at, AC, way) if place is None else place
+        if place is None:
+            return 0
+        if place not in self._limits:
+            found = self.said[place].pdu.sub(0x51)
+            told = int.from_bytes(found.body, "big") if found and len(found.body) == 4 else 0
+            self._limits[place] = told
+        return self._limits[place]
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A rule; `judge` looks at the PDU at an index of a conversation, said by one side."""
 
     id: str
     clause: str
     requirement: str
-    judge: Callable[[Sequence[Said], int], Answer]
+    judge: Callable[[Talk, int], Answer]
 
 
 @dataclass(slots=True)
@@ -51,7 +123,7 @@ class Ambient:
 RULES: dict[str, Rule] = {}
 
 
-def rule(id: str, clause: str, requirement: str, judge: Callable[[Sequence[Said], int], Answer]) -> None:
+def rule(id: str, clause: str, requirement: str, judge: Callable[[Talk, int], Answer]) -> None:
     """Register a rule."""
     assert id not in RULES, id
     RULES[id] = Rule(f"any:{id}", clause, requirement, judge)
@@ -63,7 +135,10 @@ def each(
     """A rule about single PDUs of some types."""
     wanted = frozenset(kinds)
     rule(
-        id, clause, requirement, lambda said, at: keeps(said[at].pdu) if said[at].pdu.kind in wanted else None
+        id,
+        clause,
+        requirement,
+        lambda talk, at: keeps(talk.said[at].pdu) if talk.said[at].pdu.kind in wanted else None,
     )
 
 
@@ -92,12 +167,12 @@ class RuleBook:
 
     def judge(self, said: Sequence[Said]) -> list[tuple[int, Rule]]:
         """Judge a conversation; the indexes of PDUs that break a rule, with it."""
-        broken = []
+        broken, talk = [], Talk(said)
         for name, count in self._counts.items():
             for index, one in enumerate(said):
                 if self.role != "both" and one.way != "<":
                     continue
-                kept = RULES[name].judge(said, index)
+                kept = RULES[name].judge(talk, index)
                 if kept:
                     count.kept += 1
                 elif kept is not None:

@@ -78,8 +78,6 @@ class Run:
     unreachable: str = ""
     sanity_failed: bool = False
     gone: list[str] = field(default_factory=list)
-    stored: list[str] = field(default_factory=list)
-    """UIDs of what the run left in the peer: DICOM cannot delete."""
 
     @property
     def yes_man(self) -> bool:
@@ -120,18 +118,18 @@ class Subject(Protocol):
 async def play(case: Case, sut: Subject) -> tuple[Verdict, str, str]:
     """The steps of a case once: verdict, outcome and a reason."""
     try:
-        async with asyncio.timeout(CASE_TIME):
+        async with asyncio.timeout(CASE_TIME) as limit:
             outcome = await case.steps(sut)
     except UnexpectedError as seen:
         outcome = str(seen)
     except NotApplicableError as missing:
         return Verdict.NA, "n/a", str(missing)
-    except OSError as error:
+    except OSError as error:  # a TimeoutError is one, ours as the connection's
+        if limit.expired():
+            return Verdict.ERROR, "case-too-long", f"longer than {CASE_TIME:g} s"
         outcome = "connection-refused" if isinstance(error, ConnectionRefusedError) else "no-connection"
     except GuardError as refused:
         return Verdict.ERROR, "not-sent", f"the guard held it back: {refused}"
-    except TimeoutError:
-        return Verdict.ERROR, "case-too-long", f"longer than {CASE_TIME:.0f} s"
     finally:
         await sut.done()
     return case.judge(outcome), outcome, ""
@@ -180,23 +178,23 @@ class Runner:
 
     async def calibrate(self) -> bool:
         """Reach the peer and measure the patience; false when it cannot be reached."""
-        slowest = 0.0
-        self.patience = PATIENCE[1]
+        slowest, sut = 0.0, Sut(self.profile, PATIENCE[1], Trace())
         try:
-            sut = self._server()
             link = await sut.associate()
             for number in range(1, ECHOES + 1):
                 start = time.monotonic()
                 if await sut.echo(link, number) != "answered":
                     break
                 slowest = max(slowest, time.monotonic() - start)
-            await sut.done()
         except UnexpectedError:
-            await sut.done()  # the sanity case says it better
+            slowest = PATIENCE[1]  # the sanity case says it better
         except (OSError, TimeoutError) as error:
             self.run.unreachable = str(error) or type(error).__name__
             return False
         self.patience = min(max(PATIENCE[0], 20 * slowest), PATIENCE[1])
+        for link in sut.links:
+            link.patience = self.patience
+        await sut.done()
         return True
 
     async def healthy(self) -> tuple[bool, float, str]:

@@ -16,10 +16,13 @@ from .watch import Watched
 LONGEST_PACKET = 262144
 """Bytes a captured packet may have: more is no capture (libpcap's own limit)."""
 MAX_PENDING = 4 * 1024 * 1024
-"""Bytes kept of one direction behind a gap, before it is said that they are lost."""
+"""Bytes kept of one direction behind a gap, before it is said that what is missing is lost."""
 ETHERNET, RAW, LOOP, LINUX_SLL, LINUX_SLL2, NULL = 1, 101, 108, 113, 276, 0
+MAGIC = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+"""The byte order of a pcapng section, by how its magic number stands there."""
 IPV4, IPV6, TCP = 0x0800, 0x86DD, 6
-SYN, FIN, RST = 2, 1, 4
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+ASSOCIATE_RQ = b"\x01"
 
 
 class CaptureError(ValueError):
@@ -49,8 +52,8 @@ def packets(file: BinaryIO) -> Iterator[Packet]:
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
-    if count > LONGEST_PACKET:
-        raise CaptureError(f"a block of {count} bytes")
+    if not 0 <= count <= LONGEST_PACKET:
+        raise CaptureError(f"a block with {count} bytes left of it")
     data = file.read(count)
     if len(data) != count:
         raise CaptureError("the file ends in the middle of a packet")
@@ -72,7 +75,9 @@ def _pcapng(file: BinaryIO) -> Iterator[Packet]:
     while kind:
         if kind == b"\x0a\x0d\x0d\x0a":  # a section: its magic says the byte order
             length, magic = _exactly(file, 4), _exactly(file, 4)
-            order = "<" if magic == b"\x4d\x3c\x2b\x1a" else ">"
+            order = MAGIC.get(magic, "")
+            if not order:
+                raise CaptureError("a section without the byte order of its numbers")
             links = []
             _exactly(file, struct.unpack(order + "L", length)[0] - 12)
         else:
@@ -82,6 +87,8 @@ def _pcapng(file: BinaryIO) -> Iterator[Packet]:
                 raise CaptureError(f"a block of {size} bytes")
             body = _exactly(file, size - 8)[:-4]
             if number == 1:
+                if len(body) < 8:
+                    raise CaptureError("an interface without its link type")
                 links.append((struct.unpack_from(order + "H", body)[0], _unit(body[8:], order)))
             elif number == 6 and len(body) >= 20:
                 yield _enhanced(body, order, links)
@@ -94,7 +101,7 @@ def _unit(options: bytes, order: str) -> float:
     at = 0
     while at + 4 <= len(options):
         code, length = struct.unpack_from(order + "HH", options, at)
-        if code == 9 and length == 1:  # if_tsresol
+        if code == 9 and length == 1 and at + 4 < len(options):  # if_tsresol
             power = options[at + 4]
             return 2.0 ** -(power & 0x7F) if power & 0x80 else 10.0**-power
         at += 4 + (length + 3 & ~3)
@@ -121,6 +128,7 @@ class Segment:
     source: Address
     target: Address
     sequence: int
+    acknowledged: int
     flags: int
     data: bytes
 
@@ -153,12 +161,13 @@ def _segment(packet: Packet) -> Segment | None:
     else:
         return None
     at += head
-    here, there, sequence = struct.unpack_from(">HHL", data, at)
+    here, there, sequence, acknowledged = struct.unpack_from(">HHLL", data, at)
     offset, flags = data[at + 12] >> 4, data[at + 13]
     return Segment(
         (str(ipaddress.ip_address(source)), here),
         (str(ipaddress.ip_address(target)), there),
         sequence,
+        acknowledged,
         flags,
         data[at + offset * 4 : end],
     )
@@ -189,55 +198,80 @@ def _ethernet(data: bytes) -> tuple[int, int]:
 # --- reassembly
 
 
+def _from(start: int, sequence: int) -> int:
+    """How far a sequence number is ahead of another; negative where it is behind. They wrap."""
+    return (sequence - start + 0x80000000) % 0x100000000 - 0x80000000
+
+
 @dataclass(slots=True)
 class Stream:
-    """One direction: bytes in order, whatever the order they came in, each once."""
+    """One direction: bytes in order, whatever the order they came in, each once, up to what is missing.
+
+    `end` is the number of its FIN, `acked` how far the other side says that it came.
+    """
 
     next: int | None = None
     pending: dict[int, bytes] = field(default_factory=dict)
+    held: int = 0
     lost: int = 0
+    end: int | None = None
+    acked: int | None = None
 
     def take(self, sequence: int, data: bytes) -> bytes:
-        """What can be read on now that this segment is there."""
+        """What can be read on now that this segment is there; nothing any more behind what is lost."""
+        if self.lost:
+            return b""
         if self.next is None:
             self.next = sequence
         if data:
-            known = self.pending.get(sequence)
-            if known is None or len(known) < len(data):
+            known = self.pending.get(sequence, b"")
+            if len(known) < len(data):
                 self.pending[sequence] = data
-        out = self._ready()
-        if sum(map(len, self.pending.values())) > MAX_PENDING:
-            self.skip()
-            out += self._ready()
-        return out
+                self.held += len(data) - len(known)
+        if _from(self.next, sequence) <= 0:
+            return self._ready()
+        if self.held > MAX_PENDING:
+            self.missing()
+        return b""
 
-    def skip(self) -> None:
-        """Go on behind a gap that nothing fills."""
-        if self.pending and self.next is not None:
-            nearest = min(self.pending, key=self._ahead)
-            self.lost += self._ahead(nearest)
-            self.next = nearest
+    def acknowledged(self, number: int) -> None:
+        """The other side says that everything before this number came."""
+        if self.acked is None or _from(self.acked, number) > 0:
+            self.acked = number
 
-    def _ahead(self, sequence: int) -> int:
-        """How far a sequence number is ahead; negative for what was read. They wrap."""
-        assert self.next is not None
-        return (sequence - self.next + 0x80000000) % 0x100000000 - 0x80000000
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can come: it was read to its end, or the other side has, and we cannot."""
+        if self.end is None or self.next is None:
+            return False
+        acknowledged = self.acked is not None and _from(self.end, self.acked) > 0
+        return bool(self.lost) or acknowledged or _from(self.next, self.end) <= 0
+
+    def missing(self) -> int:
+        """Nothing more comes to fill a gap: how many bytes are lost in the first, 0 where there is none."""
+        if self.lost or self.next is None:
+            return self.lost
+        if self.pending:
+            self.lost = min(_from(self.next, sequence) for sequence in self.pending)
+            self.pending.clear()
+        elif self.end is not None:
+            self.lost = max(0, _from(self.next, self.end))
+        elif self.acked is not None:
+            ahead = _from(self.next, self.acked)
+            self.lost = ahead if ahead > 1 else 0  # one is a FIN that was not captured
+        return self.lost
 
     def _ready(self) -> bytes:
         out = bytearray()
-        found = True
-        while found:
-            found = False
-            for sequence in sorted(self.pending, key=self._ahead):
-                ahead = self._ahead(sequence)
-                if ahead > 0:
-                    break
-                data = self.pending.pop(sequence)
-                if len(data) > -ahead:
-                    assert self.next is not None
-                    out += data[-ahead:]
-                    self.next = (self.next + len(data) + ahead) & 0xFFFFFFFF
-                    found = True
+        assert self.next is not None
+        for sequence in sorted(self.pending, key=lambda one: _from(self.next or 0, one)):
+            behind = -_from(self.next, sequence)
+            if behind < 0:
+                break
+            data = self.pending.pop(sequence)
+            self.held -= len(data)
+            out += data[behind:]
+            self.next = (self.next + max(0, len(data) - behind)) & 0xFFFFFFFF
         return bytes(out)
 
 
@@ -245,58 +279,77 @@ class Stream:
 class _Connection:
     caller: Address
     watched: Watched
+    begun: int | None
+    """The sequence number of its SYN, where that was captured."""
     streams: dict[str, Stream] = field(default_factory=lambda: {">": Stream(), "<": Stream()})
+    sound: dict[str, int] = field(default_factory=lambda: {">": 0, "<": 0})
+    """PDUs of both sides that were there when a side was last read: with a gap behind it, no later ones are
+    judged, not the other side's either, for they may answer what is missing."""
+
+    def used_again(self, found: Segment) -> bool:
+        """Whether a SYN between the two is that of a new connection."""
+        if not found.flags & SYN or found.flags & ACK:
+            return False
+        return bool(self.watched.said) if self.begun is None else self.begun != found.sequence
 
 
 def conversations(file: BinaryIO) -> Iterator[Watched]:
-    """The associations of a capture, in the order of their beginnings. Raises CaptureError."""
+    """The associations of a capture, each when it has ended, last those that had not. Raises CaptureError.
+
+    No more is kept than the connections that are open.
+    """
     open_now: dict[frozenset[Address], _Connection] = {}
-    every: list[_Connection] = []
-    last = 0.0
     for packet in packets(file):
-        last = packet.seconds
         found = segment(packet)
         if found is None:
             continue
         key = frozenset((found.source, found.target))
-        first = found.flags & SYN and not found.flags & 16
-        if key not in open_now or (first and open_now[key].watched.said):
+        if key in open_now and open_now[key].used_again(found):
+            yield from _closed(open_now.pop(key))
+        if key not in open_now:
+            if not found.flags & SYN and found.data[:1] != ASSOCIATE_RQ:
+                continue  # the rest of one that is over, or no association from its beginning
             open_now[key] = _begin(found, packet.seconds)
-            every.append(open_now[key])
-        _add(open_now[key], found, packet.seconds)
-    for connection in every:
-        _close(connection, last)
-        if connection.watched.dicom:
-            yield connection.watched
+        if _add(open_now[key], found, packet.seconds):
+            yield from _closed(open_now.pop(key))
+    for connection in open_now.values():
+        yield from _closed(connection)
 
 
 def _begin(found: Segment, seconds: float) -> _Connection:
     # without the SYN who speaks first is taken for the caller: in DICOM he does (PS3.8 9.1.2)
-    answered = found.flags & SYN and found.flags & 16
+    answered = found.flags & SYN and found.flags & ACK
     caller, called = (found.target, found.source) if answered else (found.source, found.target)
     name = f"{caller[0]}:{caller[1]} to {called[0]}:{called[1]}"
-    return _Connection(caller, Watched(name, seconds))
+    begun = found.sequence if found.flags & SYN and not answered else None
+    return _Connection(caller, Watched(name, seconds), begun)
 
 
-def _add(connection: _Connection, found: Segment, seconds: float) -> None:
-    way = ">" if found.source == connection.caller else "<"
-    stream = connection.streams[way]
+def _add(connection: _Connection, found: Segment, seconds: float) -> bool:
+    """Read a segment; whether the connection is over with it."""
+    way, other = (">", "<") if found.source == connection.caller else ("<", ">")
+    stream, watched = connection.streams[way], connection.watched
     sequence = (found.sequence + 1) & 0xFFFFFFFF if found.flags & SYN else found.sequence
     if found.flags & SYN and stream.next is None:
         stream.next = sequence
     if out := stream.take(sequence, found.data):
-        connection.watched.feed(way, out, seconds)
+        watched.feed(way, out, seconds)
+        connection.sound[way] = len(watched.said)
+    if found.flags & FIN:
+        stream.end = (sequence + len(found.data)) & 0xFFFFFFFF
+    if found.flags & ACK:
+        connection.streams[other].acknowledged(found.acknowledged)
     if found.flags & RST:
-        connection.watched.notes.append(f"reset by the {'caller' if way == '>' else 'called'}")
+        watched.notes.append(f"reset by the {'caller' if way == '>' else 'called'}")
+        return True
+    return all(one.over for one in connection.streams.values())
 
 
-def _close(connection: _Connection, last: float) -> None:
+def _closed(connection: _Connection) -> Iterator[Watched]:
+    watched = connection.watched
     for way, stream in connection.streams.items():
-        while stream.pending:
-            stream.skip()
-            if out := stream.take(stream.next or 0, b""):
-                connection.watched.feed(way, out, last)
-        if stream.lost:
-            who = "caller" if way == ">" else "called"
-            connection.watched.notes.append(f"{stream.lost} bytes of the {who} are not in the capture")
-    connection.watched.finish(connection.watched.ended)
+        if missing := stream.missing():
+            watched.lose(way, missing, connection.sound[way])
+    watched.finish(watched.ended)
+    if watched.dicom:
+        yield watched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -37,6 +38,7 @@ class Watched:
     _tails: dict[str, bytearray] = field(default_factory=lambda: {">": bytearray(), "<": bytearray()})
     _taken: dict[str, int] = field(default_factory=lambda: {">": 0, "<": 0})
     _kept: int = 0
+    _sound: int = sys.maxsize
 
     def feed(self, way: str, data: bytes, at: float) -> None:
         """Bytes of one side, in order."""
@@ -45,6 +47,8 @@ class Watched:
         if self._kept > MAX_WATCHED:
             note = f"more than {MAX_WATCHED} bytes: the rest was not looked at"
             self.notes += [note] if note not in self.notes else []
+            for tail in self._tails.values():
+                tail.clear()  # we left off, not they
             return
         tail = self._tails[way]
         tail += data
@@ -59,6 +63,13 @@ class Watched:
             self._taken[way] += size
             start += size
         del tail[:start]
+
+    def lose(self, way: str, missing: int, sound: int) -> None:
+        """Bytes of a side are missing: nothing behind them is fed, the first `sound` PDUs are judged."""
+        who = "caller" if way == ">" else "called"
+        self.notes.append(f"{missing} bytes of the {who} are not in the capture: what is behind was not read")
+        self._tails[way].clear()
+        self._sound = min(self._sound, sound)
 
     def finish(self, at: float) -> None:
         """Nothing more comes."""
@@ -77,7 +88,7 @@ class Watched:
         """What either side said against a rule, in order."""
         found = [
             Deviation(rule, self.said[at].way, self.times[at] - self.started, self.offsets[at])
-            for at, rule in RuleBook("both").judge(self.said)
+            for at, rule in RuleBook("both").judge(self.said[: self._sound])
         ]
         return sorted(found, key=lambda one: (one.seconds, one.offset))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import tempfile
 import threading
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..archive.archive import Archive
 from ..association.performing import Refused, Request
 from ..client.connect import connect
+from ..conformance.rulebook import AC, RELEASE_RP, RELEASE_RQ
 from ..conformance.watch import Watched
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreOutcome, StoreSink
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 STARTING = 30.0
 """Seconds the thread may take to listen."""
+ENDING = 30.0
+"""Seconds it may take to end."""
 
 
 def ct(number: int, *, rows: int = 8) -> Dataset:
@@ -70,17 +74,15 @@ class _Script:
         return next((one for one in self.faults if one.fits(what, self.counts[what])), None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Doorman(Access):
     """Rejects the associations that a fault says."""
 
-    def script(self, script: _Script) -> _Doorman:
-        object.__setattr__(self, "_script", script)
-        return self
+    script: _Script
 
     def check(self, caller: Caller) -> AAssociateRJ | None:
         """The rejection of a fault."""
-        script: _Script = object.__getattribute__(self, "_script")
-        fault = script.asked("associate")
+        fault = self.script.asked("associate")
         return AAssociateRJ(*fault.rejection) if fault is not None else None
 
 
@@ -162,6 +164,12 @@ def _newest(connections: Sequence[ProxiedConnection]) -> ProxiedConnection:
     return next((one for one in reversed(connections) if not one.closed.is_set()), connections[-1])
 
 
+def _released(said: Sequence[tuple[str, int]]) -> bool:
+    """Whether the application's A-RELEASE-RQ was answered: one of the other side's is not of its doing."""
+    asked = said.index((">", RELEASE_RQ)) if (">", RELEASE_RQ) in said else len(said)
+    return ("<", RELEASE_RP) in said[asked:]
+
+
 class _NeverSafe:
     """A sink whose object is never safe."""
 
@@ -218,8 +226,13 @@ class FakePacs:
 
     def __exit__(self, *_: object) -> None:
         if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(STARTING)
+            with contextlib.suppress(RuntimeError):  # the loop has ended already: `_failure` says why
+                self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(ENDING)
+        if self._failure is not None:
+            raise self._failure
+        if self._thread.is_alive():
+            raise TimeoutError(f"the fake PACS did not end in {ENDING:g} s")
 
     def requests(self, what: str) -> int:
         """How many requests of a kind ("associate", "C-STORE" ...) came."""
@@ -227,9 +240,10 @@ class FakePacs:
 
     @property
     def released(self) -> bool:
-        """Whether every association that stood was released in order by the application."""
-        stood = [one for one in self._watched if any(said.pdu.kind == 2 for said in one.said)]
-        return bool(stood) and all(any(said.pdu.kind == 5 for said in one.said) for one in stood)
+        """Whether each association that stood was released by the application: it asked and was answered."""
+        spoken = [[(said.way, said.pdu.kind) for said in one.said] for one in self._watched]
+        stood = [said for said in spoken if ("<", AC) in said]
+        return bool(stood) and all(_released(said) for said in stood)
 
     @property
     def deviations(self) -> list[str]:
@@ -254,7 +268,7 @@ class FakePacs:
             archive = Archive(Path(folder) / "archive", durability="rename")
             proxy = FaultProxy(HOST, 0, ssl=self._tls, tap=self._tap)
             service = _Faulty(archive, self._script, proxy)
-            access = _Doorman().script(self._script)
+            access = _Doorman(script=self._script)
             try:
                 async with Server(service, host=HOST, port=0, access=access) as server:
                     await self._seed(server.port)

@@ -146,7 +146,6 @@ class ProxiedConnection:
         self.to_client: Direction = Direction(plan.to_client)
         self.closed: asyncio.Event = asyncio.Event()
         """Set once both sockets are closed."""
-        self._cut = False
 
     def release(self) -> None:
         """End the stalls of both directions, those to come as well."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from ..conformance import dissect, wire
 from ..pdu import (
     PDV,
     AAssociateAC,
@@ -85,13 +85,10 @@ def message_pdvs(context_id: int, command: bytes, data: bytes | None = None, *, 
 
 def announces_data(command: bytes) -> bool:
     """Whether a command set says a data set follows: (0000,0800) is not 0101H (PS3.7 E.1)."""
-    at = 0
-    while at + 8 <= len(command):
-        group, element, length = struct.unpack_from("<HHL", command, at)
-        if (group, element) == (0x0000, 0x0800) and length == 2:
-            return command[at + 8 : at + 10] != b"\x01\x01"
-        at += 8 + length
-    raise ScriptError(f"a command set without (0000,0800): {command[:64]!r}")
+    flag = dissect.us(dissect.command_set(command), 0x0800)
+    if flag < 0:
+        raise ScriptError(f"a command set without (0000,0800): {command[:64]!r}")
+    return flag != wire.NO_DATA
 
 
 def command_set(fields: dict[int, int | str | bytes]) -> bytes:
@@ -100,15 +97,4 @@ def command_set(fields: dict[int, int | str | bytes]) -> bytes:
 
     The group length is put in front; (0000,0800) must be among the fields, as any other.
     """
-    body = b""
-    for element in sorted(fields):
-        value = fields[element]
-        if isinstance(value, int):
-            raw = struct.pack("<H", value)
-        elif isinstance(value, bytes):
-            raw = value
-        else:
-            raw = value.encode("ascii")
-            raw += b"\0" * (len(raw) % 2)
-        body += struct.pack("<HHL", 0, element, len(raw)) + raw
-    return struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+    return wire.command(fields)

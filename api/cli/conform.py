@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from ..association.tasks import on_thread, to_its_end
 from ..conformance import Effect, Profile, Run, all_cases, cases, load_profile, page, report, run_scp, select
 from ..conformance import baseline as baselines
 from ..conformance.caller import Caller, CommandCaller, PromptCaller
@@ -272,9 +274,16 @@ def proxy(listen: str, target: str) -> int:
     if not (port.isdigit() and target_port.isdigit() and host):
         raise click.UsageError("a port to listen on and HOST:PORT to call")
 
-    def told(watched: Watched) -> None:
-        for text in lines(watched):
-            say(report.printable(text))
+    turn = threading.Lock()  # the lines of a conversation stay together
+
+    def show(watched: Watched) -> None:
+        made = lines(watched)
+        with turn:
+            for text in made:
+                say(report.printable(text))
+
+    async def told(watched: Watched) -> None:
+        await to_its_end(on_thread(lambda: show(watched)))  # nor does the relay wait for the terminal
 
     async def serve() -> None:
         place = (address or "127.0.0.1", int(port))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from .. import wire
 from ..case import NONSTRICT, PASS, Accept, Case, Effect, Level, Steps, Verdict, register
-from ..dissect import Pdu
+from ..dissect import Pdu, command_elements
 from ..link import Link
 from ..target import Sut
 
@@ -23,7 +23,19 @@ ABORTED: Accept = {"aborted-2-*": PASS, "aborted-*": NONSTRICT}
 """The service provider's abort; another source is a detail that nobody suffers from."""
 SURVIVES: Accept = {"*": PASS}
 """Whatever is answered, the health check behind the case decides; for ROBUST and INFO alone."""
+BRIEF = 0.5
+"""Seconds to wait for an answer where every answer is right, and none at all: no verdict hangs on it."""
 ANSWERED: Accept = {"answered": PASS}
+ABORTS: tuple[tuple[str, int, int, int], ...] = (
+    ("user", 0, 0, 0),
+    ("provider", 2, 0, 0),
+    ("provider-unexpected", 2, 2, 0),
+    ("provider-invalid", 2, 6, 0),
+    ("source-1", 1, 0, 0),
+    ("source-255", 255, 255, 0),
+    ("reserved", 0, 0, 255),
+)
+"""A-ABORTs to be taken: a slug, source, reason, and the byte where it is reserved."""
 
 
 def case(
@@ -55,10 +67,12 @@ def case(
     )
 
 
-def asking(build: Build, check: Check | None = None) -> Steps:
+def asking(build: Build, check: Check | None = None, accept: Accept = OK) -> Steps:
     """Ask for an association: the answer's name; an accepted one is checked, and must answer an echo."""
 
     async def steps(sut: Sut) -> str:
+        if accept is SURVIVES:
+            sut.patience = min(sut.patience, BRIEF)
         link, name, answer = await sut.ask(build(sut))
         if name != "accepted" or answer is None:
             return name
@@ -91,3 +105,31 @@ def talk(play: Scene, **changes: object) -> Steps:
 def message(fields: Mapping[int, int | str | bytes], *, context: int = 1, extra: bytes = b"") -> bytes:
     """A command set as one fragment in one PDU."""
     return wire.p_data(wire.pdv(context, wire.COMMAND | wire.LAST, wire.command(fields, extra=extra)))
+
+
+async def abort_as_sent(link: Link) -> str:
+    """The A-ABORT that an A-RELEASE-RP out of place leads to: "right", or what of it is wrong."""
+    await link.send(wire.release_rp())
+    raw = await link.pdu()
+    if raw is None or raw[0] != wire.ABORT:
+        return "no-abort"
+    facts = {
+        "length": len(raw) == 10,
+        "reserved": raw[1] == 0 and raw[6:8] == b"\0\0",
+        "source": raw[8] in (0, 2),
+        "reason": raw[9] in ({0, 1, 2, 4, 5, 6} if raw[8] == 2 else range(256)),
+    }
+    return next((f"{name}-wrong" for name, right in facts.items() if not right), "right")
+
+
+def command_facts(raw: bytes) -> dict[str, bool]:
+    """What holds of the form of a command set (PS3.7 6.3.1), by its elements as they stand, twins too."""
+    elements = list(command_elements(raw))
+    numbers = [number for _, _, number, _, _ in elements]
+    return {
+        "group-length": raw[:8] == wire.element(0, b"", length=4)
+        and int.from_bytes(raw[8:12], "little") == len(raw) - 12,
+        "order": numbers == sorted(set(numbers)),
+        "even": all(length % 2 == 0 for _, _, _, length, _ in elements),
+        "group": all(group == 0 for _, group, _, _, _ in elements),
+    }

@@ -8,7 +8,7 @@ from .. import wire
 from ..case import NONSTRICT, PASS, Steps
 from ..link import Link
 from ..target import Sut, UnexpectedError
-from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, Scene, case, talk
+from .build import ABORTS, ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, Scene, abort_as_sent, case, talk
 
 # --- group 9
 
@@ -124,15 +124,7 @@ def aborting(data: bytes) -> Steps:
     return steps
 
 
-for slug, source, reason, reserved in (
-    ("user", 0, 0, 0),
-    ("provider", 2, 0, 0),
-    ("provider-unexpected", 2, 2, 0),
-    ("provider-invalid", 2, 6, 0),
-    ("source-1", 1, 0, 0),
-    ("source-255", 255, 255, 0),
-    ("reserved", 0, 0, 255),
-):
+for slug, source, reason, reserved in ABORTS:
     case(
         f"ps3.8/9.3.8/taken-{slug}",
         SHALL,
@@ -145,26 +137,12 @@ for slug, source, reason, reserved in (
     )
 
 
-async def _abort_form(sut: Sut, link: Link) -> str:
-    await link.send(wire.release_rp())
-    raw = await link.pdu()
-    if raw is None or raw[0] != wire.ABORT:
-        return "no-abort"
-    facts = {
-        "length": len(raw) == 10,
-        "reserved": raw[1] == 0 and raw[6:8] == b"\0\0",
-        "source": raw[8] in (0, 2),
-        "reason": raw[9] in ({0, 1, 2, 4, 5, 6} if raw[8] == 2 else range(256)),
-    }
-    return next((f"{name}-wrong" for name, right in facts.items() if not right), "right")
-
-
 case(
     "ps3.8/9.3.8/as-sent",
     SHALL,
     "PS3.8 9.3.8, Table 9-26",
     "An A-ABORT has four bytes, zeros where reserved, a source of 0 or 2 and a reason that is defined.",
-    talk(_abort_form),
+    talk(lambda sut, link: abort_as_sent(link)),
     {"right": PASS, "no-abort": NONSTRICT},
     "abort-form",
     group=RELEASE,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from .. import wire
 from ..case import NONSTRICT, PASS, Effect, Level, Steps, Verdict
-from ..dissect import command_elements, dissect, us
+from ..dissect import command_set, dissect, us
 from ..link import Link
 from ..target import Sut
-from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, case, message, talk
+from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, case, command_facts, message, talk
 
 GROUP = "messages"
 Fields = dict[int, int | str | bytes]
@@ -293,18 +293,13 @@ def response_has(slug: str, clause: str, requirement: str, wrong: str, foil: str
         if not values or raw is None or raw[0] != wire.DATA:
             return "no-answer"
         data = b"".join(value.data for value in values if value.control & 1)
-        elements = list(command_elements(data))
-        fields = {number: value for _, _, number, _, value in elements}
-        facts = {
-            "group-length": int.from_bytes(fields.get(0, b""), "little") == len(data) - 12,
-            "order": [e[2] for e in elements] == sorted({e[2] for e in elements}),
-            "even": all(length % 2 == 0 for _, _, _, length, _ in elements),
+        fields = command_set(data)
+        facts = command_facts(data) | {
             "command-field": us(fields, 0x0100) == 0x8030,
             "no-data": us(fields, 0x0800) == wire.NO_DATA,
             "status": us(fields, 0x0900) == 0,
             "sop-class": fields.get(0x0002, wire.VERIFICATION.encode()).rstrip(b"\0")
             == wire.VERIFICATION.encode(),
-            "group": all(group == 0 for _, group, _, _, _ in elements),
             "no-message-id": 0x0110 not in fields,
         }
         return "right" if facts[wrong] else f"{wrong}-wrong"

@@ -31,7 +31,7 @@ def row(
         level,
         f"PS3.8 {clause}",
         requirement,
-        asking(build, check),
+        asking(build, check, accept),
         accept,
         *foils,
         group=GROUP,

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from .. import wire
 from ..calling import Asked, Scu, answer
 from ..case import NONSTRICT, PASS, Accept, Effect, Steps, Verdict
+from ..dissect import dissect
 from ..link import Link
-from .build import ROBUST, SHALL, SHOULD
+from .build import ABORTS, ROBUST, SHALL, SHOULD, abort_as_sent, command_facts
 from .scu_build import ENDED, USED, Scene, busy, responding, scu_case
 
 FENCED: Accept = {"silence": Verdict.HANG, "*": PASS}
@@ -74,15 +75,7 @@ scu_case(
     "picky-reserved-closes",
     group=RELEASE,
 )
-for slug, source, reason, reserved in (
-    ("user", 0, 0, 0),
-    ("provider", 2, 0, 0),
-    ("provider-unexpected", 2, 2, 0),
-    ("provider-invalid", 2, 6, 0),
-    ("source-1", 1, 0, 0),
-    ("source-255", 255, 255, 0),
-    ("reserved", 0, 0, 255),
-):
+for slug, source, reason, reserved in ABORTS:
     scu_case(
         f"ps3.8/9.3.8/taken-{slug}",
         SHALL,
@@ -95,26 +88,12 @@ for slug, source, reason, reserved in (
     )
 
 
-async def _abort_form(scu: Scu, link: Link, asked: Asked) -> str:
-    await link.send(wire.release_rp())
-    raw = await link.pdu()
-    if raw is None or raw[0] != wire.ABORT:
-        return "no-abort"
-    facts = {
-        "length": len(raw) == 10,
-        "reserved": raw[1] == 0 and raw[6:8] == b"\0\0",
-        "source": raw[8] in (0, 2),
-        "reason": raw[9] in ({0, 1, 2, 4, 5, 6} if raw[8] == 2 else range(256)),
-    }
-    return next((f"{name}-wrong" for name, right in facts.items() if not right), "right")
-
-
 scu_case(
     "ps3.8/9.3.8/as-sent",
     SHALL,
     "PS3.8 9.3.8, Table 9-26",
     "An A-ABORT has four bytes, zeros where reserved, a source of 0 or 2 and a reason that is defined.",
-    busy(_abort_form),
+    busy(lambda scu, link, asked: abort_as_sent(link)),
     {"right": PASS, "no-abort": NONSTRICT},
     "abort-form",
     group=RELEASE,
@@ -401,13 +380,10 @@ def request_has(slug: str, clause: str, requirement: str, wrong: str, foil: str)
     """A case about the command set of the client's first request."""
 
     async def play(scu: Scu, link: Link, asked: Asked) -> str:
-        raw, fields = _raw_command(link), asked.fields
-        facts = {
-            "group-length": int.from_bytes(raw[8:12], "little") == len(raw) - 12,
-            "even": all(len(value) % 2 == 0 for value in fields.values()),
+        fields = asked.fields
+        facts = command_facts(_raw_command(link)) | {
             "message-id": len(fields.get(0x0110, b"")) == 2,
             "flag": len(fields.get(0x0800, b"")) == 2,
-            "order": list(fields) == sorted(fields),
             "class": bool(fields.get(0x0002)),
         }
         return "right" if facts[wrong] else f"{wrong}-wrong"
@@ -425,10 +401,14 @@ def request_has(slug: str, clause: str, requirement: str, wrong: str, foil: str)
 
 
 def _raw_command(link: Link) -> bytes:
-    from ..dissect import dissect
-
-    values = [value for raw in link.came if raw[0] == wire.DATA for value in dissect(raw).values]
-    return b"".join(value.data for value in values if value.control & wire.COMMAND)
+    """The first command set that came: a client with a window may have sent another behind it."""
+    data = b""
+    for value in (value for raw in link.came if raw[0] == wire.DATA for value in dissect(raw).values):
+        if value.control & wire.COMMAND:
+            data += value.data
+            if value.control & wire.LAST:
+                break
+    return data
 
 
 request_has(

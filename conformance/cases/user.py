@@ -34,7 +34,7 @@ def row(
         level,
         clause,
         requirement,
-        asking(lambda sut: sut.request(user=user), check),
+        asking(lambda sut: sut.request(user=user), check, accept),
         accept,
         *foils,
         group=group,

@@ -6,6 +6,7 @@ A knob is a name. `cell:Sta6:Evt19` changes that cell; the others are asked for 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from .. import wire
 from ..dissect import Pdu, Value, command_elements, command_set, dissect, items, split
@@ -21,10 +22,9 @@ class InvalidError(Exception):
     """What came is no message: the association is to be aborted."""
 
 
-class Machine(asyncio.Protocol):
+class Machine(asyncio.Protocol, ABC):
     """One connection of a foil: subclasses say what an indication leads to."""
 
-    role = ""
     start = "Sta2"
 
     def __init__(self, knob: str = "") -> None:
@@ -129,9 +129,9 @@ class Machine(asyncio.Protocol):
         else:
             self.role_act(cell, found)
 
+    @abstractmethod
     def role_act(self, cell: str, found: Pdu) -> None:
         """The actions of a role alone."""
-        raise NotImplementedError
 
     def closing(self, cell: str) -> None:
         """The connection is over."""
@@ -214,9 +214,9 @@ class Machine(asyncio.Protocol):
         else:
             self.message(fields)
 
+    @abstractmethod
     def message(self, fields: dict[int, bytes]) -> None:
         """A message is whole."""
-        raise NotImplementedError
 
     def say(self, context: int, raw: bytes) -> None:
         """Send a command set in fragments within the other side's maximum."""

@@ -19,7 +19,6 @@ class CrashError(RuntimeError):
 class Requestor(Machine):
     """One connection of a foil client; `over` is done when it has ended."""
 
-    role = "requestor"
     start = "Sta5"
 
     def __init__(self, knob: str, over: asyncio.Future[None]) -> None:

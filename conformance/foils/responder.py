@@ -21,7 +21,6 @@ RESPONSES = 0x8000
 class Responder(Machine):
     """One connection to a foil server."""
 
-    role = "acceptor"
     start = "Sta2"
 
     def __init__(self, server: FoilServer) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from aiodicom.cli import conform
+from aiodicom.conformance import wire
+from aiodicom.conformance.foils import FoilServer, request
+from aiodicom.conformance.watch import Watched
 from peers.judged import serving
 
 
@@ -58,6 +69,82 @@ def test_mistakes_are_told_without_a_traceback(words: tuple[str, ...], code: int
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+@contextmanager
+def proxying(port: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+    """The proxy as a child, and where it listens."""
+    words = [sys.executable, "-m", "aiodicom", "conformance", "proxy", "0", f"127.0.0.1:{port}"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert child.stdout is not None
+        found = re.search(r"listening on \S+ port (\d+)", child.stdout.readline())
+        assert found is not None
+        yield int(found[1]), child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+async def test_a_proxy_tells_what_ended_and_when_interrupted_what_is_open() -> None:
+    async with FoilServer("rp-reserved") as server:
+        with proxying(server.port) as (port, child):
+            assert child.stdout is not None
+            await request("127.0.0.1", port)
+            first = [await asyncio.to_thread(child.stdout.readline) for _ in range(2)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            contexts = (wire.context_rq(1, wire.VERIFICATION, wire.IMPLICIT),)
+            writer.write(wire.Associate(contexts=contexts).encode(reserved=1))
+            assert (await reader.readexactly(6))[0] == 2
+            child.send_signal(signal.SIGINT)
+            rest, _ = await asyncio.to_thread(child.communicate, timeout=30)
+            writer.close()
+    assert "1 of 1 contexts" in first[0]
+    assert "PS3.8 9.3.7" in first[1]
+    assert "accepted, not ended" in rest
+    assert "PS3.8 9.3.2: Byte 2" in rest
+    assert child.returncode == 130
+
+
+def test_the_proxy_judges_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on while a conversation is judged: it is what ends the judging."""
+    judging, go = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def held(watched: Watched) -> list[str]:
+        threads.append(threading.current_thread())
+        judging.set()
+        assert go.wait(30)
+        return []
+
+    class Played:
+        """In place of the sockets: one conversation that has ended, and a loop that is free meanwhile."""
+
+        host, port = "127.0.0.1", 0
+
+        def __init__(self, *rest: object, **more: object) -> None:
+            self.told = rest[2]
+
+        async def __aenter__(self) -> Played:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            pass
+
+        async def forever(self) -> None:
+            assert callable(self.told)
+            telling = asyncio.ensure_future(self.told(Watched("one")))
+            assert await asyncio.to_thread(judging.wait, 30)
+            go.set()
+            await telling
+
+    monkeypatch.setattr(conform, "lines", held)
+    monkeypatch.setattr(conform, "WatchingProxy", Played)
+    assert conform.proxy.callback is not None
+    assert conform.proxy.callback("0", "127.0.0.1:1") == 0
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_the_list() -> None:

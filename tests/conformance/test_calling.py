@@ -47,9 +47,7 @@ async def store(host: str, port: int) -> None:
 
 async def judged(call: Callable[[str, int], Awaitable[None]]) -> Run:
     profile = replace(PROFILE, abstract=CT_STORAGE if call is store else "")
-    # a retrieve asks with a hundred contexts, and plans by a query: states are what differs
-    chosen = "group:sweep,group:sanity" if call is get else ""
-    return await run_scu(profile, FunctionCaller(call, (aiodicom.AiodicomError,)), cases(chosen, role="scu"))
+    return await run_scu(profile, FunctionCaller(call, (aiodicom.AiodicomError,)), cases(role="scu"))
 
 
 def findings(run: Run) -> list[tuple[str, str, str]]:

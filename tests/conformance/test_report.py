@@ -9,11 +9,12 @@ import sys
 from html.parser import HTMLParser
 from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import junitparser
 import pytest
-from aiodicom.conformance import Effect, Profile, Run, Verdict, all_cases, cases, page, report, run_scp
+from aiodicom.conformance import Effect, Level, Profile, Run, Verdict, all_cases, cases, page, report, run_scp
 from aiodicom.conformance.foils import FoilServer
 from aiodicom.conformance.runner import Options, Result
 
@@ -64,13 +65,25 @@ async def test_junit_is_read_by_others_with_hostile_names(tmp_path: Path) -> Non
     run, _ = await failed("ac-unasked-role", "ps3.8/9.3.3.3/nothing-not-asked-for")
     skipped = Result(case=cases()[0], verdict=Verdict.NA, outcome="n/a", blame=HOSTILE)
     broken = Result(case=cases()[1], verdict=Verdict.UNSTABLE, outcome=HOSTILE)
-    run.results += [skipped, broken]
+    lenient = Result(case=cases()[2], verdict=Verdict.NONSTRICT, outcome=HOSTILE, baseline="expected")
+    known = Result(case=cases()[3], verdict=Verdict.FAIL, outcome=HOSTILE, baseline="expected")
+    plain = Result(case=cases()[4], verdict=Verdict.PASS)
+    run.results += [skipped, broken, lenient, known, plain]
     path = tmp_path / "junit.xml"
     path.write_text(report.to_junit(run), "utf-8")
     tests = [test for suite in junitparser.JUnitXml.fromfile(str(path)) for test in suite]
     kinds = sorted(type(result).__name__ for test in tests for result in test.result)
     assert kinds == ["Error", "Failure", "Skipped"]
     assert all(test.name and test.classname for test in tests)
+    told = {
+        test.get("name"): {one.get("name"): one.get("value") or "" for one in test.iter("property")}
+        for test in ElementTree.fromstring(path.read_text("utf-8")).iter("testcase")
+    }
+    assert {name for name, properties in told.items() if properties} == {lenient.case.id, known.case.id}
+    for result, verdict in ((lenient, "nonstrict"), (known, "fail")):
+        assert told[result.case.id]["verdict"] == verdict
+        assert told[result.case.id]["baseline"] == "expected"
+        assert "alert(1)" in told[result.case.id]["outcome"]
 
 
 class Tags(HTMLParser):
@@ -99,16 +112,50 @@ async def test_the_page_stands_alone_and_runs_no_script_of_a_peer() -> None:
         "Sub-items of negotiation are answered where they were proposed",
         f"aiodicom conformance scp 127.0.0.1 {port} --suite ps3.8/9.3.3.3/nothing-not-asked-for",
         "SCP/SCU Role Selection",
-        "s.sendall(bytes.fromhex(",
+        "\ns.sendall(bytes.fromhex(",
+        "\nimport socket\n",
     ):
         assert needed in text
 
 
+@pytest.mark.parametrize("verdict", list(Verdict))
+@pytest.mark.parametrize("strict", [False, True])
+def test_whatever_is_no_pass_is_explained_on_the_page(verdict: Verdict, strict: bool) -> None:
+    for case in (next(case for case in cases() if case.level is level) for level in Level):
+        result = Result(case=case, verdict=verdict, outcome="the-outcome")
+        run = Run(role="scp", sut={"port": 1}, options=Options(strict=strict), results=[result])
+        told = verdict not in (Verdict.PASS, Verdict.NA, Verdict.NOT_RUN)
+        assert page.to_html(run).count("the-outcome") >= told, (verdict, case.level)
+
+
+def test_what_failed_stands_before_what_is_lax() -> None:
+    lax = Result(case=cases()[0], verdict=Verdict.NONSTRICT, outcome="lax")
+    worse = Result(case=cases()[1], verdict=Verdict.FAIL, outcome="worse")
+    run = Run(role="scp", sut={"port": 1}, options=Options(strict=True), results=[lax, worse])
+    found = page.to_html(run)
+    assert found.index(worse.case.id) < found.index(lax.case.id)
+
+
+async def test_what_the_kit_sent_is_shown_whole_and_what_names_the_peer_is_not() -> None:
+    run, _ = await failed("ac-unasked-role", "ps3.8/9.3.3.3/nothing-not-asked-for")
+    [result] = run.results
+    ours, theirs = (next(e for e in result.trace if e.way == way and e.raw) for way in "><")
+    assert {text for _, text, _ in report.rows_of(ours, "scp") if "sha256" in text} == set()
+    assert any("sha256" in text for _, text, _ in report.rows_of(theirs, "scp"))
+    assert any("sha256" in text for _, text, _ in report.rows_of(ours, "scu"))  # it repeats the client's
+    assert 'value "1.2.840.10008.1.1"' in [name for _, _, name in report.rows_of(ours, "scp")]
+
+
 def test_runs_side_by_side() -> None:
-    result = {"id": "ps3.8/x/y", "verdict": "fail"}
-    text = page.matrix([{"sut": {"name": HOSTILE}, "results": [result]}, {"sut": {}, "results": []}])
+    result, other = {"id": "ps3.8/x/y", "verdict": "fail"}, {"id": "ps3.8/x/z", "verdict": "pass"}
+    runs: list[dict[str, object]] = [
+        {"sut": {"name": HOSTILE}, "results": [result, other]},
+        {"sut": {}, "results": [other]},
+    ]
+    text = page.matrix(runs)
     assert "<script>alert" not in text
-    assert "ps3.8/x/y" in text
+    assert '<tr data-verdict="differs"><td class=id>ps3.8/x/y' in text
+    assert '<tr data-verdict="alike"><td class=id>ps3.8/x/z' in text
 
 
 @pytest.mark.parametrize(

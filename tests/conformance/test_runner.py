@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp
+from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp, wire
+from aiodicom.conformance import runner as kit_runner
+from aiodicom.conformance.foils import FoilServer
 from aiodicom.conformance.link import Entry
-from aiodicom.conformance.runner import Result
+from aiodicom.conformance.runner import Options, Result, Runner, play
+from aiodicom.conformance.target import Sut
 from peers.judged import YesMan, serving
 
 MARKER = b"MARKER^PATIENT"
@@ -59,6 +65,54 @@ async def test_nobody_there(unused_tcp_port: int) -> None:
     assert run.results == []
 
 
+async def test_a_case_that_takes_too_long_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(sut: Sut) -> str:
+        await sut.associate()
+        await asyncio.Event().wait()
+        return "accepted"
+
+    monkeypatch.setattr(kit_runner, "CASE_TIME", 0.2)
+    async with FoilServer() as server:
+        judge = Runner(Profile(port=server.port), Options(recovery=5))
+        result = await judge.one(replace(cases("group:sanity")[0], steps=never))
+    judge.run.results.append(result)
+    assert (result.verdict, result.outcome) == (Verdict.ERROR, "case-too-long")
+    assert result.repeats == []
+    assert judge.run.exit_code == 70
+
+
+async def test_a_connection_that_is_not_made_in_time_is_the_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def unconnected(sut: Sut) -> str:
+        raise TimeoutError
+
+    case = replace(cases("group:sanity")[0], steps=unconnected)
+    assert await play(case, Sut(Profile())) == (Verdict.FAIL, "no-connection", "")
+
+
+async def test_a_reset_is_one() -> None:
+    """Not a FIN: the other side's read fails."""
+    seen: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readexactly(10)
+            seen.set_result(f"ended with {await reader.read()!r}")
+        except ConnectionResetError as error:
+            seen.set_result(errno.errorcode[error.errno or 0])
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sut = Sut(Profile(port=server.sockets[0].getsockname()[1]))
+        link = await sut.connect()
+        await link.send(wire.echo_rq()[:10])
+        link.reset()
+        assert await seen == "ECONNRESET"
+        await sut.done()
+    assert [(one.way, one.note) for one in sut.trace.entries if one.note] == [(">", "reset")]
+
+
 async def test_nothing_with_an_effect_is_run_on_a_machine_that_is_not_ours() -> None:
     remote = Profile(host="192.0.2.1", allow=frozenset(Effect))
     assert [effect for effect in Effect if remote.permits(effect)] == [Effect.NONE]
@@ -71,18 +125,12 @@ def test_the_reports_hold_hostile_names_and_no_patient() -> None:
     came = Entry(0.0, 0, "<", b"\x04\0\0\0\0\x14" + b"\0\0\0\x10\1\2" + MARKER)
     answer = Entry(0.0, 0, "<", b"\x02\0\0\0\0\x14" + MARKER + b"......")
     result = Result(case=case, verdict=Verdict.FAIL, outcome="x\x1b[31m<&]]>\0", trace=[came, answer])
-    run = Run(role="scp", sut={"name": "<b>\x1b&\0"}, options=_options(), results=[result])
+    run = Run(role="scp", sut={"name": "<b>\x1b&\0"}, options=Options(), results=[result])
     texts = [report.to_json(run), report.to_junit(run), "\n".join(report.to_text(run))]
     assert json.loads(texts[0])["results"][0]["verdict"] == "fail"
     assert ElementTree.fromstring(texts[1]).find(".//failure") is not None
     assert all("MARKER" not in text and MARKER.hex() not in text for text in texts)
     assert "\x1b" not in texts[1] + texts[2]
-
-
-def _options() -> object:
-    from aiodicom.conformance.runner import Options
-
-    return Options()
 
 
 @pytest.mark.parametrize("expression", ["group:request"])

@@ -87,12 +87,12 @@ def tree(folder: Path) -> dict[str, str]:
 
 async def test_an_archive_is_the_same_after_a_run_and_only_own_keys_went_out(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
-    heard: list[Watched] = []
+    heard: asyncio.Queue[Watched] = asyncio.Queue()
     with serving(archive) as port:
         async with aiodicom.connect("127.0.0.1", port) as pacs:
             assert (await pacs.store(an_object())).items[0].status == 0
         before = tree(archive)
-        async with WatchingProxy("127.0.0.1", port, heard.append) as proxy:
+        async with WatchingProxy("127.0.0.1", port, heard.put) as proxy:
             profile = Profile(port=proxy.port, allow=frozenset(Effect) - {Effect.WRITE})
             run = await run_scp(profile, cases())
     assert run.exit_code == 0
@@ -100,7 +100,7 @@ async def test_an_archive_is_the_same_after_a_run_and_only_own_keys_went_out(tmp
     assert len(before) == 1
     identifiers = [
         value.data
-        for watched in heard
+        for watched in [heard.get_nowait() for _ in range(heard.qsize())]
         for one in watched.said
         if one.way == ">" and one.pdu.kind == 4
         for value in one.pdu.values

@@ -1,8 +1,9 @@
 """The conformance kit over DCMTK, Orthanc, pynetdicom and ourselves, held against the baselines.
 
-    python tests/interop/judge.py [--update] [--only TEXT] [--json FOLDER]
+    python tests/interop/judge.py [--only TEXT] [--suite SELECT] [--times N] [--busy] [--json DIR] [--update]
 
-Prints each peer's seconds and verdicts; exit code 1 when a run with its baseline is not clean.
+Prints each peer's seconds and verdicts; exit code 1 when a run with its baseline is not clean, or when one of
+several (`--times`) has another verdict than the first. `--busy` runs a busy loop on every core beside it.
 """
 
 # ruff: noqa: E402 - a script in a folder of modules
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +30,9 @@ from aiodicom.conformance.caller import CommandCaller
 from aiodicom.conformance.calling import run_scu
 from aiodicom.conformance.case import Case
 from aiodicom.conformance.runner import Options, Runner
+from aiodicom.conformance.wire import CT_STORAGE
 from interop import peers
-from peers.judged import serving
+from peers.judged import an_object, serving
 
 BASELINES = Path(__file__).parents[2] / "conformance" / "baselines"
 OPTIONS = Options(recovery=15)
@@ -46,7 +50,7 @@ class Restarting(Runner):
         return (await self.healthy())[0]
 
 
-def servers(folder: Path) -> dict[str, tuple[str, str, Callable[[Path, int | None], Any]]]:
+def servers() -> dict[str, tuple[str, str, Callable[[Path, int | None], Any]]]:
     """Name of the baseline: name, version, and how it is started in a folder on a port."""
     return {
         "dcmtk-3.6.7-storescp": ("DCMTK storescp", "3.6.7", lambda at, port: peers.storescp(at, port=port)),
@@ -60,6 +64,15 @@ def servers(folder: Path) -> dict[str, tuple[str, str, Callable[[Path, int | Non
     }
 
 
+AIODICOM = f"{sys.executable} -m aiodicom"
+OURS = {
+    "echo": "echo {host} {port}",
+    "find": "find {host} {port} --level STUDY PatientID=AIODICOM-KIT-NIL",
+    "get": "get {host} {port} --level STUDY 2.25.1 --out {folder}",
+    "move": "move {host} {port} --level STUDY 2.25.1 --destination AIODICOM-KIT",
+    "store": "store {host} {port} {folder}/object.dcm",
+}
+"""Commands of our client, each with what it needs."""
 CLIENTS = {
     "dcmtk-3.6.7-echoscu": ("DCMTK echoscu", "3.6.7", "echoscu {host} {port}"),
     "pynetdicom-3.0.4-echoscu": (
@@ -93,9 +106,9 @@ def judge_server(name: str, version: str, start: Any, folder: Path, wanted: Iter
         return asyncio.run(runner.all(wanted))
 
 
-def judge_client(name: str, version: str, command: str, wanted: Iterable[Case]) -> Run:
+def judge_client(name: str, version: str, command: str, abstract: str, wanted: Iterable[Case]) -> Run:
     """A run over a client."""
-    profile = Profile(name=name, version=version, allow=EVERYTHING)
+    profile = Profile(name=name, version=version, abstract=abstract, allow=EVERYTHING)
     return asyncio.run(run_scu(profile, CommandCaller(command), wanted, OPTIONS))
 
 
@@ -115,42 +128,87 @@ def told(key: str, run: Run, seconds: float, update: bool) -> bool:
     return run.exit_code == 0
 
 
+def commands(folder: Path) -> dict[str, tuple[str, str, str, str]]:
+    """Clients by the name of the baseline: name, version, command, abstract syntax that is judged."""
+    folder.mkdir(parents=True)
+    an_object().save_as(folder / "object.dcm", enforce_file_format=True)
+    ours = {
+        f"aiodicom-{verb}": (
+            f"aiodicom {verb}", "0.1.0",
+            f"{AIODICOM} {words.replace('{folder}', str(folder))}",
+            CT_STORAGE if verb == "store" else "",
+        )
+        for verb, words in OURS.items()
+    }  # fmt: skip
+    return {key: (*words, "") for key, words in CLIENTS.items()} | ours
+
+
+def everybody(place: Path, suite: str) -> dict[str, Callable[[int], Run]]:
+    """Who is judged, by the name of the baseline, and how; the number is that of the run."""
+
+    def server(name: str, version: str, start: Any, folder: Path) -> Callable[[int], Run]:
+        return lambda count: judge_server(name, version, start, folder / str(count), cases(suite))
+
+    def client(name: str, version: str, command: str, abstract: str) -> Callable[[int], Run]:
+        return lambda _: judge_client(name, version, command, abstract, cases(suite, role="scu"))
+
+    def ours(count: int) -> Run:
+        with serving(place / f"ours{count}") as port:
+            profile = Profile(name="aiodicom serve", version="0.1.0", port=port, allow=EVERYTHING)
+            return asyncio.run(Runner(profile, OPTIONS).all(cases(suite)))
+
+    work: dict[str, Callable[[int], Run]] = {"aiodicom-serve": ours}
+    work |= {key: server(*words, place / key) for key, words in servers().items()}
+    return work | {key: client(*words) for key, words in commands(place / "client").items()}
+
+
+@contextmanager
+def busy(wanted: bool) -> Iterator[None]:
+    """A busy loop on every core meanwhile."""
+    count = (os.cpu_count() or 1) if wanted else 0
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def alike(key: str, first: Run, run: Run) -> bool:
+    """Whether two runs have the same verdicts; what differs is printed."""
+    then = {result.case.id: result.verdict for result in first.results}
+    differ = [one for one in run.results if one.verdict is not then.get(one.case.id)]
+    for one in differ:
+        print(f"   {key}: not alike: {one.case.id} {then.get(one.case.id)} -> {one.verdict} {one.outcome}")
+    return not differ
+
+
 def main() -> int:
     """Judge them; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--only", default="")
     parser.add_argument("--suite", default="")
+    parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--busy", action="store_true")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     clean = True
-    with tempfile.TemporaryDirectory() as place:
-        work: dict[str, Callable[[], Run]] = {}
-        for key, (name, version, start) in servers(Path(place)).items():
-            work[key] = lambda n=name, v=version, s=start, k=key: judge_server(  # type: ignore[misc]
-                n, v, s, Path(place) / k, cases(options.suite)
-            )
-        for key, (name, version, command) in CLIENTS.items():
-            work[key] = lambda n=name, v=version, c=command: judge_client(  # type: ignore[misc]
-                n, v, c, cases(options.suite, role="scu")
-            )
-
-        def ours() -> Run:
-            with serving(Path(place) / "ours") as port:
-                profile = Profile(name="aiodicom serve", version="0.1.0", port=port, allow=EVERYTHING)
-                return asyncio.run(Runner(profile, OPTIONS).all(cases(options.suite)))
-
-        work["aiodicom-serve"] = ours
-        for key, judge in work.items():
+    with tempfile.TemporaryDirectory() as place, busy(options.busy):
+        for key, judge in everybody(Path(place), options.suite).items():
             if options.only not in key:
                 continue
-            began = time.monotonic()
-            run = judge()
-            update = options.update and not key.startswith("aiodicom")
-            clean = told(key, run, time.monotonic() - began, update) and clean
+            runs: list[Run] = []
+            for count in range(options.times):
+                began = time.monotonic()
+                runs.append(judge(count))
+                update = options.update and not key.startswith("aiodicom") and not count
+                clean = told(key, runs[-1], time.monotonic() - began, update) and clean
+                clean = alike(key, runs[0], runs[-1]) and clean
             if options.json:
                 options.json.mkdir(parents=True, exist_ok=True)
-                (options.json / f"{key}.json").write_text(report.to_json(run), "utf-8")
+                (options.json / f"{key}.json").write_text(report.to_json(runs[0]), "utf-8")
     return 0 if clean else 1
 
 

@@ -39,14 +39,15 @@ class Ways:
     """How it misbehaves.
 
     cap: matches of a query at most, with success. grants: whether it says that it takes relational queries.
-    relational: what becomes of a query below its level's
-    unique keys; hierarchical: of every other. get: "refuse" answers 0122H, "reject" takes no context for it.
-    keep_back: objects it does not send, though it says success (`count_kept`: and counts them) or 0xB000
-    with their UIDs (`orthanc`: the list inside the command set). drop_after: objects of one retrieve after
-    which it resets the connection, `stall_after` after which it is silent; both `drops` times in all.
-    twice: sends each object twice. strangers: sent as well. move_first: the C-MOVE is answered before
-    anything is sent. originator: whether a C-MOVE's objects name it. reject: every n-th association. deny:
-    levels at which a retrieve is refused with A900H. cost: C-GET responses have no counters.
+    relational: what becomes of a query without the unique keys above its level; hierarchical: of every other.
+    get: "refuse" answers 0122H, "reject" takes no context for it, "nothing" answers success with counters of
+    zero. keep_back: objects it does not send; it then answers status_kept, with their UIDs where that is no
+    success, and count_kept counts them as completed. drop_after: objects of one retrieve after which it
+    resets the connection, stall_after after which it is silent; both `drops` times in all. twice: sends each
+    object twice. strangers: sent as well. move_first: the C-MOVE is answered before anything is sent.
+    originator: whether a C-MOVE's objects name it. reject: every n-th association. deny: levels at which a
+    retrieve is refused with A900H. counters: whether the final response of a retrieve has them. availability:
+    what InstanceAvailability is answered with.
     """
 
     cap: int | None = None

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import aiodicom
 import pytest
-from aiodicom.testing import CATALOGUE, FakePacs, ct, on
+from aiodicom.archive.archive import Archive
+from aiodicom.conformance import wire
+from aiodicom.testing import CATALOGUE, FakePacs, ct, fake_pacs, on
+from pydicom.dataset import Dataset
 
 Make = Callable[..., FakePacs]
 
@@ -165,10 +170,90 @@ def test_a_fault_that_cannot_be(wrong: Callable[[], object]) -> None:
 
 
 def test_an_object_that_cannot_be_held_is_said() -> None:
-    from pydicom.dataset import Dataset
-
-    with pytest.raises(Exception), FakePacs([Dataset()]):
+    with pytest.raises(ValueError, match="that the fake PACS cannot hold"), FakePacs([Dataset()]):
         pass
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_fails_in_its_thread_later_is_raised_at_its_end(
+    early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(archive: Archive) -> None:
+        close(archive)
+        raise OSError("no space left")
+
+    close = Archive.close
+    monkeypatch.setattr(Archive, "close", full)
+    pacs = FakePacs()
+    with pytest.raises(OSError, match="no space left"), pacs:
+        if early:  # the thread is gone before the test is through
+            assert pacs._loop is not None
+            assert pacs._stop is not None
+            pacs._loop.call_soon_threadsafe(pacs._stop.set)
+            pacs._thread.join(30)
+
+
+def test_a_thread_that_does_not_end_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def held(archive: Archive) -> None:
+        assert go.wait(30)
+        close(archive)
+
+    close = Archive.close
+    monkeypatch.setattr(Archive, "close", held)
+    monkeypatch.setattr(fake_pacs, "ENDING", 0.05)
+    pacs = FakePacs()
+    try:
+        with pytest.raises(TimeoutError, match="did not end"), pacs:
+            pass
+    finally:
+        go.set()
+        pacs._thread.join(30)
+    assert not pacs._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("sent", "released"),
+    [
+        ((), False),
+        ((wire.release_rq(),), True),
+        ((wire.echo_rq(), wire.release_rq()), True),
+        ((wire.release_rp(),), False),
+        ((wire.release_rp(), wire.release_rq()), False),  # that was aborted
+        ((wire.abort(),), False),
+    ],
+)
+def test_released_is_what_the_application_asked_for_and_was_answered(
+    dicom_pacs: Make, sent: tuple[bytes, ...], released: bool
+) -> None:
+    pacs = dicom_pacs()
+    assert not pacs.released
+    request = wire.Associate(contexts=(wire.context_rq(1, wire.VERIFICATION, wire.IMPLICIT),))
+    with socket.create_connection((pacs.host, pacs.port), 30) as peer:
+        peer.sendall(request.encode())
+        assert peer.recv(1) == b"\2"
+        for data in sent:
+            peer.sendall(data)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(65536):
+            pass
+    assert pacs.released is released
+
+
+@pytest.mark.parametrize(
+    ("said", "released"),
+    [
+        ([(">", 5), ("<", 6)], True),
+        ([("<", 5), (">", 6)], False),  # the other side's
+        ([("<", 5), (">", 5), ("<", 6), (">", 6)], True),  # a collision
+        ([(">", 5), ("<", 7)], False),
+        ([("<", 6), (">", 5)], False),
+        ([(">", 5)], False),
+    ],
+)
+def test_whose_release_it_was(said: list[tuple[str, int]], released: bool) -> None:
+    assert fake_pacs._released(said) is released
 
 
 def test_the_plugin_loads_nothing_heavy() -> None:
