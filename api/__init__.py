@@ -31,6 +31,7 @@ AiodicomError                      the root of all
 ├── QueryError                     a query refused before anything was sent; also a ValueError
 ├── LocalProtocolError             we asked for what the standard forbids; nothing was sent
 ├── RemoteProtocolError            the peer broke the protocol
+├── WebFailed                      a DICOMweb request that failed; `status` is that of HTTP
 ├── NodeError                      a node that is not known, or a file of them that is none; also a ValueError
 ├── CommandRefused                 a command set that lacks what it must have
 ├── Refused                        raised by a service, to answer with a failure
@@ -124,6 +125,7 @@ from .client.rungs import Rung
 from .client.sinking import Head
 from .client.storing import Store
 from .client.values import Between, literal
+from .client.web import DicomWeb, WebFailed
 from .dataset.coding import DatasetDecodeError
 from .dataset.errors import (
     ImagingError,
@@ -227,6 +229,7 @@ __all__ = [
     "Destination",
     "Deviation",
     "Diagnosis",
+    "DicomWeb",
     "DuplicateSlices",
     "EncodedMatches",
     "EndedEvent",
@@ -320,6 +323,7 @@ __all__ = [
     "VolumeBuilder",
     "VolumeError",
     "VolumeGeometry",
+    "WebFailed",
     "__version__",
     "client_context",
     "collection",

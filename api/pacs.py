@@ -113,11 +113,12 @@ def _like(model: Callable[_P, object]) -> Callable[[Callable[..., _T]], Callable
 def connect(*args: Any, **kwargs: Any) -> Pacs:
     """The client's `connect`, for this `Pacs`."""
     made = client_connect.connect(*args, **kwargs)
-    return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks)
+    return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks, dicomweb=made.dicomweb)
 
 
 @_like(client_pool.create_pool)
 def create_pool(*args: Any, **kwargs: Any) -> Pool:
     """The client's `create_pool`, for this `Pool`."""
     made = client_pool.create_pool(*args, **kwargs)
-    return Pool(made.peer, max_size=made.max_size, max_idle=made.max_idle, quirks=made.quirks)
+    known: Any = {"quirks": made.quirks, "dicomweb": made.dicomweb}
+    return Pool(made.peer, max_size=made.max_size, max_idle=made.max_idle, **known)

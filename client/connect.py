@@ -20,6 +20,7 @@ from ..pdu.types import (
 from .nodes import find_node
 from .pacs import Pacs
 from .quirks import Quirks
+from .web import DicomWeb
 
 
 async def test_connection(host: str, port: int | None = None, **options: Any) -> bool:  # noqa: PT028
@@ -38,14 +39,18 @@ async def test_connection(host: str, port: int | None = None, **options: Any) ->
 test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
-def _described(host: str, port: int | None) -> tuple[Peer, Quirks]:
-    """What is known of a host, or of a node, before anything else is said."""
+def _described(
+    host: str, port: int | None, dicomweb: DicomWeb | str | None
+) -> tuple[Peer, Quirks, DicomWeb | None]:
+    """What is known of a host, or of a node, before anything else is said but its DICOMweb address."""
+    if isinstance(dicomweb, str):
+        dicomweb = DicomWeb(url=dicomweb)
     if host.startswith("@"):
         node = find_node(host)
-        return node.peer(), node.quirks
+        return node.peer(), node.quirks, dicomweb or node.web()
     if port is None:
         raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port), Quirks()
+    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port), Quirks(), dicomweb
 
 
 def connect(
@@ -66,6 +71,7 @@ def connect(
     lazy: bool = False,
     observer: Observer | None = None,
     quirks: Quirks | None = None,
+    dicomweb: DicomWeb | str | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
@@ -76,10 +82,10 @@ def connect(
     is an SSL context, best one of `client_context`; without one the connection is plain. `async_operations`
     is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
     that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
-    operation, which then opens an association with what it needs. `observer` is told what happens on each
-    association. `quirks` is what is known of the peer.
+    operation, which then opens an association with what it needs. `observer` is told what happens on each.
+    `quirks` is what is known of the peer, `dicomweb` where it offers DICOMweb too (`Pacs.get`, via="auto").
     """
-    base, known = _described(host, port)
+    base, known, web = _described(host, port, dicomweb)
     peer = replace(
         base,
         port=base.port if port is None else port,
@@ -96,4 +102,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    return Pacs(peer, lazy=lazy, quirks=known if quirks is None else quirks)
+    return Pacs(peer, lazy=lazy, quirks=known if quirks is None else quirks, dicomweb=web)

@@ -14,6 +14,7 @@ from ..association.performing import Refused, Request
 from ..association.reading import Reading
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
+from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError
 from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
 from .layout import Layout, parse_layout
@@ -125,6 +126,15 @@ class Intake(Generic[T]):
         """Where an object goes; `any_object`: whoever calls knows that it was asked for."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
+        sink = self.sink(message, request.context, source_ae=source_ae, any_object=any_object)
+        if isinstance(request.association, Association):
+            self.reads(request.association.connection.reading)
+        return sink
+
+    def sink(
+        self, message: m.CStoreRQ, context: Context, *, source_ae: str, any_object: bool = False
+    ) -> StoreSink:
+        """As `store`, whatever the object comes by: `message` and `context` say what it is."""
         if not self.open:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
         self._moves()
@@ -133,34 +143,32 @@ class Intake(Generic[T]):
         if not any_object and self._aside >= MAX_ASIDE and uid not in self.planned:
             self.arrived.turn_away(uid)
             raise Refused(NOT_AUTHORIZED, "not asked for")
-        if isinstance(request.association, Association):
-            self.reads(request.association.connection.reading)
         if self.where.sink is not None:
             return HeadSink(
                 message,
-                request.context,
+                context,
                 self.where.sink,
                 lambda item: self._take(item, item),
                 limit=self.where.max_object_size,
                 digest=self.where.digest,
             )
         if self.where.directory is None:
-            return self._dataset_sink(request, message)
-        return self._file_sink(self.where.directory, request, message, source_ae, any_object)
+            return self._dataset_sink(message, context)
+        return self._file_sink(self.where.directory, message, context, source_ae, any_object)
 
-    def _dataset_sink(self, request: Request, message: m.CStoreRQ) -> DatasetSink:
+    def _dataset_sink(self, message: m.CStoreRQ, context: Context) -> DatasetSink:
         def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
             if outcome.status == NOT_AUTHORIZED:
                 self.arrived.turn_away(message.affected_sop_instance_uid)
             else:
-                self._take(dataset, received(message, request.context, outcome, sink.size))
+                self._take(dataset, received(message, context, outcome, sink.size))
 
         size = min(self.where.max_object_size, MAXIMUM_DATASET)
-        sink = DatasetSink(message, request.context, size, done, self._asked_for, self._decoding)
+        sink = DatasetSink(message, context, size, done, self._asked_for, self._decoding)
         return sink
 
     def _file_sink(
-        self, directory: Path, request: Request, message: m.CStoreRQ, source_ae: str, any_object: bool
+        self, directory: Path, message: m.CStoreRQ, context: Context, source_ae: str, any_object: bool
     ) -> StoreSink:
         durability = self.where.durability
 
@@ -186,7 +194,7 @@ class Intake(Generic[T]):
             sink = open_file_sink(
                 directory,
                 message,
-                request.context,
+                context,
                 source_ae=source_ae,
                 durability="rename",
                 done=came,

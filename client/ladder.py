@@ -20,11 +20,13 @@ from .plan import METHODS, Method, Plan
 from .retrieved import RetrieveResult
 from .rungs import Rung
 
-Via = Literal["auto", "get", "move"] | Sequence[Method]
+Via = Literal["auto", "get", "move", "web"] | Sequence[Method]
 
 
 class Way(Protocol):
-    """A service that brings objects."""
+    """A service that brings objects. `associates`: whether by an association, as a plan is made too."""
+
+    associates: bool
 
     @property
     def service(self) -> str:
@@ -49,7 +51,9 @@ def parse_via(via: Via) -> tuple[tuple[Method, ...], bool]:
         names = tuple(via)
     chosen = tuple(name for name in names if name in METHODS)
     if not chosen or len(chosen) != len(tuple(names)) or len(set(chosen)) != len(chosen):
-        raise QueryError(f'via is "auto", "get", "move" or some of the last two in order, not {via!r}')
+        raise QueryError(
+            f'via is "auto", "get", "move", "web" or some of the last three in order, not {via!r}'
+        )
     return chosen, not isinstance(via, str)
 
 

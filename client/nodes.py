@@ -7,6 +7,9 @@ called_ae = "PACS"
 calling_ae = "WORKSTATION"
 trusted = "authority.pem"       # files are looked for beside the TOML file
 
+dicomweb = "https://pacs.example.org/dicom-web"
+dicomweb_authorization = "PACS_TOKEN"   # a variable of the environment: no secret stands in the file
+
 [nodes.pacs.timeouts]
 connect = 5
 total = "off"
@@ -30,10 +33,12 @@ from typing import Any
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, TLSProfile, client_context
+from ..dimse.levels import QueryError
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import UserIdentityRQ
 from .quirks import Quirks
+from .web import VARIABLE, DicomWeb, check_url, of_variable
 
 CONFIG_VARIABLE = "AIODICOM_CONFIG"
 """The environment variable that names the file; without it the system's place for such files is taken."""
@@ -49,7 +54,9 @@ class NodeError(AiodicomError, ValueError):
 class Node:
     """One peer of the file. Paths are absolute; `tls` is None where nothing says so and no file is given.
 
-    `user` identifies us (PS3.7 D.3.3.7); a passcode never stands in the file.
+    `user` identifies us (PS3.7 D.3.3.7); a passcode never stands in the file. `dicomweb` is where it offers
+    DICOMweb, `dicomweb_authorization` the variable of the environment that holds the header of that name, and
+    `dicomweb_trusted` the authority of that address, where it is not `trusted`.
     """
 
     name: str
@@ -64,6 +71,9 @@ class Node:
     tls_profile: TLSProfile = "bcp195"
     verify_host: bool = True
     user: str | None = None
+    dicomweb: str | None = None
+    dicomweb_authorization: str | None = None
+    dicomweb_trusted: Path | None = None
     timeouts: Timeouts = Timeouts()
     quirks: Quirks = Quirks()
     given: frozenset[str] = frozenset()
@@ -93,6 +103,23 @@ class Node:
             user_identity=identity,
             async_operations=WINDOW,
         )
+
+    def web(self) -> DicomWeb | None:
+        """Where it offers DICOMweb, None where it does not.
+
+        Raises TLSConfigurationError.
+        """
+        if self.dicomweb is None:
+            return None
+        variable = self.dicomweb_authorization
+        secret = None if variable is None else of_variable(variable)
+        context = None
+        if self.dicomweb.lower().startswith("https:"):
+            trusted = self.dicomweb_trusted or self.trusted
+            context = client_context(
+                self.key, self.cert, trusted, check_hostname=self.verify_host, profile=self.tls_profile
+            )
+        return DicomWeb(url=self.dicomweb, authorization=secret, tls=context)
 
 
 def nodes_file() -> Path:
@@ -182,6 +209,10 @@ class _Reader:
             raise self._error("tls", "is false beside trusted, cert, key or verify_host")
         if node.key is not None and node.cert is None:
             raise self._error("key", "needs a cert")
+        if node.dicomweb is None:
+            for member in ("dicomweb_authorization", "dicomweb_trusted"):
+                if member in node.given:
+                    raise self._error(member, "needs a dicomweb address")
         return node
 
     def _timeouts(self, value: object) -> dict[str, Any]:
@@ -256,6 +287,18 @@ class _Reader:
             raise self._error(member, f"names {path}, which does not exist")
         return path
 
+    def _url(self, member: str, value: object) -> str:
+        try:
+            return check_url(self._text(member, value))
+        except QueryError as error:
+            raise self._error(member, f"is no address: {error}") from None
+
+    def _variable(self, member: str, value: object) -> str:
+        text = self._text(member, value)
+        if not VARIABLE.fullmatch(text):  # not repeated: it may be the secret itself
+            raise self._error(member, "names a variable of the environment, which holds the header's value")
+        return text
+
     def _profile(self, member: str, value: object) -> str:
         if value not in PROFILES:
             raise self._error(member, f"is {value!r}, none of {', '.join(PROFILES)}")
@@ -274,6 +317,9 @@ _KINDS = {
     "tls_profile": "profile",
     "verify_host": "switch",
     "user": "text",
+    "dicomweb": "url",
+    "dicomweb_authorization": "variable",
+    "dicomweb_trusted": "file",
     "quirks.character_set": "text",
     "quirks.cancel": "switch",
     "quirks.cap": "count",

@@ -25,6 +25,7 @@ from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from .associations import Associations, Attempt, need_context
 from .choices import check_durability, check_keep
+from .dicomweb import Fetching
 from .finding import Finding
 from .getting import Getting
 from .identifier import build_query, parse_model
@@ -46,6 +47,7 @@ from .sinking import SinkFactory
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
 from .wanting import check_parents, check_uids
+from .web import DicomWeb
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 _QR_MODELS = tuple(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
+_MODELS = {"get": get_model, "move": move_model, "web": find_model}
+"""The SOP class by which the root of a retrieve is chosen."""
 BASIC_PROPOSALS = tuple(Proposal(uid) for uid in (VERIFICATION, *_QR_MODELS))
 """What every association proposes: verification and the query/retrieve models of both roots."""
 
@@ -66,9 +70,17 @@ class Pacs:
     tasks; each association carries one at a time unless an asynchronous operations window was negotiated.
     """
 
-    def __init__(self, peer: Peer, *, lazy: bool = False, quirks: Quirks | None = None) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        *,
+        lazy: bool = False,
+        quirks: Quirks | None = None,
+        dicomweb: DicomWeb | None = None,
+    ) -> None:
         """lazy: the first association is opened by the first operation, with what that needs."""
         self.peer = peer
+        self.dicomweb = dicomweb
         self._associations = Associations(peer, BASIC_PROPOSALS, quirks)
         self.lazy: bool = lazy
 
@@ -251,11 +263,11 @@ class Pacs:
         The plan says what is known of what is to come, and is a value: `to_json` and `from_json` keep it,
         ``get(plan=plan)`` and ``move(plan=plan)`` go by it. The arguments are those of `get`.
         """
-        methods, _ = parse_via(via)
+        methods, _ = self._methods(via)
         wanted, model, checked = parse_model(level, root)
         uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         async with self._associations.limited():
-            first = get_model if methods[0] == "get" else move_model
+            first = _MODELS[methods[0]]
             chosen = await self._associations.choose_root(wanted, model, first)
             found = await make_plan(self._associations, wanted, chosen, uids, above)
         return replace(found, via=methods)
@@ -316,10 +328,11 @@ class Pacs:
         Awaited for a RetrieveResult, or iterated. Into a `directory`, where what lies there whole already is
         not asked for (`skip_present`); into what `sink` gives for each object by its `Head`; or as data sets,
         one by one or in `result.datasets`. What will come is found out by C-FIND, or told by a `plan`. `via`:
-        "get", one C-GET a key; "auto", a ladder of C-GET, then C-MOVE to this process (`listening`), each for
-        less at a time until all is here; ("move", "get"): another order. `GetOptions` has the rest.
+        "get", one C-GET a key; "auto", a ladder of C-GET, then C-MOVE to this process (`listening`), then
+        DICOMweb where the peer has an address ("web"), each for less at a time until all is here;
+        ("move", "get"): another order. `GetOptions` has the rest.
         """
-        methods, ladder = parse_via(via if via is not None else plan.via if plan is not None else "get")
+        methods, ladder = self._methods(via if via is not None else plan.via if plan is not None else "get")
         where = Where.below(
             directory, check_durability(durability), max_object_size, layout, sink=sink, digest=digest
         )
@@ -426,9 +439,23 @@ class Pacs:
     ) -> Retrieve[Any]:
         return Retrieve(self._associations, wanted, result, ways, ladder=ladder)
 
+    def _methods(self, via: Via) -> tuple[tuple[Method, ...], bool]:
+        """The services to try in order, and whether it is a ladder. Raises QueryError."""
+        methods, ladder = parse_via(via)
+        if self.dicomweb is None and "web" in methods:
+            if via != "auto":
+                raise QueryError(
+                    "no DICOMweb address of this peer is known: give one, or have its node name it"
+                )
+            methods = tuple(one for one in methods if one != "web")
+        return methods, ladder
+
     def _way(self, method: Method, intake: Intake[Any], count: int, listening: Listening | None) -> Way:
         """The service of a ladder."""
         if method == "get":
             return Getting(self._associations, intake, count)
+        if method == "web":
+            assert self.dicomweb is not None  # _methods
+            return Fetching(self.dicomweb, self.peer, intake, count)
         here = listening or Listening()
         return Move(self._associations, intake, self.peer.calling_ae, here, count)

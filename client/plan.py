@@ -28,9 +28,10 @@ LISTED = 200
 FORMAT = 1
 """Of a plan as JSON."""
 
-Method = Literal["get", "move"]
-METHODS: tuple[Method, ...] = ("get", "move")
-"""The services of a ladder: C-GET, and C-MOVE to this process."""
+Method = Literal["get", "move", "web"]
+SERVICES: dict[Method, str] = {"get": "C-GET", "move": "C-MOVE", "web": "WADO-RS"}
+"""The services of a ladder: C-GET, C-MOVE to this process, and DICOMweb where the peer has an address."""
+METHODS: tuple[Method, ...] = tuple(SERVICES)
 StandsOn = Literal["list", "counts", "counters"]
 """What is known of what is to come: a list by C-FIND, the related-instances counts of a C-FIND, or no more
 than what the peer counts while it sends."""
@@ -162,7 +163,7 @@ class Plan:
         keys = f"{len(self.targets)} x {self.level.value}"
         parts = len(self.parts())
         over = f"{parts} association{'s' * (parts != 1)}"
-        via = ", then ".join(f"C-{one.upper()}" for one in self.via)
+        via = ", then ".join(SERVICES[one] for one in self.via)
         away = f", {len(self.unavailable)} not online" if self.unavailable else ""
         return f"<Plan {keys}: {count} objects (by {self.stands_on}), {via} over {over}{away}>"
 

@@ -14,6 +14,7 @@ from .associations import Associations
 from .connect import connect
 from .pacs import BASIC_PROPOSALS, Pacs
 from .quirks import Quirks
+from .web import DicomWeb
 
 MAX_SIZE = 4
 """Associations of a pool where nothing else is said: what archives let one client have without a word."""
@@ -38,13 +39,14 @@ class Pool(Pacs):
         max_size: int = MAX_SIZE,
         max_idle: float | None = MAX_IDLE,
         quirks: Quirks | None = None,
+        dicomweb: DicomWeb | None = None,
     ) -> None:
         """max_idle: seconds; None keeps idle associations open. Raises ValueError."""
         if max_size < 1:
             raise ValueError(f"a pool has at least one association, not {max_size}")
         if max_idle is not None and max_idle < 0:
             raise ValueError(f"max_idle is a number of seconds or None, not {max_idle}")
-        super().__init__(peer, lazy=True, quirks=quirks)
+        super().__init__(peer, lazy=True, quirks=quirks, dicomweb=dicomweb)
         self.max_size = max_size
         self.max_idle = max_idle
         self._associations = Associations(peer, BASIC_PROPOSALS, quirks, limit=max_size)
@@ -69,7 +71,7 @@ class Pool(Pacs):
         One that is idle is taken, else one is opened by the first operation; it goes back to the pool.
         """
         async with self._associations.turn():
-            member = self.kind(self.peer, lazy=True, quirks=self.quirks)
+            member = self.kind(self.peer, lazy=True, quirks=self.quirks, dicomweb=self.dicomweb)
             member._associations = self._associations.member()
             try:
                 yield member
@@ -127,4 +129,5 @@ def create_pool(
     seconds is released. Nothing is opened before it is needed. `options` are those of `connect`.
     """
     client = connect(host, port, **options)
-    return Pool(client.peer, max_size=max_size, max_idle=max_idle, quirks=client.quirks)
+    known: Any = {"quirks": client.quirks, "dicomweb": client.dicomweb}
+    return Pool(client.peer, max_size=max_size, max_idle=max_idle, **known)

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict, TypeVar
 
-from ..association.errors import OperationCancelled, OperationFailed
+from ..association.errors import (
+    AssociationRejected,
+    AssociationTimeout,
+    ConnectFailed,
+    ConnectTimeout,
+    OperationCancelled,
+    OperationFailed,
+)
 from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
 from ..dimse.status import CANCEL
@@ -19,7 +26,7 @@ from .associations import Associations
 from .intake import Intake, Where
 from .ladder import Via, Way, climb
 from .listening import Listening
-from .plan import Plan
+from .plan import Plan, Target
 from .planning import make_plan
 from .present import find_present
 from .progress import ProgressCallback
@@ -211,10 +218,21 @@ class Retrieve(Stream[T]):
     async def _planned(self) -> Plan:
         """What is to be asked for, found out unless it is known."""
         if self.plan is None:
-            wanted = self._wanted
-            root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
-            self.plan = await make_plan(self._associations, wanted.level, root, wanted.uids, wanted.parents)
+            try:
+                self.plan = await self._make_plan()
+            except (ConnectFailed, AssociationRejected, AssociationTimeout, ConnectTimeout) as error:
+                if all(way.associates for way in self._ways):
+                    raise
+                log.info("no plan, for there is no association: %s", error)
+                wanted, root = self._wanted, self._wanted.root or Root.STUDY
+                targets = [Target(uid, dict(wanted.parents)) for uid in wanted.uids]
+                self.plan = Plan(wanted.level, root, targets)
         return self.plan
+
+    async def _make_plan(self) -> Plan:
+        wanted = self._wanted
+        root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
+        return await make_plan(self._associations, wanted.level, root, wanted.uids, wanted.parents)
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""

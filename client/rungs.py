@@ -15,6 +15,7 @@ from ..dimse.status import (
     Status,
 )
 from .results import error_dict
+from .web import WebFailed
 
 NOT_HERE = frozenset(
     {SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION, NOT_AUTHORIZED, MOVE_DESTINATION_UNKNOWN}
@@ -44,7 +45,10 @@ class Rung:
         """Whether the peer does not offer the service, or not to us; some (Orthanc) abort to say so."""
         denied = self.status is not None and int(self.status) in NOT_HERE
         aborted = isinstance(self.error, AssociationAborted) and self.error.by_peer
-        return not self.received and (denied or aborted or isinstance(self.error, ContextNotAccepted))
+        refused = isinstance(self.error, WebFailed) and self.error.denied
+        return not self.received and (
+            denied or aborted or refused or isinstance(self.error, ContextNotAccepted)
+        )
 
     @property
     def denied(self) -> bool:

@@ -79,7 +79,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "association": {"pydicom"},
     "archive": {"pydicom"},
     "server": {"pydicom"},
-    "client": {"pydicom", "pandas"},  # pandas where a user has it: `Matches.to_dataframe`
+    # pandas where a user has it: `Matches.to_dataframe`; httpx and tomlkit are extras
+    "client": {"pydicom", "pandas", "httpx", "tomlkit"},
     "conformance": set(),
     "testing": {"pydicom", "pytest"},
     "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme"},

@@ -17,6 +17,7 @@ from ..association.errors import (
 )
 from ..association.tls import TLSConfigurationError
 from ..client.nodes import NodeError
+from ..client.web import WebFailed
 from ..dataset.errors import ImagingError
 from ..dimse.levels import QueryError
 from ..pdu.errors import AiodicomError
@@ -65,6 +66,7 @@ _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (AssociationRejected, Code.REJECTED),
     (ContextNotAccepted, Code.NO_CONTEXT),
     (OperationFailed, Code.FAILED),
+    (WebFailed, Code.FAILED),
     (ImagingError, Code.FAILED),
     (ArchiveError, Code.FAILED),
     (AiodicomError, Code.ABORTED),

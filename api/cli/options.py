@@ -25,6 +25,7 @@ from ..client.parallel import MAX_ASSOCIATIONS
 from ..client.quirks import Quirks
 from ..client.results import StoreReport
 from ..client.retrieved import RetrieveResult
+from ..client.web import DicomWeb
 from ..pdu.types import UserIdentityRQ
 from . import output
 from .commands import CONNECTION, GENERAL, LIMITS, SECURITY, section
@@ -124,18 +125,23 @@ class Common:
 
 @dataclass(frozen=True, slots=True)
 class PeerOptions(Common):
-    """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options."""
+    """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options,
+    and `web_tls` one for an https address, with other authorities where a file of them is given.
+    """
 
     peer: Peer
     listen_tls: Callable[[], ssl.SSLContext]
+    web_tls: Callable[[Path | None], ssl.SSLContext]
 
     @asynccontextmanager
-    async def connect(self, *, lazy: bool = True, quirks: Quirks | None = None) -> AsyncGenerator[Pacs, None]:
+    async def connect(
+        self, *, lazy: bool = True, quirks: Quirks | None = None, dicomweb: DicomWeb | None = None
+    ) -> AsyncGenerator[Pacs, None]:
         """A client. Raises at the end when the peer answered a release with an abort.
 
         lazy: its first association is that of the first operation: one that is not needed is not opened.
         """
-        client = Pacs(self.peer, lazy=lazy, quirks=quirks)
+        client = Pacs(self.peer, lazy=lazy, quirks=quirks, dicomweb=dicomweb)
         async with client:
             yield client
         for error in client.ended:
@@ -332,10 +338,12 @@ def peer_command(
         def command(**values: Any) -> Any:
             common = _take_common(values, 30)
             with _failure_as_json(common["json"] and not lines):
-                listen_tls = _listen_tls(values)
+                listen_tls, web_tls = _listen_tls(values), _web_tls(values)
                 with tracing(values.pop("trace_path")) as observer:
                     peer = _take_peer(values, observer)
-                    return function(PeerOptions(**common, peer=peer, listen_tls=listen_tls), **values)
+                    return function(
+                        PeerOptions(**common, peer=peer, listen_tls=listen_tls, web_tls=web_tls), **values
+                    )
 
         shared = [*_common_options(json=json, progress=progress), trace_option]
         return _chain(command, [*_PEER_OPTIONS, *shared])
@@ -398,6 +406,18 @@ def _listen_tls(values: dict[str, Any]) -> Callable[[], ssl.SSLContext]:
         if cert is None:
             raise click.UsageError("--listen-tls needs --cert")
         return server_context(key, cert, trusted, profile=profile, password=password)
+
+    return make
+
+
+def _web_tls(values: dict[str, Any]) -> Callable[[Path | None], ssl.SSLContext]:
+    key, cert, trusted = values["key"], values["cert"], values["trusted"]
+    password, profile, no_host = values["key_password"], values["tls_profile"], values["no_verify_host"]
+
+    def make(authority: Path | None) -> ssl.SSLContext:
+        return client_context(
+            key, cert, authority or trusted, check_hostname=not no_host, profile=profile, password=password
+        )
 
     return make
 

@@ -12,12 +12,15 @@ import click
 
 from ..client.associations import sop_class_name
 from ..client.identifier import parse_model
+from ..client.ladder import Via, parse_via
 from ..client.listening import LISTEN_PORT, Listening
-from ..client.plan import Plan
+from ..client.plan import SERVICES, Plan
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult
 from ..client.wanting import check_parents, check_uids
-from ..dimse.levels import Level
+from ..client.web import DicomWeb
+from ..dimse.levels import Level, QueryError
+from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from . import output
 from .commands import PeerCommand
@@ -25,6 +28,20 @@ from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .options import PORT, PeerOptions, ae_title, associations_option, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
+from .web import dicomweb_options
+
+
+def services(value: str) -> Via:
+    """The services of a retrieve, in order. Raises click.BadParameter."""
+    names: Any = value if value in ("auto", *SERVICES) else tuple(value.split(","))
+    try:
+        parse_via(names)
+    except QueryError:
+        order = ", ".join(SERVICES)
+        raise click.BadParameter(f"{value!r} is neither auto nor some of {order}, each once") from None
+    chosen: Via = names
+    return chosen
+
 
 _SHOWN = 20
 _UIDS = click.argument("uids", nargs=-1, required=True, metavar="UID...")
@@ -154,12 +171,14 @@ def retrieve_command(function: Callable[..., int]) -> Any:
 )
 @click.option(
     "--via",
-    type=click.Choice(["get", "auto", "get,move", "move,get"]),
+    type=services,
     default="get",
     show_default=True,
-    help="get: C-GET alone. auto (get,move): what it does not bring is asked for again at lower levels, then"
-    " by C-MOVE to ourselves; move,get: the other way round.",
+    metavar="auto|SERVICE[,SERVICE...]",
+    help="get: C-GET alone. auto (get,move,web): what it does not bring is asked for again at lower levels,"
+    " then by C-MOVE to ourselves, then by DICOMweb where --dicomweb says an address; move,get: that order.",
 )
+@dicomweb_options
 @_LISTEN_PORT
 @_ACCEPT_FROM
 @_LISTEN_TLS
@@ -168,22 +187,22 @@ def get(
     target: PeerOptions,
     what: What,
     out: Path | None,
-    via: str,
+    via: Via,
     listen_port: int | None,
     accept_from: tuple[str, ...],
     listen_tls: bool,
     dry_run: bool,
+    web: DicomWeb | None,
 ) -> int:
     """Retrieve patients, studies, series or instances from HOST PORT into a folder.
 
     Files come exactly as the peer sent them, under patient/study/series/instance; none is overwritten.
     """
-    services: Any = via if via in ("get", "auto") else tuple(via.split(","))
     if dry_run:
-        return _plan(target, what, services)
+        return _plan(target, what, via, web)
     if out is None:
         raise click.UsageError("Missing option '--out'.")
-    if via == "get" and (listen_port is not None or accept_from or listen_tls):
+    if not _moves(via) and (listen_port is not None or accept_from or listen_tls):
         raise click.UsageError("--listen-port, --accept-from and --listen-tls go with --via auto")
     listening = Listening(
         port=listen_port or LISTEN_PORT,
@@ -194,12 +213,12 @@ def get(
 
     async def work(so_far: list[RetrieveResult]) -> RetrieveResult:
         with progress_bar("get", wanted=target.progress) as progress:
-            async with target.connect() as peer:
+            async with target.connect(dicomweb=web) as peer:
                 retrieve = peer.get(
                     what.level,
                     what.uids,
                     directory=out,
-                    via=services,
+                    via=via,
                     listening=listening,
                     progress=progress,
                     max_object_size=what.max_object_size,
@@ -211,11 +230,16 @@ def get(
     return run_reported(work, target, out)
 
 
-def _plan(target: PeerOptions, what: What, via: Any) -> int:
+def _moves(via: Via) -> bool:
+    """Whether a C-MOVE to ourselves may be asked for."""
+    return "move" in parse_via(via)[0]
+
+
+def _plan(target: PeerOptions, what: What, via: Via, web: DicomWeb | None) -> int:
     """Print what would be asked for."""
 
     async def work() -> Plan:
-        async with target.connect() as peer:
+        async with target.connect(dicomweb=web) as peer:
             return await peer.plan(what.level, what.uids, root=what.root, parents=what.parents, via=via)
 
     plan = target.run(work())
@@ -223,7 +247,7 @@ def _plan(target: PeerOptions, what: What, via: Any) -> int:
         output.emit(plan.to_dict())
         return Code.OK
     count = "an unknown number of objects" if plan.objects is None else objects(plan.objects)
-    services = ", then ".join(f"C-{one.upper()}" for one in plan.via)
+    services = ", then ".join(SERVICES[one] for one in plan.via)
     say(f"would ask for {count} (by {plan.stands_on}), by {services}")
     for uid, number in sorted(plan.sop_classes.items()):
         say(f"  {sop_class_name(uid)}: {objects(number)}")
@@ -288,7 +312,16 @@ def run_reported(
     out: Path | None,
 ) -> int:
     """Run a retrieve and report on it, also when it is interrupted: what is there is there."""
-    result = target.run_told(work, lambda so_far: _show(so_far, out))
+
+    async def told(so_far: list[RetrieveResult]) -> RetrieveResult:
+        try:
+            return await work(so_far)
+        except AiodicomError:  # the last attempt's: what the others came to is told before
+            for rung in so_far[-1].rungs[:-1] if so_far else ():
+                complain(f"{rung.service} at {rung.level.value} level: {rung.reason}")
+            raise
+
+    result = target.run_told(told, lambda so_far: _show(so_far, out))
     return report(result, target.json, out)
 
 

@@ -149,17 +149,19 @@ async def test_a_port_that_is_taken_is_a_rung(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("via", "names", "ladder"),
     [
-        ("auto", ("get", "move"), True),
+        ("auto", ("get", "move", "web"), True),
         ("get", ("get",), False),
         (("get",), ("get",), True),
         (["move", "get"], ("move", "get"), True),
+        ("web", ("web",), False),
+        (("get", "web"), ("get", "web"), True),
     ],
 )
 def test_the_words_of_via(via: Any, names: Any, ladder: bool) -> None:
     assert parse_via(via) == (names, ladder)
 
 
-@pytest.mark.parametrize("via", ["", "web", (), ("get", "get"), ("get", "web"), "GET", ["auto"]])
+@pytest.mark.parametrize("via", ["", "wado", (), ("get", "get"), ("get", "wado"), "GET", ["auto"]])
 def test_what_is_no_via(via: Any) -> None:
     with pytest.raises(QueryError, match="via is"):
         parse_via(via)

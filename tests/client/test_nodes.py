@@ -37,7 +37,8 @@ def test_every_member_is_read(write: Path) -> None:
     write.write_text(
         HEAD + 'called_ae = " PACS "\ncalling_ae = "WS"\ntls = true\ntrusted = "authority.pem"\n'
         'cert = "own.pem"\nkey = "own.pem"\ntls_profile = "bcp195-modified"\nverify_host = false\n'
-        'user = "me"\n'
+        'user = "me"\ndicomweb = "https://pacs.example.org/rs"\ndicomweb_authorization = "PACS_TOKEN"\n'
+        'dicomweb_trusted = "authority.pem"\n'
         '[nodes.pacs.timeouts]\ninactivity = "off"\nassociation = 1.5\n'
         + "".join(
             f"{field.name} = 7\n" for field in limits if field.name not in ("inactivity", "association")
@@ -81,6 +82,10 @@ def test_every_member_is_read(write: Path) -> None:
         ('host = "a"\nport = 1\nquirks.cap = true', "no number from 1 up"),
         ('host = "a"\nport = 1\nquirks.cancel = 1', "neither true nor false"),
         ('host = "a"\nport = 1\nquirks.caps = 1', "did you mean cap?"),
+        ('host = "a"\nport = 1\ndicomweb = "pacs"', "dicomweb is no address"),
+        ('host = "a"\nport = 1\ndicomweb = 3', "dicomweb is 3"),
+        ('host = "a"\nport = 1\ndicomweb_authorization = "TOKEN"', "needs a dicomweb address"),
+        ('host = "a"\nport = 1\ndicomweb_trusted = "config.toml"', "needs a dicomweb address"),
         ('host = "a"\nport = 1\ntimeouts = 3', "timeouts is no table"),
         ('host = "a"\nport = 1\ntimeouts.conect = 3', "did you mean connect?"),
         ('host = "a"\nport = 1\ntimeouts.connect = "soon"', "no number of seconds"),
@@ -113,6 +118,44 @@ def test_a_file_that_is_none_is_told(write: Path, content: bytes, words: str) ->
     write.write_bytes(content)
     with pytest.raises(NodeError, match=words):
         read_nodes()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        'dicomweb = "https://me:SECRET@pacs/rs"',
+        'dicomweb = "https://pacs/rs?token=SECRET"',
+        'dicomweb = "https://pacs/rs"\ndicomweb_authorization = "Bearer SECRET"',
+    ],
+)
+def test_a_secret_has_no_place_in_the_file_and_is_not_repeated(write: Path, lines: str) -> None:
+    write.write_text(HEAD + lines)
+    with pytest.raises(NodeError, match="dicomweb") as caught:
+        read_nodes()
+    assert "SECRET" not in str(caught.value)
+
+
+def test_where_a_node_offers_dicomweb(write: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write.write_text(HEAD)
+    assert find_node("pacs").web() is None
+    lines = 'dicomweb = "http://pacs/rs"\ndicomweb_authorization = "PACS_TOKEN"\n'
+    write.write_text(HEAD + lines)
+    monkeypatch.delenv("PACS_TOKEN", raising=False)
+    web = aiodicom.connect("@pacs").dicomweb  # what else is asked of the peer needs no secret
+    assert web is not None
+    assert web.url == "http://pacs/rs"
+    with pytest.raises(aiodicom.QueryError, match="no PACS_TOKEN"):
+        web.header()
+    monkeypatch.setenv("PACS_TOKEN", "Bearer x")
+    assert web.header() == {"Authorization": "Bearer x"}
+    write.write_text(HEAD + 'dicomweb = "https://pacs/rs"\n')
+    web = find_node("pacs").web()
+    assert web is not None
+    assert web.tls is not None
+    assert not find_node("pacs").protected  # the DICOM port is another matter
+    other = aiodicom.connect("@pacs", dicomweb="https://other/rs").dicomweb
+    assert other is not None
+    assert other.url == "https://other/rs"
 
 
 def test_other_tables_are_for_others(write: Path) -> None:

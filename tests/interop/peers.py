@@ -47,9 +47,20 @@ def find_program(name: str) -> str | None:
 
 def has_peer(name: str) -> bool:
     """Whether a peer ("storescp", "Orthanc", "pynetdicom", ...) is on this machine."""
+    if name == ORTHANC_DICOMWEB.name:
+        return ORTHANC_DICOMWEB.exists()
     if name == "pynetdicom":
         return importlib.util.find_spec("pynetdicom") is not None
     return find_program(name) is not None
+
+
+ORTHANC_DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+def find_dicomweb() -> Path:
+    """Orthanc's DICOMweb plugin (Debian's package orthanc-dicomweb); skips or fails as `require_peer`."""
+    require_peer("Orthanc", ORTHANC_DICOMWEB.name)
+    return ORTHANC_DICOMWEB
 
 
 def require_peer(*names: str) -> None:
@@ -569,25 +580,28 @@ def orthanc(
     tls: TLSFiles | None = None,
     require_client_certificate: bool = True,
     http: bool = False,
+    dicomweb: bool = False,
     nodelay: bool = True,
     settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Peer]:
     """Orthanc: C-ECHO, C-STORE, C-FIND, C-GET and C-MOVE to `modalities` (AE title: port).
 
-    With `http` its REST interface listens without a password on `Peer.http_port`. `settings` go over
+    With `http` its REST interface listens without a password on `Peer.http_port`; with `dicomweb` below
+    ``/dicom-web`` too, by Debian's plugin. `settings` go over
     ours (any key of Orthanc's configuration). With `tls` its connections to modalities are TLS too.
     """
     program = _program("Orthanc")
     config = directory.with_name(f"{directory.name}.orthanc.json")
-    http_port = free_port() if http else None
+    http_port = free_port() if http or dicomweb else None
+    plugins = [str(find_dicomweb())] if dicomweb else []
 
     def arguments(number: int) -> list[str]:
         values: dict[str, Any] = {
             "Name": "aiodicom tests",
             "StorageDirectory": str(directory),
             "IndexDirectory": str(directory),
-            "Plugins": [],
-            "HttpServerEnabled": http,
+            "Plugins": plugins,
+            "HttpServerEnabled": http or dicomweb,
             "RemoteAccessAllowed": False,
             "AuthenticationEnabled": False,
             "DicomPort": number,

@@ -1,0 +1,338 @@
+"""WADO-RS as a user (PS3.18 10.4): asks for what a plan names, and takes the objects of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+from ..association.connect import Peer
+from ..association.performing import Refused
+from ..association.reading import Reading
+from ..dataset.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile
+from ..dataset.part10 import MAX_FILE_META, FileHeader, read_header
+from ..dataset.sinks import StoreSink
+from ..dimse import messages as m
+from ..dimse.contexts import Context
+from ..dimse.levels import Level, Root, find_model, unique_key
+from ..dimse.status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PROCESS, Status
+from ..pdu.errors import AiodicomError
+from ..pdu.uids import is_near_uid
+from .intake import Intake
+from .multipart import Multipart, PartBegins, PartEnds, content_type
+from .parallel import share
+from .plan import Plan, Target
+from .web import DicomWeb, WebAnswer, WebFailed, WebPeer
+
+log: logging.Logger = logging.getLogger("aiodicom.retrieving")
+
+ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""Objects as they are stored (PS3.18 8.7.3.5.2): nothing is converted."""
+HEAD = 4096
+"""Bytes of a part that are gathered before its file meta information is looked at, unless it ends before."""
+_KEYS = {"StudyInstanceUID": "0020000D", "SeriesInstanceUID": "0020000E"}
+
+
+class Fetching:
+    """The way of WADO-RS. Objects, counts and what is missing are the intake's, as by C-GET."""
+
+    service = "WADO-RS"
+    associates = False
+
+    def __init__(self, address: DicomWeb, peer: Peer, intake: Intake[Any], count: int = 1) -> None:
+        """count: requests at once."""
+        self._address = address
+        self._peer = peer
+        self._intake = intake
+        self._count = count
+        self._reads = asyncio.Event()
+        self._reads.set()
+
+    def model(self, root: Root) -> str:
+        """The SOP class that plans a retrieve by it."""
+        return find_model(root)
+
+    async def fetch(self, plan: Plan) -> None:
+        """Ask for all of it. Raises what ended an answer, the first of several."""
+        todo = deque(plan.divided(self._count).targets)
+        failures: list[WebFailed] = []
+        reading = Reading(self._reads.clear, self._reads.set)
+        count = min(self._count, len(todo)) or 1
+        async with WebPeer(self._address, self._peer.timeouts, connections=count) as peer:
+            self._intake.reads(reading)
+            try:
+                await share(count, todo, partial(self._work, peer, plan, todo, failures))
+            finally:
+                self._intake.ends(reading)
+        if failures:
+            raise failures[0]
+
+    async def _work(self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed]) -> None:
+        while todo:
+            target = todo.popleft()
+            try:
+                paths = await self._paths(peer, plan, target)
+                await self._fetch(peer, target, paths, failures)
+            except AiodicomError:
+                todo.clear()
+                raise
+
+    async def _fetch(
+        self, peer: WebPeer, target: Target, paths: Sequence[str], failures: list[WebFailed]
+    ) -> None:
+        """What lies at these paths; one that is not there does not keep back the others."""
+        if not paths:
+            self._nothing(target)
+        for path in paths:
+            if self._intake.over:
+                self._say(CANCEL, "no room is left here")
+                return
+            try:
+                async with peer.get(path, ACCEPT, silence=self._silence(target)) as answer:
+                    await self._take(answer)
+            except WebFailed as error:
+                if error.final:
+                    raise
+                if error.status in (404, 410) and not target.instances:
+                    self._nothing(target)
+                else:
+                    failures.append(error)
+
+    def _nothing(self, target: Target) -> None:
+        """The peer has nothing of that key."""
+        self._say(SUCCESS, "")
+        if target.uid not in self._intake.result.not_found:
+            self._intake.result.not_found.append(target.uid)
+
+    def _silence(self, target: Target) -> float | None:
+        """The inactivity limit: a longer one where the peer says that some of it is not ONLINE."""
+        times = self._peer.timeouts
+        if not target.unavailable or times.inactivity is None:
+            return times.inactivity
+        return None if times.nearline is None else max(times.inactivity, times.nearline)
+
+    def _say(self, status: Status, comment: str) -> None:
+        """Add to the result: the first that is no success stays the status of the whole."""
+        result = self._intake.result
+        if not result.status:
+            result.status = Status(status, "C-GET")
+            result.comment = comment or None
+
+    # --- where it lies
+
+    async def _paths(self, peer: WebPeer, plan: Plan, target: Target) -> list[str]:
+        """The resources of a target: what lies above it is asked for (QIDO-RS) where it is not known."""
+        level = target.level or plan.level
+        if level is Level.PATIENT:
+            studies = dict.fromkeys(filter(None, target.studies))
+            if not studies or not all(target.studies):
+                found = await peer.ask("/studies", {"PatientID": target.uid})
+                studies = dict.fromkeys(_values(found, "StudyInstanceUID"))
+            return [_path(study) for study in studies]
+        if level is Level.STUDY:
+            return [_path(target.uid)]
+        if level is Level.SERIES:
+            study = target.parents.get("StudyInstanceUID") or _single(target.studies)
+            if not study:
+                found = await peer.ask("/series", {unique_key(level): target.uid})
+                return [_path(one, target.uid) for one in dict.fromkeys(_values(found, "StudyInstanceUID"))]
+            return [_path(study, target.uid)]
+        paths = []
+        for number, uid in enumerate(target.uid.split("\\")):
+            paths += await self._instance(peer, target, number, uid)
+        return paths
+
+    async def _instance(self, peer: WebPeer, target: Target, number: int, uid: str) -> list[str]:
+        study = target.parents.get("StudyInstanceUID") or _at(target.studies, number)
+        series = target.parents.get("SeriesInstanceUID") or _at(target.series, number)
+        if study and series:
+            return [_path(study, series, uid)]
+        found = await peer.ask("/instances", {"SOPInstanceUID": uid})
+        both = zip(_values(found, "StudyInstanceUID"), _values(found, "SeriesInstanceUID"), strict=False)
+        return [_path(one, other, uid) for one, other in dict.fromkeys(both)]
+
+    # --- what comes
+
+    async def _take(self, answer: WebAnswer) -> None:
+        """The objects of one answer."""
+        kind, parameters = content_type(answer.content_type)
+        if answer.status == 204:
+            return self._say(SUCCESS, "")
+        if kind == "multipart/related":
+            broken = await self._parts(answer, Multipart(parameters.get("boundary", "")))
+        elif kind in ("application/dicom", "application/octet-stream"):
+            broken = await self._single(answer)
+        else:
+            raise WebFailed(f"the answer is {kind[:60]!r}, where DICOM objects were asked for")
+        if broken:
+            return self._say(UNABLE_TO_PROCESS, f"{broken} of its parts are no DICOM objects")
+        if answer.status != 200:
+            return self._say(SUBOPERATIONS_WARNING, answer.words)
+        return self._say(SUCCESS, "")
+
+    async def _parts(self, answer: WebAnswer, reader: Multipart) -> int:
+        """The parts of an answer; how many of them are no objects."""
+        broken, part = 0, _Part(self._intake, self._peer.called_ae)
+        try:
+            async for chunk in answer:
+                for event in reader.feed(chunk):
+                    if isinstance(event, PartBegins):
+                        part = _Part(self._intake, self._peer.called_ae)
+                    elif isinstance(event, PartEnds):
+                        await part.end()
+                        broken += part.broken
+                    else:
+                        await part.take(event)
+                await self._reads.wait()
+        finally:
+            part.drop()
+        if not reader.ended:
+            raise WebFailed("the answer broke off: its end is missing")
+        return broken
+
+    async def _single(self, answer: WebAnswer) -> int:
+        """An answer that is one object."""
+        part = _Part(self._intake, self._peer.called_ae)
+        try:
+            async for chunk in answer:
+                await part.take(memoryview(chunk))
+                await self._reads.wait()
+            await part.end()
+        finally:
+            part.drop()
+        return part.broken
+
+
+class _Part:
+    """One Part 10 file that arrives: its data set goes to a sink, as if it had come by C-STORE."""
+
+    def __init__(self, intake: Intake[Any], source_ae: str) -> None:
+        self.broken: bool = False  # it is no DICOM object
+        self._intake = intake
+        self._source_ae = source_ae
+        self._head = bytearray()
+        self._wanted = HEAD
+        self._sink: StoreSink | None = None
+        self._left = False  # what still comes of it is dropped
+
+    async def take(self, data: memoryview) -> None:
+        """More of it."""
+        if self._left:
+            return
+        if self._sink is None:
+            self._head += data
+            if len(self._head) >= self._wanted:
+                await self._begin(last=False)
+        else:
+            await self._write(data)
+
+    async def _begin(self, *, last: bool) -> None:
+        """Choose its sink, if the file meta information is here."""
+        try:
+            header = _header(bytes(self._head), last=last)
+        except ImagingError as error:
+            log.warning("a part of an answer is no DICOM object: %s", error)
+            self.broken = self._left = True
+            return
+        if header is None:
+            self._wanted *= 2
+            return
+        request = m.CStoreRQ(
+            message_id=1,
+            affected_sop_class_uid=header.sop_class_uid,
+            affected_sop_instance_uid=header.sop_instance_uid,
+        )
+        context = Context(1, header.sop_class_uid, header.transfer_syntax_uid)
+        try:
+            self._sink = self._intake.sink(request, context, source_ae=self._source_ae)
+        except (Refused, OSError) as error:
+            log.info("an object is not taken: %s", error)
+            self._left = True
+            return
+        with memoryview(bytes(self._head)) as view:
+            self._head = bytearray()
+            await self._write(view[header.data_offset :])
+
+    async def _write(self, data: memoryview) -> None:
+        assert self._sink is not None
+        try:
+            full = self._sink.write(data)
+            if full is not None:
+                await full
+        except (Refused, OSError) as error:  # the sink has told of it
+            log.info("an object is not kept: %s", error)
+            self.drop()
+
+    async def end(self) -> None:
+        """It is whole."""
+        if self._sink is None and not self._left:
+            await self._begin(last=True)
+        sink, self._sink, self._left = self._sink, None, True
+        if sink is not None:
+            try:
+                await sink.commit()
+            except (Refused, OSError) as error:
+                log.info("an object is not kept: %s", error)
+                sink.discard()
+            except BaseException:
+                sink.discard()
+                raise
+
+    def drop(self) -> None:
+        """Take no more of it, and leave no trace of what is not whole."""
+        sink, self._sink, self._left = self._sink, None, True
+        if sink is not None:
+            sink.discard()
+
+
+def _header(head: bytes, *, last: bool) -> FileHeader | None:
+    """The head of a file, None where more of it must come. Raises ImagingError for what is none."""
+    enough = last or len(head) > 2 * MAX_FILE_META
+    try:
+        header = read_header(head)
+    except (TruncatedFile, NotDicom):
+        if enough:
+            raise
+        return None
+    whole = header.sop_class_uid and header.sop_instance_uid and header.data_offset < len(head)
+    if not whole and not enough:
+        return None
+    if not (is_near_uid(header.sop_class_uid) and is_near_uid(header.sop_instance_uid)):
+        raise MalformedDataSet("it names no SOP class and instance")
+    return header
+
+
+def _path(study: str, series: str = "", instance: str = "") -> str:
+    """The path of a resource below the address."""
+    named = zip(("studies", "series", "instances"), (study, series, instance), strict=True)
+    return "".join(f"/{name}/{quote(uid, safe='')}" for name, uid in named if uid)
+
+
+def _values(found: Iterable[dict[str, Any]], keyword: str) -> list[str]:
+    """A UID of each answer in DICOM JSON (PS3.18 F.2)."""
+    values = []
+    for one in found:
+        element = one.get(_KEYS[keyword])
+        value = element.get("Value") if isinstance(element, dict) else None
+        if (
+            isinstance(value, list)
+            and value
+            and isinstance(value[0], str)
+            and is_near_uid(value[0].strip(" \0"))
+        ):
+            values.append(value[0].strip(" \0"))
+    return values
+
+
+def _single(values: Sequence[str]) -> str:
+    """The one value there is of several that may be the same."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else ""
+
+
+def _at(values: Sequence[str], number: int) -> str:
+    return values[number] if number < len(values) else ""
