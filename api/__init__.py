@@ -184,7 +184,9 @@ if TYPE_CHECKING:
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
     from .server.limits import ServerLimits
     from .server.listener import Server, serve
+    from .server.metrics import MetricsEndpoint, prometheus_text
     from .server.service import Destination, EncodedMatches, Match, Reply, Service
+    from .server.stats import ServerStats
 
 __version__ = "0.1.0"
 
@@ -250,6 +252,7 @@ __all__ = [
     "Match",
     "Matches",
     "MessageEvent",
+    "MetricsEndpoint",
     "MixedSeries",
     "NActionRQ",
     "NCreateRQ",
@@ -293,6 +296,7 @@ __all__ = [
     "SOPClassExtendedNegotiation",
     "Server",
     "ServerLimits",
+    "ServerStats",
     "Service",
     "SessionLimits",
     "SlicesMissing",
@@ -329,6 +333,7 @@ __all__ = [
     "encode_file_meta",
     "find_node",
     "literal",
+    "prometheus_text",
     "read_nodes",
     "serve",
     "serve_archive",
@@ -355,6 +360,9 @@ _HOME_OF = {
     "ServerLimits": "server.limits",
     "Server": "server.listener",
     "serve": "server.listener",
+    "MetricsEndpoint": "server.metrics",
+    "prometheus_text": "server.metrics",
+    "ServerStats": "server.stats",
     "Destination": "server.service",
     "EncodedMatches": "server.service",
     "Match": "server.service",

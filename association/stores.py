@@ -210,7 +210,8 @@ class StoreRun:
         return _Sent(operation, item, size, converted)
 
     def _too_slow(self) -> InactivityTimeout:
-        error = InactivityTimeout(f"an object was not taken or not answered within {self.limit} s")
+        text = f"an object was not taken or not answered within {self.limit} s"
+        error = InactivityTimeout(text, limit="inactivity", seconds=self.limit)
         self.association.abort_now(error)
         return error
 

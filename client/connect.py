@@ -45,7 +45,7 @@ def _described(host: str, port: int | None) -> tuple[Peer, Quirks]:
         return node.peer(), node.quirks
     if port is None:
         raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port), Quirks()
+    return Peer(host=host, port=port), Quirks()
 
 
 def connect(

@@ -37,6 +37,7 @@ from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, EncodedMatches, Service
 from .shares import Shares
+from .stats import ServerStats
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -69,6 +70,7 @@ class _Arriving:
     """The objects of each address that are not committed yet, and those whose associations are held."""
 
     def __init__(self) -> None:
+        self.committing: int = 0
         self._going_on: Counter[str] = Counter()
         self._held: dict[str, dict[_CountedSink, None]] = {}
 
@@ -106,7 +108,8 @@ class _CountedSink:
     def __init__(self, sink: QueuedSink, association: Performed, arriving: _Arriving) -> None:
         self.association = association
         self._sink = sink
-        self._arriving: _Arriving | None = arriving
+        self._all = arriving
+        self._arriving: _Arriving | None = arriving  # until it is through
         arriving.begin(self)
 
     def write(self, data: memoryview, /) -> Awaitable[None] | None:
@@ -115,9 +118,11 @@ class _CountedSink:
 
     async def commit(self) -> StoreOutcome:
         """Commit it; whatever comes of that, it is through."""
+        self._all.committing += 1
         try:
             return await self._sink.commit()
         finally:
+            self._all.committing -= 1
             self._through()
 
     def discard(self) -> None:
@@ -181,6 +186,10 @@ class ArchiveService(Service):
             for asked in request.user_information.extended
             if asked.sop_class_uid in _MODELS and asked.information
         ]
+
+    def queue_depth(self) -> int:
+        """Objects whose commit has not ended."""
+        return self._arriving.committing
 
     def store(self, request: Request) -> StoreSink:
         """The archive's sink."""
@@ -370,6 +379,10 @@ class ArchiveServer:
     def port(self) -> int:
         """The port listened on."""
         return self.server.port
+
+    def stats(self) -> ServerStats:
+        """What the server has done so far, while open: `Server.stats`."""
+        return self.server.stats()
 
     async def serve_forever(self) -> None:
         """Serve until cancelled or told to stop by SIGTERM or SIGINT; then drain."""
