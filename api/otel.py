@@ -89,7 +89,11 @@ class Telemetry:
         if categorize(event.status) is Category.FAILURE:
             span.set_status(self._trace.StatusCode.ERROR, status)
         span.end(_nanoseconds(event.at))
-        labels: dict[str, str | bool] = {"dicom.service": service, "dicom.status": status, "dicom.sent": event.sent}
+        labels: dict[str, str | bool] = {
+            "dicom.service": service,
+            "dicom.status": status,
+            "dicom.sent": event.sent,
+        }
         self._duration.record(event.seconds, labels)
         self._data.add(event.data_bytes, labels)
 

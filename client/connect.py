@@ -66,6 +66,7 @@ def connect(
     lazy: bool = False,
     observer: Observer | None = None,
     quirks: Quirks | None = None,
+    max_associations: int | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
@@ -77,7 +78,9 @@ def connect(
     is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
     that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
     operation, which then opens an association with what it needs. `observer` is told what happens on each
-    association. `quirks` is what is known of the peer.
+    association. `quirks` is what is known of the peer. With `max_associations` there are never more at once,
+    whatever runs: each is one operation's at a time, and who finds none free waits, first come first served.
+    An operation inside another's loop is one more.
     """
     base, known = _described(host, port)
     peer = replace(
@@ -96,4 +99,5 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    return Pacs(peer, lazy=lazy, quirks=known if quirks is None else quirks)
+    known = known if quirks is None else quirks
+    return Pacs(peer, lazy=lazy, quirks=known, max_associations=max_associations)
