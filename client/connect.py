@@ -77,10 +77,9 @@ def connect(
     is an SSL context, best one of `client_context`; without one the connection is plain. `async_operations`
     is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
     that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
-    operation, which then opens an association with what it needs. `observer` is told what happens on each
-    association. `quirks` is what is known of the peer. With `max_associations` there are never more at once,
-    whatever runs: each is one operation's at a time, and who finds none free waits, first come first served.
-    An operation inside another's loop is one more.
+    operation. `observer` is told what happens on each association, `quirks` what is known of the peer. With
+    `max_associations` there are never more at once: each is one operation's at a time (one inside another's
+    loop is one more), and who finds none free waits, first come first served.
     """
     base, known = _described(host, port)
     peer = replace(
