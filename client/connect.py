@@ -42,7 +42,8 @@ def _described(host: str, port: int | None) -> tuple[Peer, Quirks]:
     """What is known of a host, or of a node, before anything else is said."""
     if host.startswith("@"):
         node = find_node(host)
-        return node.peer(), node.quirks
+        peer = node.peer()
+        return peer if port is None else replace(peer, port=port), node.quirks
     if port is None:
         raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
     return Peer(host=host, port=port), Quirks()
@@ -84,7 +85,6 @@ def connect(
     base, known = _described(host, port)
     peer = replace(
         base,
-        port=base.port if port is None else port,
         calling_ae=base.calling_ae if calling_ae is None else calling_ae,
         called_ae=base.called_ae if called_ae is None else called_ae,
         tls=base.tls if tls is None else tls,
@@ -98,5 +98,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    known = known if quirks is None else quirks
-    return Pacs(peer, lazy=lazy, quirks=known, max_associations=max_associations)
+    return Pacs(peer, lazy=lazy, quirks=quirks or known, max_associations=max_associations)
