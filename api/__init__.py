@@ -61,6 +61,10 @@ AiodicomError                      the root of all
 
 from __future__ import annotations
 
+from . import starting as _starting  # noqa: F401 - it acts when it is imported
+
+# isort: split
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
