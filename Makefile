@@ -31,14 +31,14 @@ help:
 demo: $(VENV)/.demo
 	@$(BIN)/aiodicom demo $(if $(DATA),--data "$(DATA)")
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.examples
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.lint $(VENV)/.test
+types: $(VENV)/.lint $(VENV)/.test $(VENV)/.examples
 	$(BIN)/mypy
 	cd tests && ../$(BIN)/mypy --config-file mypy.ini . ../benchmarks
 	$(BIN)/python .ci/public_types.py

@@ -62,6 +62,10 @@ AiodicomError                      the root of all
 
 from __future__ import annotations
 
+from . import starting as _starting  # noqa: F401 - it acts when it is imported
+
+# isort: split
+
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -186,7 +190,9 @@ if TYPE_CHECKING:
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
     from .server.limits import ServerLimits
     from .server.listener import Server, serve
+    from .server.metrics import MetricsEndpoint, prometheus_text
     from .server.service import Destination, EncodedMatches, Match, Reply, Service
+    from .server.stats import ServerStats
 
 __version__ = "0.1.0"
 
@@ -253,6 +259,7 @@ __all__ = [
     "Match",
     "Matches",
     "MessageEvent",
+    "MetricsEndpoint",
     "MixedSeries",
     "NActionRQ",
     "NCreateRQ",
@@ -296,6 +303,7 @@ __all__ = [
     "SOPClassExtendedNegotiation",
     "Server",
     "ServerLimits",
+    "ServerStats",
     "Service",
     "SessionLimits",
     "SlicesMissing",
@@ -333,6 +341,7 @@ __all__ = [
     "encode_file_meta",
     "find_node",
     "literal",
+    "prometheus_text",
     "read_nodes",
     "serve",
     "serve_archive",
@@ -359,6 +368,9 @@ _HOME_OF = {
     "ServerLimits": "server.limits",
     "Server": "server.listener",
     "serve": "server.listener",
+    "MetricsEndpoint": "server.metrics",
+    "prometheus_text": "server.metrics",
+    "ServerStats": "server.stats",
     "Destination": "server.service",
     "EncodedMatches": "server.service",
     "Match": "server.service",

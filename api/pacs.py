@@ -113,7 +113,8 @@ def _like(model: Callable[_P, object]) -> Callable[[Callable[..., _T]], Callable
 def connect(*args: Any, **kwargs: Any) -> Pacs:
     """The client's `connect`, for this `Pacs`."""
     made = client_connect.connect(*args, **kwargs)
-    return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks, dicomweb=made.dicomweb)
+    most = made.max_associations
+    return Pacs(made.peer, lazy=made.lazy, quirks=made.quirks, dicomweb=made.dicomweb, max_associations=most)
 
 
 @_like(client_pool.create_pool)

@@ -64,6 +64,9 @@ class Acceptor(Protocol):
     def on_note(self, kind: str, message: str) -> None:
         """Log what a peer can repeat at will."""
 
+    def on_answered(self, command_field: int, status: int) -> None:
+        """A request of the peer, of this kind, has its final response."""
+
 
 class Association:
     """See the module. Made by `connect` and by the listener; `start` is called before the connection is.
@@ -99,7 +102,7 @@ class Association:
         self._over = asyncio.Event()
         self._closed = asyncio.Event()
         self._tasks = Tasks(failed=self._task_failed, changed=self._changed)
-        self._sender = Sender(self)
+        self._sender = Sender(self, None if acceptor is None else acceptor.on_answered)
         self._invoking = Invoking(self, self._sender, cancel=timeouts.cancel, changed=self._changed)
         self._performing = Performing(
             self, provider, self._tasks, identifier_length=identifier_length, changed=self._changed
@@ -200,9 +203,9 @@ class Association:
             async with asyncio.timeout(self.timeouts.association):
                 await asyncio.shield(self._open)
         except TimeoutError:
-            error = AssociationTimeout(
-                f"no answer to the A-ASSOCIATE-RQ within {self.timeouts.association} s"
-            )
+            limit = self.timeouts.association
+            text = f"no answer to the A-ASSOCIATE-RQ within {limit} s"
+            error = AssociationTimeout(text, limit="association", seconds=limit)
             await self.abort(error=error)
             raise error from None
 
@@ -234,7 +237,9 @@ class Association:
                         self.connection.flush()
                 await self._over.wait()
         except TimeoutError:
-            error = AssociationTimeout(f"no answer to the release within {self.timeouts.association} s")
+            limit = self.timeouts.association
+            text = f"no answer to the release within {limit} s"
+            error = AssociationTimeout(text, limit="association", seconds=limit)
             await self.abort(error=error)
             raise error from None
 
@@ -408,7 +413,8 @@ class Association:
         if self._collision_timer is not None:
             self._collision_timer.cancel()
         if self.connection.opening_missed:
-            self._end(AssociationTimeout("closed a connection: no whole A-ASSOCIATE-RQ came in time"))
+            text = "closed a connection: no whole A-ASSOCIATE-RQ came in time"
+            self._end(AssociationTimeout(text, limit="artim", seconds=self.timeouts.artim))
         else:
             self._end(AssociationAborted("the connection closed", by_peer=True))
         self._closed.set()
@@ -439,6 +445,8 @@ class Association:
                 self._end(provider_error(error, self.connection, unanswered=unanswered))
             case RequestRefused():
                 self.note("requests refused", f"{event.command_field:04X}H, {event.comment}")
+                if self._acceptor is not None:
+                    self._acceptor.on_answered(event.command_field, event.status)
             case _:
                 raise AssertionError(f"unexpected event {event!r}")
 
@@ -448,10 +456,8 @@ class Association:
 
     def _watch_collision(self) -> None:
         """Table 9-10 waits for the peer's half of a release collision without a timer; we do not for ever."""
-        limit = self.timeouts.association
-        self._collision_timer = self._loop.call_later(
-            self.timeouts.artim if limit is None else limit, self.abort_now
-        )
+        limit = self.timeouts.artim if self.timeouts.association is None else self.timeouts.association
+        self._collision_timer = self._loop.call_later(limit, self.abort_now)
 
     def _established(self) -> None:
         """The association is open, on either side: how many operations may overlap is known now."""

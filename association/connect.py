@@ -22,7 +22,7 @@ from ..pdu.types import (
     UserInformation,
 )
 from .association import Association
-from .dialing import dial, os_words
+from .dialing import bare_host, check_port, dial, os_words, place
 from .errors import ConnectionRefused, ConnectTimeout, TLSFailed
 from .observing import Observer
 from .performing import Provider
@@ -68,7 +68,11 @@ class Peer:
     @property
     def name(self) -> str:
         """`TITLE@host:port`, as errors and log lines say it."""
-        return f"{self.called_ae}@{self.host}:{self.port}"
+        return f"{self.called_ae}@{place(self.host, self.port)}"
+
+    def __post_init__(self) -> None:
+        """The host of ``[::1]`` is ``::1``."""
+        object.__setattr__(self, "host", bare_host(self.host))
 
     def request(self, proposals: Iterable[Proposal]) -> AAssociateRQ:
         """The A-ASSOCIATE-RQ that proposes these contexts.
@@ -101,14 +105,16 @@ async def associate(
     Raises LocalProtocolError for what cannot be asked for, HostUnknown, ConnectionRefused, TLSFailed,
     ConnectTimeout, and what `Association.opened` raises.
     """
-    if not 0 < peer.port < 65536:  # the system would take the rest of a division
-        raise LocalProtocolError(f"{peer.port} is no port: 1 to 65535")
+    try:
+        check_port(peer.port)
+    except ValueError as error:
+        raise LocalProtocolError(str(error)) from None
     request = peer.request(proposals)
     session = Session(requestor=True, limits=peer.limits, lenient_roles=peer.lenient_roles)
     session.associate(request)
     association = Association(
         session,
-        address=f"{peer.host}:{peer.port}",
+        address=place(peer.host, peer.port),
         timeouts=peer.timeouts,
         watch=Watch(inactivity=peer.timeouts.inactivity),
         provider=provider,
@@ -148,7 +154,8 @@ async def _connect(peer: Peer, association: Association) -> None:
             await (opening if peer.tls is not None else to_its_end(opening))
     except TimeoutError:
         what = "no TLS handshake" if sock is not None and peer.tls is not None else "no connection"
-        raise ConnectTimeout(f"{what} with {peer.name} within {peer.timeouts.connect} s") from None
+        text = f"{what} with {peer.name} within {peer.timeouts.connect} s"
+        raise ConnectTimeout(text, limit="connect", seconds=peer.timeouts.connect) from None
     except ssl.SSLError as error:
         raise TLSFailed(f"TLS with {peer.name} failed: {describe_tls_error(error)}") from error
     except ConnectionError as error:

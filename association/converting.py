@@ -21,7 +21,7 @@ from ..pdu.uids import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from .outgoing import WHOLE_READ
+from .outgoing import WHOLE_READ, content_of
 from .sending import PART, Parts
 from .tasks import Job
 
@@ -77,16 +77,20 @@ class Conversion:
 
     def _open(self, item: Instance) -> str:
         """Read the data set, or open a large one; the syntax it is in then."""
-        self._file = file = FileIO(item.path)
-        self._held = FileWindow(file.fileno(), item.data_offset, item.data_size)
+        content = content_of(item)
+        if content is not None:
+            self._held = content
+        else:
+            self._file = FileIO(item.path)
+            self._held = FileWindow(self._file.fileno(), item.data_offset, item.data_size)
         if item.transfer_syntax_uid == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
             inflated = inflate(self._held, MAX_COPIED, MAX_COPIED)
             if inflated.problem is not None:
                 raise MalformedDataSet(f"it cannot be converted: {inflated.problem}")
             self._keep(memoryview(inflated.window))
             return EXPLICIT_VR_LITTLE_ENDIAN
-        if item.data_size <= WHOLE_READ:
-            self._keep(memoryview(read_at(file.fileno(), item.data_size, item.data_offset)))
+        if self._file is not None and item.data_size <= WHOLE_READ:
+            self._keep(memoryview(read_at(self._file.fileno(), item.data_size, item.data_offset)))
         return item.transfer_syntax_uid
 
     def _keep(self, data: memoryview) -> None:

@@ -28,6 +28,23 @@ def os_words(error: OSError | UnicodeError) -> str:
     return str(error)
 
 
+def bare_host(host: str) -> str:
+    """A host without the brackets that an IPv6 address has beside a port (RFC 3986 3.2.2)."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def place(host: str, port: int) -> str:
+    """``host:port``; an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def check_port(port: int, least: int = 1) -> int:
+    """The port. Raises ValueError for what is none: the system would take the rest of a division."""
+    if not least <= port < 65536:
+        raise ValueError(f"{port} is no port: {least} to 65535")
+    return port
+
+
 async def dial(host: str, port: int) -> socket.socket:
     """A connected socket to the address of the host that answers first.
 

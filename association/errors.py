@@ -90,7 +90,14 @@ class AssociationEnded(AiodicomError):
 
 
 class TimeoutExpired(AiodicomError, TimeoutError):
-    """A time limit ran out; the subclass says which."""
+    """A time limit ran out: `limit` names it as `Timeouts` does ("idle", "pdu" and "message" are a server's
+    own, `ServerLimits`), `seconds` is how long it is.
+    """
+
+    def __init__(self, message: str, *, limit: str = "", seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.seconds = seconds
 
 
 class ConnectTimeout(TimeoutExpired):
@@ -110,10 +117,14 @@ class TotalTimeout(TimeoutExpired):
 
 
 class ContextNotAccepted(AiodicomError):
-    """No accepted presentation context carries what was asked."""
+    """No accepted presentation context carries what was asked: `abstract_syntax` is its UID, `refused` says
+    what became of each context proposed for it.
+    """
 
-    def __init__(self, what: str, refused: Iterable[str] = ()) -> None:
-        details = "; ".join(refused)
+    def __init__(self, what: str, refused: Iterable[str] = (), *, abstract_syntax: str = "") -> None:
+        self.abstract_syntax = abstract_syntax
+        self.refused: tuple[str, ...] = tuple(refused)
+        details = "; ".join(self.refused)
         super().__init__(f"no presentation context for {what}" + (f": {details}" if details else ""))
 
 

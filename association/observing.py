@@ -106,6 +106,11 @@ def name_of(message: m.Message) -> str:
     return _NAMES[type(message)]
 
 
+def service_name(kind: type[m.Message]) -> str:
+    """The service of a kind of message: ``C-FIND``."""
+    return _NAMES[kind].rpartition("-")[0]
+
+
 def _standard_name(kind: type[m.Message]) -> str:
     name = kind.__name__
     service = name.removesuffix("RQ").removesuffix("RSP")

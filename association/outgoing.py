@@ -34,7 +34,7 @@ from .tasks import Job
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    Source = str | Path | Dataset
+    Source = str | os.PathLike[str] | Dataset | bytes | bytearray | memoryview
 
 _SOP_CLASS_UID = 0x00080016
 _SOP_INSTANCE_UID = 0x00080018
@@ -50,18 +50,35 @@ _ANY_SIZE = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Item(Instance):
-    """An object of a user's, not looked through yet: a file, or a data set. `error`: why it cannot be sent.
+    """An object of a user's, not looked through yet: a file, a data set, or the `content` of a file. `error`:
+    why it cannot be sent. `copied`: its file is a copy of what a user gave.
 
-    An `Instance` that is no `Item` was stored by us: it is known to be whole.
+    An `Instance` that is no `Item` was stored by us: it is known to be whole. `mark` is one object's own: the
+    item is replaced as more becomes known of it.
     """
 
     dataset: Dataset | None = None
+    content: memoryview | None = None
+    copied: bool = False
     error: str | None = None
+    mark: object = field(default_factory=object, compare=False, repr=False)
 
     @property
     def file(self) -> Path | None:
-        """Its path; None for one that is held in memory."""
-        return self.path if self.dataset is None else None
+        """The path of a user's file; None for what was given otherwise."""
+        given = self.dataset is None and self.content is None and not self.copied
+        return self.path if given else None
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What a user gave that cannot be read twice, copied to a file; `name` says what it was, `problem` why it
+    is no copy.
+    """
+
+    path: str
+    name: str
+    problem: str = ""
 
 
 @dataclass(slots=True)
@@ -72,12 +89,18 @@ class Found:
     skipped: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def find_items(sources: Iterable[Source]) -> Found:
-    """Every object in files, folders (searched whole, links not followed) and data sets. Blocks."""
+def find_items(sources: Iterable[Source | Copied]) -> Found:
+    """Every object in files, folders (searched whole, links not followed), data sets and content. Blocks."""
     found = Found()
-    for source in sources:
+    for number, source in enumerate(sources, 1):
         if is_dataset(source):
             found.items.append(_dataset_item(source))
+            continue
+        if isinstance(source, bytes | bytearray | memoryview):
+            found.items.append(_content_item(source, f"source {number}"))
+            continue
+        if isinstance(source, Copied):
+            found.items.append(_copied_item(source))
             continue
         for path in _files(Path(source), found):
             _file_item(path, found)
@@ -127,6 +150,28 @@ def _file_item(path: Path, found: Found) -> None:
         found.skipped.append((path, "a DICOMDIR"))
         return
     found.items.append(_header_item(path, header))
+
+
+def _content_item(source: bytes | bytearray | memoryview, name: str) -> Item:
+    """One of content: what can be changed is copied, for a buffer of ours may not be a user's."""
+    view = memoryview(source)
+    content = view.cast("B") if view.readonly and view.contiguous else memoryview(view.tobytes())
+    try:
+        header = read_header(content)
+    except (ImagingError, ValueError) as error:
+        return Item(Path(), "", "", "", content=content, error=f"{name}: {error}")
+    return replace(_header_item(Path(), header), content=content)
+
+
+def _copied_item(source: Copied) -> Item:
+    path = Path(source.path)
+    if source.problem:
+        return Item(path, "", "", "", copied=True, error=f"{source.name}: {source.problem}")
+    try:
+        return replace(_header_item(path, read_header(path)), copied=True)
+    except (ImagingError, OSError, ValueError) as error:
+        text = _words(error).replace(repr(source.path), "it")
+        return Item(path, "", "", "", copied=True, error=f"{source.name}: {text}")
 
 
 def _header_item(path: Path, header: FileHeader) -> Item:
@@ -188,6 +233,9 @@ def _load(item: Instance, take: Take, whole: int = WHOLE_READ) -> Loaded:
         except LocalProtocolError as error:
             return Loaded(item, error=str(error))
         return _check(data, replace(item, data_size=len(data)), data, "data set")
+    content = content_of(item)
+    if content is not None:
+        return _check(content, item, content, "content")
     try:
         with open(item.path, "rb", buffering=0) as file:
             if item.data_size > whole:
@@ -196,6 +244,12 @@ def _load(item: Instance, take: Take, whole: int = WHOLE_READ) -> Loaded:
         return _check(read, item, read)
     except (OSError, ImagingError) as error:
         return Loaded(item, error=_words(error))
+
+
+def content_of(item: Instance) -> memoryview | None:
+    """The data set of one whose content a user gave."""
+    content = item.content if isinstance(item, Item) else None
+    return None if content is None else content[item.data_offset :]
 
 
 def _check_large(descriptor: int, item: Instance) -> Loaded:

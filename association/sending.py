@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from ..dimse import messages as m
 from ..dimse.session import Session
+from ..dimse.status import Category, categorize
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.upper_layer import Buffer
 from .errors import AssociationAborted
@@ -41,8 +42,10 @@ class Line(Protocol):
 class Sender:
     """Sends messages; they wait for each other's data sets."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, answered: Callable[[int, int], None] | None = None) -> None:
+        """answered: told the command field of a request, and the status, of each final response."""
         self._line = line
+        self._answered = answered
         self.lock: asyncio.Lock = asyncio.Lock()
 
     async def send(self, context_id: int, message: m.Message, data: Buffer | Parts | None = None) -> None:
@@ -64,6 +67,8 @@ class Sender:
                 await self._send_parts(parts_of(data))
             else:
                 await self._send_parts(data)
+            if self._answered is not None and _is_final(message):
+                self._answered(message.command_field & 0x7FFF, message.status)
             await connection.drain()
 
     async def send_each(self, context_id: int, response: m.Response, datasets: Sequence[bytes]) -> None:
@@ -96,6 +101,10 @@ class Sender:
         finally:  # now, not when the traceback that holds it is forgotten: a file may be open in there
             if isinstance(parts, AsyncGenerator):
                 await parts.aclose()
+
+
+def _is_final(message: m.Message) -> TypeGuard[m.Response]:
+    return isinstance(message, m.Response) and categorize(message.status) is not Category.PENDING
 
 
 def with_dataset(message: m.Message, present: bool) -> m.Message:

@@ -210,7 +210,8 @@ class StoreRun:
         return _Sent(operation, item, size, converted)
 
     def _too_slow(self) -> InactivityTimeout:
-        error = InactivityTimeout(f"an object was not taken or not answered within {self.limit} s")
+        text = f"an object was not taken or not answered within {self.limit} s"
+        error = InactivityTimeout(text, limit="inactivity", seconds=self.limit)
         self.association.abort_now(error)
         return error
 
@@ -260,5 +261,5 @@ class StoreRun:
 
 def _decoded_for(item: Instance, contexts: Mapping[tuple[str, str], Context]) -> tuple[str, Context] | None:
     """What carries it without compression; None for one in memory, which no process can be told to read."""
-    in_memory = isinstance(item, Item) and is_dataset(item.dataset)
+    in_memory = isinstance(item, Item) and (is_dataset(item.dataset) or item.content is not None)
     return None if in_memory else native_context(item, contexts)

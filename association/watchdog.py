@@ -25,6 +25,9 @@ class Watch:
     message: float | None = None
 
 
+_Limit = tuple[float, str, float, str]
+"""When it passes, its name, how long it is, and what to say."""
+
 MESSAGE_PART = 1 << 20
 """Bytes of a message that have its time anew: an object may be of any size, its peer not of any slowness."""
 
@@ -62,7 +65,7 @@ class Watchdog:
         limits = self._limits()
         if not limits:
             return
-        when = min(when for when, _ in limits)
+        when = min(one[0] for one in limits)
         if self._timer is not None:
             if self._wakes <= when:
                 return
@@ -84,50 +87,47 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
 
-    def _limits(self) -> list[tuple[float, str]]:
+    def _limits(self) -> list[_Limit]:
         """The moments at which the association has waited too long as things stand, and what to say."""
-        found: list[tuple[float, str]] = []
+        found: list[_Limit] = []
         connection, watch = self._connection, self.watch
         quiet = watch.inactivity if watch.inactivity is not None else watch.idle
         if connection.writing_held and quiet is not None:
             text = f"the peer read nothing of what is sent to it for {quiet} s"
-            found.append((connection.taken_at() + quiet, text))
+            name = "inactivity" if watch.inactivity is not None else "idle"
+            found.append((connection.taken_at() + quiet, name, quiet, text))
         if connection.reading.held:  # it is we who keep the peer waiting: look again later
             waits = [w for w in (watch.pdu, watch.message, watch.inactivity, watch.idle) if w is not None]
-            return [*found, (self._loop.time() + min(waits), "")] if waits else found
+            return [*found, (self._loop.time() + min(waits), "", 0.0, "")] if waits else found
         found += self._arriving()
         if self._invoking():
             if quiet is not None:
-                found.append(
-                    (connection.last_activity + quiet, f"nothing moved for {quiet} s while an operation ran")
-                )
+                name = "inactivity" if watch.inactivity is not None else "idle"
+                text = f"nothing moved for {quiet} s while an operation ran"
+                found.append((connection.last_activity + quiet, name, quiet, text))
         elif watch.idle is not None and not self._performing():
-            found.append((connection.last_activity + watch.idle, f"the peer was idle for {watch.idle} s"))
+            text = f"the peer was idle for {watch.idle} s"
+            found.append((connection.last_activity + watch.idle, "idle", watch.idle, text))
         return found
 
-    def _arriving(self) -> list[tuple[float, str]]:
+    def _arriving(self) -> list[_Limit]:
         """The limits of the PDU and the message that are arriving."""
-        found: list[tuple[float, str]] = []
+        found: list[_Limit] = []
         connection, watch = self._connection, self.watch
         if watch.pdu is not None and connection.pdu_since is not None:
-            found.append(
-                (connection.pdu_since + watch.pdu, f"one PDU took longer than {watch.pdu} s to arrive")
-            )
+            text = f"one PDU took longer than {watch.pdu} s to arrive"
+            found.append((connection.pdu_since + watch.pdu, "pdu", watch.pdu, text))
         if watch.message is not None and connection.message_since is not None:
             allowed = watch.message * (1 + connection.message_bytes // MESSAGE_PART)
-            found.append(
-                (
-                    connection.message_since + allowed,
-                    f"a message took longer than {watch.message} s for each MiB to arrive",
-                )
-            )
+            text = f"a message took longer than {watch.message} s for each MiB to arrive"
+            found.append((connection.message_since + allowed, "message", watch.message, text))
         return found
 
     def _woken(self) -> None:
         self._timer = None
         now = self._loop.time()
-        for when, text in self._limits():
+        for when, limit, seconds, text in self._limits():
             if when <= now:
-                self._act(InactivityTimeout(text))
+                self._act(InactivityTimeout(text, limit=limit, seconds=seconds))
                 return
         self.arm()

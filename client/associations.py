@@ -454,8 +454,9 @@ class Associations:
         except TimeoutError as error:
             if not scope.expired() or isinstance(error, AiodicomError):
                 raise
-            text = f"the operation took longer than {self.peer.timeouts.total} s"
-            raise TotalTimeout(text).at(self.peer.name) from None
+            total = self.peer.timeouts.total
+            text = f"the operation took longer than {total} s"
+            raise TotalTimeout(text, limit="total", seconds=total).at(self.peer.name) from None
 
     @asynccontextmanager
     async def limited(self) -> AsyncGenerator[None, None]:
@@ -483,7 +484,8 @@ def need_context(association: Association, abstract_syntax: str) -> Context:
     refused = [
         one.words for one in outcomes(request, answer) if one.proposed.abstract_syntax == abstract_syntax
     ]
-    raise ContextNotAccepted(sop_class_name(abstract_syntax), refused).at(association.peer)
+    error = ContextNotAccepted(sop_class_name(abstract_syntax), refused, abstract_syntax=abstract_syntax)
+    raise error.at(association.peer)
 
 
 def sop_class_name(uid: str) -> str:

@@ -47,10 +47,11 @@ def _described(
         dicomweb = DicomWeb(url=dicomweb)
     if host.startswith("@"):
         node = find_node(host)
-        return node.peer(), node.quirks, dicomweb or node.web()
+        peer = node.peer()
+        return peer if port is None else replace(peer, port=port), node.quirks, dicomweb or node.web()
     if port is None:
         raise TypeError(f"connect to {host!r} needs a port; a node of read_nodes is written '@name'")
-    return Peer(host=host.removeprefix("[").removesuffix("]"), port=port), Quirks(), dicomweb
+    return Peer(host=host, port=port), Quirks(), dicomweb
 
 
 def connect(
@@ -72,6 +73,7 @@ def connect(
     observer: Observer | None = None,
     quirks: Quirks | None = None,
     dicomweb: DicomWeb | str | None = None,
+    max_associations: int | None = None,
 ) -> Pacs:
     """A peer, to be entered, ``async with aiodicom.connect(...) as pacs``, or awaited and closed later.
 
@@ -82,13 +84,14 @@ def connect(
     is an SSL context, best one of `client_context`; without one the connection is plain. `async_operations`
     is the asynchronous operations window offered (PS3.7 D.3.3.3), 16 each way; None offers none, and a peer
     that drops a connection for the default one is asked without it. `lazy` leaves all of that to the first
-    operation, which then opens an association with what it needs. `observer` is told what happens on each.
-    `quirks` is what is known of the peer, `dicomweb` where it offers DICOMweb too (`Pacs.get`, via="auto").
+    operation. `observer` is told what happens on each association, `quirks` what is known of the peer,
+    `dicomweb` where it offers DICOMweb too (`Pacs.get`, via="auto"). With `max_associations` there are never
+    more at once: each is one operation's at a time (one inside another's loop is one more), and who finds
+    none free waits, first come first served.
     """
     base, known, web = _described(host, port, dicomweb)
     peer = replace(
         base,
-        port=base.port if port is None else port,
         calling_ae=base.calling_ae if calling_ae is None else calling_ae,
         called_ae=base.called_ae if called_ae is None else called_ae,
         tls=base.tls if tls is None else tls,
@@ -102,4 +105,5 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    return Pacs(peer, lazy=lazy, quirks=known if quirks is None else quirks, dicomweb=web)
+    known = known if quirks is None else quirks
+    return Pacs(peer, lazy=lazy, quirks=known, dicomweb=web, max_associations=max_associations)

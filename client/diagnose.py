@@ -18,7 +18,7 @@ from enum import Enum
 from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import Peer, associate
-from ..association.dialing import os_words
+from ..association.dialing import check_port, os_words
 from ..association.endings import rejection_advice
 from ..association.errors import (
     AssociationAborted,
@@ -108,8 +108,10 @@ class Diagnosis:
 async def diagnose(peer: Peer, *, needed: Iterable[str] = ()) -> Diagnosis:
     """Walk name, TCP, TLS, association, contexts, echo and release.
 
-    `needed` are SOP classes whose refusal is a failure; verification always is one.
+    `needed` are SOP classes whose refusal is a failure; verification always is one. Raises ValueError for a
+    number that is no port.
     """
+    check_port(peer.port)
     walk = _Walk(peer, tuple(needed))
     try:
         await walk.run()
@@ -172,7 +174,8 @@ class _Walk:
                 )
         except TimeoutError:
             text = f"the name service did not answer within {limit} s"
-            raise self._fail("name", ConnectTimeout(text), text, "check the network and its DNS") from None
+            error = ConnectTimeout(text, limit="connect", seconds=limit)
+            raise self._fail("name", error, text, "check the network and its DNS") from None
         except (socket.gaierror, UnicodeError) as error:
             raise self._fail(
                 "name",
@@ -213,7 +216,8 @@ class _Walk:
             )
             raise self._fail("tcp", ConnectionRefused(text), text, advice)
         advice = "a firewall drops it, the host is off, or the address is wrong"
-        raise self._fail("tcp", ConnectTimeout(text) if timed_out else ConnectionRefused(text), text, advice)
+        late = ConnectTimeout(text, limit="connect", seconds=self.peer.timeouts.connect)
+        raise self._fail("tcp", late if timed_out else ConnectionRefused(text), text, advice)
 
     async def _dial(self, family: int, address: tuple[object, ...]) -> None:
         with socket.socket(family, socket.SOCK_STREAM) as sock:
@@ -230,7 +234,8 @@ class _Walk:
             text = await self._handshake(self.peer.tls)
         except TimeoutError:
             limit = self.peer.timeouts.connect
-            error: AiodicomError = ConnectTimeout(f"no TLS handshake within {limit} s")
+            late = ConnectTimeout(f"no TLS handshake within {limit} s", limit="connect", seconds=limit)
+            error: AiodicomError = late
             cause: BaseException = error
         except OSError as failure:
             error = TLSFailed(describe_tls_error(failure))
@@ -368,7 +373,8 @@ class _Walk:
         missing = [answer for answer in refused if answer.abstract_syntax in self.needed]
         if missing:
             names = "; ".join(f"{answer.name}: {answer.text}" for answer in missing)
-            error = ContextNotAccepted(missing[0].name, [missing[0].text])
+            first = missing[0]
+            error = ContextNotAccepted(first.name, [first.text], abstract_syntax=first.abstract_syntax)
             self._add(
                 "contexts",
                 Outcome.FAILED,

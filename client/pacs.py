@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
@@ -14,9 +15,8 @@ from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import Peer
 from ..association.errors import OperationFailed
-from ..association.outgoing import find_items, is_dataset
 from ..association.performing import Provider
-from ..association.tasks import on_thread
+from ..association.tasks import on_thread, to_its_end
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal
 from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_model
@@ -44,6 +44,7 @@ from .results import ConnectionInfo, Keep, StoredItem, StoreReport
 from .retrieved import ReceivedItem, RetrieveResult
 from .retrieving import GetOptions, Retrieve, Wanted
 from .sinking import SinkFactory
+from .sources import Copies, batches, check_sources
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
 from .wanting import check_parents, check_uids
@@ -52,7 +53,7 @@ from .web import DicomWeb
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from ..association.outgoing import Source
+    from .sources import Sources
 
 _QR_MODELS = tuple(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
@@ -77,11 +78,17 @@ class Pacs:
         lazy: bool = False,
         quirks: Quirks | None = None,
         dicomweb: DicomWeb | None = None,
+        max_associations: int | None = None,
     ) -> None:
-        """lazy: the first association is opened by the first operation, with what that needs."""
+        """lazy: the first association is opened by the first operation, with what that needs.
+
+        max_associations: how many there are at once; who finds none free waits. Raises ValueError below one.
+        """
+        if max_associations is not None and max_associations < 1:
+            raise ValueError(f"a client has at least one association, not {max_associations}")
         self.peer = peer
         self.dicomweb = dicomweb
-        self._associations = Associations(peer, BASIC_PROPOSALS, quirks)
+        self._associations = Associations(peer, BASIC_PROPOSALS, quirks, limit=max_associations)
         self.lazy: bool = lazy
 
     def __repr__(self) -> str:
@@ -116,6 +123,11 @@ class Pacs:
     def quirks(self) -> Quirks:
         """What is known of the peer beside what it tells."""
         return self._associations.quirks
+
+    @property
+    def max_associations(self) -> int | None:
+        """How many associations there are at once; None where nothing limits them."""
+        return self._associations.limit
 
     @property
     def info(self) -> ConnectionInfo:
@@ -163,46 +175,47 @@ class Pacs:
 
     def store(
         self,
-        source: Source | Iterable[Source],
+        source: Sources,
         *,
         convert: bool = True,
         associations: int = 1,
         progress: ProgressCallback | None = None,
         items: Keep[StoredItem] = "all",
     ) -> Store:
-        """C-STORE files, folders and data sets: awaited for a report on each object.
+        """C-STORE files, folders, data sets, content (bytes) and file objects: awaited for a report on each.
 
-        Objects go out byte for byte as they lie in their files, each in a context of its own transfer
-        syntax. Where the peer takes an object without compression in another such syntax only, it goes out
-        in that (`StoredItem.converted_to`), unless `convert` is false. Files that are no DICOM are skipped
-        and listed; truncated ones are reported. When the association ends before all is sent, `report.error`
-        says why. Several `associations` share the objects, which then go out in no order. `items` says which
-        the report lists. `Store.report` is there also after a cancel.
+        An iterable of them is taken whole; of an asynchronous one (what is made, or fetched from elsewhere)
+        a few objects at a time, the next while some are sent. Objects go out byte for byte as they lie in
+        their files, each in a context of its own transfer syntax. Where the peer takes an object without
+        compression in another such syntax only, it goes out in that (`StoredItem.converted_to`), unless
+        `convert` is false. Files that are no DICOM are skipped and listed; truncated ones are reported. When
+        the association ends before all is sent, `report.error` says why. Several `associations` share the
+        objects, which then go out in no order. `items` says which the report lists. `Store.report` is there
+        also after a cancel. Raises TypeError for what is no source.
         """
-        single = isinstance(source, str | Path) or is_dataset(source)
-        sources: list[Source] = [source] if single else list(source)  # type: ignore[list-item, arg-type]
+        given = check_sources(source)
         report = StoreReport(keep=check_keep(items))
-        count = check_associations(associations)
-        return Store(report, self._store(sources, report, convert, progress, count))
+        storing = Storing(report, progress, convert, check_associations(associations))
+        return Store(report, self._store(given, report, storing))
 
     async def _store(
-        self,
-        sources: list[Source],
-        report: StoreReport,
-        convert: bool,
-        progress: ProgressCallback | None,
-        count: int,
+        self, sources: list[Any] | AsyncIterable[Any], report: StoreReport, storing: Storing
     ) -> StoreReport:
-        found = await on_thread(lambda: find_items(sources))
-        report.skipped += found.skipped
-        storing = Storing(found.items, report, progress, convert, count)
+        copies = Copies()
         try:
-            async with self._associations.limited():
-                await storing.run(self._associations.use)
+            async with self._associations.limited(), aclosing(batches(sources)) as coming:
+                async for batch in coming:
+                    found = await on_thread(partial(copies.find, batch))
+                    report.skipped += found.skipped
+                    await storing.run(found.items, self._associations.use)
+                    await on_thread(copies.drop)
         except AiodicomError as error:
             if not report.answered:
                 raise
             report.error = error
+        finally:
+            storing.done()
+            await to_its_end(on_thread(copies.drop))
         return report
 
     def find(

@@ -129,5 +129,7 @@ def create_pool(
     seconds is released. Nothing is opened before it is needed. `options` are those of `connect`.
     """
     client = connect(host, port, **options)
+    if client.max_associations is not None:
+        raise TypeError("a pool has max_size associations: max_associations is of connect alone")
     known: Any = {"quirks": client.quirks, "dicomweb": client.dicomweb}
     return Pool(client.peer, max_size=max_size, max_idle=max_idle, **known)

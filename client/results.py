@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from ..association.dialing import place
 from ..association.tls import TLSInfo
 from ..dimse.contexts import Context
 from ..dimse.status import SUCCESS, Category, Status
@@ -37,7 +38,7 @@ class ConnectionInfo:
         secure = f", {self.tls.version}" if self.tls is not None else ""
         noted = f", {len(self.deviations)} deviations" if self.deviations else ""
         return (
-            f"<ConnectionInfo {self.called_ae}@{self.host}:{self.port} ({name}) as {self.calling_ae},"
+            f"<ConnectionInfo {self.called_ae}@{place(self.host, self.port)} ({name}) as {self.calling_ae},"
             f" {len(self.contexts)} contexts{secure}{noted}>"
         )
 

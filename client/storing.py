@@ -62,11 +62,10 @@ class Store(Coroutine[Any, Any, StoreReport]):
 
 
 class Storing:
-    """One run of storing: sends the items in order and writes the report."""
+    """Sends items in order and writes the report; `run` may be called again, for more of them."""
 
     def __init__(
         self,
-        items: list[Item],
         report: StoreReport,
         progress: ProgressCallback | None,
         convert: bool,
@@ -77,16 +76,21 @@ class Storing:
         self._convert = convert
         self._report = report
         self._meter = Meter(progress)
-        self._items = items
-        self._unreported = {id(item): item for item in items}
-        self._total = sum(item.data_size for item in items)
+        self._items: list[Item] = []
+        self._unreported: dict[object, Item] = {}  # by their marks
+        self._objects = 0
+        self._total = 0  # bytes
         self._bytes = 0
         self._in_parts: dict[int, int] = {}  # bytes of a large object that have gone out, by id
         self._failed = 0
 
-    async def run(self, opener: Opener) -> None:
-        """Send everything; whatever ends it, every object is in the report."""
+    async def run(self, items: list[Item], opener: Opener) -> None:
+        """Send these; whatever ends it, every object is in the report."""
         started = time.perf_counter()
+        self._items = items
+        self._unreported = {item.mark: item for item in items}
+        self._objects += len(items)
+        self._total += sum(item.data_size for item in items)
         try:
             await self._run(opener)
         except BaseException as error:
@@ -95,8 +99,11 @@ class Storing:
                 self._add(Outcome(item), item.error or f"not sent: {why}")
             raise
         finally:
-            self._tell("done")
-            self._report.seconds = time.perf_counter() - started
+            self._report.seconds += time.perf_counter() - started
+
+    def done(self) -> None:
+        """Nothing more comes."""
+        self._tell("done")
 
     async def _run(self, opener: Opener) -> None:
         self._tell("planning")
@@ -150,7 +157,8 @@ class Storing:
             outcome.converted,
         )
         self._report.add(stored)
-        self._unreported.pop(id(item), None)
+        if isinstance(item, Item):
+            self._unreported.pop(item.mark, None)
         if stored.stored:
             self._bytes += stored.bytes
         else:
@@ -161,7 +169,7 @@ class Storing:
         self._meter.tell(
             phase,
             objects=self._report.stored_count,
-            total=len(self._items),
+            total=self._objects,
             size=self._bytes,
             size_total=self._total,
             failed=self._failed,

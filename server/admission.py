@@ -24,6 +24,7 @@ from ..pdu.types import (
 from .access import Access, Caller, blank_title
 from .limits import ServerLimits
 from .service import Service
+from .stats import Tally
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -38,8 +39,10 @@ class Admission:
         access: Access,
         async_operations: AsyncOperationsWindow | None,
         logbook: Logbook,
+        tally: Tally,
     ) -> None:
         self.closing = False
+        self._tally = tally
         self._service = service
         self._limits = limits
         self._access = access
@@ -65,6 +68,7 @@ class Admission:
             return Rejection.TEMPORARY_CONGESTION, "the server is stopping"
         over = self._limit_passed(caller, open_now, counts)
         if over is not None:
+            self._tally.limits[over] += 1
             return Rejection.LOCAL_LIMIT_EXCEEDED, over
         blank = blank_title(caller.request)
         if blank is not None:

@@ -36,6 +36,7 @@ from .limits import ServerLimits
 from .listener import DEFAULT_HOST, DEFAULT_PORT, Server
 from .service import Destination, EncodedMatches, Service
 from .shares import Shares
+from .stats import ServerStats
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -111,6 +112,10 @@ class ArchiveService(Service):
             for asked in request.user_information.extended
             if asked.sop_class_uid in _MODELS and asked.information
         ]
+
+    def queue_depth(self) -> int:
+        """Objects whose commit has not ended."""
+        return self._arriving.committing
 
     def store(self, request: Request) -> StoreSink:
         """The archive's sink."""
@@ -300,6 +305,10 @@ class ArchiveServer:
     def port(self) -> int:
         """The port listened on."""
         return self.server.port
+
+    def stats(self) -> ServerStats:
+        """What the server has done so far, while open: `Server.stats`."""
+        return self.server.stats()
 
     async def serve_forever(self) -> None:
         """Serve until cancelled or told to stop by SIGTERM or SIGINT; then drain."""

@@ -18,6 +18,7 @@ class Arriving:
     """The objects of each address that are not committed yet, and those whose associations are held."""
 
     def __init__(self) -> None:
+        self.committing: int = 0
         self._going_on: Counter[str] = Counter()
         self._held: dict[str, dict[CountedSink, None]] = {}
 
@@ -55,7 +56,8 @@ class CountedSink:
     def __init__(self, sink: QueuedSink, association: Performed, arriving: Arriving) -> None:
         self.association = association
         self._sink = sink
-        self._arriving: Arriving | None = arriving
+        self._all = arriving
+        self._arriving: Arriving | None = arriving  # until it is through
         arriving.begin(self)
 
     def write(self, data: memoryview, /) -> Awaitable[None] | None:
@@ -64,9 +66,11 @@ class CountedSink:
 
     async def commit(self) -> StoreOutcome:
         """Commit it; whatever comes of that, it is through."""
+        self._all.committing += 1
         try:
             return await self._sink.commit()
         finally:
+            self._all.committing -= 1
             self._through()
 
     def discard(self) -> None:

@@ -30,6 +30,7 @@ from .connections import Connections, Phase
 from .limits import ServerLimits
 from .performer import Performer, Resources
 from .service import Service
+from .stats import Tally
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -55,6 +56,7 @@ class Reception:
     beginning: Tasks
     observer: Observer | None
     shared: Resources
+    tally: Tally
 
 
 class Incoming:
@@ -95,6 +97,7 @@ class Incoming:
         try:
             await self._handshake()
         except TimeoutError:
+            self._reception.tally.limits["artim_timeout"] += 1
             note("handshake", self.address, "closed a connection: no TLS handshake in time")
         except (ssl.SSLError, ConnectionError) as error:
             note("handshake", self.address, f"TLS handshake failed: {describe_tls_error(error)}")
@@ -108,6 +111,7 @@ class Incoming:
             return
         association = self._make_association()
         self.association = association
+        self._reception.tally.begin(association.connection)
         HANDSHAKING.set(self._sock)  # of this task, which ends with the handshake
         async with asyncio.timeout_at(self._deadline):
             await self._loop.connect_accepted_socket(
@@ -126,6 +130,8 @@ class Incoming:
             self._enter(Phase.GONE)
         if self.association is None:
             self._sock.close()  # else it is the transport's, which closes it
+        elif not self.association.connection.connected:  # of which `on_gone` tells
+            self._reception.tally.end(self.association.connection)
 
     async def _speaks_tls(self) -> bool:
         """Look at the first byte without taking it; a plain peer is told in TLS's own words."""
@@ -134,6 +140,7 @@ class Incoming:
             async with asyncio.timeout_at(self._deadline):
                 first = await self._peek()
         except TimeoutError:
+            self._reception.tally.limits["artim_timeout"] += 1
             note("silent", self.address, "closed a connection: nothing was sent in time")
             return False
         if first == b"\x16":
@@ -216,6 +223,7 @@ class Incoming:
             return
         try:
             association.accept(self._reception.admission.answer(caller, identity))
+            self._reception.tally.accepted += 1
         except LocalProtocolError as error:  # the peer's maximum length leaves no room for a message
             self._reception.logbook.note("rejected", self.address, f"rejected an association: {error}")
             association.reject(Rejection.NO_REASON)
@@ -225,6 +233,7 @@ class Incoming:
         assert self.association is not None
         self._enter(Phase.LINGERING)
         error, note = self.association.error, self._reception.logbook.note
+        self._reception.tally.over(error)
         if isinstance(error, AssociationRejected):
             if (error.source, error.reason) in _REJECTED_UNASKED:  # the others are logged with the reason why
                 note("rejected", self.address, f"rejected an association: {error.text}")
@@ -234,7 +243,13 @@ class Incoming:
 
     def on_gone(self) -> None:
         """The connection is gone."""
+        assert self.association is not None
+        self._reception.tally.end(self.association.connection)
         self._enter(Phase.GONE)
+
+    def on_answered(self, command_field: int, status: int) -> None:
+        """Count it."""
+        self._reception.tally.answered(command_field, status)
 
     def on_note(self, kind: str, message: str) -> None:
         """Log what the peer can repeat at will."""

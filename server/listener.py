@@ -22,6 +22,7 @@ from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.budget import Budget
 from ..association.decompressing import Decompressor
+from ..association.dialing import bare_host, check_port
 from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.tasks import Tasks
@@ -35,6 +36,7 @@ from .limits import ServerLimits
 from .performer import DECODED_PER_ADDRESS, DECODERS, Resources
 from .service import Service
 from .shares import Shares
+from .stats import ServerStats, Tally
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
@@ -42,6 +44,9 @@ BACKLOG = 1024
 ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
 
+
+_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""What a machine without IPv6 says; who listens on every address does without it."""
 
 DEFAULT_HOST = "127.0.0.1"
 """Where a server listens unless it is told: this machine alone."""
@@ -72,10 +77,14 @@ class Server:
         self.limits: ServerLimits = limits if limits is not None else ServerLimits()
         self.access: Access = access if access is not None else Access()
         self.connections: Connections = Connections()
-        self._where = (host, port)
+        self._where = (host and bare_host(host), check_port(port, 0))
         self._loop = asyncio.get_running_loop()
         self._logbook = Logbook(log, self._loop.time)
-        self._admission = Admission(service, self.limits, self.access, async_operations, self._logbook)
+        self._tally = Tally()
+        self._made = self._loop.time()
+        self._admission = Admission(
+            service, self.limits, self.access, async_operations, self._logbook, self._tally
+        )
         self._decompressor = self._decodes()
         self._decoders = ThreadPoolExecutor(DECODERS, "aiodicom-decode")
         there_are = descriptors()
@@ -97,6 +106,7 @@ class Server:
                 self._decompressor,
                 Destinations(self.limits, there_are),
             ),
+            self._tally,
         )
         self._sockets: list[socket.socket] = []
         self._capacity = there_are - self.limits.descriptor_reserve
@@ -120,6 +130,11 @@ class Server:
         """Every association, those included that are beginning or ending."""
         return self.connections.associations
 
+    def stats(self) -> ServerStats:
+        """What it has done so far: one value of this moment, also after it was closed."""
+        seconds = self._loop.time() - self._made
+        return self._tally.moment(seconds, self.connections, self.service.queue_depth())
+
     # --- life
 
     async def start(self) -> None:
@@ -129,28 +144,24 @@ class Server:
         if self._sockets:
             return
         host, port = self._where
-        found = await self._loop.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        if host == "::":  # who asks for all of it means both families
+            host = None
+        flags = socket.AI_PASSIVE
+        found = await self._loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
+        failed: OSError | None = None
         for family, kind, protocol, _, address in dict.fromkeys(found):
-            sock = socket.socket(family, kind, protocol)
+            if port == 0 and self._sockets:  # the same free port on every address
+                address = (address[0], self.port, *address[2:])
             try:
-                sock.setblocking(False)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                if port == 0 and self._sockets:  # the same free port on every address
-                    address = (address[0], self.port, *address[2:])
-                sock.bind(address)
-                sock.listen(BACKLOG)
+                self._sockets.append(_listening(family, kind, protocol, address))
             except OSError as error:
-                sock.close()
-                await self.close(drain=0)
-                why = (
-                    f"cannot listen on {host or 'any address,'} port {port}: {os.strerror(error.errno or 0)}"
-                )
-                raise OSError(error.errno, why) from error
-            self._sockets.append(sock)
+                failed = error
+                if host or error.errno not in _NO_SUCH_FAMILY:
+                    break
+        if failed is not None and (not self._sockets or failed.errno not in _NO_SUCH_FAMILY):
+            await self.close(drain=0)
+            why = f"cannot listen on {host or 'any address,'} port {port}: {os.strerror(failed.errno or 0)}"
+            raise OSError(failed.errno, why) from failed
         for sock in self._sockets:
             self._accepting.start(self._accept(sock))
 
@@ -238,6 +249,8 @@ class Server:
             # the lowest free descriptor tells how many are in use, by whomever: files and queries count too
             full = sock.fileno() >= self._capacity
             lost = self.connections.make_room(self.limits.max_pending_connections, full=full)
+            if lost != "":
+                self._tally.limits["descriptor_reserve" if full else "max_pending_connections"] += 1
             if lost:
                 self._logbook.note("flood", lost, "closed a connection: too many without an association")
             if lost is None:
@@ -247,6 +260,21 @@ class Server:
                 continue
             Incoming(self._reception, sock, str(address[0]))
             await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
+
+
+def _listening(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def descriptors(*, raise_to: int = 0) -> int:
@@ -277,8 +305,8 @@ def serve(
 ) -> Server:
     """A server, to be entered or awaited; that raises OSError when it cannot listen.
 
-    `host` None listens on every address; port 0 takes a free one. `observer` is told what happens on each
-    association.
+    `host` None and ``"::"`` listen on every address of both families; port 0 takes a free one, and ValueError
+    is raised for what is none. `observer` is told what happens on each association.
     """
     return Server(
         service,

@@ -88,6 +88,10 @@ class Service:
         """
         return ()
 
+    def queue_depth(self) -> int:
+        """Objects that came whole and are not safe yet, for `Server.stats`."""
+        return 0
+
     async def echo(self, request: Request) -> int:
         """C-ECHO: the status to answer."""
         return 0

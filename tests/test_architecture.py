@@ -83,7 +83,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "client": {"pydicom", "pandas", "httpx", "tomlkit"},
     "conformance": set(),
     "testing": {"pydicom", "pytest"},
-    "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme"},
+    "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme", "opentelemetry"},
 }
 MAX_LINES = 500
 MAX_FUNCTION = 50  # lines from `def` to the end, docstring included

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
+from ..association.dialing import place
 from ..client.nodes import NodeError, read_nodes
 from .commands import Command
 
@@ -44,7 +45,7 @@ def complete_host(ctx: click.Context, parameter: click.Parameter, incomplete: st
     except NodeError:
         return []
     return [
-        CompletionItem(f"@{name}", help=f"{node.called_ae} at {node.host}:{node.port}")
+        CompletionItem(f"@{name}", help=f"{node.called_ae} at {place(node.host, node.port)}")
         for name, node in nodes.items()
         if f"@{name}".startswith(incomplete)
     ]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from ..association.dialing import place
 from ..client.results import ConnectionInfo
 from ..dimse.status import Status
 from ..dimse.uid_names import uid_name
@@ -28,7 +29,7 @@ def echo(target: PeerOptions) -> None:
     if target.json:
         output.emit({"ok": True, **output.status(status), "connection": output.connection(info)})
         return
-    say(f"{info.called_ae} at {info.host}:{info.port} answered: {status.meaning}")
+    say(f"{info.called_ae} at {place(info.host, info.port)} answered: {status.meaning}")
     show_pairs(describe_connection(info), indent=2)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import click
 
+from ..association.dialing import place
 from ..client.nodes import Node, nodes_file, read_nodes
 from . import output
 from .commands import Command
@@ -22,14 +23,14 @@ def nodes(common: Common) -> None:
     trusted, cert, key, tls_profile, verify_host, user, and timeouts. The command line goes before the
     environment, that before the node. AIODICOM_CONFIG names another file.
     """
-    place, found = nodes_file(), read_nodes()
+    file, found = nodes_file(), read_nodes()
     if common.json:
-        output.emit({"file": str(place), "nodes": [output.plain(one) for one in found.values()]})
+        output.emit({"file": str(file), "nodes": [output.plain(one) for one in found.values()]})
         return
     if not found:
-        say(f"no nodes: {place} holds no table [nodes.NAME]")
+        say(f"no nodes: {file} holds no table [nodes.NAME]")
         return
-    say(f"{place}:")
+    say(f"{file}:")
     show_table(("node", "peer", "address", "as", "TLS"), _rows(found.values()))
 
 
@@ -38,7 +39,7 @@ def _rows(found: Iterable[Node]) -> list[tuple[str, ...]]:
         (
             f"@{one.name}",
             one.called_ae,
-            f"{one.host}:{one.port}",
+            place(one.host, one.port),
             one.calling_ae,
             "yes" if one.protected else "no",
         )

@@ -26,6 +26,7 @@ from . import output
 from .commands import PeerCommand
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
+from .lists import from_option, with_listed
 from .options import PORT, PeerOptions, ae_title, associations_option, network, peer_command
 from .terminal import clean, complain, objects, progress_bar, say, size, speed
 from .web import dicomweb_options
@@ -44,7 +45,8 @@ def services(value: str) -> Via:
 
 
 _SHOWN = 20
-_UIDS = click.argument("uids", nargs=-1, required=True, metavar="UID...")
+_UIDS = click.argument("uids", nargs=-1, metavar="UID...")
+_FROM = from_option("unique keys")
 _LEVEL = click.option(
     "--level", type=LEVEL, required=True, help="What the UIDs are of (at PATIENT: Patient IDs)."
 )
@@ -140,7 +142,8 @@ def retrieve_command(function: Callable[..., int]) -> Any:
     def command(target: PeerOptions, **values: Any) -> int:
         root = values.pop("root")
         level, named, checked = parse_model(values.pop("level"), root)
-        uids = check_uids(level, checked, values.pop("uids"))
+        given = with_listed(values.pop("uids"), values.pop("listed"), "UID")
+        uids = check_uids(level, checked, given)
         parents = check_parents(level, named, parse_pairs(values.pop("parents"))) or None
         names = ("durability", "max_object_size", "skip_present", "associations", "layout")
         what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
@@ -156,6 +159,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         _PARENTS,
         _ROOT,
         _LEVEL,
+        _FROM,
         _UIDS,
     ):
         decorated = option(decorated)

@@ -9,17 +9,19 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..association.dialing import bare_host
 from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
 from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
+from ..server.metrics import MetricsEndpoint
 from ..server.service import Destination
 from .commands import LIMITS, Command, section
 from .fields import field_options, take_fields
@@ -45,12 +47,29 @@ DESCRIPTORS = 65536
 
 def destination(value: str) -> tuple[str, tuple[str, int]]:
     """``NAME=HOST:PORT``: an AE title that C-MOVE may send to, and its address. Raises click.BadParameter."""
-    title, _, address = value.partition("=")
-    host, _, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (host and port.isdecimal() and 0 < int(port) < 65536):
+    title, _, where = value.partition("=")
+    found = split_address(where)
+    if found is None or not found[1]:
         raise click.BadParameter(f"{value!r} is not of the form NAME=HOST:PORT")
-    return ae_title(title), (host, int(port))
+    return ae_title(title), found
+
+
+def address(value: str) -> tuple[str, int]:
+    """``HOST:PORT``, port 0 for a free one; an IPv6 address in brackets. Raises click.BadParameter."""
+    found = split_address(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not of the form HOST:PORT (an IPv6 address in brackets)")
+    return found
+
+
+def split_address(text: str) -> tuple[str, int] | None:
+    """Host and port; None for what is no address."""
+    host, _, port = text.rpartition(":")
+    bare = bare_host(host)
+    digits = port.isascii() and port.isdecimal()
+    if not (bare and digits and int(port) < 65536) or (":" in host and bare == host):
+        return None
+    return bare, int(port)
 
 
 server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits))[0]
@@ -62,7 +81,7 @@ server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits
     "--host",
     default=DEFAULT_HOST,
     show_default=True,
-    help="The address to listen on, or any: every address of this machine.",
+    help="The address to listen on; any or :: is every address of this machine.",
 )
 @click.option(
     "--port",
@@ -128,6 +147,12 @@ server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits
     help="Whether to make an archive where DIR holds none. Not given: made, unless DIR lies on a disk that"
     " /etc/fstab names and that is not mounted.",
 )
+@click.option(
+    "--metrics",
+    type=address,
+    metavar="HOST:PORT",
+    help="Answer GET /metrics there by HTTP with what the server counts, for Prometheus.",
+)
 @server_tls_options
 @server_limits
 @trace_option
@@ -146,9 +171,17 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
 
     async def work() -> None:
         with _stop_signal() as stop, tracing(values["trace_path"]) as options["observer"]:
-            async with serve_archive(directory, **options) as server:
+            async with AsyncExitStack() as stack:
+                server = await stack.enter_async_context(serve_archive(directory, **options))
+                metrics = None
+                if values["metrics"]:
+                    host, port = values["metrics"]
+                    metrics = MetricsEndpoint(server.stats, host=_host(host), port=port)
+                    await stack.enter_async_context(metrics)
                 protection = "with TLS" if options["tls"] else "without TLS"
                 say(f"{title} listens on port {server.port}, {protection}: {directory}")
+                if metrics is not None:
+                    say(f"metrics on port {metrics.port}")
                 sys.stdout.flush()
                 gc.freeze()  # what is loaded stays: a look at all of it for garbage held the loop for 30 ms
                 notify("READY=1")
@@ -156,6 +189,11 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
                 notify("STOPPING=1")
 
     common.run(work())
+
+
+def _host(value: str) -> str | None:
+    """The address to listen on; None is every one."""
+    return None if value in ("", "any") else value
 
 
 def unmounted(directory: Path, table: Path = Path("/etc/fstab")) -> Path | None:
@@ -180,7 +218,7 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
     outgoing = _destination_tls(values) if values["destination_tls"] else None
     return {
-        "host": None if values["host"] in ("", "any") else values["host"],
+        "host": _host(values["host"]),
         "port": values["port"],
         "ae_title": values["ae_title"],
         "tls": take_server_tls(values),

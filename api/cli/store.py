@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 
@@ -11,6 +11,7 @@ from ..client.results import StoreReport
 from . import output
 from .commands import PeerCommand
 from .exits import Code, exit_code, sentence
+from .lists import from_option, with_listed
 from .options import PeerOptions, associations_option, peer_command
 from .terminal import complain, objects, progress_bar, say, size, speed
 
@@ -19,9 +20,8 @@ _SHOWN = 20
 
 @click.command(cls=PeerCommand)
 @peer_command(progress=True)
-@click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path)
-)
+@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
+@from_option("paths")
 @click.option(
     "--no-convert",
     is_flag=True,
@@ -29,18 +29,25 @@ _SHOWN = 20
     " out in another such syntax where the peer takes no other.",
 )
 @associations_option
-def store(target: PeerOptions, paths: tuple[Path, ...], no_convert: bool, associations: int) -> int:
+def store(
+    target: PeerOptions,
+    paths: tuple[Path, ...],
+    listed: IO[bytes] | None,
+    no_convert: bool,
+    associations: int,
+) -> int:
     """Store files and whole folders: C-STORE to HOST PORT.
 
     Objects go out byte for byte as they lie in their files, where the peer takes that. Files that are no
     DICOM are skipped and listed.
     """
+    sources = with_listed(tuple(map(str, paths)), listed, "PATH")
 
     async def work(so_far: list[StoreReport]) -> StoreReport:
         with progress_bar("store", wanted=target.progress) as progress:
             async with target.connect() as peer:
                 how: dict[str, Any] = {"convert": not no_convert, "associations": associations}
-                storing = peer.store(paths, progress=progress, **how)
+                storing = peer.store(sources, progress=progress, **how)
                 so_far.append(storing.report)
                 return await storing
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiodicom
 import pytest
@@ -87,6 +88,35 @@ async def test_whatever_runs_at_once_there_are_never_more(tmp_path: Path, ledger
             reports = (aiodicom.RetrieveResult, aiodicom.StoreReport, aiodicom.Status)
             assert all(one.ok if isinstance(one, reports) else one for one in results)
         assert [one for one in ledger.now if not one.over] == []
+
+
+@pytest.mark.parametrize("size", [1, 3])
+async def test_a_client_too_can_be_told_how_many(tmp_path: Path, ledger: Ledger, size: int) -> None:
+    async with archive(tmp_path / "archive") as server:
+        ledger.opened = ledger.most = 0
+        where = ("127.0.0.1", server.port)
+        async with aiodicom.connect(*where, max_associations=size) as pacs:
+            assert pacs.max_associations == size
+            results: list[Any] = await asyncio.gather(
+                *(pacs.echo() for _ in range(6)),
+                *(pacs.get("SERIES", f"1.2.3.{n}", directory=tmp_path / "out") for n in range(6)),
+                pacs.get("STUDY", "1.2.3", directory=tmp_path / "all", associations=3),
+                pacs.store(
+                    [ct(f"1.2.3.6.{n}", SeriesInstanceUID="1.2.3.0") for n in range(40)], associations=4
+                ),
+            )
+        assert all(one.ok for one in results)
+        assert ledger.most <= size
+
+
+async def test_without_being_told_nothing_is_limited(tmp_path: Path) -> None:
+    async with archive(tmp_path / "archive") as server:
+        async with aiodicom.connect("127.0.0.1", server.port) as pacs:
+            assert pacs.max_associations is None
+        with pytest.raises(ValueError, match="at least one association, not 0"):
+            aiodicom.connect("127.0.0.1", server.port, max_associations=0)
+        with pytest.raises(TypeError, match="max_size"):
+            aiodicom.create_pool("127.0.0.1", server.port, max_associations=2)
 
 
 async def test_the_archive_too_counts_no_more(tmp_path: Path) -> None:

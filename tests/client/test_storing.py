@@ -329,7 +329,7 @@ async def test_a_file_that_changes_or_goes_while_it_is_stored(tmp_path: Path) ->
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    import aiodicom.client.pacs as client_module
+    import aiodicom.client.sources as client_module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(client_module, "find_items", found_then_changed)
@@ -360,7 +360,7 @@ async def test_a_large_file_emptied_while_it_is_stored_fails_alone(
         await reply(peer, heard, 0)
         await peer.answer_release()
 
-    import aiodicom.client.pacs as client_module
+    import aiodicom.client.sources as client_module
 
     monkeypatch.setattr(client_module, "find_items", found_then_emptied)
     report = await play(script, storing(tmp_path / "in"))
