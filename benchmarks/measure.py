@@ -22,7 +22,8 @@ STEADY = "STEADY"
 class Sample:
     """One run: seconds, CPU seconds, bytes of peak resident memory; client and server.
 
-    steady: seconds of the work alone, without the start of the client, where it tells them.
+    steady, steady_cpu: seconds and the client's CPU seconds of the work alone, without its start, where it
+    tells them.
     """
 
     wall: float
@@ -32,6 +33,7 @@ class Sample:
     server_rss: int
     code: int
     steady: float | None = None
+    steady_cpu: float | None = None
 
 
 class _ServerWatch:
@@ -81,7 +83,7 @@ def run(
 ) -> Sample:
     """Run a client to its end, from exec to exit, and account for both sides.
 
-    One that prints `STEADY seconds` in its last line has told how long its work took.
+    One that prints `STEADY seconds CPU-seconds` in its last line has told what its work took.
     """
     with _ServerWatch(server_pid) as server, tempfile.TemporaryFile() as said:
         started = time.perf_counter()
@@ -97,7 +99,9 @@ def run(
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         said.seek(max(said.tell() - 100, 0))
-        words = said.read().split()
+        words = said.read().split()[-3:]
+    tells = len(words) == 3 and words[0] == STEADY.encode()
+    told = (float(words[1]), float(words[2])) if tells else (None, None)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Sample(
         wall,
@@ -106,7 +110,7 @@ def run(
         server.cpu,
         server.peak,
         process.returncode,
-        float(words[-1]) if words[-2:-1] == [STEADY.encode()] else None,
+        *told,
     )
 
 
