@@ -1,14 +1,16 @@
 """aiodicom beside DCMTK as shipped and with TCP_NODELAY=1 ("tuned"), Orthanc and pynetdicom, in one run.
 
     python benchmarks/compare.py [--rows TEXT ...] [--list] [--quick] [--rounds 5] [--place /dev/shm]
-                                 [--json FILE] [--results FILE]
+                                 [--cpu] [--json FILE] [--results FILE]
 
 A row is a whole client command, from exec to exit, against a server that runs; "library" rows are our API in
 a process of its own, which tells the time of the work alone too ("steady"). A round goes once through every
 row, in another order each time, so that the machine's moods fall on all alike; the first warms up. Printed
 are medians with their spread, ratios taken round by round against DCMTK tuned with its like, CPU seconds a GB
 and microseconds an object, and peak memory, of both ends. `--rows` chooses by any part of "group: name".
-Peers that are missing are named. MB are 10^6 bytes. DCMTK writes its log with -v, not of a query's answers.
+Peers that are missing are named. MB are 10^6 bytes. With `--cpu` the least CPU time an object, answer, echo
+or association is printed instead, which other work on the machine changes little. DCMTK writes its log with
+-v, not of a query's answers.
 
 `--results` writes benchmarks/RESULTS.md, on a machine at rest alone.
 """
@@ -115,6 +117,15 @@ def report(rows: list[Row]) -> Iterator[str]:
         yield "\n".join(table([row for row in rows if row.group == group])) + "\n"
 
 
+def costs(rows: list[Row], sizes: Sizes) -> Iterator[str]:
+    """A Markdown table of the least CPU time of every row."""
+    yield "| what | client, CPU us each | server, CPU us each |\n|---|---|---|"
+    for row in rows:
+        found = row.microseconds(sizes)
+        cells = ("every run failed", "") if found is None else (f"{one:,.0f}" for one in found)
+        yield f"| {row.group}: {row.name} | {' | '.join(cells)} |"
+
+
 def versions() -> dict[str, str]:
     """What was run, and on what."""
     found = {name: importlib.metadata.version(name) for name in ("aiodicom", "pydicom", "uvloop")}
@@ -164,6 +175,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--place", type=Path, default=Path("/dev/shm"), help="a folder, on tmpfs or a disk")
     parser.add_argument("--seed", type=int, default=0, help="of the order of rows")
+    parser.add_argument("--cpu", action="store_true", help="the least CPU time of each end alone")
     parser.add_argument("--json", type=Path, help="write every sample here")
     parser.add_argument("--results", type=Path, nargs="?", const=RESULTS, help="write RESULTS.md")
     options = parser.parse_args()
@@ -191,7 +203,8 @@ def main() -> int:
             return 0 if options.list else 1
         run_rounds(rows, options.rounds, options.seed)
         bench.weigh()
-    text = heading(options, sizes, bench.missing) + "\n" + "\n".join(report(rows))
+    told = costs(rows, sizes) if options.cpu else report(rows)
+    text = heading(options, sizes, bench.missing) + "\n" + "\n".join(told)
     print(text)
     if options.results:
         options.results.write_text(f"# What `python benchmarks/compare.py --results` printed\n\n{text}")

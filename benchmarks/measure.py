@@ -31,7 +31,8 @@ ANSWER_KEYS = (
 class Sample:
     """One run: seconds, CPU seconds, bytes of peak resident memory; client and server.
 
-    steady: seconds of the work alone, without the start of the client, where it tells them.
+    steady, steady_cpu: seconds and the client's CPU seconds of the work alone, without its start, where it
+    tells them.
     """
 
     wall: float
@@ -41,6 +42,7 @@ class Sample:
     server_rss: int
     code: int
     steady: float | None = None
+    steady_cpu: float | None = None
 
 
 class _ServerWatch:
@@ -90,7 +92,7 @@ def run(
 ) -> Sample:
     """Run a client to its end, from exec to exit, and account for both sides.
 
-    One that prints `STEADY seconds` in its last line has told how long its work took.
+    One that prints `STEADY seconds CPU-seconds` in its last line has told what its work took.
     """
     with _ServerWatch(server_pid) as server, tempfile.TemporaryFile() as said:
         started = time.perf_counter()
@@ -106,7 +108,9 @@ def run(
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - started
         said.seek(max(said.tell() - 100, 0))
-        words = said.read().split()
+        words = said.read().split()[-3:]
+    tells = len(words) == 3 and words[0] == STEADY.encode()
+    told = (float(words[1]), float(words[2])) if tells else (None, None)
     process.returncode = os.waitstatus_to_exitcode(status)
     return Sample(
         wall,
@@ -115,7 +119,7 @@ def run(
         server.cpu,
         server.peak,
         process.returncode,
-        float(words[-1]) if words[-2:-1] == [STEADY.encode()] else None,
+        *told,
     )
 
 

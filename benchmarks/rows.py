@@ -53,6 +53,17 @@ class Row:
         """What was done in a second of the work alone."""
         return None if sample.steady is None else self.amount / sample.steady
 
+    def microseconds(self, sizes: Sizes) -> tuple[float, float] | None:
+        """CPU time of client and server an object, answer, echo or association: the least of the runs.
+
+        Of a client that tells what its work alone took, that; else of the whole command.
+        """
+        if not self.good:
+            return None
+        client = min(s.client_cpu if s.steady_cpu is None else s.steady_cpu for s in self.good)
+        scale = 1e6 / (sizes.count(self.data) if self.data else self.amount)
+        return client * scale, min(s.server_cpu for s in self.good) * scale
+
 
 @dataclass(frozen=True, slots=True)
 class How:
@@ -81,6 +92,11 @@ class Sizes:
     echoes: int = 2000
     associations: int = 200
 
+    def count(self, data: str) -> int:
+        """The objects of a data set by name: ct, tenth, small, large."""
+        tenth = max(self.objects // SHIPPED_PART, 1)
+        return {"ct": self.objects, "tenth": tenth, "small": self.small, "large": 1}[data]
+
 
 class Bench:
     """The data, the servers and the rows; nothing of it is made before `measure` of a row needs it."""
@@ -104,9 +120,8 @@ class Bench:
             if data == "large":
                 write_large(folder / "large.dcm", sizes.large_mib)
             else:
-                count = {"ct": sizes.objects, "tenth": max(sizes.objects // SHIPPED_PART, 1)}
                 size = 60 if data == "small" else 512
-                write_slices(folder, count.get(data, sizes.small), size=size, study=STUDIES[data])
+                write_slices(folder, sizes.count(data), size=size, study=STUDIES[data])
             self._folders[data] = folder
         return self._folders[data]
 
@@ -305,6 +320,7 @@ def build_get(bench: Bench) -> None:
         rename = c.aiodicom_get(uid, *RENAME)
         bench.get(group, "aiodicom <- aiodicom archive, rename", "ours", data, rename)
         bench.get(group, "aiodicom <- DCMTK tuned", "qr-tuned", data, ours, QR)
+        bench.get(group, "aiodicom library <- DCMTK tuned", "qr-tuned", data, library, QR)
         bench.get(
             group,
             "aiodicom <- DCMTK tuned, rename",

@@ -1,9 +1,10 @@
-"""One operation of the library in a process of its own, which tells how long the operation alone took.
+"""One operation of the library in a process of its own, which tells what the operation alone took.
 
     python benchmarks/steady.py HOST PORT AE_TITLE store FOLDER | get STUDY_UID FOLDER [DURABILITY]
                                                   | find STUDY_UID | echo COUNT | associate COUNT
 
-The last line is `STEADY seconds`. An association is open before the clock starts, but for `associate`.
+The last line is `STEADY seconds CPU-seconds`. An association is open before the clocks start, but for
+`associate`.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ WORK = {one.__name__: one for one in (store, get, find, echo, associate)}
 
 
 async def main(host: str, port: str, title: str, work: str, *arguments: str) -> None:
-    """Do it, and tell the time."""
+    """Do it, and tell the times."""
     async with aiodicom.connect(host, int(port), called_ae=title) as pacs:
         await pacs.echo()
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         await WORK[work](pacs, *arguments)
-        print(STEADY, time.perf_counter() - started)
+        print(STEADY, time.perf_counter() - started, time.process_time() - cpu)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from ..dimse import messages as m
 from ..dimse.contexts import Proposal
 from ..dimse.levels import UNIQUE_KEYS
 from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PENDING_WARNING, SUCCESS, Category, Status
-from .associations import Associations, Attempt, need_context
+from .associations import Associations, Attempt
 from .identifier import Query
+from .negotiated import need_context
 from .windows import Keys, Shown
 
 if TYPE_CHECKING:

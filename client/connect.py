@@ -90,20 +90,23 @@ def connect(
     none free waits, first come first served.
     """
     base, known, web = _described(host, port, dicomweb)
+    said: dict[str, Any] = {
+        "calling_ae": calling_ae,
+        "called_ae": called_ae,
+        "tls": tls,
+        "timeouts": timeouts,
+        "limits": limits,
+        "user_identity": user_identity,
+    }
     peer = replace(
         base,
-        calling_ae=base.calling_ae if calling_ae is None else calling_ae,
-        called_ae=base.called_ae if called_ae is None else called_ae,
-        tls=base.tls if tls is None else tls,
+        **{name: value for name, value in said.items() if value is not None},
         server_hostname=server_hostname,
-        timeouts=base.timeouts if timeouts is None else timeouts,
-        limits=base.limits if limits is None else limits,
-        user_identity=base.user_identity if user_identity is None else user_identity,
         async_operations=async_operations,
         extended=extended,
         common_extended=common_extended,
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    known = known if quirks is None else quirks
-    return Pacs(peer, lazy=lazy, quirks=known, dicomweb=web, max_associations=max_associations)
+    quirks = known if quirks is None else quirks
+    return Pacs(peer, lazy=lazy, quirks=quirks, dicomweb=web, max_associations=max_associations)

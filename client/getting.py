@@ -18,9 +18,10 @@ from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.levels import Root, get_model
 from ..dimse.status import SUCCESS, UNRECOGNIZED_OPERATION, Category, Status, categorize
-from .associations import Associations, need_context
+from .associations import Associations
 from .identifier import build_retrieve
 from .intake import Intake
+from .negotiated import need_context
 from .parallel import share
 from .plan import Plan, Target
 from .retrieved import RetrieveResult

@@ -14,11 +14,12 @@ from ..dimse.contexts import Context, Proposal
 from ..dimse.levels import Root, move_model
 from ..dimse.status import Category, categorize
 from ..pdu.codec import encode_ae_title
-from .associations import Associations, need_context
+from .associations import Associations
 from .getting import add_final, nothing_found, patience
 from .identifier import build_retrieve
 from .intake import Intake
 from .listening import Arrivals, Listening, listened
+from .negotiated import need_context
 from .parallel import share
 from .plan import Plan, Target
 

@@ -23,7 +23,7 @@ from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_
 from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
-from .associations import Associations, Attempt, need_context
+from .associations import Associations, Attempt
 from .choices import check_durability, check_keep
 from .dicomweb import Fetching
 from .finding import Finding
@@ -34,6 +34,7 @@ from .intake import Intake, Where
 from .ladder import Via, Way, parse_via
 from .listening import LISTEN_PORT, QUIET_PERIOD, Listening
 from .moving import Move
+from .negotiated import need_context
 from .parallel import check_associations
 from .plan import Method, Plan
 from .planning import make_plan

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from measure import Sample
 from measure import run as measure
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from rows import Row
+from rows import Row, Sizes
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -363,9 +364,20 @@ def test_rows_are_named_and_chosen() -> None:
 
 
 def test_a_client_tells_how_long_its_work_took() -> None:
-    told = measure([sys.executable, "-c", "print('words\\nSTEADY 0.25')"], os.getpid())
-    assert (told.code, told.steady) == (0, 0.25)
-    assert measure([sys.executable, "-c", "print('STEADY')"], os.getpid()).steady is None
+    told = measure([sys.executable, "-c", "print('words\\nSTEADY 0.25 0.125')"], os.getpid())
+    assert (told.code, told.steady, told.steady_cpu) == (0, 0.25, 0.125)
+    for other in ("STEADY", "STEADY 0.25", "words 0.25 0.125"):
+        said = measure([sys.executable, "-c", f"print('{other}')"], os.getpid())
+        assert (said.steady, said.steady_cpu) == (None, None)
+
+
+def test_cpu_time_is_the_least_an_object_and_of_the_work_alone_where_that_is_told() -> None:
+    told = replace(sample(1), steady_cpu=0.1)
+    row = Row("g", "a", 5e8, "MB/s", lambda: told, data="ct", samples=[told, replace(told, server_cpu=0.2)])
+    asked = Row("g", "b", 2000, "1/s", lambda: told, samples=[None, sample(1)])
+    dead = Row("g", "c", 2000, "1/s", lambda: told, samples=[None])
+    _, *lines = compare.costs([row, asked, dead], Sizes(objects=1000))
+    assert lines == ["| g: a | 100 | 200 |", "| g: b | 250 | 125 |", "| g: c | every run failed |  |"]
 
 
 def test_every_step_that_is_counted_runs() -> None:

@@ -40,6 +40,7 @@ PARTS = {
     "dataset/found": "dataset/test_scan",
     "dataset/sinks": "dataset/test_part10",
     "dataset/walk": "dataset/test_scan",
+    "client/negotiated": "association/test_connecting",
     "imaging/frames": "imaging/test_volume",
     "imaging/grid": "imaging/test_volume_parts",
     "imaging/headers": "imaging/test_volume",

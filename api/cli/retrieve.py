@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from ..client.associations import sop_class_name
 from ..client.identifier import parse_model
 from ..client.ladder import Via, parse_via
 from ..client.listening import LISTEN_PORT, Listening
+from ..client.negotiated import sop_class_name
 from ..client.plan import SERVICES, Plan
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult
