@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ..association.association import Association
 from ..association.connect import WINDOW, Peer, associate
@@ -21,7 +21,6 @@ from ..association.errors import (
     TotalTimeout,
 )
 from ..association.performing import Provider
-from ..association.tls import connection_info
 from ..dimse.contexts import MAX_CONTEXTS, Context, Proposal, outcomes
 from ..dimse.levels import Level, Root
 from ..dimse.uid_names import uid_name
@@ -29,7 +28,7 @@ from ..pdu.errors import AiodicomError, ConnectionClosed
 from .holder import Holder, Switch
 from .quirks import Quirks
 from .relational import asking, granted
-from .results import ConnectionInfo
+from .results import ConnectionInfo, describe
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
 
@@ -490,24 +489,3 @@ def sop_class_name(uid: str) -> str:
     """The name of a UID as the standard has it, with the UID itself."""
     name = uid_name(uid)
     return f"{name} ({uid})" if name != uid else uid
-
-
-def describe(peer: Peer, association: Association) -> ConnectionInfo:
-    """What an association's connection is."""
-    session = association.session
-    assert session.answer is not None
-    answer = session.answer.user_information
-    ssl_object: Any = association.connection.transport.get_extra_info("ssl_object")
-    return ConnectionInfo(
-        host=peer.host,
-        port=peer.port,
-        calling_ae=peer.calling_ae,
-        called_ae=peer.called_ae,
-        implementation_class_uid=answer.implementation_class_uid,
-        implementation_version_name=answer.implementation_version_name,
-        maximum_length=session.limits.pdu.maximum_length,
-        peer_maximum_length=session.peer_maximum_length,
-        contexts=tuple(association.contexts.values()),
-        deviations=tuple(session.deviations),
-        tls=connection_info(ssl_object) if ssl_object is not None else None,
-    )

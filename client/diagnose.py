@@ -44,9 +44,9 @@ from ..dimse.status import Status
 from ..dimse.uid_names import UID_NAMES, uid_name
 from ..pdu.errors import AiodicomError, describe_rejection
 from . import advice as advice_of
-from .associations import describe as describe_connection
 from .associations import sop_class_name
 from .results import ConnectionInfo
+from .results import describe as describe_connection
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from ..association.tls import TLSInfo
+from ..association.association import Association
+from ..association.connect import Peer
+from ..association.tls import TLSInfo, connection_info
 from ..dimse.contexts import Context
 from ..dimse.status import SUCCESS, Category, Status
 from ..pdu.errors import AiodicomError, Deviation
@@ -64,6 +66,27 @@ class ConnectionInfo:
             "deviations": [asdict(one) for one in self.deviations],
             "tls": None if self.tls is None else asdict(self.tls),
         }
+
+
+def describe(peer: Peer, association: Association) -> ConnectionInfo:
+    """What an association's connection is."""
+    session = association.session
+    assert session.answer is not None
+    answer = session.answer.user_information
+    ssl_object: Any = association.connection.transport.get_extra_info("ssl_object")
+    return ConnectionInfo(
+        host=peer.host,
+        port=peer.port,
+        calling_ae=peer.calling_ae,
+        called_ae=peer.called_ae,
+        implementation_class_uid=answer.implementation_class_uid,
+        implementation_version_name=answer.implementation_version_name,
+        maximum_length=session.limits.pdu.maximum_length,
+        peer_maximum_length=session.peer_maximum_length,
+        contexts=tuple(association.contexts.values()),
+        deviations=tuple(session.deviations),
+        tls=connection_info(ssl_object) if ssl_object is not None else None,
+    )
 
 
 T = TypeVar("T")

@@ -219,9 +219,9 @@ class Retrieve(Stream[T]):
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""
         where, result = self._wanted.where, self.result
-        if where.directory is None or not self._wanted.skip_present or not result.expected:
+        if where.directory is None or not self._wanted.skip_present or not result.missing:
             return
-        look = partial(find_present, where.directory, result.expected, where.layout)
+        look = partial(find_present, where.directory, result.missing, where.layout)
         for item in await on_thread(look):
             result.add(item)
 
