@@ -13,14 +13,14 @@ from typing import Any, TypedDict, TypeVar
 from ..association.errors import OperationCancelled, OperationFailed
 from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
-from ..dimse.status import CANCEL
+from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
 from .associations import Associations
 from .intake import Intake, Where
 from .ladder import Via, Way, climb
 from .listening import Listening
 from .plan import Plan
-from .planning import make_plan
+from .planning import MAX_QUERIES, make_plan
 from .present import find_present
 from .progress import ProgressCallback
 from .receiving import Durability, prepare
@@ -42,7 +42,8 @@ class GetOptions(TypedDict, total=False):
     "none" (`receiving.Durability`). layout: "patient", "uids", or a template of keywords,
     "{PatientID}/{SOPInstanceUID}.dcm". digest: SHA-256 of each data set, as it comes. progress: is told of
     each step. max_object_size: bytes over which an object is refused (64 GiB; 2 GiB in memory). items: which
-    objects the result lists; all are counted. listening: of a move to this process.
+    objects the result lists; all are counted. listening: of a move to this process. max_queries: by which it
+    may be found out what lies below one unique key (50): what is not found out is retrieved without a list.
     """
 
     plan: Plan | None
@@ -58,6 +59,7 @@ class GetOptions(TypedDict, total=False):
     max_object_size: int
     items: Keep[ReceivedItem]
     listening: Listening | None
+    max_queries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,7 @@ class Wanted:
     skip_present: bool = True
     progress: ProgressCallback | None = None
     items: Keep[ReceivedItem] = "all"
+    max_queries: int = MAX_QUERIES
 
 
 class Retrieve(Stream[T]):
@@ -172,6 +175,8 @@ class Retrieve(Stream[T]):
             async with self._associations.limited():
                 await self._work()
         finally:
+            if self.plan is not None:
+                self.result.not_found = [*self.plan.not_found, *self.result.not_found]
             try:
                 await to_its_end(self._intake.settle())
             finally:
@@ -197,6 +202,9 @@ class Retrieve(Stream[T]):
             result.settled = not left.targets
         if result.settled:
             return
+        if not plan.targets:  # it has nothing, and there is nothing to ask for
+            result.status = SUCCESS
+            return
         if self._ladder:
             await climb(self._ways, left, self._intake, result.rungs.append)
             return
@@ -213,7 +221,9 @@ class Retrieve(Stream[T]):
         if self.plan is None:
             wanted = self._wanted
             root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
-            self.plan = await make_plan(self._associations, wanted.level, root, wanted.uids, wanted.parents)
+            self.plan = await make_plan(
+                self._associations, wanted.level, root, wanted.uids, wanted.parents, wanted.max_queries
+            )
         return self.plan
 
     async def _look(self) -> None:
