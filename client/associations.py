@@ -234,15 +234,17 @@ class Associations:
     async def choose_root(self, level: Level, root: Root | None, model: Callable[[Root], str]) -> Root:
         """The root of an operation where the user named none.
 
-        Patients are in the patient root alone; below them the study root asks for fewer keys (PS3.4 C.6.2),
-        so it is taken where the peer accepted it.
+        Patients are in the patient root alone, unless the peer has none: they are asked for by their studies
+        then. Below them the study root asks for fewer keys (PS3.4 C.6.2), so it is taken where the peer
+        accepted it.
         """
         if root is not None:
             return root
-        if level is Level.PATIENT:
-            return Root.PATIENT
         study, patient = model(Root.STUDY), model(Root.PATIENT)
-        return Root.PATIENT if await self.accepted(study, patient) == {patient} else Root.STUDY
+        accepted = await self.accepted(study, patient)
+        if level is Level.PATIENT:
+            return Root.STUDY if accepted == {study} else Root.PATIENT
+        return Root.PATIENT if accepted == {patient} else Root.STUDY
 
     async def accepted(self, *models: str) -> set[str]:
         """Which of these SOP classes the peer accepts."""

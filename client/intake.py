@@ -16,7 +16,7 @@ from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError
-from ..dimse.status import NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED
+from ..dimse.status import NOT_AUTHORIZED, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED
 from .layout import Layout, parse_layout
 from .plan import Plan
 from .progress import ProgressCallback
@@ -115,6 +115,7 @@ class Intake(Generic[T]):
         self._ahead = 0  # bytes of what waits for who iterates
         self._undecoded = 0  # bytes of what is whole and being decoded: as many objects as the window has
         self._ready: asyncio.Queue[tuple[T, int] | None] | None = None  # of who iterates
+        self._deserted = False  # nobody takes data sets any more
         self._readings: set[Reading] = set()  # of the associations on which objects come
         self._full: set[str] = set()  # why the peer is held
         self._settler = None if where.directory is None else Settler(where.directory, self._unsettled)
@@ -137,6 +138,8 @@ class Intake(Generic[T]):
         """As `store`, whatever the object comes by: `message` and `context` say what it is."""
         if not self.open:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
+        if self._deserted:
+            raise Refused(OUT_OF_RESOURCES, "nobody takes it any more")
         self._moves()
         self.begun += 1
         uid = message.affected_sop_instance_uid
@@ -237,13 +240,15 @@ class Intake(Generic[T]):
 
     def _take(self, one: Any, item: ReceivedItem) -> None:
         """An object has come, or failed to: `one` is what is handed to who iterates, or None."""
+        if self.result.repeats(item):
+            one = None  # it has been handed on
         if self._ready is not None and one is not None:
             held = 0 if self.where.kept else item.bytes
             self._ready.put_nowait((one, held))
             self._ahead += held
             if self._ready.qsize() >= DATASETS_AHEAD or self._ahead >= BYTES_AHEAD:
                 self._hold("ahead", True)
-        elif not self.where.kept and one is not None and self._ready is None:
+        elif not self.where.kept and one is not None:
             self.result.datasets.append(one)
         self._moves()
         self.arrived.add(item)
@@ -301,16 +306,22 @@ class Intake(Generic[T]):
             self.left()
 
     def left(self) -> None:
-        """Nobody takes any more: what comes while it is cancelled is dropped."""
-        self._ready = None
+        """Nobody takes any more: data sets that have come stay in the result, no others are taken."""
+        ready, self._ready = self._ready, None
         self._ahead = 0
         self._hold("ahead", False)
+        self._deserted = not self.where.kept
+        while ready is not None and not self.where.kept and not ready.empty():
+            came: Any = ready.get_nowait()
+            if came is not None:
+                self.result.datasets.append(came[0])
 
     # --- its beginning and end
 
     def begin(self) -> None:
         """Objects may come."""
-        self.open, self.over = True, False
+        self.open, self.over, self._deserted = True, False, False
+        self._aside = len(self.result.unasked)
 
     def expect(self, plan: Plan) -> None:
         """What is promised."""

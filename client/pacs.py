@@ -37,7 +37,7 @@ from .moving import Move
 from .negotiated import need_context
 from .parallel import check_associations
 from .plan import Method, Plan
-from .planning import make_plan
+from .planning import MAX_QUERIES, check_max_queries, make_plan
 from .progress import ProgressCallback
 from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
@@ -48,7 +48,7 @@ from .sinking import SinkFactory
 from .sources import Copies, batches, check_sources
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
-from .wanting import check_parents, check_uids
+from .wanting import check_destination, check_parents, check_uids
 from .web import DicomWeb
 
 if TYPE_CHECKING:
@@ -271,19 +271,22 @@ class Pacs:
         root: Root | str | None = None,
         parents: Mapping[str, str] | None = None,
         via: Via = "get",
+        max_queries: int = MAX_QUERIES,
     ) -> Plan:
         """What a retrieve would ask for, found out by C-FIND: nothing is retrieved.
 
         The plan says what is known of what is to come, and is a value: `to_json` and `from_json` keep it,
-        ``get(plan=plan)`` and ``move(plan=plan)`` go by it. The arguments are those of `get`.
+        ``get(plan=plan)`` and ``move(plan=plan)`` go by it. The arguments are those of `get`. Raises
+        QueryError and ValueError.
         """
+        most = check_max_queries(max_queries)
         methods, _ = self._methods(via)
         wanted, model, checked = parse_model(level, root)
         uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         async with self._associations.limited():
             first = _MODELS[methods[0]]
             chosen = await self._associations.choose_root(wanted, model, first)
-            found = await make_plan(self._associations, wanted, chosen, uids, above)
+            found = await make_plan(self._associations, wanted, chosen, uids, above, most)
         return replace(found, via=methods)
 
     @overload
@@ -336,6 +339,7 @@ class Pacs:
         max_object_size: int = MAXIMUM_OBJECT,
         items: Keep[ReceivedItem] = "all",
         listening: Listening | None = None,
+        max_queries: int = MAX_QUERIES,
     ) -> Retrieve[Any]:
         """Retrieve by the unique key of a level, one or several: C-GET, and what else `via` names.
 
@@ -350,7 +354,7 @@ class Pacs:
         where = Where.below(
             directory, check_durability(durability), max_object_size, layout, sink=sink, digest=digest
         )
-        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        how = {"where": where, "progress": progress, "skip_present": skip_present, "max_queries": max_queries}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         return self._retrieve(
@@ -394,6 +398,7 @@ class Pacs:
         layout: str = "patient",
         progress: ProgressCallback | None = None,
         items: Keep[ReceivedItem] = "all",
+        max_queries: int = MAX_QUERIES,
     ) -> Retrieve[ReceivedItem]:
         """C-MOVE by the unique key of a level, one or several: awaited, or iterated, as `get`.
 
@@ -401,18 +406,18 @@ class Pacs:
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
         must have registered under our calling AE title (or under `destination`), and the objects lie there
         as after a `get`. Arrivals later than the final response are awaited for `quiet` seconds without one.
-        Only the peer's own address and this machine may connect, and the networks of `accept_from`. Where
-        the plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`). An object over
-        64 GiB, or `limits.max_object_size`, is refused. Raises OSError when the port cannot be had,
-        ValueError for what is no network.
+        Only the peer's own address, this machine and the networks of `accept_from` may connect. Where the
+        plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`), nor an object over
+        64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
-        if destination is None and directory is None:
-            raise QueryError("a move needs a destination, or a directory to move to this process")
         listen = (listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
+        if directory is None:
+            ours = (listen == (None, LISTEN_PORT, None, None, QUIET_PERIOD, ()), skip_present)
+            check_destination(destination, (*ours, durability == "fsync", layout == "patient"))
         here = None if directory is None else Listening.at(*listen)
         largest = None if limits is None else limits.max_object_size
         where = Where.below(directory, check_durability(durability), largest, layout)
-        how = {"where": where, "progress": progress, "skip_present": skip_present}
+        how = {"where": where, "progress": progress, "skip_present": skip_present, "max_queries": max_queries}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
         title = destination or self.peer.calling_ae
@@ -432,6 +437,7 @@ class Pacs:
         **how: Any,
     ) -> Wanted:
         """What is asked for, checked: by level and unique keys, or by a plan."""
+        check_max_queries(how["max_queries"])
         if plan is not None:
             if level is not None or uid is not None or root is not None or parents:
                 raise QueryError("a plan says itself what to retrieve: no level, keys, root or parents")

@@ -98,7 +98,8 @@ class Part:
 class Plan:
     """What a retrieve will ask for. `via` are the services it will be asked by, in order.
 
-    retrieve_titles: the application entities that the peer says it can be retrieved from.
+    retrieve_titles: the application entities that the peer says it can be retrieved from. not_found: unique
+    keys that the peer has nothing of, where it can be asked only for what it says it has.
     """
 
     level: Level
@@ -106,6 +107,7 @@ class Plan:
     targets: list[Target] = field(default_factory=list)
     via: tuple[Method, ...] = ("get",)
     retrieve_titles: tuple[str, ...] = ()
+    not_found: tuple[str, ...] = ()
 
     @property
     def expected(self) -> list[str] | None:
@@ -289,6 +291,7 @@ class Plan:
             "root": self.root.value,
             "via": list(self.via),
             "retrieve_titles": list(self.retrieve_titles),
+            "not_found": list(self.not_found),
             "objects": self.objects,
             "stands_on": self.stands_on,
             "sop_classes": self.sop_classes,
@@ -308,6 +311,7 @@ class Plan:
                 [_target_from(one) for one in values["targets"]],
                 tuple(_method(one) for one in values["via"]),
                 tuple(map(str, values["retrieve_titles"])),
+                tuple(map(str, values.get("not_found", ()))),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QueryError(f"this is no plan of a retrieve: {error}") from None

@@ -22,7 +22,7 @@ from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dimse.levels import Level, Root, find_model, levels, unique_key
 from ..pdu.errors import AiodicomError
-from ..pdu.uids import is_uid
+from ..pdu.uids import is_near_uid, is_uid
 from .asking import answers
 from .associations import Associations
 from .finding import Finding
@@ -39,26 +39,48 @@ MAX_TITLES = 100
 _CHARSET = 0x00080005
 _WHERE = ("InstanceAvailability", "RetrieveAETitle")
 _COUNT = "NumberOfSeriesRelatedInstances"
+_IN_STUDY = "NumberOfStudyRelatedInstances"
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_PLANNED = 1_000_000
 """Answers that one query of a plan may have: a peer that goes on and on gets no plan made of it."""
 MAX_QUERIES = 50
-"""Queries level by level by which it may be found out what lies below one unique key."""
+"""Queries by which it may be found out what lies below one unique key."""
+
+
+def check_max_queries(count: int) -> int:
+    """A number of queries that a plan may cost. Raises ValueError."""
+    if count < 0:
+        raise ValueError(f"max_queries is 0 or more, not {count}")
+    return count
 
 
 async def make_plan(
-    associations: Associations, level: Level, root: Root, uids: Sequence[str], parents: Mapping[str, str]
+    associations: Associations,
+    level: Level,
+    root: Root,
+    uids: Sequence[str],
+    parents: Mapping[str, str],
+    max_queries: int = MAX_QUERIES,
 ) -> Plan:
     """Ask the peer by C-FIND what lies below each unique key, and under which parents.
 
     Where it cannot be told the retrieve is asked for all the same: the peer's answer to that is the one the
-    user should see. Raises what no association could be opened for, and TotalTimeout.
+    user should see. Patients of a peer that has the study root alone become their studies: `root` is STUDY
+    then, and only what a C-FIND tells of them can be asked for. Raises what no association could be opened
+    for, TotalTimeout, and what the query for such studies failed with.
     """
-    planner = _Planner(associations, level, root, parents)
-    targets = [await planner.locate(uid) for uid in uids]
-    return Plan(level, root, targets, retrieve_titles=tuple(sorted(planner.titles)))
+    planner = _Planner(associations, level, root, parents, max_queries)
+    if level not in levels(root):
+        planner.level = Level.STUDY
+        found = [await planner.studies_of(patient) for patient in uids]
+        targets = [target for some in found for target in some]
+        nothing = tuple(patient for patient, some in zip(uids, found, strict=True) if not some)
+    else:
+        targets, nothing = [await planner.locate(uid) for uid in uids], ()
+    titles = tuple(sorted(planner.titles))
+    return Plan(planner.level, root, targets, retrieve_titles=titles, not_found=nothing)
 
 
 def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
@@ -86,7 +108,7 @@ class _NoMoreQueries(Exception):
 
 @dataclass(slots=True)
 class _Planner:
-    """Finds out about one unique key after the other, by `MAX_QUERIES` queries at most for each.
+    """Finds out about one unique key after the other, by `max_queries` queries at most for each.
 
     No query is for all patients or all studies: a hospital has a million.
     """
@@ -95,13 +117,35 @@ class _Planner:
     level: Level
     root: Root
     parents: Mapping[str, str]
+    max_queries: int
     queries: int = 0
     titles: set[str] = field(default_factory=set)  # where it can be retrieved from
     given_up: bool = False  # a query cost the association: the others are not asked
 
     async def locate(self, uid: str) -> Target:
         """One target, as far as the peer tells."""
-        self.queries = MAX_QUERIES
+        self.queries = self.max_queries
+        return await self._located(uid)
+
+    async def studies_of(self, patient: str) -> list[Target]:
+        """The studies of a patient, for a peer that has no patient root: asked for one by one."""
+        self.queries = max(1, self.max_queries)  # without this one nothing can be asked for
+        try:
+            studies = await self._find(Level.STUDY, {"PatientID": patient}, ["StudyInstanceUID", _IN_STUDY])
+        except _NoMoreQueries as error:
+            raise AiodicomError(f"the studies of a patient cannot be found: {error}") from None
+        targets = []
+        for one in studies:
+            told = _texts(one, ["PatientID", "StudyInstanceUID", _IN_STUDY])
+            uid = told.get("StudyInstanceUID", "").strip(" \0")
+            if is_near_uid(uid) and _is(patient, told.get("PatientID")):
+                target = await self._located(uid)
+                if target.instances is None and target.counted is None:
+                    target = replace(target, counted=_number(told.get(_IN_STUDY, "")))
+                targets.append(target)
+        return targets
+
+    async def _located(self, uid: str) -> Target:
         try:
             found = None if self.given_up else await self._locate(uid)
         except (ConnectFailed, AssociationRejected, ConnectTimeout, TotalTimeout):
@@ -128,15 +172,15 @@ class _Planner:
                 return found
         except OperationFailed as error:
             log.info("no plan by one query: %s", error)
-        except _NoMoreQueries:
-            log.warning("no plan: a query has more than %d answers", MAX_PLANNED)
+        except _NoMoreQueries as error:
+            log.warning("no plan: %s", error)
             return None
         try:
             return await self._level_by_level(uid)
         except OperationFailed as error:
             log.info("no plan level by level: %s", error)
-        except _NoMoreQueries:
-            log.info("no plan: it would take more than %d queries or answers", MAX_QUERIES)
+        except _NoMoreQueries as error:
+            log.info("no plan: %s", error)
         return None
 
     def _has_levels(self) -> bool:
@@ -149,16 +193,17 @@ class _Planner:
         return self.level < Level.SERIES and all(key in self.parents for key in above)
 
     async def _at_image_level(self, uid: str) -> Target | None:
-        above = [unique_key(one) for one in levels(self.root) if one < self.level]
-        below = [unique_key(one) for one in levels(self.root) if self.level < one < Level.IMAGE]
-        match = {**self.parents, unique_key(self.level): uid}
+        root, match = await self._single({**self.parents, unique_key(self.level): uid})
+        above = [unique_key(one) for one in levels(root) if one < self.level]
+        below = [unique_key(one) for one in levels(root) if self.level < one < Level.IMAGE]
         keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID", *_WHERE]
-        query = build_plan(self.root, match, keys)
+        self._spend()
+        query = build_plan(root, match, keys)
         values: list[dict[str, str]] = []
         async with aclosing(answers(self.associations, query)) as found_here:
             async for _, data, syntax in found_here:
                 if len(values) >= MAX_PLANNED:
-                    raise _NoMoreQueries
+                    raise _too_many()
                 values.append(_values(data, syntax, [*keys, *match, "SOPInstanceUID"]))
         # some archives ignore keys, or answer without them: what they name is anybody's
         found = [one for one in values if all(_is(value, one.get(key)) for key, value in match.items())]
@@ -252,8 +297,7 @@ class _Planner:
                 told = _texts(one, ("SeriesInstanceUID", _COUNT, *_WHERE))
                 self._note([told])
                 if told.get("SeriesInstanceUID") and _below(one, study):
-                    count = told.get(_COUNT, "")
-                    number = int(count) if count.isascii() and count.isdigit() else None
+                    number = _number(told.get(_COUNT, ""))
                     found.append(({**study, "SeriesInstanceUID": told["SeriesInstanceUID"]}, number))
         return found
 
@@ -277,14 +321,45 @@ class _Planner:
     async def _find(
         self, level: Level, match: Mapping[str, str], keys: Iterable[str], *, root: Root | None = None
     ) -> list[Dataset]:
-        if not self.queries:
-            raise _NoMoreQueries
-        self.queries -= 1
-        query = build_query(level, root or self.root, match, keys)
-        found = await Finding(self.associations, query, MAX_PLANNED)
+        self._spend()
+        if root is None:
+            root, match = await self._single(match, level)
+        found = await Finding(self.associations, build_query(level, root, match, keys), MAX_PLANNED)
         if len(found) >= MAX_PLANNED:
-            raise _NoMoreQueries
+            raise _too_many()
         return [*found]
+
+    def _spend(self) -> None:
+        """One more query is sent."""
+        if not self.queries:
+            raise _NoMoreQueries(f"it would take more than {self.max_queries} queries")
+        self.queries -= 1
+
+    async def _single(
+        self, match: Mapping[str, str], level: Level = Level.IMAGE
+    ) -> tuple[Root, Mapping[str, str]]:
+        """Root and keys of a query below a patient whose ID has what a query takes for a wildcard.
+
+        A unique key above the level has a single value (PS3.4 C.4.1.2.1); in the study root a Patient ID is
+        an attribute of studies, and the keys below tell all that it does.
+        """
+        wild = any(sign in match.get("PatientID", "") for sign in "*?")
+        above = level is Level.STUDY or "StudyInstanceUID" in match
+        if self.root is not Root.PATIENT or not wild or not above:
+            return self.root, match
+        study = find_model(Root.STUDY)
+        if study not in await self.associations.accepted(study, find_model(Root.PATIENT)):
+            return self.root, match
+        return Root.STUDY, {key: one for key, one in match.items() if key != "PatientID"} or match
+
+
+def _too_many() -> _NoMoreQueries:
+    return _NoMoreQueries(f"a query has more than {MAX_PLANNED} answers")
+
+
+def _number(text: str) -> int | None:
+    """A count that a peer tells, if it is one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _below(answer: Dataset, keys: Mapping[str, str]) -> bool:

@@ -117,6 +117,7 @@ class RetrieveResult:
     _missing: set[str] = field(default_factory=set, init=False, repr=False)
     _extra: set[str] = field(default_factory=set, init=False, repr=False)  # here, and not promised
     _failed: set[str] = field(default_factory=set, init=False, repr=False)  # failed to, and not here
+    _before: frozenset[str] = field(default=frozenset(), init=False, repr=False)  # here before `begin`
 
     def __post_init__(self) -> None:
         items, self.items = self.items, []
@@ -125,14 +126,25 @@ class RetrieveResult:
             self.add(item)
 
     def expect(self, uids: list[str] | None) -> None:
-        """What the peer promised, told before anything comes."""
+        """What the peer promises; what is here already is not missing."""
+        here = self._here
         self.expected = uids
         self._promised = frozenset(uids or ())
-        self._missing = set(self._promised)
+        self._missing = set(self._promised - here)
+        self._extra = set(here - self._promised)
+
+    @property
+    def _here(self) -> frozenset[str]:
+        """What is safe here."""
+        return (self._promised - self._missing) | self._extra
+
+    def repeats(self, item: ReceivedItem) -> bool:
+        """Whether an object was safe here before the peer was asked anew, and nothing new of it is kept."""
+        return item.ok and item.beside is None and item.sop_instance_uid in self._before
 
     def add(self, item: ReceivedItem) -> bool:
         """An object has come, or failed to; whether it is the first of its UID that is safe."""
-        if kept(self.keep, item, item.ok and item.beside is None):
+        if kept(self.keep, item, item.ok and item.beside is None) and not self.repeats(item):
             self.items.append(item)
         uid = item.sop_instance_uid
         if item.present:
@@ -165,6 +177,7 @@ class RetrieveResult:
         self.failed_uids, self.not_found = [], []
         self._arrivals = self._refused = 0
         self.unreached, self.settled = None, False
+        self._before = self._here
         if forget:
             self.items = [item for item in self.items if item.ok]
             self._failed.clear()
@@ -342,7 +355,6 @@ class Arrived:
         self.event: asyncio.Event = asyncio.Event()
         """Set by each arrival."""
         self._named: set[str] = set()  # of what was turned away
-        self._failed = 0
         self._patients: set[str] = set()
         self._meter = Meter(progress)
         self._counted: int | None = None  # what the peer's counters come to
@@ -354,14 +366,15 @@ class Arrived:
     def add(self, item: ReceivedItem) -> None:
         """An object has come, or failed to. One that comes again counts once."""
         self.result.add(item)
-        self._failed += not item.ok
         self._patients.add(item.patient_id)
         self.event.set()
         self.tell()
 
     def set_aside(self, item: ReceivedItem) -> None:
-        """An object has come that nobody asked for."""
-        self.result.unasked.append(item)
+        """An object has come that nobody asked for. One that comes again is named once."""
+        named = ((one.sop_instance_uid, one.path) for one in self.result.unasked)
+        if item.beside is not None or (item.sop_instance_uid, item.path) not in named:
+            self.result.unasked.append(item)
         self.result._arrivals += 1
         self.event.set()
 
@@ -406,7 +419,7 @@ class Arrived:
                 objects=result.received + result.present,
                 total=expected if expected is not None else self._counted,
                 size=result.bytes,
-                failed=self._failed,
+                failed=len(result._failed),
                 arrived=result.came,
                 present=result.present,
             )

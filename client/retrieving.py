@@ -20,14 +20,14 @@ from ..association.errors import (
 )
 from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
-from ..dimse.status import CANCEL
+from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
 from .associations import Associations
 from .intake import Intake, Where
 from .ladder import Via, Way, climb
 from .listening import Listening
 from .plan import Plan, Target
-from .planning import make_plan
+from .planning import MAX_QUERIES, make_plan
 from .present import find_present
 from .progress import ProgressCallback
 from .receiving import Durability, prepare
@@ -49,7 +49,8 @@ class GetOptions(TypedDict, total=False):
     "none" (`receiving.Durability`). layout: "patient", "uids", or a template of keywords,
     "{PatientID}/{SOPInstanceUID}.dcm". digest: SHA-256 of each data set, as it comes. progress: is told of
     each step. max_object_size: bytes over which an object is refused (64 GiB; 2 GiB in memory). items: which
-    objects the result lists; all are counted. listening: of a move to this process.
+    objects the result lists; all are counted. listening: of a move to this process. max_queries: by which it
+    may be found out what lies below one unique key (50): what is not found out is retrieved without a list.
     """
 
     plan: Plan | None
@@ -65,6 +66,7 @@ class GetOptions(TypedDict, total=False):
     max_object_size: int
     items: Keep[ReceivedItem]
     listening: Listening | None
+    max_queries: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Wanted:
     skip_present: bool = True
     progress: ProgressCallback | None = None
     items: Keep[ReceivedItem] = "all"
+    max_queries: int = MAX_QUERIES
 
 
 class Retrieve(Stream[T]):
@@ -179,6 +182,8 @@ class Retrieve(Stream[T]):
             async with self._associations.limited():
                 await self._work()
         finally:
+            if self.plan is not None:
+                self.result.not_found = [*self.plan.not_found, *self.result.not_found]
             try:
                 await to_its_end(self._intake.settle())
             finally:
@@ -203,6 +208,9 @@ class Retrieve(Stream[T]):
             left = plan.only(result.missing or ())
             result.settled = not left.targets
         if result.settled:
+            return
+        if not plan.targets:  # it has nothing, and there is nothing to ask for
+            result.status = SUCCESS
             return
         if self._ladder:
             await climb(self._ways, left, self._intake, result.rungs.append)
@@ -232,14 +240,16 @@ class Retrieve(Stream[T]):
     async def _make_plan(self) -> Plan:
         wanted = self._wanted
         root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
-        return await make_plan(self._associations, wanted.level, root, wanted.uids, wanted.parents)
+        return await make_plan(
+            self._associations, wanted.level, root, wanted.uids, wanted.parents, wanted.max_queries
+        )
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""
         where, result = self._wanted.where, self.result
-        if where.directory is None or not self._wanted.skip_present or not result.expected:
+        if where.directory is None or not self._wanted.skip_present or not result.missing:
             return
-        look = partial(find_present, where.directory, result.expected, where.layout)
+        look = partial(find_present, where.directory, result.missing, where.layout)
         for item in await on_thread(look):
             result.add(item)
 

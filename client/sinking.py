@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from ..association.performing import Refused
 from ..association.tasks import on_thread
+from ..dataset.deflated import DEFLATED_SYNTAXES, inflate
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from .receiving import received
 from .retrieved import ReceivedItem
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 HEAD = 64 * 1024
 """Bytes of an object that are gathered before its header is looked at, unless it ends before."""
 MAX_HEAD = 4 * 1024 * 1024
-"""Bytes in which a header must have ended: one that is larger is told as far as it goes."""
+"""Bytes in which a header must have ended, inflated: one that is larger is told as far as it goes."""
 _IDENTITY = {0x00080016: "affected_sop_class_uid", 0x00080018: "affected_sop_instance_uid"}
 
 
@@ -125,15 +127,17 @@ class HeadSink:
         from pydicom.filereader import read_dataset
 
         syntax = self._context.transfer_syntax
-        try:
-            found = scan_dataset(data, syntax, set(_IDENTITY))
-        except ImagingError as error:
-            raise Refused(CANNOT_UNDERSTAND, f"cannot understand: {error}"[:64]) from None
-        for tag, name in _IDENTITY.items():
-            said = found.values.get(tag, b"").decode("latin-1").strip(" \0")
-            if said and said != getattr(self._request, name):
-                raise Refused(DATASET_MISMATCH, "the data set names another object than its command")
-        implicit, little = syntax == "1.2.840.10008.1.2", syntax != "1.2.840.10008.1.2.2"
+        plain: bytes | bytearray = data
+        coding = syntax
+        if syntax in DEFLATED_SYNTAXES:
+            coding = EXPLICIT_VR_LITTLE_ENDIAN
+            found = inflate(memoryview(data), MAX_HEAD, MAX_HEAD)
+            over = found.total > MAX_HEAD
+            if found.problem is not None and not (found.truncated or over):
+                raise Refused(CANNOT_UNDERSTAND, f"cannot understand: {found.problem}"[:64])
+            plain, whole = found.window, whole or over
+        self._check_identity(plain, coding)
+        implicit, little = coding == IMPLICIT_VR_LITTLE_ENDIAN, coding != EXPLICIT_VR_BIG_ENDIAN
         reached: list[bool] = []
 
         def pixels(tag: int, vr: str | None, length: int) -> bool:
@@ -141,7 +145,7 @@ class HeadSink:
             return reached[-1]
 
         try:
-            dataset = read_dataset(BytesIO(data), implicit, little, stop_when=pixels)
+            dataset = read_dataset(BytesIO(plain), implicit, little, stop_when=pixels)
         except Exception:  # noqa: BLE001 - pydicom raises whatever it finds where the bytes end
             if not whole:
                 return None
@@ -150,6 +154,17 @@ class HeadSink:
             return None
         request = self._request
         return Head(request.affected_sop_class_uid, request.affected_sop_instance_uid, syntax, dataset)
+
+    def _check_identity(self, data: bytes | bytearray, syntax: str) -> None:
+        """Raise Refused for an object that says that it is another than its command says."""
+        try:
+            found = scan_dataset(data, syntax, set(_IDENTITY))
+        except ImagingError as error:
+            raise Refused(CANNOT_UNDERSTAND, f"cannot understand: {error}"[:64]) from None
+        for tag, name in _IDENTITY.items():
+            said = found.values.get(tag, b"").decode("latin-1").strip(" \0")
+            if said and said != getattr(self._request, name):
+                raise Refused(DATASET_MISMATCH, "the data set names another object than its command")
 
     async def commit(self) -> StoreOutcome:
         """The object is whole: decide, if it is smaller than a header may be, and commit."""

@@ -23,6 +23,7 @@ _BINARY = {
     "UL": (0, 0xFFFFFFFF),
     "SL": (-(1 << 31), (1 << 31) - 1),
 }
+_BLANK = "blanks alone match everything: leave it empty to ask for that"
 _LENGTHS = {"AE": 16, "CS": 16, "SH": 16, "LO": 64, "UI": 64, "DS": 16, "IS": 12, "AS": 4}
 _FORMS = {
     "DA": "YYYYMMDD or YYYY-MM-DD",
@@ -117,14 +118,17 @@ def _list(keyword: str, vr: str, several: Sequence[object]) -> list[Any]:
     """The values of a list. One that is empty, or holds nothing, would match everything (PS3.4 C.2.2.2.3)."""
     from pydicom.datadict import dictionary_VM, tag_for_keyword
 
-    empty = [one for one in several if one is None or (vr == "UI" and not str(one))]
+    empty = [one for one in several if one is None or (vr == "UI" and not str(one).strip(" \0"))]
     if empty or not any(str(one) for one in several):
         raise _refused(keyword, vr, several, "a list that holds no value, or an empty one, matches all")
     tag = tag_for_keyword(keyword)
     if len(several) > 1 and vr != "UI" and tag is not None and dictionary_VM(tag) == "1":
         why = "it has one value: a list matches UIDs alone, without multiple value matching (PS3.4 C.2.2.2.2)"
         raise _refused(keyword, vr, several, why)
-    return [match_value(keyword, vr, one) for one in several]
+    values = [match_value(keyword, vr, one) for one in several]
+    if vr == "UI" and len(values) > 1 and "" in values:
+        raise _refused(keyword, vr, several, "a list with a * matches all")
+    return values
 
 
 def _refused(keyword: str, vr: str, value: object, why: str) -> QueryError:
@@ -156,6 +160,10 @@ def _checked_text(keyword: str, vr: str, value: object) -> str:
             raise _refused(keyword, vr, value, "text is wanted")
     else:
         text = _short_number(value) if vr == "DS" and isinstance(value, float) else str(value)
+    if not text.strip(" \0"):  # padding is no value (PS3.5 6.2)
+        raise _refused(keyword, vr, value, _BLANK)
+    if vr == "UI":
+        text = text.strip(" \0")  # as it stands in a file
     control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
     if control.search(text):
         raise _refused(keyword, vr, value, "it holds a control character")
@@ -173,6 +181,8 @@ def _short_number(value: float) -> str:
 
 
 def _literal(keyword: str, vr: str, value: str) -> str:
+    if not value.strip(" \0"):
+        raise _refused(keyword, vr, value, _BLANK)
     control = _PARAGRAPHS if vr in ("ST", "LT", "UT") else _CONTROL
     if control.search(value) or ("\\" in value and vr not in ("ST", "LT", "UT", "UR")):
         raise _refused(keyword, vr, value, "it holds a control character or a backslash")

@@ -36,6 +36,20 @@ def check_parents(level: Level, root: Root | None, parents: Mapping[str, str] | 
     return dict(parents or {})
 
 
+def check_destination(destination: str | None, defaults: Iterable[bool]) -> None:
+    """Refuse a move that comes neither to us nor goes anywhere, or of which more is said than it can do.
+
+    defaults: of each option of a move to ourselves, whether it has its default. Raises QueryError.
+    """
+    if destination is None:
+        raise QueryError("a move needs a destination, or a directory to move to this process")
+    if not all(defaults):
+        raise QueryError(
+            "how to listen, durability, layout and skip_present are of a move to ourselves, into a directory:"
+            " what a destination does is its own"
+        )
+
+
 def _check(level: Level, value: object) -> None:
     key = unique_key(level)
     if not isinstance(value, str):

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..client.identifier import parse_model
 from ..client.ladder import Via, parse_via
 from ..client.listening import LISTEN_PORT, Listening
 from ..client.negotiated import sop_class_name
 from ..client.plan import SERVICES, Plan
+from ..client.planning import MAX_QUERIES
 from ..client.receiving import MAXIMUM_OBJECT, Durability
 from ..client.retrieved import RetrieveResult
 from ..client.wanting import check_parents, check_uids
@@ -92,8 +94,14 @@ _SKIP_PRESENT = click.option(
     show_default=True,
     help="Ask only for what is missing in the folder; otherwise for everything, and compare.",
 )
-
-
+_MAX_QUERIES = click.option(
+    "--max-queries",
+    type=click.IntRange(min=0),
+    default=MAX_QUERIES,
+    show_default=True,
+    help="Queries by which it may be found out what lies below one of the UIDs; what is not found out is"
+    " retrieved without a list of what is to come.",
+)
 _LISTEN_PORT = click.option(
     "--listen-port",
     type=PORT,
@@ -128,10 +136,11 @@ class What:
     skip_present: bool
     associations: int
     layout: str
+    max_queries: int
 
     def options(self) -> dict[str, Any]:
         """As keyword arguments of `Pacs.get` and `Pacs.move`."""
-        names = ("root", "parents", "durability", "skip_present", "associations", "layout")
+        names = ("root", "parents", "durability", "skip_present", "associations", "layout", "max_queries")
         return {name: getattr(self, name) for name in names}
 
 
@@ -145,7 +154,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         given = with_listed(values.pop("uids"), values.pop("listed"), "UID")
         uids = check_uids(level, checked, given)
         parents = check_parents(level, named, parse_pairs(values.pop("parents"))) or None
-        names = ("durability", "max_object_size", "skip_present", "associations", "layout")
+        names = ("durability", "max_object_size", "skip_present", "associations", "layout", "max_queries")
         what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
         return function(target, what, **values)
 
@@ -156,6 +165,7 @@ def retrieve_command(function: Callable[..., int]) -> Any:
         associations_option,
         _LAYOUT,
         _SKIP_PRESENT,
+        _MAX_QUERIES,
         _PARENTS,
         _ROOT,
         _LEVEL,
@@ -243,8 +253,9 @@ def _plan(target: PeerOptions, what: What, via: Via, web: DicomWeb | None) -> in
     """Print what would be asked for."""
 
     async def work() -> Plan:
+        how: dict[str, Any] = {"root": what.root, "parents": what.parents, "max_queries": what.max_queries}
         async with target.connect(dicomweb=web) as peer:
-            return await peer.plan(what.level, what.uids, root=what.root, parents=what.parents, via=via)
+            return await peer.plan(what.level, what.uids, via=via, **how)
 
     plan = target.run(work())
     if target.json:
@@ -255,6 +266,8 @@ def _plan(target: PeerOptions, what: What, via: Via, web: DicomWeb | None) -> in
     say(f"would ask for {count} (by {plan.stands_on}), by {services}")
     for uid, number in sorted(plan.sop_classes.items()):
         say(f"  {sop_class_name(uid)}: {objects(number)}")
+    if plan.not_found:
+        say(f"nothing found of: {len(plan.not_found)} of the keys")
     if plan.unavailable:
         say(f"not online: {objects(len(plan.unavailable))}")
     if plan.retrieve_titles:
@@ -285,14 +298,8 @@ def move(
     """Have HOST PORT send patients, studies, series or instances to another AE title, or to us: C-MOVE."""
     if (destination is None) == (out is None):
         raise click.UsageError("give either --destination or --out")
-    if listen_port is not None and out is None:
-        raise click.UsageError("--listen-port goes with --out")
-    if what.durability != "fsync" and out is None:
-        raise click.UsageError("--durability goes with --out: what a destination does is its own")
-    if listen_tls and out is None:
-        raise click.UsageError("--listen-tls goes with --out")
-    if accept_from and out is None:
-        raise click.UsageError("--accept-from goes with --out")
+    if out is None:
+        _refuse_ours()
     where: dict[str, Any] = {"destination": destination}
     if out is not None:
         accepting = target.listen_tls() if listen_tls else None
@@ -308,6 +315,28 @@ def move(
                 return await moving
 
     return run_reported(work, target, out)
+
+
+_OURS = (
+    "listen_port",
+    "listen_tls",
+    "accept_from",
+    "durability",
+    "layout",
+    "skip_present",
+    "max_object_size",
+)
+"""Options of a move to ourselves: what a destination does with what it gets is its own."""
+
+
+def _refuse_ours() -> None:
+    """Refuse what was said of objects that do not come to us."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        said = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if said and parameter.name in _OURS:
+            name = "/".join((*parameter.opts, *parameter.secondary_opts))
+            raise click.UsageError(f"{name} goes with --out: what a destination does is its own")
 
 
 def run_reported(

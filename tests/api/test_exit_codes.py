@@ -160,6 +160,18 @@ def test_a_query_that_cannot_be(invoke: Invoke, closed_port: int, arguments: lis
             ["move", "--level", "SERIES", "1.2", "--destination", "X", "--durability", "rename"],
             "--durability goes with --out",
         ),
+        *(
+            (["move", "--level", "SERIES", "1.2", "--destination", "X", *said], "goes with --out")
+            for said in (
+                ["--durability", "fsync"],
+                ["--layout", "uids"],
+                ["--layout", "patient"],
+                ["--skip-present"],
+                ["--no-skip-present"],
+                ["--max-object-size", "5"],
+                ["--accept-from", "10.0.0.0/8"],
+            )
+        ),
         (
             ["move", "--level", "SERIES", "1.2", "--out", "x", "--listen-port", "104", "--listen-tls"],
             "--listen-tls needs --cert",

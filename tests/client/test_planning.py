@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.association.errors import OperationFailed
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
@@ -21,6 +22,7 @@ from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.types import PduType
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.testing import ScriptedListener, ScriptedPeer
+from peers.misbehaving import Misbehaving, Ways
 from pydicom.dataset import Dataset
 from wire import STEADY, Said, accepted, ct, hear, identifier, play, reply
 
@@ -303,7 +305,8 @@ async def test_a_study_is_found_out_level_by_level(tmp_path: Path) -> None:
     assert result.outcome == "failed"  # nothing of it came
 
 
-async def test_finding_out_is_bounded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("most", [None, 50, 7, 1, 0])
+async def test_finding_out_is_bounded(tmp_path: Path, most: int | None) -> None:
     def answer(level: str, keys: Dataset) -> Answers:
         if level == "SERIES":
             own = {"StudyInstanceUID": "1.2.3"}
@@ -319,9 +322,19 @@ async def test_finding_out_is_bounded(tmp_path: Path) -> None:
         asked.extend(await queried(peer, answer))
         await fetched(listener)
 
-    result = await retrieved(tmp_path, "STUDY", script, root="STUDY")
-    assert len(asked) == 1 + MAX_QUERIES
+    how = {} if most is None else {"max_queries": most}
+    result = await retrieved(tmp_path, "STUDY", script, root="STUDY", **how)
+    assert len(asked) == (MAX_QUERIES if most is None else most)
     assert result.expected is None
+    assert result.stands_on == "counters"
+
+
+@pytest.mark.parametrize("way", ["get", "move", "plan"])
+async def test_a_number_of_queries_below_zero_is_refused(tmp_path: Path, way: str) -> None:
+    async with Misbehaving([]) as peer, connect("127.0.0.1", peer.port) as pacs:
+        how: dict[str, Any] = {} if way == "plan" else {"directory": tmp_path}
+        with pytest.raises(ValueError, match="max_queries is 0 or more"):
+            await getattr(pacs, way)("STUDY", "1.2.3", max_queries=-1, **how)
 
 
 @pytest.mark.parametrize("how", ["abort", "hangup", "silence"])
@@ -388,3 +401,91 @@ async def test_answers_without_end_make_no_plan(
     result = await retrieved(tmp_path, "STUDY", script, root="STUDY")
     assert result.expected is None
     assert result.status == 0
+
+
+def patients() -> list[Dataset]:
+    """Two studies of the patient P1, one of P2."""
+    of = {"1.2.3": "P1", "1.2.4": "P1", "1.2.5": "P2"}
+    return [
+        ct(f"{study}.1.{n}", PatientID=patient, StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1")
+        for study, patient in of.items()
+        for n in range(2)
+    ]
+
+
+@pytest.mark.parametrize("grants", [True, False])
+@pytest.mark.parametrize("into", ["files", "datasets", "auto"])
+async def test_a_patient_of_a_peer_without_patient_root_is_retrieved_by_studies(
+    tmp_path: Path, grants: bool, into: str
+) -> None:
+    async with Misbehaving(patients(), Ways(study_only=True, grants=grants)) as peer:
+        async with connect("127.0.0.1", peer.port) as pacs:
+            how: dict[str, Any] = {} if into == "datasets" else {"directory": tmp_path}
+            how |= {"via": "auto"} if into == "auto" else {}
+            result = await pacs.get("PATIENT", "P1", **how)
+            assert result.ok
+            assert result.expected == ["1.2.3.1.0", "1.2.3.1.1", "1.2.4.1.0", "1.2.4.1.1"]
+            assert (result.stands_on, result.received, result.unasked) == ("list", 4, [])
+            assert [(level, keys.StudyInstanceUID) for _, level, keys in peer.asked] == [
+                ("STUDY", "1.2.3"),
+                ("STUDY", "1.2.4"),
+            ]
+            assert all("PatientID" not in keys for _, _, keys in peer.asked)
+
+
+async def test_patients_of_whom_a_peer_without_patient_root_has_nothing_are_named(tmp_path: Path) -> None:
+    async with Misbehaving(patients(), Ways(study_only=True)) as peer:
+        async with connect("127.0.0.1", peer.port) as pacs:
+            retrieve = pacs.get("PATIENT", ["P2", "P9"], directory=tmp_path)
+            result = await retrieve
+            assert (result.outcome, result.received, result.not_found) == ("partial", 2, ["P9"])
+            assert (await retrieve.again()).not_found == ["P9"]
+            nothing = await pacs.get("PATIENT", "P9", directory=tmp_path)
+            assert (nothing.outcome, nothing.not_found, nothing.error) == ("nothing", ["P9"], None)
+            plan = await pacs.plan("PATIENT", ["P2", "P9"])
+            assert (plan.level, plan.objects, plan.not_found) == (Level.STUDY, 2, ("P9",))
+            assert Plan.from_json(plan.to_json()) == plan
+            assert (await pacs.get(plan=plan, directory=tmp_path / "out")).not_found == ["P9"]
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        Ways(study_only=True, relational="refuse", hierarchical="refuse"),
+        Ways(study_only=True, keep_back=frozenset({"1.2.4.1.0"})),
+    ],
+)
+async def test_what_a_patient_by_studies_lacks_is_no_success(tmp_path: Path, ways: Ways) -> None:
+    """The query for the studies is refused, or an object is held back."""
+    async with Misbehaving(patients(), ways) as peer, connect("127.0.0.1", peer.port) as pacs:
+        retrieve = pacs.get("PATIENT", "P1", directory=tmp_path)
+        if ways.keep_back:
+            result = await retrieve
+            assert (result.outcome, result.missing) == ("partial", ["1.2.4.1.0"])
+        else:
+            with pytest.raises(OperationFailed, match="C-FIND"):
+                await retrieve
+            assert not retrieve.result.ok
+
+
+async def test_studies_beyond_the_queries_of_a_plan_are_retrieved_without_a_list(tmp_path: Path) -> None:
+    async with Misbehaving(patients(), Ways(study_only=True)) as peer:
+        async with connect("127.0.0.1", peer.port) as pacs:
+            result = await pacs.get("PATIENT", "P1", directory=tmp_path, max_queries=2)
+            assert (result.expected, result.received) == (None, 4)
+            assert result.ok
+            assert len(peer.queries) == 2
+
+
+@pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES"])
+async def test_a_patient_id_with_a_wildcard_in_it_is_no_key_above(tmp_path: Path, level: str) -> None:
+    """A unique key above the level has a single value: in the study root it need not be there."""
+    objects = [ct(f"1.2.3.1.{n}", PatientID="P*1", SeriesInstanceUID="1.2.3.1") for n in range(3)]
+    async with Misbehaving(objects, Ways(grants=False, single=True)) as peer:
+        async with connect("127.0.0.1", peer.port) as pacs:
+            above = {"PatientID": "P*1", "StudyInstanceUID": "1.2.3"}
+            parents = dict(list(above.items())[: ("PATIENT", "STUDY", "SERIES").index(level)])
+            uid = {"PATIENT": "P*1", "STUDY": "1.2.3", "SERIES": "1.2.3.1"}[level]
+            result = await pacs.get(level, uid, parents=parents, root="PATIENT", directory=tmp_path)
+            assert (result.outcome, result.stands_on, result.received) == ("complete", "list", 3)
+            assert peer.asked[0][2].PatientID == "P*1"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
+from aiodicom.client.progress import Progress
 from aiodicom.client.retrieved import ReceivedItem
 from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive
@@ -197,3 +198,95 @@ async def test_a_file_that_is_not_whole_is_not_believed(tmp_path: Path, harm: Ca
             assert came.path.read_bytes() == whole
             third = await pacs.get("STUDY", "1.2.3", directory=out)
             assert third.ok
+
+
+async def test_data_sets_that_nobody_took_before_the_loop_was_left_stay_in_the_result() -> None:
+    async with Misbehaving(study()) as peer, at(peer) as pacs:
+        get = pacs.get("STUDY", "1.2.3", root="STUDY")
+        taken = []
+        async with aclosing(aiter(get)) as datasets:  # type: ignore[type-var]
+            async for one in datasets:
+                assert isinstance(one, Dataset)
+                taken.append(one)
+                while get.result.received < 6:
+                    await asyncio.sleep(0)
+                break
+        assert sorted(str(one.SOPInstanceUID) for one in [*taken, *get.result.datasets]) == sorted(peer.uids)
+        assert (await get.again()).ok
+        assert len(get.result.datasets) == 5
+        assert max(peer.sent.values()) == 1
+
+
+async def test_what_comes_when_nobody_takes_it_any_more_is_refused_and_asked_for_again() -> None:
+    """A peer that does not stop at a C-CANCEL fills no memory."""
+    objects = study(40)
+    async with Misbehaving(objects) as peer, at(peer) as pacs:
+        get = pacs.get("STUDY", "1.2.3", root="STUDY")
+        taken = []
+        async with aclosing(aiter(get)) as datasets:  # type: ignore[type-var]
+            async for one in datasets:
+                taken.append(one)
+                break
+        result = get.result
+        assert len(result.datasets) + len(taken) == result.received
+        assert result.received < 40
+        assert (await get.again()).ok
+        uids = sorted(str(one.SOPInstanceUID) for one in [*taken, *result.datasets])
+        assert uids == sorted(peer.uids)
+
+
+@pytest.mark.parametrize("into", ["files", "datasets"])
+@pytest.mark.parametrize("plan", ["later", "never"])
+async def test_what_came_before_counts_once_when_all_is_asked_for_again(
+    tmp_path: Path, into: str, plan: str
+) -> None:
+    """Whether the list is had at the second time, which then has what is here, or is not."""
+    ways = Ways(relational="refuse", hierarchical="refuse", drop_after=4)
+    told: list[Progress] = []
+    async with Misbehaving(study(), ways) as peer, at(peer) as pacs:
+        where: dict[str, Any] = {"directory": tmp_path} if into == "files" else {}
+        get = pacs.get("STUDY", "1.2.3", root="STUDY", progress=told.append, **where)
+        result = await get
+        assert (result.expected, result.received) == (None, 4)
+        if plan == "later":
+            ways.relational = "answer"
+        assert (await get.again()).ok
+        assert (result.received, result.present, result.found) == (6, 0, 6)
+        assert (len(result.items), len(result.datasets)) == (6, 0 if into == "files" else 6)
+        assert max(peer.sent.values()) == (1 if plan == "later" else 2)
+        assert (told[-1].safe, told[-1].phase) == (6, "done")
+    if into == "files":
+        assert len(result.files) == len(set(result.files)) == len(files_below(tmp_path)) == 6
+
+
+async def test_what_failed_and_came_at_the_second_time_has_not_failed(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    objects = [ct(f"1.2.3.0.{n}", size=100_000 if n == 2 else 0) for n in range(4)]
+    async with Misbehaving(objects) as peer, at(peer) as pacs:
+        how: dict[str, Any] = {"root": "STUDY", "max_object_size": 50_000, "progress": told.append}
+        get = pacs.get("STUDY", "1.2.3", directory=tmp_path, **how)
+        await get
+        assert (told[-1].safe, told[-1].failed) == (3, 1)
+        get._intake.where = replace(get._intake.where, max_object_size=1_000_000)
+        assert (await get.again()).ok
+        assert (told[-1].safe, told[-1].failed) == (4, 0)
+
+
+async def test_what_nobody_asked_for_is_named_once_however_often_it_comes(tmp_path: Path) -> None:
+    stranger = ct("1.2.9.1", StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.0")
+    kept_back = frozenset({"1.2.3.0.0"})
+    ways = Ways(
+        relational="refuse",
+        hierarchical="refuse",
+        keep_back=kept_back,
+        status_kept=0xB000,
+        strangers=(stranger,),
+    )
+    async with Misbehaving(study(), ways) as peer, at(peer) as pacs:
+        get = pacs.get("STUDY", "1.2.3", directory=tmp_path, root="STUDY")
+        assert (await get).received == 5
+        ways.keep_back = frozenset()
+        assert (await get.again()).ok
+        assert peer.sent["1.2.9.1"] == 2
+        assert [one.sop_instance_uid for one in get.result.unasked] == ["1.2.9.1"]
+        assert get.result.received == 6

@@ -11,12 +11,18 @@ import pytest
 from aiodicom.association.performing import Refused
 from aiodicom.client import sinking
 from aiodicom.client.connect import connect
-from aiodicom.client.sinking import Head
+from aiodicom.client.retrieved import ReceivedItem
+from aiodicom.client.sinking import Head, HeadSink
+from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dataset.sinks import StoreOutcome
+from aiodicom.dimse.contexts import Context
 from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import stored
-from wire import random_ct
+from pydicom.dataset import Dataset
+from wire import CT, random_ct, store_request
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
 
 SIZE = 3_000_000
 
@@ -166,3 +172,56 @@ async def test_files_are_digested_as_they_come(tmp_path: Path) -> None:
         }
         with pytest.raises(QueryError, match="not both"):
             pacs.get("STUDY", "1.2.3", directory=tmp_path, sink=Bucket())  # type: ignore[call-overload]
+
+
+def deflated(dataset: Dataset, *, damaged: bool = False) -> bytes:
+    whole = encode_dataset(dataset, DEFLATED)
+    return b"\xff" * 100 + whole if damaged else whole
+
+
+async def told_of(data: bytes, step: int) -> tuple[Bucket, list[ReceivedItem]]:
+    """What a sink is told of a deflated object that comes in such pieces."""
+    bucket, items = Bucket(slow=False), list[ReceivedItem]()
+    context = Context(1, CT, DEFLATED, scu=False, scp=True)
+    sink = HeadSink(store_request(uid="1.2.3.1.1"), context, bucket, items.append, limit=1 << 30)
+    try:
+        for start in range(0, len(data), step):
+            full = sink.write(memoryview(data)[start : start + step])
+            if full is not None:
+                await full
+        await sink.commit()
+    except Refused:
+        sink.discard()
+    return bucket, items
+
+
+@pytest.mark.parametrize("size", [100, 70_000, SIZE])
+@pytest.mark.parametrize("step", [1000, 1 << 20])
+async def test_the_header_of_a_deflated_object_is_inflated(size: int, step: int) -> None:
+    data = deflated(random_ct(1, size))
+    bucket, items = await told_of(data, step)
+    [head] = bucket.heads
+    assert (head.dataset.PatientID, head.transfer_syntax_uid) == ("P1", DEFLATED)
+    assert "PixelData" not in head.dataset
+    assert bucket.kept == {"1.2.3.1.1": data}
+    assert [one.ok for one in items] == [True]
+
+
+async def test_a_deflated_object_grows_no_further_than_a_header_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that inflates a thousandfold a header's length is looked at, and all of it handed on."""
+    monkeypatch.setattr(sinking, "MAX_HEAD", 1 << 20)
+    dataset = random_ct(1, 10)
+    dataset.add_new(0x0040A160, "UT", "x" * 30_000_000)
+    data = deflated(dataset)
+    bucket, items = await told_of(data, 1000)
+    assert len(bucket.heads) == 1
+    assert bucket.kept == {"1.2.3.1.1": data}
+    assert [one.ok for one in items] == [True]
+
+
+@pytest.mark.parametrize("how", ["damaged", "another's"])
+async def test_a_deflated_object_that_cannot_be_is_refused(how: str) -> None:
+    data = deflated(random_ct(2 if how == "another's" else 1, 100), damaged=how == "damaged")
+    bucket, items = await told_of(data, 1000)
+    assert bucket.heads == []
+    assert [int(one.status) for one in items] == [0xA900 if how == "another's" else 0xC000]

@@ -10,6 +10,7 @@ import pytest
 from aiodicom.client.values import Between, literal, match_value, over_midnight
 from aiodicom.dimse.levels import QueryError
 from pydicom.multival import MultiValue
+from pydicom.valuerep import PersonName
 
 TAKEN: list[tuple[str, object, object]] = [
     ("DA", None, ""),
@@ -68,6 +69,12 @@ TAKEN: list[tuple[str, object, object]] = [
     ("CS", literal("C*_?"), "C?_?"),
     ("LO", literal("50% *"), "50% ?"),
     ("UI", literal("1.2"), "1.2"),
+    ("UI", "1.2\0", "1.2"),
+    ("UI", " 1.2 ", "1.2"),
+    ("UI", " * ", ""),
+    ("UI", ["1.2\0", "1.3 "], ["1.2", "1.3"]),
+    ("UI", "1.2\0\\1.3", ["1.2", "1.3"]),
+    ("LO", " a ", " a "),
     ("US", "512", 512),
     ("FD", "0.5", 0.5),
     ("CS", "CT", "CT"),
@@ -99,6 +106,21 @@ REFUSED: list[tuple[str, object, str]] = [
     ("UI", "1.2.*", "wildcards match text alone"),
     ("UI", "1.2 .3", "no blank"),
     ("UI", "1.2\n", "control character"),
+    ("UI", " ", "blanks alone match everything"),
+    ("UI", "\0", "blanks alone match everything"),
+    ("UI", literal("  "), "blanks alone match everything"),
+    ("UI", ["1.2", " "], "a list that holds no value, or an empty one"),
+    ("UI", "1.2\\ ", "a list that holds no value, or an empty one"),
+    ("UI", [" "], "a list that holds no value, or an empty one"),
+    ("UI", ["1.2", "*"], "matches all"),
+    ("LO", " ", "blanks alone match everything"),
+    ("LO", literal(" "), "blanks alone match everything"),
+    ("LO", [" "], "blanks alone match everything"),
+    ("PN", PersonName(" "), "blanks alone match everything"),
+    ("CS", "  ", "blanks alone match everything"),
+    ("DA", " ", "wanted"),
+    ("IS", " ", "blanks alone match everything"),
+    ("US", " ", "whole number"),
     ("IS", "x", "whole number"),
     ("IS", "4294967296", "whole number"),
     ("DS", "1,5", "number"),

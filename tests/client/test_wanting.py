@@ -8,6 +8,7 @@ import pytest
 from aiodicom import QueryError, connect
 from aiodicom.client.wanting import check_parents, check_uids
 from aiodicom.dimse.levels import Level, Root
+from aiodicom.server.limits import ServerLimits
 
 CONTROLS = [chr(code) for code in (*range(32), 127)]
 
@@ -64,3 +65,24 @@ async def test_parents_are_unique_keys_above_with_one_value(
 def test_those_above_are_taken() -> None:
     given = {"PatientID": "P", "StudyInstanceUID": "1.2", "SeriesInstanceUID": "LOCALIZER2.16"}
     assert check_parents(Level.IMAGE, None, given) == given
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"listen_host": "127.0.0.1"},
+        {"listen_port": 104},
+        {"limits": ServerLimits()},
+        {"quiet": 7.5},
+        {"accept_from": ["10.0.0.0/8"]},
+        {"skip_present": False},
+        {"durability": "rename"},
+        {"layout": "uids"},
+    ],
+    ids=lambda said: next(iter(said)),
+)
+def test_a_move_elsewhere_takes_no_options_of_one_to_ourselves(said: dict[str, Any]) -> None:
+    with pytest.raises(QueryError, match="of a move to ourselves"):
+        connect("127.0.0.1", 1).move("STUDY", "1.2.3", destination="X", **said)
+    connect("127.0.0.1", 1).move("STUDY", "1.2.3", destination="X", directory="out", **said)
+    connect("127.0.0.1", 1).move("STUDY", "1.2.3", destination="X")

@@ -47,7 +47,8 @@ class Ways:
     object twice. strangers: sent as well. move_first: the C-MOVE is answered before anything is sent.
     originator: whether a C-MOVE's objects name it. reject: every n-th association. deny: levels at which a
     retrieve is refused with A900H. counters: whether the final response of a retrieve has them. availability:
-    what InstanceAvailability is answered with.
+    what InstanceAvailability is answered with. study_only: it has no patient root. single: below patients it
+    takes no Patient ID with a wildcard, in the patient root.
     """
 
     cap: int | None = None
@@ -69,6 +70,8 @@ class Ways:
     deny: frozenset[str] = frozenset()
     counters: bool = True
     availability: str = ""
+    study_only: bool = False
+    single: bool = False
 
 
 @dataclass
@@ -147,6 +150,8 @@ class Misbehaving:
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
             if self.ways.get == "reject" and context.abstract_syntax.endswith(".2.2.3"):
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
+            if self.ways.study_only and ".5.1.4.1.2.1." in context.abstract_syntax:
+                return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
             return take(context)
 
         request = await peer.expect(AAssociateRQ)
@@ -182,6 +187,9 @@ class Misbehaving:
         above = [KEYS[one] for one in LEVELS[1 : LEVELS.index(level)]]
         hierarchical = all(keys.get(key) for key in above)
         how = self.ways.hierarchical if hierarchical else self.ways.relational
+        patient = str(keys.get("PatientID") or "")
+        if self.ways.single and ".2.1.1" in heard.message.affected_sop_class_uid and level != "PATIENT":
+            how = "refuse" if "*" in patient else how
         if how == "abort":
             await peer.send(AAbort(0, 0))
             raise _Dropped
