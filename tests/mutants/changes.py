@@ -131,7 +131,10 @@ MUTANTS = (
     Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
     Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),
     Mutant("server/access.py", "return any((mapped or found) in network", "return any(found in network", "server/test_access.py"),
-    Mutant("association/outgoing.py", "coming.drop(lambda: os.close(descriptor))", "coming.drop(lambda: None)", "association/test_outgoing.py"),
+    Mutant("association/stores.py", "        async with self.turn():\n", "        if True:\n", "server/test_resources.py"),
+    Mutant("association/stores.py", "                connection.narrow(LITTLE)\n", "                pass\n", "server/test_resources.py"),
+    Mutant("association/outgoing.py", "            if not ahead:\n                close()\n", "            pass\n", "server/test_resources.py"),
+    Mutant("association/outgoing.py", "coming.drop(close)", "coming.drop(lambda: None)", "association/test_outgoing.py"),
     Mutant("association/outgoing.py", "if len(data) % 2 and position < end:", "if False:", "association/test_outgoing.py"),
     # --- the command line
     Mutant("api/cli/logs.py", "self._queue.put_nowait(record)", "self._queue.put(record, timeout=60)", "api/test_logs.py"),
