@@ -1,8 +1,7 @@
 """An answer to a C-FIND: a data set for who is in this process, bytes for who is not (PS3.4 C.4.1.3).
 
-Bytes are made from the index without a data set between: an answer of seven elements takes 8 us so, where
-building and encoding one takes 35. What is not plain ASCII text is encoded by pydicom, element by element,
-and remembered: patients and series repeat.
+Bytes are made from the index without a data set between, which would take several times as long. What is not
+plain ASCII text is encoded by pydicom, element by element, and remembered: patients and series repeat.
 """
 
 from __future__ import annotations

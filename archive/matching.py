@@ -50,8 +50,8 @@ _WILD_CARDS = re.compile("[*?]")
 _EMPTY_KEY = '""'
 
 Check: TypeAlias = Callable[[], None]
-"""Called before each value of a key is compiled, and before each comparison of one with a value, which takes
-some 20 ms at most: a text of 64 kB with a pattern of `MAX_TEXT`. It raises where nobody wants the answer."""
+"""Called before each value of a key is compiled, and before each comparison of one with a value, which
+takes longest for a text of 64 kB with a pattern of `MAX_TEXT`. It raises where nobody wants the answer."""
 
 
 def nobody_minds() -> None:

@@ -25,7 +25,7 @@ MAX_ELEMENTS = 2_000_000
 """Elements, items and delimiters an object may have: about 5 s of scanning."""
 
 MAX_INDEXED = 500
-"""Elements, items and their ends of one stored sequence that go into the index: some 5 ms of decoding."""
+"""Elements, items and their ends of one stored sequence that go into the index, for decoding takes long."""
 
 _SOP_CLASS = 0x00080016
 _SOP_INSTANCE = 0x00080018

@@ -129,7 +129,7 @@ def condition_of(kept: Attribute, matcher: Matcher) -> Narrowed | None:
         test, parameters = "word BETWEEN ? AND ?", [matcher.low or "0", matcher.high or "99999999"]
         chars = WORD if matcher.low == matcher.high else 0
     elif matcher.inside:
-        # all words of the key are looked at: 1.5 ms, where the 10,000 rows they are of took 448
+        # all words of the key are looked at: they are far fewer than the rows they are of
         test, parameters, chars = f"(instr(word, ?) OR length(word) = {WORD})", [matcher.inside], 0
     else:
         return None

@@ -21,7 +21,7 @@ from .tasks import on_thread, to_its_end
 log: logging.Logger = logging.getLogger("aiodicom.decompressing")
 
 IDLE = 10.0
-"""Seconds a process waits for another object: starting one takes half a second."""
+"""Seconds a process waits for another object: starting one takes longer than most objects."""
 
 
 class Decompressor:

@@ -28,7 +28,6 @@ from ..pdu.uids import (
 )
 from ..pdu.upper_layer import Buffer
 from .budget import Budget
-from .sending import PART
 from .tasks import Job
 
 if TYPE_CHECKING:
@@ -318,8 +317,8 @@ def _batch(items: Sequence[Instance], take: Take, start: int) -> list[Loaded]:
 
 
 def _single(items: Sequence[Instance], take: Take, start: int) -> list[Loaded]:
-    """The next item, for which there is no room: in parts if it is larger than one of them."""
-    return [_load(item, take, whole=PART) for item in items[start : start + 1]]
+    """The next item, for which there is no room: a file is read in parts, when it goes out."""
+    return [_load(item, take, whole=0) for item in items[start : start + 1]]
 
 
 def fresh(size: int) -> memoryview:
@@ -332,8 +331,8 @@ async def load_ahead(
 ) -> AsyncGenerator[Loaded, None]:
     """The items in order, the next batch being read on a thread while this one is used.
 
-    `take` gives the buffers, on that thread. Without room in the `budget` they are read one by one, none
-    before the one in front of it was used.
+    `take` gives the buffers, on that thread. Without room in the `budget` they are looked at one by one, and
+    none is read.
     """
     budget = budget or Budget(2 * BATCH_BYTES)
     position = held = 0
@@ -370,9 +369,12 @@ async def load_ahead(
 
 
 async def read_parts(
-    item: Instance, part: int, take: Take = fresh
+    item: Instance, part: int, take: Take = fresh, *, ahead: bool = True
 ) -> AsyncGenerator[tuple[Buffer, bool], None]:
-    """A large file's data set in parts of `part` bytes (even), read on a thread one ahead."""
+    """A large file's data set in parts of `part` bytes (even), read on a thread, one ahead.
+
+    ahead: False reads one when it is asked for, and keeps no descriptor open from one to the next.
+    """
     descriptor = -1
     end = item.data_offset + item.data_size
     position = item.data_offset
@@ -381,11 +383,17 @@ async def read_parts(
         nonlocal descriptor
         if descriptor < 0:  # opened here, for a disk may take its time for that as well
             descriptor = os.open(item.path, os.O_RDONLY)
-        return read_into(descriptor, buffer, offset)
+        try:
+            return read_into(descriptor, buffer, offset)
+        finally:
+            if not ahead:
+                close()
 
     def close() -> None:
+        nonlocal descriptor
         if descriptor >= 0:
             os.close(descriptor)
+        descriptor = -1
 
     def begin() -> Job[memoryview]:
         return Job(partial(read, take(min(part, end - position)), position))
@@ -403,8 +411,11 @@ async def read_parts(
             if position >= end:
                 yield data, True
                 return
-            coming = begin()
+            if ahead:
+                coming = begin()
             yield data, False
+            if not ahead:
+                coming = begin()
     finally:  # a thread may be reading from it; to await that here could be cancelled
         coming.drop(close)
 

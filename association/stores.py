@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -32,6 +32,10 @@ from .tasks import on_thread
 
 log: logging.Logger = logging.getLogger("aiodicom.stores")
 
+READ_AHEAD = 3 * PART
+"""Bytes of a large object held at once: a part that waits to be written, one ready, one being read."""
+LITTLE = 128 * 1024
+"""Bytes of a part of any object, and of what waits to be written, where there is no room to read ahead."""
 UNLIMITED_WINDOW = 16
 """C-STOREs kept outstanding where the negotiated window has no limit."""
 
@@ -69,7 +73,7 @@ class StoreRun:
     then, or by an error, is not told. `limit` is the seconds that a part of an object may take to be taken,
     and the answer to come; `budget` what objects may be read ahead in. `convert`: an object of which the
     peer took no context goes out in another uncompressed transfer syntax, if one was taken (PS3.5 10.1); with
-    a `decompressor` a compressed one too.
+    a `decompressor` a compressed one too; a `turn` is had for as long as such an object is held.
     `progress` is told of each part of a large object that has gone out.
     """
 
@@ -84,6 +88,7 @@ class StoreRun:
     budget: Budget | None = None
     convert: bool = False
     decompressor: Decompressor | None = None
+    turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
 
     def __post_init__(self) -> None:
         self._buffers = Buffers(self.association.connection.taken)
@@ -108,15 +113,10 @@ class StoreRun:
                         await self._tell(Outcome(item, error=loaded.error))
                         continue
                     context = contexts.get((item.sop_class_uid, item.transfer_syntax_uid))
-                    other = substitute(item, contexts) if context is None and self.convert else None
                     if context is not None:
                         pending.append(await self._send(context, loaded))
-                    elif other is not None:
-                        pending += await self._send_converted(loaded, *other)
-                    elif self.decompressor is not None and (native := _decoded_for(item, contexts)):
-                        pending += await self._send_decompressed(self.decompressor, loaded, *native)
                     else:
-                        await self._tell(Outcome(item, error="no presentation context", refused=True))
+                        pending += await self._send_changed(loaded, contexts)
             while pending:
                 await self._answer(pending.popleft())
         except BaseException as error:
@@ -129,6 +129,17 @@ class StoreRun:
         self.done(outcome)
         if self.after is not None:
             await self.after()
+
+    async def _send_changed(self, loaded: Loaded, contexts: Mapping[tuple[str, str], Context]) -> list[_Sent]:
+        """Send it in a transfer syntax that the peer took, where that can be done, in its turn."""
+        async with self.turn():
+            other = substitute(loaded.item, contexts) if self.convert else None
+            if other is not None:
+                return await self._send_converted(loaded, *other)
+            if self.decompressor is not None and (native := _decoded_for(loaded.item, contexts)):
+                return await self._send_decompressed(self.decompressor, loaded, *native)
+        await self._tell(Outcome(loaded.item, error="no presentation context", refused=True))
+        return []
 
     async def _send_decompressed(
         self, decompressor: Decompressor, loaded: Loaded, syntax: str, context: Context
@@ -225,12 +236,26 @@ class StoreRun:
         return self._parts(loaded.item, whole, deadline)
 
     async def _read(self, item: Instance) -> Parts:
-        """A large object in parts, each in a buffer that is used again when it has gone out."""
-        async with aclosing(read_parts(item, PART, self._buffers.take)) as parts:
-            async for part, last in parts:
-                yield part, last
-                self._buffers.sent(part, self.association.connection.handed)
-                self._buffers.collect()
+        """A large object in parts, each in a buffer that is used again when it has gone out.
+
+        However many peers take theirs slowly, what is held of them all together is the budget, and a little
+        each: without room the parts are small, and none is read before the one in front of it has gone.
+        """
+        connection, ahead = self.association.connection, self.budget is None or self.budget.take(READ_AHEAD)
+        try:
+            if not ahead:
+                connection.narrow(LITTLE)
+            part = PART if ahead else LITTLE
+            async with aclosing(read_parts(item, part, self._buffers.take, ahead=ahead)) as parts:
+                async for data, last in parts:
+                    yield data, last
+                    self._buffers.sent(data, connection.handed)
+                    self._buffers.collect()
+        finally:
+            if not ahead:
+                connection.narrow(None)
+            elif self.budget is not None:
+                self.budget.give(READ_AHEAD)
 
     async def _parts(self, item: Instance, whole: Parts, deadline: asyncio.Timeout) -> Parts:
         async for part, last in whole:

@@ -320,6 +320,11 @@ class Connection(asyncio.BufferedProtocol):
             finally:
                 self.reading.goes_on(waiter)
 
+    def narrow(self, high: int | None) -> None:
+        """Hold producers from so many waiting bytes on; None is as many as otherwise."""
+        if self._transport is not None and not self._closed:
+            self._transport.set_write_buffer_limits(high=WRITE_HIGH if high is None else high)
+
     def close(self) -> None:
         """Close once what was written is out, and within the ARTIM time whatever the peer does."""
         if self._transport is None or self._closed or self._close_timer is not None:

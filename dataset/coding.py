@@ -95,7 +95,7 @@ PLAIN_TEXT_VRS = frozenset(
 def _encode_flat(dataset: Dataset, implicit: bool) -> bytes | None:
     """A data set of nothing but plain ASCII text elements, as identifiers are; None for any other.
 
-    Measured on an answer of seven elements: 15 us, where pydicom's writer takes 800.
+    pydicom's writer takes many times as long.
     """
     from pydicom.dataelem import DataElement
     from pydicom.multival import MultiValue

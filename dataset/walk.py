@@ -31,7 +31,7 @@ Steps: TypeAlias = "Generator[None, None, T]"
 """Work that may be left between its steps and gone on with; it returns what came of it."""
 
 STEP = 4096
-"""Elements, items and delimiters between two pauses: some 10 ms."""
+"""Elements, items and delimiters between two pauses."""
 
 NO_END = 1 << 62
 """Where a data set ends of which only the beginning is here."""

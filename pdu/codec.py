@@ -222,7 +222,7 @@ class _Associate:
     def __init__(self, view: memoryview, noted: list[Deviation], name: str, context_item: int) -> None:
         if len(view) < _ASSOCIATE_HEAD.size:
             raise _invalid(f"{name} of {len(view)} bytes is shorter than its fixed fields")
-        # counted first: 64,000 unknown items of four bytes take half a second to be made into objects
+        # counted first: 64,000 unknown items of four bytes would hold the loop while they are made
         if count_items(view[_ASSOCIATE_HEAD.size :], _CONTAINERS, ASSOCIATE_ITEMS) > ASSOCIATE_ITEMS:
             raise _invalid(f"{name} with more than {ASSOCIATE_ITEMS} items")
         self.version, reserved, called, calling, more = _ASSOCIATE_HEAD.unpack_from(view)

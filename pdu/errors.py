@@ -148,7 +148,7 @@ class DeviationLog(list[Deviation]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._kept: set[Deviation] = set()  # a search of the list is a second of work for a bad request
+        self._kept: set[Deviation] = set()  # searching the list for each would be quadratic
 
     def append(self, deviation: Deviation) -> None:
         """Keep a deviation that is new, while there is room."""

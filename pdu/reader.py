@@ -33,7 +33,7 @@ PAUSE = Pause.PAUSE
 class Fragment:
     """A piece of a PDV. `last` is set on the final piece of a PDV that ends a command or data set.
 
-    Not frozen, for it is made once a fragment: 150 ns against 510 ns measured.
+    Not frozen, which takes several times as long to be made, once a fragment.
     """
 
     __slots__ = ("command", "context_id", "data", "last")

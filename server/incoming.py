@@ -28,7 +28,8 @@ from .access import Caller
 from .admission import Admission, keys
 from .connections import Connections, Phase
 from .limits import ServerLimits
-from .performer import Performer, Resources
+from .performer import Performer
+from .resources import Resources
 from .service import Service
 from .stats import Tally
 
@@ -180,7 +181,7 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(self._reception.service, limits, self._reception.shared),
+            provider=Performer(self._reception.service, limits, self._reception.shared, self.address),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,

@@ -92,6 +92,9 @@ class ServerLimits:
     read_ahead_per_association: int = _limit(
         16 * 1024 * 1024, "bytes of stored objects read before the peer takes them, by all C-GETs and C-MOVEs"
     )
+    read_ahead_per_address: int = _limit(
+        128 * 1024 * 1024, "the same for all associations of one peer address together"
+    )
     read_ahead: int = _limit(256 * 1024 * 1024, "the same for all associations together")
 
     max_decompressions: int = _limit(

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from ..archive.logbook import Logbook
 from ..association.association import Association
-from ..association.budget import Budget
+from ..association.budget import Budgets
 from ..association.decompressing import Decompressor
 from ..association.dialing import bare_host, check_port
 from ..association.errors import AssociationAborted
@@ -33,7 +33,7 @@ from .connections import Connections
 from .destinations import Destinations
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
-from .performer import DECODED_PER_ADDRESS, DECODERS, Resources
+from .resources import CONVERTED_PER_ADDRESS, DECODED_PER_ADDRESS, DECODERS, Resources
 from .service import Service
 from .shares import Shares
 from .stats import ServerStats, Tally
@@ -100,9 +100,10 @@ class Server:
             self._beginning,
             observer,
             Resources(
-                Budget(self.limits.read_ahead),
+                Budgets(self.limits.read_ahead, self.limits.read_ahead_per_address),
                 Shares(DECODED_PER_ADDRESS),
                 self._decoders,
+                Shares(CONVERTED_PER_ADDRESS),
                 self._decompressor,
                 Destinations(self.limits, there_are),
             ),

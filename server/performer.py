@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from concurrent.futures import Executor
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..association.budget import Budget
-from ..association.decompressing import Decompressor
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
@@ -20,10 +17,9 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_of
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
-from .destinations import Destinations
 from .limits import ServerLimits
+from .resources import Resources
 from .service import EncodedMatches, Match, Service
-from .shares import Shares
 from .suboperations import SubOperationsSender
 
 if TYPE_CHECKING:
@@ -32,35 +28,19 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 DECODED_IN_LOOP = 1024
-"""Bytes of an identifier that are decoded in the loop: 4 kB of empty elements were measured to take 22 ms."""
+"""Bytes of an identifier that are decoded in the loop; pydicom takes its time for each element."""
 ELEMENTS_IN_LOOP = 48
-"""Elements and items of such an identifier: as many as queries have, some 2 ms."""
-DECODED_PER_ADDRESS = 1
-"""Identifiers of one peer address decoded at a time; of a server's `DECODERS` it can never have all."""
-DECODERS = 2
-"""Threads of one server that decode identifiers, apart from those of files and queries: neither waits for the
-other. Addresses beyond as many that send long ones wait for each other."""
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What all associations of a server share."""
-
-    read_ahead: Budget
-    decoding: Shares
-    decoders: Executor
-    decompressor: Decompressor | None
-    destinations: Destinations
+"""Elements and items of such an identifier: as many as queries have."""
 
 
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(self, service: Service, limits: ServerLimits, shared: Resources) -> None:
+    def __init__(self, service: Service, limits: ServerLimits, shared: Resources, address: str) -> None:
         self._service = service
         self._limits = limits
         self._shared = shared
-        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead)
+        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead.of(address))
 
     def store(self, request: Request) -> StoreSink:
         """The service's sink."""
@@ -149,12 +129,10 @@ class Performer:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, f"not a {wanted.value} information model")
         instances = await self._service.retrieve(request, root, _level(identifier, root), identifier)
         title, budget = self._service.ae_title, self._read_ahead
-        work = SubOperationsSender(
-            request, message, instances, self._limits, title, budget, self._shared.decompressor
-        )
+        work = SubOperationsSender(request, message, instances, self._limits, self._shared, budget, title)
         if isinstance(message, m.CMoveRQ):
             destination = await self._service.destination(request, message.move_destination)
-            await work.move(destination, message.move_destination, self._shared.destinations)
+            await work.move(destination, message.move_destination)
         else:
             await work.get()
 

@@ -15,7 +15,6 @@ from ..association.association import Association
 from ..association.budget import Budget
 from ..association.connect import Peer, associate
 from ..association.converting import with_defaults
-from ..association.decompressing import Decompressor
 from ..association.outgoing import groups
 from ..association.performing import Request
 from ..association.stores import Outcome, StoreRun
@@ -28,8 +27,8 @@ from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.status import MOVE_DESTINATION_UNKNOWN, PENDING
 from ..dimse.suboperations import FAILED_LIST, SubOperations
 from ..pdu.errors import AiodicomError
-from .destinations import Destinations
 from .limits import ServerLimits
+from .resources import Resources
 from .service import Destination
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
@@ -47,12 +46,14 @@ class SubOperationsSender:
         message: m.CGetRQ | m.CMoveRQ,
         instances: Sequence[Instance],
         limits: ServerLimits,
+        shared: Resources,
+        budget: Budget,
         ae_title: str = "",
-        budget: Budget | None = None,
-        decompressor: Decompressor | None = None,
     ) -> None:
+        self._shared = shared
         self._budget = budget
-        self._decompressor = decompressor
+        self._decompressor = shared.decompressor
+        self._turn = partial(shared.converting.turn, request.address)
         self._ae_title = ae_title or request.called_ae
         self._request = request
         self._message = message
@@ -77,11 +78,12 @@ class SubOperationsSender:
             budget=self._budget,
             convert=True,
             decompressor=self._decompressor,
+            turn=self._turn,
         )
         await run.run(self._instances)
         await self._finish()
 
-    async def move(self, destination: Destination | None, ae_title: str, turns: Destinations) -> None:
+    async def move(self, destination: Destination | None, ae_title: str) -> None:
         """Send everything to another application entity, over an association at a time that has its turn."""
         if destination is None:
             await self._request.answer(MOVE_DESTINATION_UNKNOWN, "move destination unknown")
@@ -93,7 +95,7 @@ class SubOperationsSender:
             if not self._wanted() or not items:
                 break
             async with AsyncExitStack() as turn:
-                await self._move(peer, proposals, items, turns, turn)
+                await self._move(peer, proposals, items, turn)
         await self._finish()
 
     def _peer(self, destination: Destination, ae_title: str) -> Peer:
@@ -113,11 +115,10 @@ class SubOperationsSender:
         peer: Peer,
         proposals: Sequence[Proposal],
         items: Sequence[Instance],
-        turns: Destinations,
         turn: AsyncExitStack,
     ) -> None:
         async def connect() -> Association:
-            await turn.enter_async_context(turns.turn(self._request.address))
+            await turn.enter_async_context(self._shared.destinations.turn(self._request.address))
             return await associate(peer, proposals)
 
         try:
@@ -175,6 +176,7 @@ class SubOperationsSender:
             budget=self._budget,
             convert=True,
             decompressor=self._decompressor,
+            turn=self._turn,
         )
         try:
             await run.run(items)

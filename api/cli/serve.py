@@ -183,7 +183,7 @@ def serve(common: Common, directory: Path, **values: Any) -> None:
                 if metrics is not None:
                     say(f"metrics on port {metrics.port}")
                 sys.stdout.flush()
-                gc.freeze()  # what is loaded stays: a look at all of it for garbage held the loop for 30 ms
+                gc.freeze()  # what is loaded stays: a look at all of it for garbage would hold the loop
                 notify("READY=1")
                 await stop.wait()
                 notify("STOPPING=1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiodicom.association.budget import Budget
+from aiodicom.association.budget import Budget, Budgets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,3 +29,17 @@ def test_the_whole_is_the_sum_of_its_parts(steps: list[tuple[bool, int]]) -> Non
             parts[which].give(parts[which].used)
         assert server.used == sum(part.used for part in parts.values()) <= server.limit
         assert all(0 <= part.used <= part.limit for part in parts.values())
+
+
+def test_an_address_has_its_share_for_as_long_as_somebody_uses_it() -> None:
+    budgets = Budgets(10, 6)
+    one, same, other = budgets.of("a"), budgets.of("a"), budgets.of("b")
+    assert one is same
+    assert one.take(6)
+    assert not same.take(1)
+    assert not other.take(5)
+    assert other.take(4)
+    one.give(6)
+    del one, same
+    assert list(budgets._of) == ["b"]
+    assert budgets.of("a").take(6)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from aiodicom.association.buffers import KEPT, Buffers
+from aiodicom.association.buffers import Buffers, Pool
 from wire import on_each_loop
 
 STEP = 64 * 1024
@@ -21,7 +21,7 @@ def address(view: memoryview) -> int:
 
 def test_a_buffer_is_used_again_when_it_was_taken() -> None:
     taken = 0
-    buffers = Buffers(lambda: taken)
+    buffers = Buffers(lambda: taken, Pool())
     first, second = buffers.take(100_000), buffers.take(100_001)
     assert (len(first), len(second)) == (100_000, 100_001)
     buffers.sent(first, 100_000)
@@ -40,22 +40,27 @@ def test_a_buffer_is_used_again_when_it_was_taken() -> None:
 
 
 def test_what_it_did_not_give_is_left_alone() -> None:
-    buffers = Buffers(lambda: 1 << 40)
+    pool = Pool()
+    buffers = Buffers(lambda: 1 << 40, pool)
     buffers.sent(b"bytes", 5)
     buffers.sent(memoryview(b"bytes"), 10)
     buffers.sent(memoryview(bytearray(10)), 20)
     buffers.collect()
-    assert not buffers._free
+    assert not pool.held
 
 
-def test_what_is_kept_is_bounded() -> None:
-    buffers = Buffers(lambda: 1 << 40)
-    lent = [buffers.take(1 << 20) for _ in range(40)]
-    for view in lent:
+def test_what_is_kept_is_bounded_for_all_together() -> None:
+    pool = Pool(16 << 20)
+    one, other = Buffers(lambda: 1 << 40, pool), Buffers(lambda: 1 << 40, pool)
+    lent = [(buffers, buffers.take(1 << 20)) for buffers in [one, other] * 20]
+    for buffers, view in lent:
         buffers.sent(view, 1)
-    buffers.collect()
-    assert sum(map(len, (one for free in buffers._free.values() for one in free))) == KEPT
-    assert len({address(buffers.take(1 << 20)) for _ in range(KEPT >> 20)} & set(map(address, lent))) == 16
+    one.collect()
+    other.collect()
+    assert pool.held == 16 << 20
+    again = {address(other.take(1 << 20)) for _ in range(16)}
+    assert len(again & {address(view) for _, view in lent}) == 16
+    assert not pool.held
 
 
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
@@ -88,7 +93,7 @@ async def test_what_arrives_is_what_was_sent(secure: bool, tmp_path: Path) -> No
     )
     transport, handed = writer.transport, 0
     taken: Callable[[], int] = lambda: handed - transport.get_write_buffer_size()  # noqa: E731
-    buffers, used = Buffers(taken), set()
+    buffers, used = Buffers(taken, Pool()), set()
     for number in range(count):
         buffers.collect()
         view = buffers.take(size)

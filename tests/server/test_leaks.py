@@ -95,6 +95,14 @@ class Line:
         header = await self.reader.readexactly(6)
         return header + await self.reader.readexactly(int.from_bytes(header[2:], "big"))
 
+    async def status(self) -> int:
+        """That of a response, in one PDV."""
+        whole = await self.pdu()
+        assert (whole[0], whole[11]) == (4, 3)
+        message = m.decode_message(whole[12:], [])
+        assert isinstance(message, m.Response)
+        return message.status
+
     async def open_association(self) -> None:
         self.send(REQUEST)
         assert (await self.pdu())[0] == 2
@@ -121,9 +129,9 @@ async def _released(line: Line) -> None:
 async def _echoed(line: Line) -> None:
     await line.open_association()
     line.send(ECHO)
-    await line.pdu()
+    assert await line.status() == 0
     line.send(RELEASE)
-    await line.pdu()
+    assert await line.pdu() == RELEASED
 
 
 async def _aborted(line: Line) -> None:
@@ -214,9 +222,9 @@ async def _store_and_gone(line: Line) -> None:
 async def _stored(line: Line) -> None:
     await line.open_association()
     line.send(STORE)
-    await line.pdu()
+    assert await line.status() == 0
     line.send(RELEASE)
-    await line.pdu()
+    assert await line.pdu() == RELEASED
 
 
 async def _released_in_the_middle(line: Line) -> None:

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiodicom.association.budget import Budget
+from aiodicom.association.budget import Budgets
 from aiodicom.dimse import messages as m
 from aiodicom.server.destinations import Destinations
 from aiodicom.server.limits import ServerLimits
-from aiodicom.server.performer import DECODED_IN_LOOP, DECODED_PER_ADDRESS, DECODERS, Performer, Resources
+from aiodicom.server.performer import DECODED_IN_LOOP, Performer
+from aiodicom.server.resources import DECODED_PER_ADDRESS, DECODERS, Resources
 from aiodicom.server.service import Service
 from aiodicom.server.shares import Shares
 from wire import FIND, Plain, calling, hear, identifier, implicit, say, serving
@@ -29,8 +30,9 @@ class Slowly(Performer):
 
     def __init__(self, shares: Shares, decoders: Executor) -> None:
         limits = ServerLimits()
-        shared = Resources(Budget(0), shares, decoders, None, Destinations(limits, 100))
-        super().__init__(Service(), limits, shared)
+        turns = Destinations(limits, 100)
+        shared = Resources(Budgets(0, 0), shares, decoders, Shares(1), None, turns)
+        super().__init__(Service(), limits, shared, "a")
         self.begun = threading.Semaphore(0)
         self.go = threading.Event()
 
