@@ -19,10 +19,12 @@ from .export import (
     check_ending,
     nifti,
     read_numpy,
+    read_zarr,
     simpleitk,
     torch_tensor,
     write_nrrd,
     write_numpy,
+    write_zarr,
 )
 from .filling import fill
 from .geometry import VolumeGeometry
@@ -146,7 +148,10 @@ class Volume(VoxelGrid):
     # --- to the world ---------------------------------------------------------------------------------------
 
     def write(self, path: Path | str) -> Path:
-        """Write a file that the ending names: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.
+        """Write what the ending names: .nii, .nii.gz, .nrrd, .npy with its geometry in a .json, or .zarr.
+
+        The last is a folder in chunks, which a program opens without reading it whole, with OME-Zarr's
+        metadata where they can say what the axes are.
 
         Returns the path. Raises OSError, `IrregularGeometry` for a stack on no regular grid, ImagingError
         where the package for the format is not installed or cannot write it, ValueError for another ending.
@@ -173,12 +178,24 @@ class Volume(VoxelGrid):
                 **self.to_dict(),
                 "layout": [*(axis.name for axis in self.axes), "slice", "row", "column"],
             }
-            write_numpy(target, self.voxels, {**facts, "system": "LPS"})
+            facts["system"] = "LPS"
+            if target.suffix == ".zarr":
+                write_zarr(target, self.voxels, facts, self.geometry)
+            else:
+                write_numpy(target, self.voxels, facts)
 
     @classmethod
     def from_npy(cls, path: Path | str) -> Volume:
         """Read what `write` made of an .npy path. Raises OSError, ImagingError."""
-        voxels, facts = read_numpy(Path(path))
+        return cls._from_facts(path, *read_numpy(Path(path)))
+
+    @classmethod
+    def from_zarr(cls, path: Path | str) -> Volume:
+        """Read what `write` made of a .zarr path, into memory. Raises OSError, ImagingError."""
+        return cls._from_facts(path, *read_zarr(Path(path)))
+
+    @classmethod
+    def _from_facts(cls, path: Path | str, voxels: NDArray[Any], facts: dict[str, Any]) -> Volume:
         try:
             axes = [Axis(one["name"], one["unit"], tuple(one["values"])) for one in facts["axes"]]
             shape = facts["shape"][len(axes) : len(axes) + 3]
@@ -186,7 +203,7 @@ class Volume(VoxelGrid):
             kinds = {"modality": str(facts["modality"]), "photometric": str(facts["photometric"])}
             return cls.from_array(voxels, geometry, axes=axes, **kinds)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ImagingError(f"{path} has no geometry of a volume beside it ({error!r})") from error
+            raise ImagingError(f"{path} has no geometry of a volume with it ({error!r})") from error
 
     def plot(self, title: str = "") -> Any:
         """A matplotlib figure of three planes, all slices and what is seen through them.
