@@ -203,11 +203,10 @@ def again(volume: Volume, **options: Any) -> Volume:
     return Volume.from_datasets(list(volume.to_datasets()), **options)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(-1e300, 1e300))
 @example(9.999999999999998)
 @example(-99.99999999999999)
 @example(5e-324)
-@example(-1.7976931348623157e308)
 def test_a_number_fits_into_a_decimal_string(number: float) -> None:
     text = decimal_string(number)
     assert len(text) <= 16
