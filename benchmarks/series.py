@@ -1,8 +1,8 @@
 """Series that are more than plain slices: compressed, retrieved, of a further dimension.
 
-    python benchmarks/series.py compressed [--slices 500] [--rounds 3] [--only RLE]  # each syntax, on one core and on two
-    python benchmarks/series.py retrieved [--slices 1000] [--rounds 3]   # after the last byte of a C-GET
-    python benchmarks/series.py further [--slices 10000] [--rounds 2]    # 4-D: a tenth, a half, all of them
+    python benchmarks/series.py compressed [--slices 500] [--rounds 3] [--only RLE]  # on one core and on two
+    python benchmarks/series.py retrieved [--slices 1000] [--rounds 3]              # after the last byte of a C-GET
+    python benchmarks/series.py further [--slices 10000] [--rounds 2]               # 4-D: a tenth, a half, all of them
 
 Each figure is the least of its rounds. `compressed` starts a process for each contestant, kept to its cores;
 slices are 512 x 512 of 12 bits (JPEG baseline: 8), of which eight differ. What of several cores is gained is
@@ -165,7 +165,7 @@ async def once(port: int, title: str, uid: str) -> tuple[float, float, float]:
     return ready - began, ready - at, cpu - spent
 
 
-def retrieved(place: Path, slices: int, rounds: int, _: str) -> Iterator[str]:
+def retrieved(place: Path, slices: int, rounds: int, only: str) -> Iterator[str]:
     """How long the volume takes after the last byte of its C-GET."""
     (place / "series").mkdir()
     volume.write_series(place / "series", slices)
@@ -185,7 +185,7 @@ def retrieved(place: Path, slices: int, rounds: int, _: str) -> Iterator[str]:
     yield f"| {whole:.2f} | {after * 1e3:.1f} | {cpu * 1e3:.1f} |"
 
 
-def further(place: Path, slices: int, rounds: int, _: str) -> Iterator[str]:
+def further(place: Path, slices: int, rounds: int, only: str) -> Iterator[str]:
     """CPU time of a series of 50 positions at more and more times."""
     dataset = next(iter(synthesise_series(slices=1, rows=16, columns=16)))
     positions = 50
