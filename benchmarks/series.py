@@ -1,8 +1,8 @@
 """Series that are more than plain slices: compressed, retrieved, of a further dimension.
 
     python benchmarks/series.py compressed [--slices 500] [--rounds 3] [--only RLE]  # on one core and on two
-    python benchmarks/series.py retrieved [--slices 1000] [--rounds 3]        # after the last byte of a C-GET
-    python benchmarks/series.py further [--slices 10000] [--rounds 2]         # 4-D: a tenth, a half, all of them
+    python benchmarks/series.py retrieved [--slices 1000] [--rounds 3]     # after the last byte of a C-GET
+    python benchmarks/series.py further [--slices 10000] [--rounds 2]      # 4-D: a tenth, a half, all of them
 
 Each figure is the least of its rounds. `compressed` starts a process for each contestant, kept to its cores;
 slices are 512 x 512 of 12 bits (JPEG baseline: 8), of which eight differ. What of several cores is gained is
