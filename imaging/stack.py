@@ -212,9 +212,8 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
     form = frame.pixels.format
-    tabled = frame.has_lut and options.values == "rescaled"
-    if form.samples not in (1, 3) or tabled:
-        what = "a modality look-up table" if tabled else f"{form.samples} samples a pixel"
+    if form.samples not in (1, 3):
+        what = f"{form.samples} samples a pixel"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
 

@@ -27,6 +27,7 @@ from .export import (
     write_zarr,
 )
 from .filling import fill
+from .frames import Frame
 from .geometry import VolumeGeometry
 from .grid import VoxelGrid
 from .palette import common_colormap
@@ -256,6 +257,11 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
     return volume_of(stack, voxels, options)
 
 
+def _padding(frame: Frame, options: StackOptions) -> tuple[int, int] | None:
+    """Stored values without a measurement; unknown behind a table, which may give others the same entry."""
+    return frame.padding if frame.table is None or options.values == "stored" else None
+
+
 def volume_of(stack: Stack, voxels: NDArray[Any], options: StackOptions) -> Volume:
     """A volume of a stack and its frames' voxels, (frames, rows, columns), of colours (..., 3)."""
     return Volume(
@@ -266,7 +272,7 @@ def volume_of(stack: Stack, voxels: NDArray[Any], options: StackOptions) -> Volu
         axes=stack.axes,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
-        padding=tuple(frame.padding for frame in stack.frames),
+        padding=tuple(_padding(frame, options) for frame in stack.frames),
         windows=tuple(frame.window for frame in stack.frames),
         rescale=tuple(
             (frame.slope, frame.intercept) if options.values == "rescaled" else (1.0, 0.0)
