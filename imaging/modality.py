@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ MODALITY_LUT = 0x00283000
 _DESCRIPTOR = 0x00283002
 _DATA = 0x00283006
 _ALL = 1 << 16
+_REMEMBERED = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,6 +29,12 @@ class ModalityTable:
 
     first: int
     entries: NDArray[Any]
+
+    def same(self, other: ModalityTable | None) -> bool:
+        """The other makes the same values."""
+        if other is None or self.first != other.first:
+            return False
+        return self is other or np.array_equal(self.entries, other.entries)
 
     def apply(self, stored: NDArray[Any]) -> NDArray[Any]:
         """Their entries; values beyond either end have that of the end (PS3.3 C.11.1.1)."""
@@ -58,7 +66,13 @@ def modality_table(dataset: Dataset, name: str, *, signed: bool) -> ModalityTabl
     kind = np.uint8 if bits <= 8 and entries.max() < 1 << 8 else np.uint16
     if signed and first >= _ALL // 2:
         first -= _ALL  # written as if pixels had no sign
-    return ModalityTable(first, entries.astype(kind))
+    return _shared(first, np.dtype(kind).str, entries.astype(kind).tobytes())
+
+
+@lru_cache(_REMEMBERED)
+def _shared(first: int, kind: str, entries: bytes) -> ModalityTable:
+    """The slices of a series mostly have one table."""
+    return ModalityTable(first, np.frombuffer(entries, kind))
 
 
 def _numbers(value: Any, order: str) -> NDArray[np.int64] | None:

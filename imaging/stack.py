@@ -189,7 +189,8 @@ def _same_pixels(one: Frame, other: Frame) -> bool:
     if one.pixels.format != other.pixels.format:
         return False
     same = one.pixels.stored(one.index), other.pixels.stored(other.index)
-    return np.array_equal(*same) and (one.slope, one.intercept) == (other.slope, other.intercept)
+    tables = one.table is other.table or (one.table is not None and one.table.same(other.table))
+    return tables and np.array_equal(*same) and (one.slope, one.intercept) == (other.slope, other.intercept)
 
 
 def _check_usable(frame: Frame, options: StackOptions) -> None:

@@ -9,8 +9,10 @@ import numpy as np
 import pydicom
 import pytest
 from aiodicom.dataset.errors import MalformedDataSet
+from aiodicom.imaging.errors import DuplicateSlices
 from aiodicom.imaging.image import Image
 from aiodicom.imaging.modality import ModalityTable, modality_table
+from aiodicom.imaging.volume import Volume
 from imaging_series import BIG, EXPLICIT, IMPLICIT, image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -87,3 +89,19 @@ def test_it_is_read_from_files_of_implicit_vr(tmp_path: Path) -> None:
     made.save_as(tmp_path / "a.dcm", enforce_file_format=True)
     assert Image.from_file(tmp_path / "a.dcm").pixels.ravel().tolist() == [7, 8] + [9] * 10
     assert pydicom.dcmread(tmp_path / "a.dcm").ModalityLUTSequence
+
+
+def test_slices_share_their_table() -> None:
+    one, other = (modality_table(tabled([3, 1, 16], [1, 2, 3]), "a", signed=False) for _ in range(2))
+    assert one is other
+    apart = [
+        modality_table(tabled([3, first, 16], [1, 2, last]), "a", signed=False)
+        for first, last in ((2, 3), (1, 4))
+    ]
+    assert one.same(other)
+    assert not any(one.same(two) for two in (*apart, None))
+
+
+def test_one_instance_with_two_tables_is_two() -> None:
+    with pytest.raises(DuplicateSlices, match="differ"):
+        Volume.from_datasets([tabled([3, 100, 16], [7, 8, last]) for last in (9, 10)])
