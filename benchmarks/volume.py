@@ -115,6 +115,11 @@ CONTESTANTS: dict[str, Callable[[Path], Any]] = {
 }
 
 
+def installed(name: str) -> bool:
+    """Whether a contestant can take part."""
+    return name not in PEERS or importlib.util.find_spec(PEERS[name]) is not None
+
+
 def measure(name: str, folder: Path, rounds: int) -> dict[str, float]:
     """In a process of its own: the least of several builds, the memory of the first."""
     build = CONTESTANTS[name]
@@ -145,7 +150,7 @@ def run(slices: int, rounds: int) -> None:
         print("| what | CPU s | x limit | wall s | peak MiB | x array |\n|---|---|---|---|---|---|")
         least = 0.0
         for name in CONTESTANTS:
-            if name in PEERS and importlib.util.find_spec(PEERS[name]) is None:
+            if not installed(name):
                 print(f"| {name} | not installed |")
                 continue
             command = [

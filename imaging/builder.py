@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
+from .elements import parse
 from .errors import UnsupportedPixels
 from .filling import fill, finish
 from .frames import Frame
 from .headers import frames_of_dataset
 from .piles import LeftOut
 from .pixels import DatasetPixels, SlotPixels
+from .space import Floats
 from .stack import ReadOptions, Stack, StackOptions, build_stack
 from .volume import Volume, volume_of
 
@@ -28,11 +30,59 @@ AHEAD = 4 << 30
 _PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
+class _Slots:
+    """Which slots of the array are taken, and where the next slice is likely to belong.
+
+    Instance numbers mostly run along the normal, up or down, as the first two tell: a slice that lies where
+    it belongs need not be moved when the last has come. A wrong guess costs that move and nothing else.
+    """
+
+    __slots__ = ("_first", "_free", "_taken", "_turned", "places")
+
+    def __init__(self) -> None:
+        self.places: list[int] = []  # of each frame that was taken
+        self._taken: set[int] = set()
+        self._free = 0
+        self._first: tuple[int, Floats] | None = None
+        self._turned: bool | None = None
+
+    def take(self, frame: Frame, count: int) -> int:
+        """A free one of `count`."""
+        place = self._likely(frame, count)
+        if place is None or not 0 <= place < count or place in self._taken:
+            while self._free in self._taken:
+                self._free += 1
+            place = self._free
+        self._taken.add(place)
+        self.places.append(place)
+        return place
+
+    def give_back(self, kept: int) -> None:
+        """Free all but those of the first `kept` frames."""
+        self._taken.difference_update(self.places[kept:])
+        del self.places[kept:]
+        self._free = 0
+
+    def _likely(self, frame: Frame, count: int) -> int | None:
+        numbers = parse([frame.variants.get("instance number", "")])
+        if numbers is None or frame.position is None or frame.orientation is None:
+            return None
+        number, position = int(numbers[0]), np.asarray(frame.position, np.float64)
+        if self._first is None:
+            self._first = number, position
+        elif self._turned is None and number != self._first[0]:
+            normal = np.cross(frame.orientation[:3], frame.orientation[3:])
+            along = float((position - self._first[1]) @ normal)
+            self._turned = (along > 0) != (number > self._first[0]) if along else None
+        return count - number if self._turned else number - 1
+
+
 class VolumeBuilder:
     """Takes the objects of a series one by one, and gives the volume `Volume.from_datasets` would give.
 
-    Pixels are decoded as they come, into one array; nothing else of an object is kept. Which slice lies where
-    is known when the last has come: then they change places within the array. Memory is that of the volume;
+    Pixels are decoded as they come, into one array, where they are likely to belong; nothing else of an
+    object is kept. Which slice lies where is known when the last has come: then those that lie elsewhere
+    change places within the array. Memory is that of the volume;
     of values that become floats or outgrow their type it is the stored ones and the volume for a while, and
     where nobody said how many come, up to three times the slots while their array doubles. One caller at a
     time.
@@ -54,6 +104,7 @@ class VolumeBuilder:
         self._map = None if memory_map is None else Path(memory_map)
         self._slots: NDArray[Any] | None = None
         self._frames: list[Frame] = []
+        self._taken = _Slots()
         self._left_out: list[LeftOut] = []
         self._done = False
 
@@ -94,6 +145,7 @@ class VolumeBuilder:
                 self._take(frame)
         except ImagingError as error:
             del self._frames[taken:]
+            self._taken.give_back(taken)
             if self._options.on_broken == "raise":
                 raise
             self._left_out.append(LeftOut.because(name, error))
@@ -107,15 +159,15 @@ class VolumeBuilder:
 
     def _take(self, frame: Frame) -> None:
         values = frame.pixels.stored(frame.index)
-        slot = self._room(values)
+        slot = self._room(frame, values)
         slot[...] = values
         dataset = None
         if frame.pixels.format.photometric == "PALETTE COLOR" and isinstance(frame.pixels, DatasetPixels):
             dataset = Dataset({tag: one for tag, one in frame.pixels.dataset.items() if tag not in _PIXELS})
         self._frames.append(replace(frame, pixels=SlotPixels(slot, frame.pixels.format, dataset)))
 
-    def _room(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The next slot; UnsupportedPixels for pixels of another shape or type than those before."""
+    def _room(self, frame: Frame, values: NDArray[Any]) -> NDArray[Any]:
+        """A free slot; UnsupportedPixels for pixels of another shape or type than those before."""
         number = len(self._frames)
         if self._slots is None:
             count = min(self._expected or FIRST_SLOTS, AHEAD // max(values.nbytes, 1))
@@ -130,9 +182,10 @@ class VolumeBuilder:
             self._slots = larger
             self._frames = [
                 replace(one, pixels=replace(one.pixels, values=place))  # type: ignore[type-var]
-                for one, place in zip(self._frames, larger[:number], strict=True)
+                for one, place in zip(self._frames, map(larger.__getitem__, self._taken.places), strict=True)
             ]
-        slot: NDArray[Any] = self._slots[number]
+        count = len(self._slots) if self._expected else 0  # else nobody knows which is the last
+        slot: NDArray[Any] = self._slots[self._taken.take(frame, count)]
         return slot
 
     def _array(self, count: int, values: NDArray[Any], old: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Volumes for other programs: NIfTI, NRRD, numpy with its geometry beside it, SimpleITK, torch.
+"""Volumes for other programs: NIfTI, NRRD, Zarr, numpy with its geometry beside it, SimpleITK, torch.
 
 Each format gets the affine it means: NIfTI RAS, all others LPS. What a format cannot hold is an error: a
 stack on no regular grid everywhere, a sheared one in SimpleITK.
@@ -6,7 +6,9 @@ stack on no regular grid everywhere, a sheared one in SimpleITK.
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -16,14 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
+from ..dataset.leftovers import part_name
 from .errors import IrregularGeometry
 from .geometry import VolumeGeometry
 from .records import Axis
 from .space import PARALLEL_DEGREES, Floats
 
-ENDINGS = (".nii", ".nii.gz", ".nrrd", ".npy")
+ENDINGS = (".nii", ".nii.gz", ".nrrd", ".zarr", ".npy")
 """Of the files `Volume.write` makes."""
 SIDECAR = "aiodicom volume geometry 1"
+CHUNK = 256, 256, 32
+"""Columns, rows and slices of a chunk of Zarr; one of each further axis."""
+_OME = "0.5"
+_TIMES = frozenset({"time", "trigger time", "frame reference time"})
+_UNITS = {"ms": "millisecond", "s": "second"}
 
 
 def check_ending(path: Path) -> None:
@@ -98,6 +106,82 @@ def read_numpy(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
         raise ImagingError(f"{path} is no volume with a geometry beside it ({error})") from error
     if not isinstance(facts, dict) or facts.get("format") != SIDECAR:
         raise ImagingError(f"{path.with_suffix('.json')} is no geometry of a volume")
+    return voxels, facts
+
+
+def write_zarr(path: Path, voxels: NDArray[Any], facts: dict[str, Any], geometry: VolumeGeometry) -> None:
+    """Write a folder, a group of Zarr 3 that holds the array "0" in chunks; it appears when it is whole.
+
+    The attribute "aiodicom" says what `write_numpy` says beside its file. "ome" is there too where OME-Zarr
+    0.5 can say what the axes are. FileExistsError where something is there.
+    """
+    library = _library("zarr", "'aiodicom[zarr]'")
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "the folder exists already", str(path))
+    layout = facts["layout"]
+    attributes = {"aiodicom": {"format": SIDECAR, **facts}}
+    ome = _ome(voxels, layout, facts["axes"], geometry)
+    if ome is not None:
+        attributes["ome"] = {"version": _OME, "multiscales": [{"name": path.stem, **ome}]}
+    space = [min(a, b) for a, b in zip(reversed(CHUNK), geometry.shape, strict=True)]
+    chunks = (*[1] * (len(layout) - 3), *space, *voxels.shape[len(layout) :])
+    names = [*layout, "colour"][: voxels.ndim]
+    temporary = path.with_name(part_name())
+    temporary.mkdir()
+    try:
+        group = library.open_group(str(temporary), mode="w", zarr_format=3, attributes=attributes)
+        made = group.create_array(
+            "0", shape=voxels.shape, dtype=voxels.dtype, chunks=chunks, dimension_names=names
+        )
+        made[...] = voxels
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _ome(
+    voxels: NDArray[Any], layout: Sequence[str], axes: Sequence[dict[str, Any]], geometry: VolumeGeometry
+) -> dict[str, Any] | None:
+    """Axes and scale as OME-Zarr has them; None where it has no such: colours last, an axis too many.
+
+    One of time at even steps comes first, then one of another kind, then those of space. It knows no
+    directions, so only a volume whose axes run along those of the patient is put in its place.
+    """
+    timed = [axis["name"] in _TIMES and axis["unit"] in _UNITS for axis in axes]
+    if voxels.ndim > len(layout) or len(axes) > 2 or timed not in ([], [True], [False], [True, False]):
+        return None
+    told, scale, origin = [], [], []
+    for axis, is_time in zip(axes, timed, strict=True):
+        steps = np.diff([float(one) for one in axis["values"]]) if is_time else np.ones(1)
+        if steps.size and not np.allclose(steps, steps[0]):
+            return None
+        kind = {"type": "time", "unit": _UNITS[axis["unit"]]} if is_time else {}
+        told.append({"name": axis["name"], **kind})
+        scale.append(float(steps[0]) if steps.size and steps[0] > 0 else 1.0)
+        origin.append(float(axis["values"][0]) if is_time else 0.0)
+    told += [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
+    scale += [float(mm) for mm in reversed(geometry.spacing)]
+    steps_of_place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+    matrix = geometry.affine_crs
+    if np.allclose(matrix[:3, :3], np.diag(geometry.spacing)):
+        place = [*origin, *map(float, reversed(matrix[:3, 3]))]
+        steps_of_place.append({"type": "translation", "translation": place})
+    return {"axes": told, "datasets": [{"path": "0", "coordinateTransformations": steps_of_place}]}
+
+
+def read_zarr(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
+    """What `write_zarr` wrote, in memory. Raises OSError, ImagingError for another folder."""
+    library = _library("zarr", "'aiodicom[zarr]'")
+    try:
+        group = library.open_group(str(path), mode="r")
+        voxels, facts = np.asarray(group["0"][...]), group.attrs.get("aiodicom")
+    except Exception as error:  # it has errors of its own, without one above them
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise ImagingError(f"{path} is no volume in Zarr ({type(error).__name__}: {error})") from error
+    if not isinstance(facts, dict) or facts.get("format") != SIDECAR:
+        raise ImagingError(f"{path} says no geometry of a volume")
     return voxels, facts
 
 

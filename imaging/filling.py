@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UnsupportedPixels, naming
+from .modality import ModalityTable
 from .pixels import EncapsulatedPixels, FilePixels, PixelSource
 
 
@@ -42,6 +43,11 @@ class Rescaled(Protocol):
         """Of the modality rescale."""
         ...
 
+    @property
+    def table(self) -> ModalityTable | None:
+        """The modality look-up table that counts in the rescale's place."""
+        ...
+
 
 def scaled(stored: int, rescale: tuple[float, float], kind: np.dtype[Any]) -> Any:
     """The voxel of type `kind` that a stored value became in `fill`."""
@@ -62,6 +68,8 @@ def fill(frames: Sequence[Rescaled], *, stored: bool = False, double: bool = Fal
     first = frames[0].pixels.format
     if first.samples > 1:
         return _fill_colours(frames)
+    if not stored and any(frame.table is not None for frame in frames):
+        return _fill_tabled(frames, np.empty((len(frames), first.rows, first.columns), _table_type(frames)))
     kind = np.result_type(*{frame.pixels.format.dtype for frame in frames})
     shape = (len(frames), first.rows, first.columns)
     plain = stored or all(frame.slope == 1 and frame.intercept == 0 for frame in frames)
@@ -92,6 +100,10 @@ def finish(frames: Sequence[Rescaled], values: NDArray[Any], *, stored: bool, do
     """What `fill` makes, of frames that lie in `values` already; in place where their type allows it."""
     if frames[0].pixels.format.samples > 1 or stored:
         return values
+    if any(frame.table is not None for frame in frames):
+        kind = _table_type(frames)
+        same = kind.itemsize == values.dtype.itemsize
+        return _fill_tabled(frames, values.view(kind) if same else np.empty(values.shape, kind))
     if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
         return values
     if values.dtype.kind == "f" or not all(_is_whole(frame) for frame in frames):
@@ -213,6 +225,25 @@ def _fill_colours(frames: Sequence[Rescaled]) -> NDArray[Any]:
         if colours.shape != first.shape or colours.dtype != first.dtype:
             raise UnsupportedPixels(f"colours of {colours.dtype} lie beside such of {first.dtype}")
         values[number] = colours
+
+    for_each(frames, read)
+    return values
+
+
+def _table_type(frames: Sequence[Rescaled]) -> np.dtype[Any]:
+    """The type that holds the entries of all tables. UnsupportedPixels where only some frames have one."""
+    kinds = {frame.table.entries.dtype for frame in frames if frame.table is not None}
+    without = next((frame for frame in frames if frame.table is None), None)
+    if without is not None:
+        raise UnsupportedPixels(f"{without.source} has no modality look-up table, and others here have one")
+    return np.result_type(*kinds)
+
+
+def _fill_tabled(frames: Sequence[Rescaled], values: NDArray[Any]) -> NDArray[Any]:
+    def read(number: int) -> None:
+        frame = frames[number]
+        if frame.table is not None:
+            values[number] = frame.table.apply(frame.pixels.stored(frame.index))
 
     for_each(frames, read)
     return values

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from .elements import BINARY, Elements, Header, attribute
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements
+from .modality import MODALITY_LUT, ModalityTable
 from .pixel_format import PixelFormat
 from .pixels import PixelSource
 
@@ -38,7 +39,6 @@ _CENTER = 0x00281050
 _WIDTH = 0x00281051
 _INTERCEPT = 0x00281052
 _SLOPE = 0x00281053
-_MODALITY_LUT = 0x00283000
 _STACK = 0x00209056
 FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
@@ -73,7 +73,7 @@ FRAME_TAGS = frozenset(
             _WIDTH,
             _INTERCEPT,
             _SLOPE,
-            _MODALITY_LUT,
+            MODALITY_LUT,
             SHARED_GROUPS,
             FRAME_GROUPS,
             FRAME_OFFSETS,
@@ -93,7 +93,7 @@ class Frame:
     source: the file's path, or which of the data sets it was; index: zero-based frame in it.
     position: (3,) mm; orientation: (6,); spacing: (between rows, between columns) mm.
     thickness: a guess at the distance of slices where only one is there.
-    has_lut: a table, not slope and intercept, makes values of what is stored.
+    has_lut: a table, not slope and intercept, makes values of what is stored; table: that, where it was read.
     variants: what may differ between images at one position, by name.
     notes: what of the header was left out, and why.
     has_place: the position is this frame's own, not one for all frames of the object.
@@ -124,6 +124,7 @@ class Frame:
     has_place: bool = True
     padding: tuple[int, int] | None = None
     stack: str = ""
+    table: ModalityTable | None = None
 
     @property
     def name(self) -> str:
@@ -236,9 +237,9 @@ def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float
             if (slope or 1.0, intercept or 0.0) != (1.0, 0.0):
                 header.notes.append(f"{attribute(_SLOPE)} is left out beside {attribute(_DOSE_SCALING)}")
             return scaling, 0.0, False
-    has_lut = header.elements.has(_MODALITY_LUT)
+    has_lut = header.elements.has(MODALITY_LUT)
     if rescaled and has_lut:
-        header.notes.append(f"{attribute(_MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
+        header.notes.append(f"{attribute(MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
     if (slope is None) != (intercept is None):
         there, absent = (_SLOPE, _INTERCEPT) if intercept is None else (_INTERCEPT, _SLOPE)
         header.notes.append(f"{attribute(there)} has no {attribute(absent)} beside it")

@@ -46,6 +46,7 @@ from .frames import (
     pixel_format,
 )
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
+from .modality import modality_table
 from .mosaic import tiles_of
 from .nuclear import NUCLEAR, placed_by_detector
 from .pixel_format import PixelFormat
@@ -174,6 +175,8 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         _indices(form, index, name)
         frame = frame_of(elements, pixels, name, 0)
+        if frame.has_lut:
+            (frame,) = _tabled([frame], read_dataset(path, header, stop_before_pixels=True), name)
         if frame.is_mosaic:
             return _noted(tiles_of(frame, read_dataset(path, header, stop_before_pixels=True)), notes)
         return _noted([frame], notes)
@@ -288,7 +291,20 @@ def _indices(form: PixelFormat, index: int | None, name: str) -> Sequence[int]:
     return (index,)
 
 
+def _tabled(frames: list[Frame], dataset: Dataset, name: str) -> list[Frame]:
+    """The frames with the modality look-up table that makes their values, where one does."""
+    if not any(frame.has_lut for frame in frames):
+        return frames
+    table = modality_table(dataset, name, signed=frames[0].pixels.format.signed)
+    return [replace(frame, table=table) if frame.has_lut else frame for frame in frames]
+
+
 def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
+    """The frames of one object, as they are placed and scaled."""
+    return _tabled(_placed(dataset, pixels, name, index), dataset, name)
+
+
+def _placed(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
     """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
     count = pixels.format.frames
     wanted = _indices(pixels.format, index, name)

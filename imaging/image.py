@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_modality_lut
 
 from .derived import Overlay, RealWorldMapping, mappings_of, overlays_of
 from .display import colours_of, grey, png, png_of_colours
@@ -164,7 +163,7 @@ def _grey(frames: Sequence[Frame], *, stored: bool = False, double: bool = False
 
 def _read_by_frame(frame: Frame) -> bool:
     """Its values are read from where they lie, without the data set: plain grey, and indices."""
-    return frame.pixels.format.samples == 1 and not frame.has_lut
+    return frame.pixels.format.samples == 1
 
 
 def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -> NDArray[Any]:
@@ -173,16 +172,7 @@ def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -
     if _read_by_frame(frames[0]):
         return _grey(frames, double=kept.double)
     decoded = decode(dataset, name, index=kept.frame, raw=False)
-    if frames[0].has_lut:
-        try:
-            decoded = apply_modality_lut(decoded, dataset)
-        except Exception as error:  # whatever a table that is none meets
-            told = type(error).__name__
-            raise UnsupportedPixels(
-                f"{name}: its modality look-up table cannot be applied ({told})"
-            ) from error
-    channels = 1 if form.samples == 1 else decoded.shape[-1]
-    return decoded.reshape(len(frames), form.rows, form.columns, channels).transpose(1, 2, 0, 3)
+    return decoded.reshape(len(frames), form.rows, form.columns, decoded.shape[-1]).transpose(1, 2, 0, 3)
 
 
 def _frame_time(header: Header) -> float | None:

@@ -34,7 +34,15 @@ _KEYWORDS = {
     "acquisition number": "AcquisitionNumber",
 }
 """Axes that an attribute of single images holds; any other is numbered by Temporal Position Identifier."""
+_MAX_DS = 16
 _RIGHT_ANGLE = 1e-4  # of a cosine
+
+
+def decimal_string(value: float) -> str:
+    """A number in the 16 characters of VR DS (PS3.5 6.2)."""
+    text = format_number_as_ds(value)
+    # pydicom's has 17 where rounding carries over into another digit: 9.999999999999998
+    return text if len(text) <= _MAX_DS else f"{value:.9g}"
 
 
 def images_of(
@@ -70,7 +78,7 @@ def images_of(
             _coordinate(dataset, axis, int(at))
         window = windows[number] if windows else None
         if window is not None:
-            dataset.WindowCenter, dataset.WindowWidth = (format_number_as_ds(float(one)) for one in window)
+            dataset.WindowCenter, dataset.WindowWidth = (decimal_string(float(one)) for one in window)
         dataset.add_new(0x7FE00010, "OW", pixels.astype(pixels.dtype.newbyteorder("<")).tobytes())
         meta = dataset.file_meta = FileMetaDataset()
         meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE_ENDIAN)
@@ -120,7 +128,7 @@ def _common(
     dataset.BitsAllocated = dataset.BitsStored = 16
     dataset.HighBit, dataset.PixelRepresentation = 15, int(stored.dtype.kind == "i")
     dataset.RescaleIntercept, dataset.RescaleSlope = 0, 1
-    dataset.SliceThickness = format_number_as_ds(geometry.spacing[2])
+    dataset.SliceThickness = decimal_string(geometry.spacing[2])
     return dataset
 
 
@@ -141,9 +149,9 @@ def _place(dataset: Dataset, position: Floats, across: Floats, down: Floats) -> 
             "rows and columns are at no right angle, which an image cannot say: use regular()"
         )
     cosines = (*(across / column), *(down / row))
-    dataset.ImagePositionPatient = [format_number_as_ds(float(one)) for one in position]
-    dataset.ImageOrientationPatient = [format_number_as_ds(float(one)) for one in cosines]
-    dataset.PixelSpacing = [format_number_as_ds(row), format_number_as_ds(column)]
+    dataset.ImagePositionPatient = [decimal_string(float(one)) for one in position]
+    dataset.ImageOrientationPatient = [decimal_string(float(one)) for one in cosines]
+    dataset.PixelSpacing = [decimal_string(row), decimal_string(column)]
 
 
 def _coordinate(dataset: Dataset, axis: Axis, at: int) -> None:
@@ -158,5 +166,5 @@ def _coordinate(dataset: Dataset, axis: Axis, at: int) -> None:
         setattr(
             dataset,
             keyword,
-            float(value) if keyword == "DiffusionBValue" else format_number_as_ds(float(value)),
+            float(value) if keyword == "DiffusionBValue" else decimal_string(float(value)),
         )

@@ -189,7 +189,8 @@ def _same_pixels(one: Frame, other: Frame) -> bool:
     if one.pixels.format != other.pixels.format:
         return False
     same = one.pixels.stored(one.index), other.pixels.stored(other.index)
-    return np.array_equal(*same) and (one.slope, one.intercept) == (other.slope, other.intercept)
+    tables = one.table is other.table or (one.table is not None and one.table.same(other.table))
+    return tables and np.array_equal(*same) and (one.slope, one.intercept) == (other.slope, other.intercept)
 
 
 def _check_usable(frame: Frame, options: StackOptions) -> None:
@@ -212,9 +213,8 @@ def _check_usable(frame: Frame, options: StackOptions) -> None:
             'for all: read it as an Image, or take one frame with on_duplicate="first" or "last"'
         )
     form = frame.pixels.format
-    tabled = frame.has_lut and options.values == "rescaled"
-    if form.samples not in (1, 3) or tabled:
-        what = "a modality look-up table" if tabled else f"{form.samples} samples a pixel"
+    if form.samples not in (1, 3):
+        what = f"{form.samples} samples a pixel"
         raise UnsupportedPixels(f"{frame.name} has {what}, which no volume is made of: read it as an Image")
 
 

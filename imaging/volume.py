@@ -19,12 +19,15 @@ from .export import (
     check_ending,
     nifti,
     read_numpy,
+    read_zarr,
     simpleitk,
     torch_tensor,
     write_nrrd,
     write_numpy,
+    write_zarr,
 )
 from .filling import fill
+from .frames import Frame
 from .geometry import VolumeGeometry
 from .grid import VoxelGrid
 from .palette import common_colormap
@@ -146,7 +149,10 @@ class Volume(VoxelGrid):
     # --- to the world ---------------------------------------------------------------------------------------
 
     def write(self, path: Path | str) -> Path:
-        """Write a file that the ending names: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.
+        """Write what the ending names: .nii, .nii.gz, .nrrd, .npy with its geometry in a .json, or .zarr.
+
+        The last is a folder in chunks, which a program opens without reading it whole, with OME-Zarr's
+        metadata where they can say what the axes are.
 
         Returns the path. Raises OSError, `IrregularGeometry` for a stack on no regular grid, ImagingError
         where the package for the format is not installed or cannot write it, ValueError for another ending.
@@ -173,12 +179,24 @@ class Volume(VoxelGrid):
                 **self.to_dict(),
                 "layout": [*(axis.name for axis in self.axes), "slice", "row", "column"],
             }
-            write_numpy(target, self.voxels, {**facts, "system": "LPS"})
+            facts["system"] = "LPS"
+            if target.suffix == ".zarr":
+                write_zarr(target, self.voxels, facts, self.geometry)
+            else:
+                write_numpy(target, self.voxels, facts)
 
     @classmethod
     def from_npy(cls, path: Path | str) -> Volume:
         """Read what `write` made of an .npy path. Raises OSError, ImagingError."""
-        voxels, facts = read_numpy(Path(path))
+        return cls._from_facts(path, *read_numpy(Path(path)))
+
+    @classmethod
+    def from_zarr(cls, path: Path | str) -> Volume:
+        """Read what `write` made of a .zarr path, into memory. Raises OSError, ImagingError."""
+        return cls._from_facts(path, *read_zarr(Path(path)))
+
+    @classmethod
+    def _from_facts(cls, path: Path | str, voxels: NDArray[Any], facts: dict[str, Any]) -> Volume:
         try:
             axes = [Axis(one["name"], one["unit"], tuple(one["values"])) for one in facts["axes"]]
             shape = facts["shape"][len(axes) : len(axes) + 3]
@@ -186,7 +204,7 @@ class Volume(VoxelGrid):
             kinds = {"modality": str(facts["modality"]), "photometric": str(facts["photometric"])}
             return cls.from_array(voxels, geometry, axes=axes, **kinds)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ImagingError(f"{path} has no geometry of a volume beside it ({error!r})") from error
+            raise ImagingError(f"{path} has no geometry of a volume with it ({error!r})") from error
 
     def plot(self, title: str = "") -> Any:
         """A matplotlib figure of three planes, all slices and what is seen through them.
@@ -239,6 +257,11 @@ def _read(stack: Stack, options: StackOptions) -> Volume:
     return volume_of(stack, voxels, options)
 
 
+def _padding(frame: Frame, options: StackOptions) -> tuple[int, int] | None:
+    """Stored values without a measurement; unknown behind a table, which may give others the same entry."""
+    return frame.padding if frame.table is None or options.values == "stored" else None
+
+
 def volume_of(stack: Stack, voxels: NDArray[Any], options: StackOptions) -> Volume:
     """A volume of a stack and its frames' voxels, (frames, rows, columns), of colours (..., 3)."""
     return Volume(
@@ -249,7 +272,7 @@ def volume_of(stack: Stack, voxels: NDArray[Any], options: StackOptions) -> Volu
         axes=stack.axes,
         geometry=stack.geometry,
         modality=stack.frames[0].modality,
-        padding=tuple(frame.padding for frame in stack.frames),
+        padding=tuple(_padding(frame, options) for frame in stack.frames),
         windows=tuple(frame.window for frame in stack.frames),
         rescale=tuple(
             (frame.slope, frame.intercept) if options.values == "rescaled" else (1.0, 0.0)

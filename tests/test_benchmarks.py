@@ -249,6 +249,24 @@ def test_memory_of_a_volume_begins_with_its_own_process(tmp_path: Path) -> None:
     assert found["mib"] > 15  # of 20
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (("compressed", "--slices", "4", "--rounds", "1", "--only", "JPEG-LS"), 1),
+        (("retrieved", "--slices", "5", "--rounds", "1"), 1),
+        (("further", "--slices", "1000", "--rounds", "1"), 3),
+    ],
+)
+def test_series_that_are_more_than_plain_slices(words: tuple[str, ...], lines: int) -> None:
+    printed = run("series.py", *words).splitlines()
+    head = next(number for number, line in enumerate(printed) if line.startswith("|---"))
+    ours = [line for line in printed[head + 1 :] if "aiodicom" in line or words[0] != "compressed"]
+    assert len(ours) == lines
+    columns = printed[head].count("---")
+    assert all(line.count("|") == columns + 1 and "Error" not in line for line in printed[head:])
+
+
 def stored_figures(machine: str, steps: dict[str, int]) -> str:
     return json.dumps({"machine": machine, "steps": steps})
 

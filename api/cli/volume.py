@@ -28,7 +28,7 @@ _COORDINATES = 12  # along an axis that are shown
     type=click.Path(dir_okay=False, path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Write the volume: .nii, .nii.gz, .nrrd, or .npy with its geometry in a .json.",
+    help="Write the volume: .nii, .nii.gz, .nrrd, .zarr, or .npy with its geometry in a .json.",
 )
 @click.option("--leave-out-broken", is_flag=True, help="Go on without files that cannot be read.")
 @click.option("--series", metavar="UID", help="Take this series only.")

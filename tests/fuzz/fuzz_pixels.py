@@ -24,7 +24,7 @@ _BITS = ((1, 1, 0), (8, 8, 7), (16, 16, 15), (16, 12, 11), (16, 12, 15), (32, 32
 class _Frame:
     """A frame with a rescale that is no whole number."""
 
-    source, slope, intercept, index = "it", 0.5, -3.0, 0
+    source, slope, intercept, index, table = "it", 0.5, -3.0, 0, None
 
     def __init__(self, pixels: EncapsulatedPixels, index: int) -> None:
         self.pixels, self.index = pixels, index

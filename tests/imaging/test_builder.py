@@ -180,3 +180,47 @@ def test_a_promise_of_far_too_many_frames_makes_no_such_array(monkeypatch: pytes
     assert builder._slots is not None
     assert len(builder._slots) < 100
     assert len(builder.volume().voxels) == 60
+
+
+@pytest.mark.parametrize("numbers", ["up", "down", "from nought", "by time", "absent", "all alike", "huge"])
+@pytest.mark.parametrize("expected", [None, 6, 12, 20])
+def test_slices_lie_where_they_belong_before_the_last_has_come(
+    monkeypatch: pytest.MonkeyPatch, expected: int | None, numbers: str
+) -> None:
+    """Whatever instance numbers say it is the same volume; where they run along the normal, few move."""
+    choices: dict[str, list[int | None]] = {
+        "up": [place + 1 for place in range(12)],
+        "down": [12 - place for place in range(12)],
+        "from nought": list(range(12)),
+        "by time": [(place * 5) % 12 + 1 for place in range(12)],
+        "absent": [None] * 12,
+        "all alike": [1] * 12,
+        "huge": [2**31 - 1 - place for place in range(12)],
+    }
+    given = []
+    for place, number in enumerate(choices[numbers]):
+        given.append(image(place))
+        given[-1].InstanceNumber = number
+    random.Random(3).shuffle(given)
+    moved: list[int] = []
+    permute = builders._permute
+
+    def counted(slots: Any, order: list[int]) -> None:
+        moved.append(sum(place != wanted for place, wanted in enumerate(order)))
+        permute(slots, order)
+
+    monkeypatch.setattr(builders, "_permute", counted)
+    same(built(given, expected), Volume.from_datasets(given))
+    if expected == 12 and numbers in ("up", "down"):
+        assert moved[0] <= 3
+
+
+def test_the_place_of_an_object_that_broke_is_free_again() -> None:
+    good, broken = [image(place) for place in (1, 2, 3)], image(2, NumberOfFrames=2)
+    broken.PixelData += bytes(23)
+    builder = VolumeBuilder(3, on_broken="leave out")
+    for one in (good[0], broken, *good[1:]):
+        builder.add(one)
+    made = builder.volume()
+    assert np.array_equal(made.voxels, Volume.from_datasets(good).voxels)
+    assert len(made.report.left_out) == 1

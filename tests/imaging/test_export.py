@@ -13,9 +13,11 @@ from aiodicom.dataset.errors import ImagingError
 from aiodicom.imaging.errors import IrregularGeometry, UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.records import Axis
+from aiodicom.imaging.series import decimal_string
 from aiodicom.imaging.volume import Volume
 from geometries import close, everywhere, geometries
-from hypothesis import given, settings
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from imaging_series import image, series
 from pydicom.dataset import Dataset
 
@@ -79,6 +81,75 @@ def test_numpy_and_back(tmp_path_factory: pytest.TempPathFactory, geometry: Volu
     )
 
 
+ECHOES = (Axis("echo time", "ms", (2.0, 5.0)),)
+
+
+@pytest.mark.parametrize("axes", [(), TIMES, ECHOES, TIMES + ECHOES, ECHOES + TIMES, TIMES + ECHOES + ECHOES])
+def test_zarr(tmp_path: Path, axes: tuple[Axis, ...]) -> None:
+    """Its folder holds what another program reads: dimensions, axes, scale."""
+    zarr = pytest.importorskip("zarr")
+    volume = numbered(VOLUME.geometry, axes)
+    path = volume.write(tmp_path / "v.zarr")
+    group = zarr.open_group(str(path), mode="r")
+    assert np.array_equal(group["0"][...], volume.voxels)
+    assert group["0"].dtype == volume.voxels.dtype
+    names = (*(axis.name for axis in axes), "slice", "row", "column")
+    assert group["0"].metadata.dimension_names == names
+    ome = group.attrs.get("ome")
+    assert (ome is None) == (axes not in ((), TIMES, ECHOES, TIMES + ECHOES))
+    if ome is not None:
+        (scales,) = ome["multiscales"]
+        kinds = {"trigger time": "time", "echo time": None}
+        wanted = [*(kinds[axis.name] for axis in axes), "space", "space", "space"]
+        assert [axis.get("type") for axis in scales["axes"]] == wanted
+        (scaled,) = scales["datasets"][0]["coordinateTransformations"]  # sheared: its place cannot be said
+        assert np.allclose(scaled["scale"][-3:], (2, 0.7, 0.5))
+        assert scaled["scale"][: len(axes)] == [40.0 if axis is TIMES[0] else 1.0 for axis in axes]
+    again = Volume.from_zarr(path)
+    assert again.axes == axes
+    assert np.array_equal(again.geometry.affine, volume.geometry.affine)
+    with pytest.raises(FileExistsError):
+        volume.write(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["v.zarr"]
+
+
+def test_zarr_says_the_place_of_what_is_aligned(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    path = Volume.from_datasets(series()).write(tmp_path / "v.zarr")
+    (scales,) = zarr.open_group(str(path), mode="r").attrs["ome"]["multiscales"]
+    scaled, moved = scales["datasets"][0]["coordinateTransformations"]
+    assert scaled["scale"] == [2, 0.5, 0.25]
+    assert moved["translation"] == [2, -2, -1]
+
+
+def test_zarr_of_colours_and_of_an_axis_at_uneven_steps(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    colours = Volume.from_array(np.ones((2, 3, 4, 3), np.uint8), VOLUME.geometry)
+    uneven = numbered(VOLUME.geometry, (Axis("trigger time", "ms", (0.0, 40.0, 90.0)),))
+    for number, volume in enumerate((colours, uneven)):
+        path = volume.write(tmp_path / f"{number}.zarr")
+        group = zarr.open_group(str(path), mode="r")
+        assert "ome" not in group.attrs
+        assert np.array_equal(Volume.from_zarr(path).voxels, volume.voxels)
+
+
+def test_zarr_leaves_nothing_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    zarr = pytest.importorskip("zarr")
+    monkeypatch.setattr(zarr.Group, "create_array", lambda *_, **__: 1 / 0)
+    with pytest.raises(ImagingError, match=r"v\.zarr cannot be written"):
+        VOLUME.write(tmp_path / "v.zarr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_zarr_of_ours(tmp_path: Path) -> None:
+    zarr = pytest.importorskip("zarr")
+    with pytest.raises((ImagingError, OSError)):
+        Volume.from_zarr(tmp_path / "none.zarr")
+    zarr.open_group(str(tmp_path / "other.zarr"), mode="w")
+    with pytest.raises(ImagingError):
+        Volume.from_zarr(tmp_path / "other.zarr")
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "aiodicom volume geometry 1"}'])
 def test_a_sidecar_that_is_none(tmp_path: Path, text: str) -> None:
     path = VOLUME.write(tmp_path / "v.npy")
@@ -111,7 +182,7 @@ def test_simpleitk() -> None:
 
 def test_what_lies_on_no_grid_is_written_nowhere(tmp_path: Path) -> None:
     uneven = Volume.from_datasets([image(number) for number in (1, 2, 5)], on_gap="keep")
-    for name in ("v.nii", "v.nrrd", "v.npy"):
+    for name in ("v.nii", "v.nrrd", "v.npy", "v.zarr"):
         with pytest.raises(IrregularGeometry, match="regular"):
             uneven.write(tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -130,6 +201,16 @@ def test_an_array_must_fit_its_geometry() -> None:
 
 def again(volume: Volume, **options: Any) -> Volume:
     return Volume.from_datasets(list(volume.to_datasets()), **options)
+
+
+@given(st.floats(-1e300, 1e300))
+@example(9.999999999999998)
+@example(-99.99999999999999)
+@example(5e-324)
+def test_a_number_fits_into_a_decimal_string(number: float) -> None:
+    text = decimal_string(number)
+    assert len(text) <= 16
+    assert float(text) == pytest.approx(number, rel=1e-8, abs=1e-300)
 
 
 @settings(max_examples=50)
@@ -219,10 +300,11 @@ def test_real_series_come_again_through_files(data: Path, tmp_path: Path) -> Non
         assert [axis.values for axis in made.axes] == [axis.values for axis in volume.axes]
 
 
-@pytest.mark.parametrize(("ending", "module"), [("nii", "nibabel"), ("nrrd", "nrrd")])
+@pytest.mark.parametrize(("ending", "module"), [("nii", "nibabel"), ("nrrd", "nrrd"), ("zarr", "zarr")])
 def test_a_package_that_is_absent_is_named_by_its_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, module: str
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImagingError, match=rf"this needs {module}: pip install 'aiodicom\[export\]'"):
+    extra = "zarr" if ending == "zarr" else "export"
+    with pytest.raises(ImagingError, match=rf"this needs {module}: pip install 'aiodicom\[{extra}\]'"):
         VOLUME.write(tmp_path / f"v.{ending}")

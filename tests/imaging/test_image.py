@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from aiodicom.dataset.errors import ImagingError, NotDicom, TruncatedFile
+from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile
 from aiodicom.imaging import headers
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
@@ -243,7 +243,7 @@ def test_a_modality_table_that_is_none_is_our_error() -> None:
     made = cine(ModalityLUTSequence=Sequence([Dataset()]))
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-    with pytest.raises(UnsupportedPixels, match="the data set: its modality look-up table cannot be applied"):
+    with pytest.raises(MalformedDataSet, match=r"the data set: Modality LUT Sequence .* holds no table"):
         Image.from_dataset(made)
 
 

@@ -15,6 +15,7 @@ from aiodicom.cli.exits import sentence
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, TruncatedFile
 from aiodicom.dataset.part10 import read_header
 from aiodicom.imaging import codecs, piles, pixels
+from aiodicom.imaging.builder import VolumeBuilder
 from aiodicom.imaging.errors import (
     DuplicateSlices,
     IrregularGeometry,
@@ -640,9 +641,40 @@ def test_a_table_beside_a_rescale_does_not_count(
 
 def test_a_table_alone_counts() -> None:
     """PS3.3 C.11.1: Rescale Intercept is required if the sequence is not present."""
-    with pytest.raises(UnsupportedPixels, match="a modality look-up table"):
-        Volume.from_datasets([table()])
+    volume = Volume.from_datasets([table()])
+    assert volume.voxels.ravel().tolist() == [7, 8] + [9] * 10
+    assert volume.voxels.dtype == np.uint16
     assert Image.from_dataset(table()).pixels.ravel().tolist() == [7, 8] + [9] * 10
+    stored = Volume.from_datasets([table()], values="stored")
+    assert stored.voxels.ravel().tolist() == list(range(100, 112))
+
+
+def test_tables_of_each_slice_in_files_and_while_they_come(read: Callable[..., Volume]) -> None:
+    made = [table(), table(), table()]
+    for number, one in enumerate(made):
+        one.SOPInstanceUID = one.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{number}")
+        one.ImagePositionPatient = [0, 0, 2 * number]
+        one.ModalityLUTSequence[0]["LUTData"].value = [number, 8, 300]
+    volume = read([made[2], made[0], made[1]])
+    assert volume.voxels[:, 0, :3].tolist() == [[0, 8, 300], [1, 8, 300], [2, 8, 300]]
+    assert volume.rescale == ((1, 0),) * 3
+    builder = VolumeBuilder(3)
+    for one in (made[2], made[0], made[1]):
+        builder.add(one)
+    assert np.array_equal(builder.partial().voxels, volume.voxels)
+    assert np.array_equal(builder.volume().voxels, volume.voxels)
+
+
+def test_a_table_beside_slices_without_one_is_refused() -> None:
+    with pytest.raises(UnsupportedPixels, match="no modality look-up table"):
+        Volume.from_datasets([table(), image(2, kind="<u2")])
+
+
+def test_padding_behind_a_table_is_not_known() -> None:
+    assert Volume.from_datasets([table(PixelPaddingValue=100)]).padding_mask() is None
+    mask = Volume.from_datasets([table(PixelPaddingValue=100)], values="stored").padding_mask()
+    assert mask is not None
+    assert mask.sum() == 1
 
 
 def test_real_world_values_do_not_stand_for_the_rescale(read: Callable[..., Volume]) -> None:
