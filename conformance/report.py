@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from .case import Verdict
+from .case import Case, Verdict
 from .dissect import dissect, outcome
 from .link import Entry
 from .redact import Row, rows
@@ -102,6 +103,23 @@ def to_json(run: Run) -> str:
         "results": [as_dict(run, result) for result in run.results],
     }
     return json.dumps(whole, indent=1, ensure_ascii=True) + "\n"
+
+
+def results_of(data: Mapping[str, Any], cases: Iterable[Case]) -> list[Result]:
+    """What a run's JSON says of some cases, without their bytes; what was not run is left out."""
+    known = {case.id: case for case in cases}
+    return [
+        Result(
+            case=known[one["id"]],
+            verdict=Verdict(one["verdict"]),
+            outcome=one["outcome"],
+            seconds=one["seconds"],
+            repeats=list(one["repeats"]),
+            blame=one["blame"],
+        )
+        for one in data["results"]
+        if one["id"] in known and one["verdict"] != Verdict.NOT_RUN
+    ]
 
 
 def _version() -> str:

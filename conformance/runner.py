@@ -283,6 +283,17 @@ class Runner:
         self.run.ambient = self.book.verdicts()
         return self.run
 
+    def cut_short(self, cases: Iterable[Case], why: str) -> Run:
+        """The run as far as it came, where `all` was cancelled: the rest is said to be not run."""
+        done = {result.case.id for result in self.run.results}
+        for case in cases:
+            if case.id not in done:
+                self.run.results.append(
+                    Result(case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=why)
+                )
+        self.run.ambient = self.book.verdicts()
+        return self.run
+
     def _keep(self, result: Result) -> None:
         self.run.results.append(result)
         self._told(result)
