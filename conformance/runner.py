@@ -78,6 +78,8 @@ class Run:
     unreachable: str = ""
     sanity_failed: bool = False
     gone: list[str] = field(default_factory=list)
+    words: str = ""
+    """What else the command needs that runs a case of it once more."""
 
     @property
     def yes_man(self) -> bool:
@@ -165,6 +167,7 @@ class Runner:
                 "port": profile.port,
             },
             options=options,
+            words=profile.words if self.role == "scp" else "",
         )
         self._strangers: bool = False
         self._told = told or (lambda _: None)

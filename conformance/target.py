@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import shlex
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -43,6 +44,12 @@ class Profile:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return False
+
+    @property
+    def words(self) -> str:
+        """What the command line needs to reach the peer again, beside host and port; of TLS that it is."""
+        title = "" if self.called_ae == "ANY-SCP" else f" --called-ae {shlex.quote(self.called_ae)}"
+        return title + " --test-system" * self.test_system + " --tls" * (self.tls is not None)
 
     def permits(self, effect: Effect) -> bool:
         """Whether a case of this effect may run.

@@ -265,6 +265,10 @@ def scu(
             options["json_path"].write_text(report.to_json(runner.run), encoding="utf-8")
 
     runner = ScuRunner(profile, runs_as(options), caller, told, port=port)
+    runner.run.words = f" --port {port}" * bool(port)
+    runner.run.words += (
+        f" --command {shlex.quote(command)}" if command else " --prompt" if prompt else " --serve"
+    )
     if not command:
         runner.calling_time = 3600.0
     if resume is not None:
