@@ -100,6 +100,7 @@ def to_json(run: Run) -> str:
         "gone": run.gone,
         "exit_code": run.exit_code,
         "ambient": ambient,
+        "observed": run.observed,
         "results": [as_dict(run, result) for result in run.results],
     }
     return json.dumps(whole, indent=1, ensure_ascii=True) + "\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from . import wire
 from .case import Effect, NotApplicableError
+from .claims import check_claims
 from .dissect import Pdu, command_set, dissect, outcome, us
 from .link import Link, Trace, connect
 
@@ -70,7 +71,12 @@ def load_profile(path: Path) -> Profile:
         raise ValueError(f"{path}: unknown in [sut]: {', '.join(sorted(unknown))}")
     allowed = {Effect.NONE, Effect.READ} | {Effect(name) for name, on in data.get("allow", {}).items() if on}
     artim = data.get("timers", {}).get("artim")
-    return Profile(**sut, claims=data.get("claims", {}), artim=artim, allow=frozenset(allowed))
+    claims = data.get("claims", {})
+    try:
+        check_claims(claims)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Profile(**sut, claims=claims, artim=artim, allow=frozenset(allowed))
 
 
 @dataclass(slots=True)

@@ -25,8 +25,10 @@ from ..conformance import (
     cases,
     load_profile,
     page,
+    probe,
     report,
     select,
+    statement,
 )
 from ..conformance import baseline as baselines
 from ..conformance.caller import Caller, CommandCaller, PromptCaller
@@ -35,6 +37,7 @@ from ..conformance.proxy import WatchingProxy
 from ..conformance.rulebook import RULES
 from ..conformance.runner import Options, Result, Runner
 from ..conformance.sniff import CaptureError, conversations
+from ..conformance.target import UnexpectedError
 from ..conformance.watch import Watched, lines
 from .commands import Command
 from .terminal import say
@@ -195,6 +198,34 @@ def serving_context(cert: Path, key: Path | None) -> ssl.SSLContext:
 def runs_as(options: dict[str, Any]) -> Options:
     """How a run is made."""
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
+
+
+@conformance.command("probe")
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
+@click.option("-o", "--out", type=FILE, required=True, help="The profile to write, where none is yet.")
+def probe_server(host: str, port: int, called_ae: str, out: Path) -> int:
+    """Ask a server what it accepts, and write a profile of it: to be made into claims by who knows it."""
+    profile = profile_of(None, "", host=host, port=port, called_ae=called_ae)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(probe.to_toml(profile, asyncio.run(probe.probe(profile))))
+    except FileExistsError:
+        raise click.BadParameter(f"{out} is there already", param_hint="--out") from None
+    except (UnexpectedError, OSError) as error:
+        out.unlink(missing_ok=True)
+        say(f"no acceptance: {error}" if isinstance(error, UnexpectedError) else f"not reachable: {error}")
+        return 4 if isinstance(error, UnexpectedError) else 3
+    return 0
+
+
+@conformance.command("statement")
+@click.argument("run", type=THERE)
+def show_statement(run: Path) -> int:
+    """What is claimed beside what was observed in a run (its JSON), as Markdown on stdout."""
+    click.echo(statement.to_markdown(read_run(run)), nl=False)
+    return 0
 
 
 @conformance.command("scp", cls=Command)
