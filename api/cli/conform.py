@@ -200,7 +200,7 @@ def runs_as(options: dict[str, Any]) -> Options:
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
 
 
-@conformance.command("probe")
+@conformance.command("probe", cls=Command)
 @click.argument("host")
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
@@ -220,7 +220,7 @@ def probe_server(host: str, port: int, called_ae: str, out: Path) -> int:
     return 0
 
 
-@conformance.command("statement")
+@conformance.command("statement", cls=Command)
 @click.argument("run", type=THERE)
 def show_statement(run: Path) -> int:
     """What is claimed beside what was observed in a run (its JSON), as Markdown on stdout."""
