@@ -102,15 +102,22 @@ class _Task:
 
 
 class PromptCaller:
-    """Tells a person what to do and takes what comes; with `say` None it only waits for the next call."""
+    """Tells a person what to do and takes what comes; with `each` false it says once where it listens."""
 
-    def __init__(self, say: Callable[[str], None] | None) -> None:
+    def __init__(self, say: Callable[[str], None], *, each: bool = True) -> None:
         self._say = say
+        self._each = each
+        self._said = False
 
     async def start(self, words: Mapping[str, str]) -> Call:
         """Ask for an association."""
-        if self._say is not None:
+        if self._each:
             self._say(f"{words['case']}: let the client call {words['host']}:{words['port']} now")
+        elif not self._said:
+            self._say(
+                f"listening on {words['host']} port {words['port']}: let the client call again and again"
+            )
+        self._said = True
         return _Nobody()
 
 

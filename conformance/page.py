@@ -147,7 +147,7 @@ def _details(run: Run, result: Result, *, opened: bool) -> str:
         "Seen": result.outcome + (f" (repeats: {', '.join(result.repeats)})" if result.repeats else ""),
         "Note": result.blame,
         "Baseline": result.baseline,
-        "Again": again(run, case.id),
+        "Again": again(run, case),
     }
     listed = "".join(f"<dt>{text(key)}<dd>{text(value)}" for key, value in facts.items() if value)
     last = max((entry.connection for entry in result.trace), default=0)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
-from .case import Verdict
+from .case import Case, Effect, Verdict
 from .dissect import dissect, outcome
 from .link import Entry
 from .redact import Row, rows
@@ -55,11 +56,11 @@ def line(entry: Entry, role: str = "scp") -> dict[str, object]:
     return shown | {"fields": [list(row) for row in rows_of(entry, role)[:80]]}
 
 
-def again(run: Run, name: str) -> str:
+def again(run: Run, case: Case) -> str:
     """The command that runs one case once more."""
-    if run.role == "scu":
-        return f"aiodicom conformance scu --suite {name.removeprefix('scu:')} --port N --command ..."
-    return f"aiodicom conformance scp {run.sut.get('host')} {run.sut.get('port')} --suite {name}"
+    effect = "" if case.effect in (Effect.NONE, Effect.READ) else f" --allow {case.effect}"
+    where = "" if run.role == "scu" else f" {run.sut.get('host')} {run.sut.get('port')}"
+    return f"aiodicom conformance {run.role}{where} --suite {case.id.removeprefix('scu:')}{effect}{run.words}"
 
 
 def as_dict(run: Run, result: Result) -> dict[str, object]:
@@ -71,7 +72,7 @@ def as_dict(run: Run, result: Result) -> dict[str, object]:
         "level": str(case.level), "verdict": str(result.verdict), "outcome": result.outcome,
         "expected": case.expected, "requirement": case.requirement, "seconds": round(result.seconds, 4),
         "repeats": result.repeats, "blame": result.blame, "baseline": result.baseline,
-        "again": again(run, case.id),
+        "again": again(run, case),
         "trace": [] if quiet else [line(entry, case.role) for entry in result.trace],
     }  # fmt: skip
 
@@ -99,9 +100,27 @@ def to_json(run: Run) -> str:
         "gone": run.gone,
         "exit_code": run.exit_code,
         "ambient": ambient,
+        "observed": run.observed,
         "results": [as_dict(run, result) for result in run.results],
     }
     return json.dumps(whole, indent=1, ensure_ascii=True) + "\n"
+
+
+def results_of(data: Mapping[str, Any], cases: Iterable[Case]) -> list[Result]:
+    """What a run's JSON says of some cases, without their bytes; what was not run is left out."""
+    known = {case.id: case for case in cases}
+    return [
+        Result(
+            case=known[one["id"]],
+            verdict=Verdict(one["verdict"]),
+            outcome=one["outcome"],
+            seconds=one["seconds"],
+            repeats=list(one["repeats"]),
+            blame=one["blame"],
+        )
+        for one in data["results"]
+        if one["id"] in known and one["verdict"] != Verdict.NOT_RUN
+    ]
 
 
 def _version() -> str:
@@ -196,7 +215,7 @@ def to_text(run: Run) -> Iterator[str]:
     for result in run.results:
         if result.finding(run.options.strict) and result.baseline != "expected":
             yield ""
-            yield from map(printable, explain(result, again(run, result.case.id)))
+            yield from map(printable, explain(result, again(run, result.case)))
     for ambient in run.ambient:
         if ambient.broken:
             rule = ambient.rule
@@ -205,8 +224,8 @@ def to_text(run: Run) -> Iterator[str]:
         yield f"GONE {name}: the baseline expects a finding that did not come"
 
 
-_SCU_HEAD = """listener = socket.create_server(("127.0.0.1", {port}))
-print("let the client call 127.0.0.1:{port}")
+_SCU_HEAD = """listener = socket.create_server(({host!r}, {port}))
+print("let the client call %s:%d" % listener.getsockname()[:2], flush=True)
 s, _ = listener.accept()"""
 _REPRO = '''"""{title}"""
 import socket
@@ -264,7 +283,9 @@ def repro(result: Result, host: str, port: int) -> str:
     head = f"s = socket.create_connection(({host!r}, {port}), 10)"
     title = printable(f"{case.id}: {case.clause}. Expected {case.expected}; seen {result.outcome}.")
     title = title.replace("\\", "/").replace('"', "'")
-    return _REPRO.format(title=title, head=_SCU_HEAD.format(port=port) if scu else head, steps=steps)
+    return _REPRO.format(
+        title=title, head=_SCU_HEAD.format(host=host, port=port) if scu else head, steps=steps
+    )
 
 
 def write_repros(run: Run, folder: Path, host: str, port: int) -> None:

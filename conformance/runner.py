@@ -10,6 +10,7 @@ from typing import Protocol
 
 from . import wire
 from .case import BAD, EDITION, Case, Effect, Level, NotApplicableError, Verdict
+from .claims import Observed
 from .dissect import dissect
 from .guard import GuardError
 from .link import Entry, Trace
@@ -75,9 +76,12 @@ class Run:
     edition: str = EDITION
     results: list[Result] = field(default_factory=list)
     ambient: list[Ambient] = field(default_factory=list)
+    observed: dict[str, object] = field(default_factory=dict)
     unreachable: str = ""
     sanity_failed: bool = False
     gone: list[str] = field(default_factory=list)
+    words: str = ""
+    """What else the command needs that runs a case of it once more."""
 
     @property
     def yes_man(self) -> bool:
@@ -156,6 +160,7 @@ class Runner:
         self.options = options
         self.patience: float = PATIENCE[0]
         self.book: RuleBook = RuleBook(self.role)
+        self.seen: Observed = Observed(self.role)
         self.run: Run = Run(
             role=self.role,
             sut={
@@ -163,8 +168,10 @@ class Runner:
                 "version": profile.version,
                 "host": profile.host,
                 "port": profile.port,
+                "claims": dict(profile.claims),
             },
             options=options,
+            words=profile.words if self.role == "scp" else "",
         )
         self._strangers: bool = False
         self._told = told or (lambda _: None)
@@ -228,6 +235,7 @@ class Runner:
         result = Result(case=case, verdict=verdict, outcome=outcome, blame=reason, trace=sut.trace.entries)
         if case.level is not Level.ROBUST:  # what is answered to noise breaks no rule
             self.book.watch(sut.trace.entries)
+            self.seen.watch(sut.trace.entries)
         if self.role == "scp":  # a client sends its own
             self._strangers = forget_strangers(sut.trace.entries) or self._strangers
         await self._repeat(result)
@@ -280,7 +288,18 @@ class Runner:
                 stop = f"the peer was gone after {case.id}"
             elif self.options.fail_fast and result.finding(self.options.strict):
                 stop = f"--fail-fast after {case.id}"
-        self.run.ambient = self.book.verdicts()
+        self.run.ambient, self.run.observed = self.book.verdicts(), self.seen.as_dict()
+        return self.run
+
+    def cut_short(self, cases: Iterable[Case], why: str) -> Run:
+        """The run as far as it came, where `all` was cancelled: the rest is said to be not run."""
+        done = {result.case.id for result in self.run.results}
+        for case in cases:
+            if case.id not in done:
+                self.run.results.append(
+                    Result(case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=why)
+                )
+        self.run.ambient, self.run.observed = self.book.verdicts(), self.seen.as_dict()
         return self.run
 
     def _keep(self, result: Result) -> None:

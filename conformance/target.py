@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import shlex
 import ssl
 import tomllib
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from . import wire
 from .case import Effect, NotApplicableError
+from .claims import check_claims
 from .dissect import Pdu, command_set, dissect, outcome, us
 from .link import Link, Trace, connect
 
@@ -44,6 +46,12 @@ class Profile:
         except ValueError:
             return False
 
+    @property
+    def words(self) -> str:
+        """What the command line needs to reach the peer again, beside host and port; of TLS that it is."""
+        title = "" if self.called_ae == "ANY-SCP" else f" --called-ae {shlex.quote(self.called_ae)}"
+        return title + " --test-system" * self.test_system + " --tls" * (self.tls is not None)
+
     def permits(self, effect: Effect) -> bool:
         """Whether a case of this effect may run.
 
@@ -63,7 +71,12 @@ def load_profile(path: Path) -> Profile:
         raise ValueError(f"{path}: unknown in [sut]: {', '.join(sorted(unknown))}")
     allowed = {Effect.NONE, Effect.READ} | {Effect(name) for name, on in data.get("allow", {}).items() if on}
     artim = data.get("timers", {}).get("artim")
-    return Profile(**sut, claims=data.get("claims", {}), artim=artim, allow=frozenset(allowed))
+    claims = data.get("claims", {})
+    try:
+        check_claims(claims)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return Profile(**sut, claims=claims, artim=artim, allow=frozenset(allowed))
 
 
 @dataclass(slots=True)

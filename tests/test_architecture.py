@@ -81,7 +81,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "server": {"pydicom"},
     # pandas where a user has it: `Matches.to_dataframe`; httpx and tomlkit are extras
     "client": {"pydicom", "pandas", "httpx", "tomlkit"},
-    "conformance": set(),
+    "conformance": {"pytest"},  # the bridge, which is imported from tests alone
     "testing": {"pydicom", "pytest"},
     "api": {"numpy", "pydicom", "uvloop", "click", "rich", "trustme", "opentelemetry"},
 }

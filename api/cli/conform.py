@@ -16,14 +16,28 @@ from typing import Any
 import click
 
 from ..association.tasks import on_thread, to_its_end
-from ..conformance import Effect, Profile, Run, all_cases, cases, load_profile, page, report, run_scp, select
+from ..conformance import (
+    Case,
+    Effect,
+    Profile,
+    Run,
+    all_cases,
+    cases,
+    load_profile,
+    page,
+    probe,
+    report,
+    select,
+    statement,
+)
 from ..conformance import baseline as baselines
 from ..conformance.caller import Caller, CommandCaller, PromptCaller
 from ..conformance.calling import ScuRunner
 from ..conformance.proxy import WatchingProxy
 from ..conformance.rulebook import RULES
-from ..conformance.runner import Options
+from ..conformance.runner import Options, Result, Runner
 from ..conformance.sniff import CaptureError, conversations
+from ..conformance.target import UnexpectedError
 from ..conformance.watch import Watched, lines
 from .commands import Command
 from .terminal import say
@@ -67,6 +81,7 @@ def list_cases(expression: str, as_json: bool) -> int:
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--profile", "profile_path", type=THERE, help="A profile in TOML."),
     click.option("--suite", "expression", default="", metavar="SELECT", help="Run these cases alone."),
+    click.option("--exclude", type=THERE, help="A file of SELECTs to leave out, one a line; # for notes."),
     click.option("--allow", default="", help="Effects allowed beside none and read: write, harsh, stress."),
     click.option("--strict", is_flag=True, help="Count failures of a SHOULD and nonstrict passes."),
     click.option("--baseline", help="Known findings: a file, or the name of one that comes with the kit."),
@@ -87,6 +102,22 @@ def judging(command: Callable[..., int]) -> Callable[..., int]:
     for option in reversed(OPTIONS):
         command = option(command)
     return command
+
+
+def chosen(expression: str, exclude: Path | None, role: str) -> list[Case]:
+    """The cases of a role that a SELECT names, but those of a file. Raises click.BadParameter for none."""
+    found = cases(expression, role=role)
+    lines = exclude.read_text(encoding="utf-8").splitlines() if exclude else []
+    out: list[Case] = []
+    for word in filter(None, (line.partition("#")[0].strip() for line in lines)):
+        named = cases(word, role=role)
+        if not named:
+            raise click.BadParameter(f"{word!r} names no case", param_hint="--exclude")
+        out += named
+    found = [case for case in found if case not in out]
+    if not found:
+        raise click.BadParameter("no case is left to run", param_hint="--suite, --exclude")
+    return found
 
 
 def effects(allow: str) -> frozenset[Effect]:
@@ -132,6 +163,17 @@ def deliver(run: Run, options: dict[str, Any], host: str, port: int) -> int:
     return run.exit_code
 
 
+def judged(runner: Runner, wanted: list[Case], options: dict[str, Any], port: int) -> int:
+    """Run the cases and deliver; an interrupted run is delivered as far as it came."""
+    host = runner.profile.host
+    try:
+        asyncio.run(runner.all(wanted))
+    except KeyboardInterrupt:
+        deliver(runner.cut_short(wanted, "interrupted"), options, host, port)
+        raise
+    return deliver(runner.run, options, host, port)
+
+
 def context_of(trusted: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
     """A client's TLS context. Raises click.BadParameter for files that are none."""
     try:
@@ -143,9 +185,47 @@ def context_of(trusted: Path | None, cert: Path | None, key: Path | None) -> ssl
     return context
 
 
+def serving_context(cert: Path, key: Path | None) -> ssl.SSLContext:
+    """A server's TLS context. Raises click.BadParameter for files that are none."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(f"{error}", param_hint="--cert, --key") from None
+    return context
+
+
 def runs_as(options: dict[str, Any]) -> Options:
     """How a run is made."""
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
+
+
+@conformance.command("probe", cls=Command)
+@click.argument("host")
+@click.argument("port", type=click.IntRange(1, 65535))
+@click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
+@click.option("-o", "--out", type=FILE, required=True, help="The profile to write, where none is yet.")
+def probe_server(host: str, port: int, called_ae: str, out: Path) -> int:
+    """Ask a server what it accepts, and write a profile of it: to be made into claims by who knows it."""
+    profile = profile_of(None, "", host=host, port=port, called_ae=called_ae)
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(probe.to_toml(profile, asyncio.run(probe.probe(profile))))
+    except FileExistsError:
+        raise click.BadParameter(f"{out} is there already", param_hint="--out") from None
+    except (UnexpectedError, OSError) as error:
+        out.unlink(missing_ok=True)
+        say(f"no acceptance: {error}" if isinstance(error, UnexpectedError) else f"not reachable: {error}")
+        return 4 if isinstance(error, UnexpectedError) else 3
+    return 0
+
+
+@conformance.command("statement", cls=Command)
+@click.argument("run", type=THERE)
+def show_statement(run: Path) -> int:
+    """What is claimed beside what was observed in a run (its JSON), as Markdown on stdout."""
+    click.echo(statement.to_markdown(read_run(run)), nl=False)
+    return 0
 
 
 @conformance.command("scp", cls=Command)
@@ -176,8 +256,9 @@ def scp(
     )
     if tls or trusted or cert:
         profile = replace(profile, tls=context_of(trusted, cert, key))
+    wanted = chosen(expression, options["exclude"], "scp")
     how = replace(runs_as(options), restart=tuple(shlex.split(restart)))
-    return deliver(asyncio.run(run_scp(profile, cases(expression), how)), options, host, port)
+    return judged(Runner(profile, how), wanted, options, port)
 
 
 @conformance.command("scu", cls=Command)
@@ -190,30 +271,42 @@ def scp(
 @click.option(
     "--serve", is_flag=True, help="Take whatever calls: a client that repeats works through the list."
 )
+@click.option("--resume", type=THERE, help="The JSON of a run: what it has is taken over, the rest is run.")
 @click.option("--abstract", default="", metavar="UID", help="Judge associations that propose this alone.")
 @judging
 def scu(
-    host: str, port: int, command: str, prompt: bool, serve: bool, abstract: str, profile_path: Path | None,
-    expression: str, allow: str, **options: Any,
+    host: str, port: int, command: str, prompt: bool, serve: bool, abstract: str, resume: Path | None,
+    profile_path: Path | None, expression: str, allow: str, **options: Any,
 ) -> int:  # fmt: skip
     """Judge a client: the kit listens, and plays the server."""
     if sum((bool(command), prompt, serve)) != 1:
         raise click.UsageError("one of --command, --prompt and --serve is needed")
     profile = profile_of(profile_path, allow or "harsh", host=host, abstract=abstract)
-    caller: Caller = PromptCaller(say if prompt else None)
+    caller: Caller = PromptCaller(say, each=prompt)
     if command:
         program = (shlex.split(command) or [""])[0]
         if shutil.which(program) is None:
             raise click.BadParameter(f"there is no program {program!r}", param_hint="--command")
         caller = CommandCaller(command)
 
-    async def judge() -> Run:
-        runner = ScuRunner(profile, runs_as(options), caller, port=port)
-        if not command:
-            runner.calling_time = 3600.0
-        return await runner.all(cases(expression, role="scu"))
+    wanted = chosen(expression, options["exclude"], "scu")
 
-    return deliver(asyncio.run(judge()), options, host, port)
+    def told(_: Result) -> None:
+        if options["json_path"] and not command:  # a person's work is kept as it comes
+            options["json_path"].write_text(report.to_json(runner.run), encoding="utf-8")
+
+    runner = ScuRunner(profile, runs_as(options), caller, told, port=port)
+    runner.run.words = f" --port {port}" * bool(port)
+    runner.run.words += (
+        f" --command {shlex.quote(command)}" if command else " --prompt" if prompt else " --serve"
+    )
+    if not command:
+        runner.calling_time = 3600.0
+    if resume is not None:
+        runner.run.results = report.results_of(read_run(resume), wanted)
+        done = {result.case.id for result in runner.run.results}
+        wanted = [case for case in wanted if case.id not in done]
+    return judged(runner, wanted, options, port)
 
 
 @conformance.command("matrix", cls=Command)
@@ -267,13 +360,26 @@ def sniff(captures: tuple[Path, ...]) -> int:
 @conformance.command("proxy", cls=Command)
 @click.argument("listen", metavar="[ADDRESS:]PORT")
 @click.argument("target", metavar="HOST:PORT")
-def proxy(listen: str, target: str) -> int:
-    """Sit between two peers, change nothing, and judge both by the rules until interrupted."""
+@click.option("--cert", type=THERE, help="Take TLS, with this certificate (PEM).")
+@click.option("--key", type=THERE, help="Its private key (PEM), when it is in a file of its own.")
+@click.option("--tls", is_flag=True, help="Speak TLS to HOST:PORT; implied by --trusted and --target-cert.")
+@click.option("--trusted", type=THERE, help="Certificates to trust at HOST:PORT (PEM).")
+@click.option("--target-cert", type=THERE, help="Our certificate (PEM) for HOST:PORT, when it asks for one.")
+@click.option("--target-key", type=THERE, help="Its private key (PEM).")
+def proxy(
+    listen: str, target: str, cert: Path | None, key: Path | None, tls: bool, trusted: Path | None,
+    target_cert: Path | None, target_key: Path | None,
+) -> int:  # fmt: skip
+    """Sit between two peers, change nothing, and judge both by the rules until interrupted.
+
+    TLS ends here: each side has its own, or none.
+    """
     address, _, port = listen.rpartition(":")
     host, _, target_port = target.rpartition(":")
     if not (port.isdigit() and target_port.isdigit() and host):
         raise click.UsageError("a port to listen on and HOST:PORT to call")
-
+    tls_in = serving_context(cert, key) if cert else None
+    tls_out = context_of(trusted, target_cert, target_key) if tls or trusted or target_cert else None
     turn = threading.Lock()  # the lines of a conversation stay together
 
     def show(watched: Watched) -> None:
@@ -287,7 +393,9 @@ def proxy(listen: str, target: str) -> int:
 
     async def serve() -> None:
         place = (address or "127.0.0.1", int(port))
-        async with WatchingProxy(host, int(target_port), told, listen=place) as running:
+        async with WatchingProxy(
+            host, int(target_port), told, listen=place, tls_in=tls_in, tls_out=tls_out
+        ) as running:
             say(f"listening on {running.host} port {running.port}, calling {target}")
             await running.forever()
 

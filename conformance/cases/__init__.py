@@ -2,6 +2,7 @@
 
 from . import (
     answer,
+    claims,
     contexts,
     data,
     ending,
@@ -18,6 +19,7 @@ from . import (
 
 __all__ = [
     "answer",
+    "claims",
     "contexts",
     "data",
     "ending",

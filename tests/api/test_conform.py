@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,9 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 from aiodicom.cli import conform
-from aiodicom.conformance import wire
+from aiodicom.conformance import Profile, cases, run_scp, wire
 from aiodicom.conformance.foils import FoilServer, request
+from aiodicom.conformance.runner import Options
 from aiodicom.conformance.watch import Watched
 from peers.judged import serving
 
@@ -57,6 +60,11 @@ def test_a_client() -> None:
         (("scp", "127.0.0.1", "0"), 2, "PORT"),
         (("scp", "127.0.0.1", "104", "--allow", "everything"), 2, "everything"),
         (("scp", "127.0.0.1", "104", "--trusted", __file__), 2, "--trusted"),
+        (("scp", "127.0.0.1", "104", "--suite", "group:nothing"), 2, "no case is left"),
+        (("scp", "127.0.0.1", "104", "--exclude", __file__), 2, "names no case"),
+        (("scu", "--serve", "--suite", "ps3.8/1.2.3/none"), 2, "no case is left"),
+        (("proxy", "0", "127.0.0.1:104", "--cert", __file__), 2, "--cert"),
+        (("proxy", "0", "127.0.0.1:104", "--trusted", __file__), 2, "--trusted"),
         (("scu",), 2, "--command"),
         (("scu", "--command", "no-such-program-anywhere"), 2, "no program"),
         (("sniff", __file__), 1, "neither pcap nor pcapng"),
@@ -71,10 +79,23 @@ def test_mistakes_are_told_without_a_traceback(words: tuple[str, ...], code: int
     assert "Traceback" not in done.stderr
 
 
+def test_what_a_file_excludes_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text(
+        "# known\nps3.8/9.3.3.2/*  # canaries\n\nkit/sanity/verification-accepted\n"
+    )
+    found = conform.chosen("group:sanity", tmp_path / "out", "scp")
+    every = conform.chosen("group:sanity", None, "scp")
+    assert {case.id for case in every} - {case.id for case in found} == {
+        "ps3.8/9.3.3.2/canary-abstract",
+        "ps3.8/9.3.3.2/canary-syntax",
+        "kit/sanity/verification-accepted",
+    }
+
+
 @contextmanager
-def proxying(port: int) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def proxying(port: int, *more: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """The proxy as a child, and where it listens."""
-    words = [sys.executable, "-m", "aiodicom", "conformance", "proxy", "0", f"127.0.0.1:{port}"]
+    words = [sys.executable, "-m", "aiodicom", "conformance", "proxy", "0", f"127.0.0.1:{port}", *more]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
     try:
@@ -105,6 +126,44 @@ async def test_a_proxy_tells_what_ended_and_when_interrupted_what_is_open() -> N
     assert "accepted, not ended" in rest
     assert "PS3.8 9.3.2: Byte 2" in rest
     assert child.returncode == 130
+
+
+async def test_a_proxy_ends_tls_on_either_side(tmp_path: Path) -> None:
+    """TLS from the caller, TLS to the server, judged in between: as captured TLS cannot be."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    made.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    made.configure_cert(served)
+    authority.configure_trust(trusting)
+    responder = FoilServer("rp-reserved")
+    server = await asyncio.start_server(lambda r, w: relay(r, w, responder.port), "127.0.0.1", 0, ssl=served)
+    words = ("--cert", str(tmp_path / "both.pem"), "--trusted", str(tmp_path / "authority.pem"))
+    async with responder, server:
+        with proxying(server.sockets[0].getsockname()[1], *words) as (port, child):
+            assert child.stdout is not None
+            profile = Profile(port=port, tls=trusting)
+            run = await run_scp(profile, cases("kit/sanity/echo-and-release"), Options(recovery=5))
+            seen = ""
+            while "PS3.8 9.3.7" not in seen:
+                line = await asyncio.to_thread(child.stdout.readline)
+                assert line, seen
+                seen += line
+    assert [str(result.verdict) for result in run.results] == ["pass"]
+    assert "1 of 1 contexts" in seen
+
+
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+    """A server that speaks TLS, out of one that does not."""
+    theirs, ours = await asyncio.open_connection("127.0.0.1", port)
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            sink.write(data)
+        sink.close()
+
+    await asyncio.gather(pump(reader, ours), pump(theirs, writer))
 
 
 def test_the_proxy_judges_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,10 +200,43 @@ def test_the_proxy_judges_beside_the_loop(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(conform, "lines", held)
     monkeypatch.setattr(conform, "WatchingProxy", Played)
-    assert conform.proxy.callback is not None
-    assert conform.proxy.callback("0", "127.0.0.1:1") == 0
+    assert conform.proxy.main(["0", "127.0.0.1:1"], standalone_mode=False) == 0
     assert threads
     assert threading.main_thread() not in threads
+
+
+async def test_an_interrupted_run_is_written_as_far_as_it_came_and_resumed(tmp_path: Path) -> None:
+    """A person's run: one case is played, then somebody presses control and C; the rest is run later."""
+    chosen, kept = "ps3.8/9.3.4/rejected-1-1-*", tmp_path / "run.json"
+    words = ["-m", "aiodicom", "conformance", "scu", "--serve", "--suite", chosen, "--json", str(kept)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    assert child.stdout is not None
+    found = re.search(r"listening on \S+ port (\d+)", (await child.stdout.readline()).decode())
+    assert found is not None
+    verdicts: list[str] = []
+    while "pass" not in verdicts:
+        await request("127.0.0.1", int(found[1]))
+        if kept.exists() and (text := kept.read_text("utf-8")).endswith("}\n"):  # it is being written
+            verdicts = [one["verdict"] for one in json.loads(text)["results"]]
+    child.send_signal(signal.SIGINT)
+    await child.communicate()
+    assert child.returncode == 130
+    written = json.loads(kept.read_text("utf-8"))["results"]
+    done = [one["id"] for one in written if one["verdict"] != "not-run"]
+    assert 1 <= len(done) < len(written)
+    assert {one["blame"] for one in written if one["verdict"] == "not-run"} == {"interrupted"}
+    ours = f"{sys.executable} -m aiodicom echo {{host}} {{port}}"
+    again = await asyncio.to_thread(
+        run, "scu", "--command", ours, "--suite", chosen, "--resume", str(kept), "--json", str(kept)
+    )
+    assert again.returncode == 0, again.stdout
+    finished = json.loads(kept.read_text("utf-8"))["results"]
+    assert [one["id"] for one in finished][: len(done)] == done
+    assert sorted(one["id"] for one in finished) == sorted(one["id"] for one in written)
+    assert {one["verdict"] for one in finished} == {"pass"}
 
 
 def test_the_list() -> None:

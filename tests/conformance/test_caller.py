@@ -64,3 +64,11 @@ async def test_somebody_is_told_what_to_press() -> None:
     call = await PromptCaller(said.append).start(WORDS)
     assert await call.ended(1) == ""
     assert said == ["a/b/c: let the client call 127.0.0.1:104 now"]
+
+
+async def test_who_only_waits_says_once_where() -> None:
+    said: list[str] = []
+    caller = PromptCaller(said.append, each=False)
+    for _ in range(3):
+        assert await (await caller.start(WORDS)).ended(1) == ""
+    assert said == ["listening on 127.0.0.1 port 104: let the client call again and again"]

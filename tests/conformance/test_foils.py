@@ -28,7 +28,9 @@ async def scp(case: Case, knob: str) -> tuple[Verdict, str]:
     artim = ARTIM if "artim" in case.id else None
     async with FoilServer(knob, artim=artim) as server:
         options = Options(repeats=0, recovery=0) if knob else OPTIONS
-        runner = Runner(Profile(port=server.port, artim=artim, allow=frozenset(Effect)), options)
+        claims = {"verification": True, "max_pdu": 16384} if "claims" in case.id else {}
+        profile = Profile(port=server.port, artim=artim, allow=frozenset(Effect), claims=claims)
+        runner = Runner(profile, options)
         runner.patience = patience(knob)
         return await verdict_of(runner, case, knob)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import sys
 from html.parser import HTMLParser
 from importlib.resources import files
@@ -15,8 +16,10 @@ import jsonschema
 import junitparser
 import pytest
 from aiodicom.conformance import Effect, Level, Profile, Run, Verdict, all_cases, cases, page, report, run_scp
-from aiodicom.conformance.foils import FoilServer
-from aiodicom.conformance.runner import Options, Result
+from aiodicom.conformance.caller import FunctionCaller
+from aiodicom.conformance.calling import run_scu
+from aiodicom.conformance.foils import FoilServer, request
+from aiodicom.conformance.runner import Options, Result, Runner
 
 HOSTILE = "<b>&\"'\x1b[31m\0]]>\ud800</b><script>alert(1)</script>"
 OPTIONS = Options(repeats=0, recovery=1)
@@ -181,6 +184,44 @@ async def test_a_script_repeats_its_failure(knob: str, name: str, came: str, tmp
         out, _ = await process.communicate()
     assert process.returncode == 0
     assert came in out.decode()
+
+
+@pytest.mark.parametrize(
+    ("knob", "name", "came"),
+    [
+        ("rq-reserved", "scu:ps3.8/9.3.6/as-sent", "came: release-asked"),
+        ("abort-form", "scu:ps3.8/9.3.8/as-sent", "came: aborted"),
+        ("picky-reserved-closes", "scu:ps3.8/9.3.6/reserved", "came: closed"),
+    ],
+)
+async def test_a_script_repeats_the_failure_of_a_client(
+    knob: str, name: str, came: str, tmp_path: Path
+) -> None:
+    [case] = [case for case in all_cases() if knob in case.foils and case.id == name]
+    caller = FunctionCaller(lambda host, port: request(host, port, knob))
+    run = await run_scu(Profile(allow=frozenset(Effect)), caller, [case], OPTIONS)
+    assert [str(result.verdict) for result in run.results] == ["fail"]
+    report.write_repros(run, tmp_path, "127.0.0.1", 0)
+    script = next(tmp_path.iterdir())
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(script), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said = (await process.stdout.readline()).decode()
+    await request("127.0.0.1", int(said.rpartition(":")[2]), knob)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert came in out.decode()
+
+
+def test_the_command_that_repeats_a_case_has_what_it_needs() -> None:
+    plain, harsh = cases("effect:none")[0], cases("effect:harsh")[0]
+    profile = Profile(port=4, called_ae="A B", test_system=True, tls=ssl.create_default_context())
+    run = Runner(profile, OPTIONS).run
+    assert report.again(run, plain).endswith(f" --suite {plain.id} --called-ae 'A B' --test-system --tls")
+    assert f" --suite {harsh.id} --allow harsh" in report.again(run, harsh)
+    run = Runner(Profile(port=4), OPTIONS).run
+    assert report.again(run, plain) == f"aiodicom conformance scp 127.0.0.1 4 --suite {plain.id}"
 
 
 async def test_a_failure_is_explained_in_the_terminal() -> None:

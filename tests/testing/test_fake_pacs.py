@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import aiodicom
 import pytest
+import trustme
 from aiodicom.archive.archive import Archive
 from aiodicom.conformance import wire
 from aiodicom.testing import CATALOGUE, FakePacs, ct, fake_pacs, on
@@ -41,13 +43,59 @@ async def everything(pacs: FakePacs) -> None:
         await peer.move("STUDY", "2.25.20002", destination="NOWHERE")
 
 
-def test_a_synchronous_application(dicom_pacs: Make) -> None:
-    pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=[on("C-STORE", nth=2).status(0xA700)])
-    report = asyncio.run(store(pacs, ct(3), ct(4), ct(5)))
-    assert [int(item.status or 0) for item in report.items] == [0, 0xA700, 0]
-    assert pacs.requests("C-STORE") == 3
+FAULTS = (
+    on("C-STORE", nth=2).status(0xA700),
+    on("associate", nth=3).reject(2, 3, 2),
+    on("C-FIND").after(pending=1).abort(),
+    on("C-GET").cut(bytes=1000, how="rst"),
+)
+
+
+async def application(pacs: FakePacs, tls: ssl.SSLContext | None) -> list[object]:
+    """What is under test: three objects one after the other, and a second try for what was not taken."""
+    told: list[object] = []
+    for objects in ([ct(3), ct(4), ct(5)], [ct(4)], [ct(6)], [ct(6)]):
+        try:
+            report = await store(pacs, *objects, tls=tls)
+            told += [int(item.status or 0) for item in report.items]
+        except aiodicom.AssociationRejected as error:
+            told.append(error)
+    return told
+
+
+def judged(pacs: FakePacs, told: list[object]) -> None:
+    statuses = [one for one in told if isinstance(one, int)]
+    assert statuses[:4] == [0, 0xA700, 0, 0]
+    assert set(statuses[4:]) == {0}
+    assert pacs.requests("associate") >= 4  # the third was rejected, and asked again
+    assert pacs.requests("C-STORE") == len(statuses)
     assert pacs.released
     assert not pacs.deviations
+
+
+def contexts(tls: bool) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+    """The server's and the client's; None twice without TLS."""
+    if not tls:
+        return None, None
+    authority = trustme.CA()
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusting)
+    return served, trusting
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_synchronous_application(dicom_pacs: Make, tls: bool) -> None:
+    served, trusting = contexts(tls)
+    pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=FAULTS, tls=served)
+    judged(pacs, asyncio.run(application(pacs, trusting)))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_an_asynchronous_application(dicom_pacs: Make, tls: bool) -> None:
+    served, trusting = contexts(tls)
+    pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=FAULTS, tls=served)
+    judged(pacs, await application(pacs, trusting))
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
@@ -82,17 +130,8 @@ async def test_a_patient_id_with_a_wildcard_in_it_is_that_patient(dicom_pacs: Ma
     assert [item.sop_instance_uid for item in result.items] == [one.SOPInstanceUID]
 
 
-async def test_an_asynchronous_one_over_tls(dicom_pacs: Make, tmp_path: object) -> None:
-    import trustme
-
-    authority = trustme.CA()
-    made = authority.issue_cert("127.0.0.1")
-    import ssl
-
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.configure_cert(served)
-    trusting = ssl.create_default_context()
-    authority.configure_trust(trusting)
+async def test_a_query_that_is_aborted_in_the_middle_over_tls(dicom_pacs: Make) -> None:
+    served, trusting = contexts(True)
     pacs = dicom_pacs(objects=[ct(1)], faults=[on("C-FIND").after(pending=1).abort()], tls=served)
     async with aiodicom.connect(pacs.host, pacs.port, tls=trusting) as peer:
         with pytest.raises(aiodicom.AssociationAborted):

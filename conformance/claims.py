@@ -1,0 +1,164 @@
+"""What a peer claims, and what was seen of it: SOP classes by short names, and a collector over traces.
+
+A collector keeps what the standard has given names to; of all else it keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import wire
+from .dissect import Pdu, command_set, dissect, us
+from .link import Entry
+
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+STORAGE: Mapping[str, str] = {
+    "CR": _STORAGE + "1", "DX": _STORAGE + "1.1", "MG": _STORAGE + "1.2", "CT": wire.CT_STORAGE,
+    "ENHANCED-CT": _STORAGE + "2.1", "US-MULTIFRAME": _STORAGE + "3.1", "MR": _STORAGE + "4",
+    "ENHANCED-MR": _STORAGE + "4.1", "US": _STORAGE + "6.1", "SC": _STORAGE + "7", "ECG": _STORAGE + "9.1.1",
+    "XA": _STORAGE + "12.1", "RF": _STORAGE + "12.2", "NM": _STORAGE + "20", "SEG": _STORAGE + "66.4",
+    "BASIC-SR": _STORAGE + "88.11", "ENHANCED-SR": _STORAGE + "88.22", "COMPREHENSIVE-SR": _STORAGE + "88.33",
+    "PDF": _STORAGE + "104.1", "PET": _STORAGE + "128", "RTIMAGE": _STORAGE + "481.1",
+    "RTDOSE": _STORAGE + "481.2", "RTSTRUCT": _STORAGE + "481.3", "RTPLAN": _STORAGE + "481.5",
+}  # fmt: skip
+_QR = "1.2.840.10008.5.1.4.1.2."
+LEVELS: Mapping[str, Mapping[str, str]] = {
+    "find": {"patient": _QR + "1.1", "study": wire.STUDY_ROOT_FIND},
+    "move": {"patient": _QR + "1.2", "study": _QR + "2.2"},
+    "get": {"patient": _QR + "1.3", "study": _QR + "2.3"},
+}
+SINGLE: Mapping[str, str] = {
+    "verification": wire.VERIFICATION,
+    "worklist": "1.2.840.10008.5.1.4.31",
+    "mpps": "1.2.840.10008.3.1.2.3.3",
+    "commitment": "1.2.840.10008.1.20.1",
+}
+SYNTAXES: Mapping[str, str] = {
+    wire.IMPLICIT: "Implicit VR Little Endian",
+    wire.EXPLICIT: "Explicit VR Little Endian",
+    "1.2.840.10008.1.2.1.99": "Deflated Explicit VR Little Endian",
+    "1.2.840.10008.1.2.2": "Explicit VR Big Endian",
+    "1.2.840.10008.1.2.4.50": "JPEG Baseline (Process 1)",
+    "1.2.840.10008.1.2.4.51": "JPEG Extended (Process 2 and 4)",
+    "1.2.840.10008.1.2.4.57": "JPEG Lossless, Non-Hierarchical (Process 14)",
+    "1.2.840.10008.1.2.4.70": "JPEG Lossless, Non-Hierarchical, First-Order Prediction",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless Image Compression",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS Lossy (Near-Lossless) Image Compression",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 Image Compression (Lossless Only)",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000 Image Compression",
+    "1.2.840.10008.1.2.5": "RLE Lossless",
+}
+_LISTS: Mapping[str, Mapping[str, str]] = {"storage": STORAGE, **LEVELS}
+CLASSES: Mapping[str, str] = {
+    **SINGLE,
+    **{f"{claim} {name}": uid for claim, names in _LISTS.items() for name, uid in names.items()},
+}
+"""Every SOP class that can be claimed: `storage CT`, `find study`, `verification`."""
+NAMES: Mapping[str, str] = {uid: name for name, uid in CLASSES.items()}
+
+
+def check_claims(claims: Mapping[str, Any]) -> None:
+    """Raises ValueError for a claim that nothing here knows."""
+    for key, value in claims.items():
+        if key in SINGLE or key == "relational":
+            right = isinstance(value, bool)
+        elif key in _LISTS:
+            right = isinstance(value, list) and all(one in _LISTS[key] for one in value)
+        elif key == "async":
+            right = isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) for n in value)
+        elif key == "max_pdu":
+            right = isinstance(value, int) and not isinstance(value, bool)
+        elif key == "charsets":
+            right = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        else:
+            raise ValueError(f"unknown in [claims]: {key}")
+        if not right:
+            known = f"; there are {', '.join(_LISTS[key])}" if key in _LISTS else ""
+            raise ValueError(f"[claims] {key} cannot be {value!r}{known}")
+
+
+def claimed(claims: Mapping[str, Any]) -> dict[str, str]:
+    """The SOP classes of claims: short names to UIDs."""
+    single = {key: uid for key, uid in SINGLE.items() if claims.get(key) is True}
+    named = [f"{key} {one}" for key in _LISTS for one in claims.get(key, ())]
+    return single | {name: CLASSES[name] for name in named}
+
+
+class Observed:
+    """What a peer accepted (a server) or proposed (a client), its limits and its statuses."""
+
+    def __init__(self, role: str) -> None:
+        self._theirs = "<"
+        self._role = role
+        self.classes: dict[str, set[str]] = {}
+        self.refused: set[str] = set()
+        self.max_pdu: set[int] = set()
+        self.window: set[tuple[int, int]] = set()
+        self.statuses: dict[str, set[str]] = {}
+
+    def watch(self, entries: Iterable[Entry]) -> None:
+        """The trace of a case."""
+        asked: dict[int, Pdu] = {}
+        for entry in entries:
+            if not entry.raw or entry.note:
+                continue
+            kind, theirs = entry.raw[0], entry.way == "<"
+            if kind == wire.RQ and theirs == (self._role == "scu"):
+                asked[entry.connection] = request = dissect(entry.raw)
+                if theirs:
+                    self._proposed(request)
+            elif kind == wire.AC and theirs and entry.connection in asked:
+                self._answered(asked.pop(entry.connection), dissect(entry.raw))
+            elif kind == wire.DATA and theirs:
+                self._said(dissect(entry.raw))
+
+    def _proposed(self, request: Pdu) -> None:
+        self._limits(request)
+        for part in request.contexts:
+            for one in part.abstracts:
+                self._add(one.uid, [sub.uid for sub in part.syntaxes])
+
+    def _answered(self, request: Pdu, answer: Pdu) -> None:
+        self._limits(answer)
+        proposed = {part.number: part for part in request.contexts}
+        for part in answer.contexts:
+            asked = proposed.get(part.number)
+            names = {one.uid for one in asked.abstracts} if asked else set()
+            if len(names) != 1:
+                continue
+            name = names.pop()
+            if part.result == 0:
+                self._add(name, [one.uid for one in part.syntaxes])
+            elif name in NAMES:
+                self.refused.add(name)
+
+    def _add(self, name: str, syntaxes: Iterable[str]) -> None:
+        if name in NAMES:
+            self.classes.setdefault(name, set()).update(one for one in syntaxes if one in SYNTAXES)
+
+    def _limits(self, found: Pdu) -> None:
+        length, window = found.sub(0x51), found.sub(0x53)
+        if length is not None and len(length.body) == 4:
+            self.max_pdu.add(int.from_bytes(length.body, "big"))
+        if window is not None and len(window.body) == 4:
+            body = window.body
+            self.window.add((int.from_bytes(body[:2], "big"), int.from_bytes(body[2:], "big")))
+
+    def _said(self, found: Pdu) -> None:
+        for value in found.values:
+            if value.control & 3 == 3:
+                fields = command_set(value.data)
+                command, status = us(fields, 0x0100), us(fields, 0x0900)
+                if command & 0x8000 and command >= 0 <= status:
+                    self.statuses.setdefault(f"{command:04X}", set()).add(f"{status:04X}")
+
+    def as_dict(self) -> dict[str, object]:
+        """As the JSON of a run has it."""
+        return {
+            "classes": {name: sorted(found) for name, found in sorted(self.classes.items())},
+            "refused": sorted(self.refused - self.classes.keys()),
+            "max_pdu": sorted(self.max_pdu),
+            "window": [list(pair) for pair in sorted(self.window)],
+            "statuses": {name: sorted(found) for name, found in sorted(self.statuses.items())},
+        }
