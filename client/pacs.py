@@ -456,12 +456,10 @@ class Pacs:
     def _methods(self, via: Via) -> tuple[tuple[Method, ...], bool]:
         """The services to try in order, and whether it is a ladder. Raises QueryError."""
         methods, ladder = parse_via(via)
+        if via == "auto":
+            return self.quirks.ladder(web=self.dicomweb is not None), True
         if self.dicomweb is None and "web" in methods:
-            if via != "auto":
-                raise QueryError(
-                    "no DICOMweb address of this peer is known: give one, or have its node name it"
-                )
-            methods = tuple(one for one in methods if one != "web")
+            raise QueryError("no DICOMweb address of this peer is known: give one, or name it in its node")
         return methods, ladder
 
     def _way(self, method: Method, intake: Intake[Any], count: int, listening: Listening | None) -> Way:
