@@ -16,6 +16,7 @@ from ..association.association import Association
 from ..association.connect import Peer
 from ..association.errors import OperationFailed
 from ..association.performing import Provider
+from ..association.sinking import SinkFactory
 from ..association.tasks import on_thread, to_its_end
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal
@@ -44,7 +45,6 @@ from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, Keep, StoredItem, StoreReport
 from .retrieved import ReceivedItem, RetrieveResult
 from .retrieving import GetOptions, Retrieve, Wanted
-from .sinking import SinkFactory
 from .sources import Copies, batches, check_sources
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing

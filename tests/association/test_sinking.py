@@ -8,10 +8,10 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
+from aiodicom.association import sinking
 from aiodicom.association.performing import Refused
-from aiodicom.client import sinking
+from aiodicom.association.sinking import Head
 from aiodicom.client.connect import connect
-from aiodicom.client.sinking import Head
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
