@@ -108,5 +108,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    quirks = known if quirks is None else quirks
-    return Pacs(peer, lazy=lazy, quirks=quirks, dicomweb=web, max_associations=max_associations)
+    return Pacs(peer, lazy=lazy, quirks=quirks or known, dicomweb=web, max_associations=max_associations)

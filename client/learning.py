@@ -21,10 +21,11 @@ from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_
 from ..dimse.sop_classes import storage_sop_classes
 from ..dimse.status import CANCEL, MOVE_DESTINATION_UNKNOWN, Category, Status
 from ..pdu.errors import AiodicomError, ConnectionClosed
-from .associations import Associations, need_context
+from .associations import Associations
 from .diagnose import Outcome, Step
 from .finding import Finding
 from .identifier import build_query, build_retrieve
+from .negotiated import need_context
 from .pacs import BASIC_PROPOSALS
 from .plan import SERVICES, Method
 from .planning import ROUND

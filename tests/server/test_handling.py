@@ -14,7 +14,7 @@ import aiodicom
 import pytest
 from aiodicom import Incoming, StorageService, WorklistService
 from aiodicom.association.incoming import PARTS
-from aiodicom.client.associations import need_context
+from aiodicom.client.negotiated import need_context
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
 from aiodicom.server.handling import MODALITY_WORKLIST
 from archive_objects import stored
@@ -276,7 +276,7 @@ async def found(service: WorklistService, identifier: Dataset) -> tuple[int, lis
                     lambda n: aiodicom.CFindRQ(message_id=n, affected_sop_class_uid=MODALITY_WORKLIST),
                     data,
                 )
-                answers = []
+                answers: list[Dataset] = []
                 while True:
                     response, found = await operation.next()
                     if response.status not in (0xFF00, 0xFF01):
