@@ -90,14 +90,8 @@ def connect(
     none free waits, first come first served.
     """
     base, known, web = _described(host, port, dicomweb)
-    said: dict[str, Any] = {
-        "calling_ae": calling_ae,
-        "called_ae": called_ae,
-        "tls": tls,
-        "timeouts": timeouts,
-        "limits": limits,
-        "user_identity": user_identity,
-    }
+    said: dict[str, Any] = {"calling_ae": calling_ae, "called_ae": called_ae, "tls": tls}
+    said |= {"timeouts": timeouts, "limits": limits, "user_identity": user_identity}
     peer = replace(
         base,
         **{name: value for name, value in said.items() if value is not None},
