@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -131,6 +132,8 @@ def _reason(rung: Rung, result: RetrieveResult) -> str:
         return f"{type(rung.error).__name__}: {rung.error}"
     status = rung.status
     left = "" if not result.waiting else f"{result.waiting} of {rung.asked} missing"
+    away = Counter(result.unavailable.values())
+    left += "".join(f", {count} {word} at the peer" for word, count in sorted(away.items()))
     if status is not None and status.category is not Category.SUCCESS:
         comment = f" ({result.comment})" if result.comment else ""
         return f"answered {status}{comment}" + (f", {left}" if left else "")

@@ -52,7 +52,7 @@ async def retrieved(
     answer: Callable[[str], Answer], folder: Path | None, *, known: bool = True, **how: Any
 ) -> tuple[RetrieveResult, WebSite]:
     """A study by WADO-RS alone; `known`: its six objects are told by C-FIND."""
-    ways = Ways() if known else Ways(relational="refuse", hierarchical="refuse")
+    ways = how.pop("ways", Ways() if known else Ways(relational="refuse", hierarchical="refuse"))
     times = how.pop("times", TIMES)
     async with Misbehaving(objects(), ways) as peer, web_site(answer) as site:
         connecting: dict[str, Any] = {"timeouts": times, "dicomweb": site.url}
@@ -242,10 +242,19 @@ async def test_an_answer_without_a_boundary(tmp_path: Path, content_type: str) -
         await retrieved(lambda path: Answer(content_type=content_type, body=b"x"), tmp_path, via="web")
 
 
-async def test_silence_ends_it_and_what_is_not_online_is_waited_for(tmp_path: Path) -> None:
-    times = replace(TIMES, inactivity=0.2)
-    with pytest.raises(aiodicom.InactivityTimeout):
-        await retrieved(lambda path: Answer(silent=True), tmp_path, times=times, via="web")
+@pytest.mark.parametrize(("availability", "limit"), [("ONLINE", 0.2), ("NEARLINE", 0.4), ("OFFLINE", 0.4)])
+async def test_silence_ends_it_and_what_is_not_online_is_waited_for(
+    tmp_path: Path, availability: str, limit: float
+) -> None:
+    times = replace(TIMES, inactivity=0.2, nearline=0.4)
+    with pytest.raises(aiodicom.InactivityTimeout, match=f"nothing moved for {limit} s"):
+        await retrieved(
+            lambda path: Answer(silent=True),
+            tmp_path,
+            times=times,
+            via="web",
+            ways=Ways(availability=availability),
+        )
 
 
 async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
