@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,7 +22,7 @@ from peers.misbehaving import Misbehaving, Ways
 from peers.web import MULTIPART, Answer, WebSite, multipart, part10, web_site
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from wire import STEADY, ct
+from wire import STEADY, ct, implicit
 
 TIMES = replace(STEADY, artim=0.1, cancel=0.2)
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -286,6 +287,66 @@ async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
                 assert site.sent < 16 * len(block)
                 size = sum([len(part) async for part in coming])
                 assert size > 64 * len(block)
+
+
+async def test_what_the_peer_does_not_give_by_c_get_is_brought(tmp_path: Path) -> None:
+    """The last rung asks for what is missing alone, instance by instance, and the digests agree."""
+    kept = frozenset({"1.2.3.0.2", "1.2.3.1.5"})
+    async with Misbehaving(objects(), Ways(keep_back=kept)) as peer, web_site(serving(objects())) as site:
+        how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
+        here = aiodicom.Listening(host="127.0.0.1", port=0, quiet=0.1)
+        async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
+            asked: dict[str, Any] = {"via": "auto", "listening": here, "digest": True}
+            result = await pacs.get("STUDY", "1.2.3", directory=tmp_path, **asked)
+    assert (result.ok, result.received) == (True, 6), result.to_dict()
+    assert (result.rungs[-1].service, result.rungs[-1].asked, result.rungs[-1].received) == ("WADO-RS", 2, 2)
+    assert sorted(site.asked) == [
+        "/rs/studies/1.2.3/series/1.2.3.0/instances/1.2.3.0.2",
+        "/rs/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.5",
+    ]
+    bodies = {str(one.SOPInstanceUID): hashlib.sha256(implicit(one)).hexdigest() for one in objects()}
+    assert {item.sop_instance_uid: item.sha256 for item in result.items} == bodies
+
+
+async def test_one_that_is_cancelled_leaves_what_is_whole_and_is_asked_again(tmp_path: Path) -> None:
+    files = [part10(one) for one in objects()]
+    whole = multipart(files)
+    begun = whole.rindex(b"1.2.3.1.5")
+    stuck = True
+
+    def body() -> Iterator[bytes]:
+        yield whole[:begun]
+
+    def answer(path: str) -> Answer:
+        return Answer(body=body(), hangs=True) if stuck else serving(objects())(path)
+
+    async with Misbehaving(objects(), Ways()) as peer, web_site(answer) as site:
+        how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
+        async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
+            retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via="web", root="STUDY")
+            task = asyncio.ensure_future(retrieve)
+            while retrieve.result.received < 5:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert retrieve.result.missing == ["1.2.3.1.5"]
+            assert len(files_below(tmp_path)) == 5
+            assert not list(tmp_path.rglob("*.part"))
+            stuck = False
+            assert (await retrieve.again()).ok
+    assert len(files_below(tmp_path)) == 6
+
+
+async def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: object, view: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aiodicom.dataset.part10.Part10Writer.write", full)
+    result, site = await retrieved(serving(objects()), tmp_path)
+    assert (result.ok, result.received) == (False, 0)
+    assert len(site.asked) == 1
+    assert "No space left" in str(result.items[0].comment)
 
 
 async def test_httpx_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
