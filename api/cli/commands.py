@@ -104,6 +104,7 @@ def _defaults(node: Node) -> dict[str, Any]:
     values: dict[str, Any] = {
         "calling": node.calling_ae,
         "called": node.called_ae,
+        "called_ae": node.called_ae,
         "tls": node.tls,
         "trusted": node.trusted and str(node.trusted),
         "cert": node.cert and str(node.cert),

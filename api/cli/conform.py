@@ -25,7 +25,8 @@ from ..conformance.rulebook import RULES
 from ..conformance.runner import Options
 from ..conformance.sniff import CaptureError, conversations
 from ..conformance.watch import Watched, lines
-from .commands import Command
+from .commands import Command, PeerCommand
+from .completion import complete_host
 from .terminal import say
 
 FILE = click.Path(path_type=Path)
@@ -148,8 +149,8 @@ def runs_as(options: dict[str, Any]) -> Options:
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
 
 
-@conformance.command("scp", cls=Command)
-@click.argument("host")
+@conformance.command("scp", cls=PeerCommand)
+@click.argument("host", metavar="(HOST PORT|@NODE)", shell_complete=complete_host)
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
 @click.option(

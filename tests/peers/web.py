@@ -43,7 +43,7 @@ def multipart(files: Iterable[bytes], *, end: bool = True) -> bytes:
 class Answer:
     """What is answered.
 
-    cut: the connection is closed after so many bytes of the body. silent: nothing comes; hangs: no more comes.
+    cut: the connection is closed after so many bytes of the body. silent: nothing comes; hangs: no more.
     """
 
     status: str = "200 OK"
