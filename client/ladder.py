@@ -25,9 +25,7 @@ Via = Literal["auto", "get", "move", "web"] | Sequence[Method]
 
 
 class Way(Protocol):
-    """A service that brings objects. `associates`: whether by an association, as a plan is made too."""
-
-    associates: bool
+    """A service that brings objects."""
 
     @property
     def service(self) -> str:
