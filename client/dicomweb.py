@@ -70,7 +70,7 @@ class Fetching:
             raise failures[0]
 
     async def _work(self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed]) -> None:
-        while todo:
+        while todo and not self._intake.over:
             target = todo.popleft()
             try:
                 paths = await self._paths(peer, plan, target)

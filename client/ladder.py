@@ -20,6 +20,7 @@ from .intake import Intake
 from .plan import METHODS, Method, Plan
 from .retrieved import RetrieveResult
 from .rungs import Rung
+from .web import WebFailed
 
 Via = Literal["auto", "get", "move", "web"] | Sequence[Method]
 
@@ -110,7 +111,9 @@ def _whole(result: RetrieveResult) -> bool:
 
 def _hopeless(rung: Rung) -> bool:
     """Whether the same service would fail again whatever is asked for by it: nobody is there to ask."""
-    return isinstance(rung.error, ConnectFailed | ConnectTimeout | AssociationRejected)
+    if isinstance(rung.error, WebFailed):
+        return not rung.error.asked
+    return isinstance(rung.error, ConnectFailed | ConnectTimeout | AssociationRejected | QueryError)
 
 
 def _below(level: Level, plan: Plan, rung: Rung) -> Level | None:

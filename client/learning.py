@@ -140,10 +140,11 @@ async def _methods(associations: Associations, learned: Learned, root: Root) -> 
         if isinstance(status, str):
             said.append(f"{SERVICES[method]} is refused: {status}")
             if status == _UNKNOWN_TITLE:
-                advice = "have our AE title registered there with our address and port, to be moved to"
+                advice = "have our AE title registered there with address and port, to be moved to, and learn again"
         else:
             found.append(method)
-            said.append(f"{SERVICES[method]} is not refused: {status}")
+            told = "it was silent" if status is None else str(status)
+            said.append(f"{SERVICES[method]} is not refused: {told}")
     learned.add("methods", tuple(found) or None, "; ".join(said), advice)
 
 
@@ -152,8 +153,8 @@ _UNKNOWN_TITLE = "our AE title is not known as a destination"
 
 async def _refusal(
     associations: Associations, method: Method, model: Callable[[Root], str], root: Root, uid: str
-) -> str | Status:
-    """Why a service is not to be had, or the status of what cannot succeed."""
+) -> str | Status | None:
+    """Why a service is not to be had, or the status of what cannot succeed, None where there was none."""
     roots = [root] if model(root) in await associations.accepted(model(root)) else []
     other = Root.PATIENT if root is Root.STUDY else Root.STUDY
     if not roots and model(other) in await associations.accepted(model(other)):
@@ -169,8 +170,10 @@ async def _refusal(
                 context, partial(_request, method, query.model, title), query.encode(context.transfer_syntax)
             )
             response, _ = await operation.next()
-    except (AssociationAborted, ConnectionClosed, InactivityTimeout) as error:
+    except (AssociationAborted, ConnectionClosed) as error:
         return f"{type(error).__name__}"
+    except InactivityTimeout:
+        return None
     status = Status(response.status, SERVICES[method])
     if status == MOVE_DESTINATION_UNKNOWN:
         return _UNKNOWN_TITLE

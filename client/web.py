@@ -44,11 +44,15 @@ _ADVICE = {
 
 
 class WebFailed(AiodicomError):
-    """A DICOMweb request that failed. `status` is that of HTTP, None where there was no whole answer."""
+    """A DICOMweb request that failed. `status` is that of HTTP, None where there was no whole answer.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    asked: whether there was a request at all.
+    """
+
+    def __init__(self, message: str, status: int | None = None, *, asked: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.asked = asked
 
     @property
     def denied(self) -> bool:
@@ -135,7 +139,8 @@ class WebPeer:
         try:
             import httpx
         except ImportError as error:
-            raise WebFailed("DICOMweb needs httpx: pip install 'aiodicom[web]'") from error
+            text = "DICOMweb needs httpx: pip install 'aiodicom[web]'"
+            raise WebFailed(text, asked=False) from error
         address = self.address
         secure = address.url.lower().startswith("https:")
         if address.authorization is not None and not secure:

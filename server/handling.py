@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..association.incoming import Incoming
@@ -69,7 +71,8 @@ class StorageService(Service):
 
         def begin(head: Head) -> StoreSink:
             incoming = Incoming(head, request)
-            self._tasks = self._tasks or Tasks()
+            if not self._tasks:  # none runs: those of a loop that has ended are no more
+                self._tasks = Tasks()
             return _HandledSink(incoming, self._tasks.start(self._handle(incoming), incoming.leave))
 
         return HeadSink(message, request.context, begin, limit=self._limit)
@@ -145,10 +148,22 @@ class WorklistService(Service):
             return keys.answer(item) if keys.hold(item) else None
 
         given = self._items(identifier)
-        async for item in given if isinstance(given, AsyncIterable) else _each(given):
-            answer = await on_thread(lambda item=item: matched(item))  # type: ignore[misc]
-            if answer is not None:
-                yield Match(answer)
+        async with _closing(given if isinstance(given, AsyncIterable) else _each(given)) as items:
+            async for item in items:
+                answer = await on_thread(partial(matched, item))
+                if answer is not None:
+                    yield Match(answer)
+
+
+@asynccontextmanager
+async def _closing(items: AsyncIterable[Dataset]) -> AsyncGenerator[AsyncIterable[Dataset], None]:
+    """Close what can be closed when nobody takes from it any more."""
+    try:
+        yield items
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
 
 
 async def _each(given: Awaitable[Iterable[Dataset]]) -> AsyncIterator[Dataset]:

@@ -15,6 +15,7 @@ import aiodicom
 import pytest
 from aiodicom.client.dicomweb import HEAD
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.client.web import of_variable
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.pdu.errors import RemoteProtocolError
 from archive_objects import files_below
@@ -351,8 +352,20 @@ async def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 async def test_httpx_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(aiodicom.WebFailed, match=r"needs httpx: pip install 'aiodicom\[web\]'"):
+    needs = r"needs httpx: pip install 'aiodicom\[web\]'"
+    with pytest.raises(aiodicom.WebFailed, match=needs):
         await retrieved(serving(objects()), tmp_path)
+
+
+async def test_what_was_never_asked_is_one_rung(tmp_path: Path) -> None:
+    """No lower level fares better without httpx, or without an authorization to give."""
+    web = aiodicom.DicomWeb(url="http://127.0.0.1:9/", authorization=of_variable("IS_NOT_SET"))
+    async with Misbehaving(objects(), Ways()) as peer:
+        async with aiodicom.connect("127.0.0.1", peer.port, timeouts=TIMES, dicomweb=web) as pacs:
+            retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via=("web",), root="STUDY")
+            with pytest.raises(aiodicom.QueryError, match="IS_NOT_SET"):
+                await retrieve
+    assert [rung.service for rung in retrieve.result.rungs] == ["WADO-RS"]
 
 
 async def test_without_an_address_it_is_no_rung(tmp_path: Path) -> None:

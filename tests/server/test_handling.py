@@ -296,6 +296,40 @@ async def test_a_worklist_from_a_coroutine(items: Any) -> None:
     assert [one.PatientID for one in answers] == ["P2", "P3"]
 
 
+async def test_a_generator_of_items_is_closed_when_its_peer_goes_away() -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def forever(identifier: Dataset) -> AsyncIterator[Dataset]:
+        try:
+            while True:
+                yield ITEMS[0]
+                begun.set()
+                await asyncio.sleep(0)
+        finally:
+            closed.set()
+
+    asking = asyncio.create_task(found(WorklistService(forever), asked_for("CT")))
+    await begun.wait()
+    asking.cancel()
+    await asyncio.wait([asking])
+    await closed.wait()
+
+
+def test_a_service_may_live_in_one_loop_after_the_other() -> None:
+    async def keep(incoming: Incoming) -> None:
+        await incoming.read()
+
+    service = StorageService(keep)
+
+    async def once() -> bool:
+        async with aiodicom.serve(service, port=0) as server:
+            async with aiodicom.connect("127.0.0.1", server.port, timeouts=TIMES) as pacs:
+                return (await pacs.store([ct("1.2.3.1.1")])).ok
+
+    assert asyncio.run(once())
+    assert asyncio.run(once())
+
+
 async def test_a_worklist_key_that_cannot_be_used_is_named() -> None:
     status, answers, response = await found(WorklistService(listed), asked_for("CT", "tomorrow"))
     assert (status, answers) == (0xC000, [])
