@@ -140,7 +140,7 @@ async def _methods(associations: Associations, learned: Learned, root: Root) -> 
         if isinstance(status, str):
             said.append(f"{SERVICES[method]} is refused: {status}")
             if status == _UNKNOWN_TITLE:
-                advice = "have our AE title registered there with address and port, to be moved to, and learn again"
+                advice = "have our AE title registered there with address and port, and learn again"
         else:
             found.append(method)
             told = "it was silent" if status is None else str(status)
