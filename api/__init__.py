@@ -101,6 +101,7 @@ from .association.errors import (
     TLSFailed,
     TotalTimeout,
 )
+from .association.incoming import Incoming
 from .association.observing import (
     BytesEvent,
     EndedEvent,
@@ -112,11 +113,11 @@ from .association.observing import (
     RequestEvent,
 )
 from .association.performing import Provider, Refused, Request
+from .association.sinking import Head
 from .association.timeouts import Timeouts
 from .association.tls import TLSConfigurationError, TLSInfo, client_context, server_context
 from .client.connect import test_connection
 from .client.finding import Finding
-from .client.incoming import Incoming
 from .client.listening import Listening
 from .client.nodes import Node, NodeError, find_node, read_nodes
 from .client.plan import Plan
@@ -126,7 +127,6 @@ from .client.results import ConnectionInfo, StoredItem, StoreReport
 from .client.retrieved import ReceivedItem, RetrieveResult
 from .client.retrieving import Retrieve
 from .client.rungs import Rung
-from .client.sinking import Head
 from .client.storing import Store
 from .client.values import Between, literal
 from .client.web import DicomWeb, WebFailed
@@ -188,6 +188,7 @@ if TYPE_CHECKING:
     from .imaging import Image, Volume, VolumeBuilder, VolumeGeometry, collection
     from .server.access import Access, Caller
     from .server.archive_service import ArchiveServer, ArchiveService, serve_archive
+    from .server.handling import StorageService, WorklistService
     from .server.limits import ServerLimits
     from .server.listener import Server, serve
     from .server.metrics import MetricsEndpoint, prometheus_text
@@ -308,6 +309,7 @@ __all__ = [
     "SessionLimits",
     "SlicesMissing",
     "Status",
+    "StorageService",
     "Store",
     "StoreOutcome",
     "StoreReport",
@@ -332,6 +334,7 @@ __all__ = [
     "VolumeError",
     "VolumeGeometry",
     "WebFailed",
+    "WorklistService",
     "__version__",
     "client_context",
     "collection",
@@ -367,6 +370,8 @@ _HOME_OF = {
     "Caller": "server.access",
     "ServerLimits": "server.limits",
     "Server": "server.listener",
+    "StorageService": "server.handling",
+    "WorklistService": "server.handling",
     "serve": "server.listener",
     "MetricsEndpoint": "server.metrics",
     "prometheus_text": "server.metrics",

@@ -89,12 +89,12 @@ class Associations:
         *,
         limit: int | None = None,
     ) -> None:
-        self.peer: Peer = peer
         self.quirks: Quirks = quirks or Quirks()
+        self.peer: Peer = self.quirks.borne(peer)
         self.limit = limit
         self.lent: int = 0  # to members of a pool: as if they were open here
         self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle
-        self.asks_relational: bool = True  # asked for, until a peer turns out not to bear it
+        self.asks_relational: bool = self.quirks.relational is not False  # or a peer does not bear it
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._always = tuple(always)
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
@@ -240,6 +240,8 @@ class Associations:
         """
         if root is not None:
             return root
+        if self.quirks.roots is not None and len(self.quirks.roots) == 1:
+            return self.quirks.roots[0]
         study, patient = model(Root.STUDY), model(Root.PATIENT)
         accepted = await self.accepted(study, patient)
         if level is Level.PATIENT:
@@ -259,9 +261,9 @@ class Associations:
         """Whether the peer granted relational queries of this model."""
         for holder in self._holders:
             if holder.association.usable and holder.covers([Proposal(model)]):
-                return granted(holder.association, model)
+                return self.asks_relational and granted(holder.association, model)
         async with self.use([Proposal(model)]) as association:
-            return granted(association, model)
+            return self.asks_relational and granted(association, model)
 
     # --- using one
 

@@ -90,14 +90,8 @@ def connect(
     none free waits, first come first served.
     """
     base, known, web = _described(host, port, dicomweb)
-    said: dict[str, Any] = {
-        "calling_ae": calling_ae,
-        "called_ae": called_ae,
-        "tls": tls,
-        "timeouts": timeouts,
-        "limits": limits,
-        "user_identity": user_identity,
-    }
+    said: dict[str, Any] = {"calling_ae": calling_ae, "called_ae": called_ae, "tls": tls}
+    said |= {"timeouts": timeouts, "limits": limits, "user_identity": user_identity}
     peer = replace(
         base,
         **{name: value for name, value in said.items() if value is not None},
@@ -108,5 +102,4 @@ def connect(
         lenient_roles=lenient_roles,
         observer=observer,
     )
-    quirks = known if quirks is None else quirks
-    return Pacs(peer, lazy=lazy, quirks=quirks, dicomweb=web, max_associations=max_associations)
+    return Pacs(peer, lazy=lazy, quirks=quirks or known, dicomweb=web, max_associations=max_associations)

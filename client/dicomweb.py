@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import quote
 
 from ..association.connect import Peer
 from ..association.performing import Refused
@@ -18,7 +17,7 @@ from ..dataset.part10 import MAX_FILE_META, FileHeader, read_header
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.levels import Level, Root, find_model, unique_key
+from ..dimse.levels import Level, Root, find_model
 from ..dimse.status import CANCEL, SUBOPERATIONS_WARNING, SUCCESS, UNABLE_TO_PROCESS, Status
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid
@@ -27,6 +26,7 @@ from .multipart import Multipart, PartBegins, PartEnds, content_type
 from .parallel import share
 from .plan import Plan, Target
 from .web import DicomWeb, WebAnswer, WebFailed, WebPeer
+from .webplan import path_of, paths_of, paths_of_instance, web_plan
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
@@ -34,14 +34,12 @@ ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Objects as they are stored (PS3.18 8.7.3.5.2): nothing is converted."""
 HEAD = 4096
 """Bytes of a part that are gathered before its file meta information is looked at, unless it ends before."""
-_KEYS = {"StudyInstanceUID": "0020000D", "SeriesInstanceUID": "0020000E"}
 
 
 class Fetching:
     """The way of WADO-RS. Objects, counts and what is missing are the intake's, as by C-GET."""
 
     service = "WADO-RS"
-    associates = False
 
     def __init__(self, address: DicomWeb, peer: Peer, intake: Intake[Any], count: int = 1) -> None:
         """count: requests at once."""
@@ -72,7 +70,7 @@ class Fetching:
             raise failures[0]
 
     async def _work(self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed]) -> None:
-        while todo:
+        while todo and not self._intake.over:
             target = todo.popleft()
             try:
                 paths = await self._paths(peer, plan, target)
@@ -124,36 +122,31 @@ class Fetching:
 
     # --- where it lies
 
+    async def make_plan(
+        self, level: Level, root: Root, uids: Sequence[str], parents: Mapping[str, str]
+    ) -> Plan:
+        """What lies below each unique key, by QIDO-RS. Raises as `fetch`."""
+        async with WebPeer(self._address, self._peer.timeouts) as peer:
+            return await web_plan(peer, level, root, uids, parents)
+
     async def _paths(self, peer: WebPeer, plan: Plan, target: Target) -> list[str]:
         """The resources of a target: what lies above it is asked for (QIDO-RS) where it is not known."""
         level = target.level or plan.level
-        if level is Level.PATIENT:
-            studies = dict.fromkeys(filter(None, target.studies))
-            if not studies or not all(target.studies):
-                found = await peer.ask("/studies", {"PatientID": target.uid})
-                studies = dict.fromkeys(_values(found, "StudyInstanceUID"))
-            return [_path(study) for study in studies]
-        if level is Level.STUDY:
-            return [_path(target.uid)]
-        if level is Level.SERIES:
-            study = target.parents.get("StudyInstanceUID") or _single(target.studies)
-            if not study:
-                found = await peer.ask("/series", {unique_key(level): target.uid})
-                return [_path(one, target.uid) for one in dict.fromkeys(_values(found, "StudyInstanceUID"))]
-            return [_path(study, target.uid)]
+        if level is Level.PATIENT and target.studies and all(target.studies):
+            return [path_of(study) for study in dict.fromkeys(target.studies)]
+        if level < Level.IMAGE:
+            study = _only(target.studies)
+            known = {"StudyInstanceUID": study} if level is Level.SERIES and study else {}
+            return await paths_of(peer, level, target.uid, {**known, **target.parents})
         paths = []
         for number, uid in enumerate(target.uid.split("\\")):
-            paths += await self._instance(peer, target, number, uid)
+            study = target.parents.get("StudyInstanceUID") or _at(target.studies, number)
+            series = target.parents.get("SeriesInstanceUID") or _at(target.series, number)
+            if study and series:
+                paths.append(path_of(study, series, uid))
+            else:
+                paths += await paths_of_instance(peer, uid, target.parents)
         return paths
-
-    async def _instance(self, peer: WebPeer, target: Target, number: int, uid: str) -> list[str]:
-        study = target.parents.get("StudyInstanceUID") or _at(target.studies, number)
-        series = target.parents.get("SeriesInstanceUID") or _at(target.series, number)
-        if study and series:
-            return [_path(study, series, uid)]
-        found = await peer.ask("/instances", {"SOPInstanceUID": uid})
-        both = zip(_values(found, "StudyInstanceUID"), _values(found, "SeriesInstanceUID"), strict=False)
-        return [_path(one, other, uid) for one, other in dict.fromkeys(both)]
 
     # --- what comes
 
@@ -306,29 +299,7 @@ def _header(head: bytes, *, last: bool) -> FileHeader | None:
     return header
 
 
-def _path(study: str, series: str = "", instance: str = "") -> str:
-    """The path of a resource below the address."""
-    named = zip(("studies", "series", "instances"), (study, series, instance), strict=True)
-    return "".join(f"/{name}/{quote(uid, safe='')}" for name, uid in named if uid)
-
-
-def _values(found: Iterable[dict[str, Any]], keyword: str) -> list[str]:
-    """A UID of each answer in DICOM JSON (PS3.18 F.2)."""
-    values = []
-    for one in found:
-        element = one.get(_KEYS[keyword])
-        value = element.get("Value") if isinstance(element, dict) else None
-        if (
-            isinstance(value, list)
-            and value
-            and isinstance(value[0], str)
-            and is_near_uid(value[0].strip(" \0"))
-        ):
-            values.append(value[0].strip(" \0"))
-    return values
-
-
-def _single(values: Sequence[str]) -> str:
+def _only(values: Sequence[str]) -> str:
     """The one value there is of several that may be the same."""
     found = set(values)
     return found.pop() if len(found) == 1 else ""

@@ -154,7 +154,9 @@ class Finding(Stream["Answer"]):
             root = await self._associations.choose_root(query.level, None, find_model)
             return replace(query, root=root, model=find_model(root))
         study, patient = find_model(Root.STUDY), find_model(Root.PATIENT)
-        if await self._associations.accepted(study, patient) != {study}:
+        known = self._associations.quirks.roots
+        accepted = set(map(find_model, known)) if known else await self._associations.accepted(study, patient)
+        if accepted != {study}:
             return query
         self._told.emulated = True
         return by_studies(query)

@@ -33,7 +33,6 @@ class Getting:
     """The way of C-GET. It is the provider of the associations it runs on."""
 
     service = "C-GET"
-    associates = True
 
     def __init__(self, associations: Associations, intake: Intake[Any], count: int = 1) -> None:
         """count: associations at once."""

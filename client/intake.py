@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..association.association import Association
 from ..association.performing import Refused, Request
 from ..association.reading import Reading
+from ..association.sinking import HeadSink, SinkFactory
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
@@ -23,7 +24,6 @@ from .progress import ProgressCallback
 from .receiving import MAXIMUM_OBJECT, NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .settling import Later, LateSink, Settler
-from .sinking import HeadSink, SinkFactory
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -147,11 +147,17 @@ class Intake(Generic[T]):
             self.arrived.turn_away(uid)
             raise Refused(NOT_AUTHORIZED, "not asked for")
         if self.where.sink is not None:
+
+            def done(outcome: StoreOutcome, size: int, digest: str | None) -> None:
+                item = received(message, context, outcome, size)
+                item = replace(item, location=outcome.location, sha256=digest)
+                self._take(item, item)
+
             return HeadSink(
                 message,
                 context,
                 self.where.sink,
-                lambda item: self._take(item, item),
+                done,
                 limit=self.where.max_object_size,
                 digest=self.where.digest,
             )

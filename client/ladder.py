@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
@@ -19,14 +20,13 @@ from .intake import Intake
 from .plan import METHODS, Method, Plan
 from .retrieved import RetrieveResult
 from .rungs import Rung
+from .web import WebFailed
 
 Via = Literal["auto", "get", "move", "web"] | Sequence[Method]
 
 
 class Way(Protocol):
-    """A service that brings objects. `associates`: whether by an association, as a plan is made too."""
-
-    associates: bool
+    """A service that brings objects."""
 
     @property
     def service(self) -> str:
@@ -111,7 +111,9 @@ def _whole(result: RetrieveResult) -> bool:
 
 def _hopeless(rung: Rung) -> bool:
     """Whether the same service would fail again whatever is asked for by it: nobody is there to ask."""
-    return isinstance(rung.error, ConnectFailed | ConnectTimeout | AssociationRejected)
+    if isinstance(rung.error, WebFailed):
+        return not rung.error.asked
+    return isinstance(rung.error, ConnectFailed | ConnectTimeout | AssociationRejected | QueryError)
 
 
 def _below(level: Level, plan: Plan, rung: Rung) -> Level | None:
@@ -131,6 +133,8 @@ def _reason(rung: Rung, result: RetrieveResult) -> str:
         return f"{type(rung.error).__name__}: {rung.error}"
     status = rung.status
     left = "" if not result.waiting else f"{result.waiting} of {rung.asked} missing"
+    away = Counter(result.unavailable.values())
+    left += "".join(f", {count} {word} at the peer" for word, count in sorted(away.items()))
     if status is not None and status.category is not Category.SUCCESS:
         comment = f" ({result.comment})" if result.comment else ""
         return f"answered {status}{comment}" + (f", {left}" if left else "")

@@ -41,7 +41,6 @@ class Move:
     listening: Listening | None = None
     count: int = 1
     service: str = "C-MOVE"
-    associates: bool = True
 
     def __post_init__(self) -> None:
         """Refuse a title that is none before anything is sent. Raises LocalProtocolError."""

@@ -16,6 +16,8 @@ total = "off"
 
 [nodes.pacs.quirks]
 cap = 200
+roots = ["STUDY"]
+methods = ["move", "get"]
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import dataclasses
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,15 +35,18 @@ from typing import Any
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, TLSProfile, client_context
-from ..dimse.levels import QueryError
+from ..dimse.levels import QueryError, Root
 from ..pdu.codec import encode_ae_title
 from ..pdu.errors import AiodicomError, LocalProtocolError
 from ..pdu.types import UserIdentityRQ
+from .plan import METHODS, Method
 from .quirks import Quirks
 from .web import VARIABLE, DicomWeb, check_url, of_variable
 
 CONFIG_VARIABLE = "AIODICOM_CONFIG"
 """The environment variable that names the file; without it the system's place for such files is taken."""
+ROOTS = (Root.PATIENT.value, Root.STUDY.value)
+"""The information models that a node may have; what is retired is not planned with."""
 MAXIMUM_FILE = 1024 * 1024
 """Bytes of a file of nodes; one that is larger is none."""
 
@@ -242,6 +247,19 @@ class _Reader:
             raise self._error(member, f"is {value!r}, which is no number from 1 up")
         return value
 
+    def _roots(self, member: str, value: object) -> tuple[Root, ...]:
+        return tuple(Root(one) for one in self._words(member, value, ROOTS))
+
+    def _methods(self, member: str, value: object) -> tuple[Method, ...]:
+        return tuple(one for word in self._words(member, value, METHODS) for one in METHODS if one == word)
+
+    def _words(self, member: str, value: object, known: Sequence[str]) -> Sequence[str]:
+        """Some of a few words, each once, in the order that is said."""
+        listed = value if isinstance(value, list) else []
+        if not listed or not all(one in known for one in listed) or len(set(listed)) < len(listed):
+            raise self._error(member, f"is {value!r:.80}, which is no list of {', '.join(known)}, each once")
+        return listed
+
     def _no_others(self, table: Mapping[str, object], members: set[str], within: str) -> None:
         for member in table:
             if member not in members:
@@ -323,5 +341,10 @@ _KINDS = {
     "quirks.character_set": "text",
     "quirks.cancel": "switch",
     "quirks.cap": "count",
+    "quirks.roots": "roots",
+    "quirks.methods": "methods",
+    "quirks.relational": "switch",
+    "quirks.roles": "switch",
+    "quirks.window": "switch",
 }
 """How each member of a node is read."""

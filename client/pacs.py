@@ -16,6 +16,7 @@ from ..association.association import Association
 from ..association.connect import Peer
 from ..association.errors import OperationFailed
 from ..association.performing import Provider
+from ..association.sinking import SinkFactory
 from ..association.tasks import on_thread, to_its_end
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal
@@ -44,7 +45,6 @@ from .receiving import MAXIMUM_OBJECT, Durability
 from .results import ConnectionInfo, Keep, StoredItem, StoreReport
 from .retrieved import ReceivedItem, RetrieveResult
 from .retrieving import GetOptions, Retrieve, Wanted
-from .sinking import SinkFactory
 from .sources import Copies, batches, check_sources
 from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
@@ -462,12 +462,10 @@ class Pacs:
     def _methods(self, via: Via) -> tuple[tuple[Method, ...], bool]:
         """The services to try in order, and whether it is a ladder. Raises QueryError."""
         methods, ladder = parse_via(via)
+        if via == "auto":
+            return self.quirks.ladder(web=self.dicomweb is not None), True
         if self.dicomweb is None and "web" in methods:
-            if via != "auto":
-                raise QueryError(
-                    "no DICOMweb address of this peer is known: give one, or have its node name it"
-                )
-            methods = tuple(one for one in methods if one != "web")
+            raise QueryError("no DICOMweb address of this peer is known: give one, or name it in its node")
         return methods, ladder
 
     def _way(self, method: Method, intake: Intake[Any], count: int, listening: Listening | None) -> Way:

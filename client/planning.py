@@ -120,6 +120,7 @@ class _Planner:
     max_queries: int
     queries: int = 0
     titles: set[str] = field(default_factory=set)  # where it can be retrieved from
+    availability: dict[str, dict[str, str]] = field(default_factory=dict)  # of series, for instances of none
     given_up: bool = False  # a query cost the association: the others are not asked
 
     async def locate(self, uid: str) -> Target:
@@ -273,7 +274,8 @@ class _Planner:
                 failed = True
                 continue
             told = ("SOPInstanceUID", "SOPClassUID", *_WHERE)
-            some = [{**keys, **_texts(leaf, told)} for leaf in found if _below(leaf, keys)]
+            above = self.availability.get(keys["SeriesInstanceUID"], {})
+            some = [{**above, **keys, **_texts(leaf, told)} for leaf in found if _below(leaf, keys)]
             self._note(some)
             leaves += some
             short |= len(some) < count if count is not None else len(some) in ROUND
@@ -297,6 +299,8 @@ class _Planner:
                 told = _texts(one, ("SeriesInstanceUID", _COUNT, *_WHERE))
                 self._note([told])
                 if told.get("SeriesInstanceUID") and _below(one, study):
+                    word = {key: told[key] for key in ("InstanceAvailability",) if key in told}
+                    self.availability[told["SeriesInstanceUID"]] = word
                     number = _number(told.get(_COUNT, ""))
                     found.append(({**study, "SeriesInstanceUID": told["SeriesInstanceUID"]}, number))
         return found

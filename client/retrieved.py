@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -224,6 +225,10 @@ class RetrieveResult:
         refused = [one for one in services if all(r.refused for r in self.rungs if r.service == one)]
         if refused and brought:
             return f"{refused[0]} is refused here, {brought[0]} was accepted"
+        away = Counter(self.unavailable.values())
+        if away:
+            words = " and ".join(f"{count} {word}" for word, count in sorted(away.items()))
+            return f"of what is missing, {words} at the peer: ask again when it has fetched them"
         return None
 
     @property

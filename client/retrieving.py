@@ -23,6 +23,7 @@ from ..dimse.levels import Level, Root
 from ..dimse.status import CANCEL, SUCCESS
 from ..pdu.errors import AiodicomError
 from .associations import Associations
+from .dicomweb import Fetching
 from .intake import Intake, Where
 from .ladder import Via, Way, climb
 from .listening import Listening
@@ -226,23 +227,30 @@ class Retrieve(Stream[T]):
     async def _planned(self) -> Plan:
         """What is to be asked for, found out unless it is known."""
         if self.plan is None:
-            try:
-                self.plan = await self._make_plan()
-            except (ConnectFailed, AssociationRejected, AssociationTimeout, ConnectTimeout) as error:
-                if all(way.associates for way in self._ways):
-                    raise
-                log.info("no plan, for there is no association: %s", error)
-                wanted, root = self._wanted, self._wanted.root or Root.STUDY
-                targets = [Target(uid, dict(wanted.parents)) for uid in wanted.uids]
-                self.plan = Plan(wanted.level, root, targets)
+            self.plan = await self._make_plan()
         return self.plan
 
     async def _make_plan(self) -> Plan:
+        """By C-FIND, and by DICOMweb where that is a way and no list came of it, or no association."""
         wanted = self._wanted
-        root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
-        return await make_plan(
-            self._associations, wanted.level, root, wanted.uids, wanted.parents, wanted.max_queries
-        )
+        plan: Plan | None = None
+        web = next((way for way in self._ways if isinstance(way, Fetching)), None)
+        try:
+            root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
+            plan = await make_plan(
+                self._associations, wanted.level, root, wanted.uids, wanted.parents, wanted.max_queries
+            )
+        except (ConnectFailed, AssociationRejected, AssociationTimeout, ConnectTimeout) as error:
+            if web is None:
+                raise
+            log.info("no plan by C-FIND, for there is no association: %s", error)
+            root = wanted.root or Root.STUDY
+        if web is not None and (plan is None or plan.stands_on == "counters"):
+            try:
+                return await web.make_plan(wanted.level, root, wanted.uids, wanted.parents)
+            except AiodicomError as error:
+                log.info("no plan by DICOMweb: %s", error)
+        return plan or Plan(wanted.level, root, [Target(uid, dict(wanted.parents)) for uid in wanted.uids])
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""

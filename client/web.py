@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -35,6 +35,7 @@ BUSY = frozenset({429, 503})
 """HTTP statuses that say that the next request would fare no better now."""
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 """The name of a variable of the environment."""
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": IMPLEMENTATION_VERSION_NAME}
 _ADVICE = {
     401: "; it wants an authorization",
     403: "; what we identify with has no right to it",
@@ -43,11 +44,15 @@ _ADVICE = {
 
 
 class WebFailed(AiodicomError):
-    """A DICOMweb request that failed. `status` is that of HTTP, None where there was no whole answer."""
+    """A DICOMweb request that failed. `status` is that of HTTP, None where there was no whole answer.
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    asked: whether there was a request at all.
+    """
+
+    def __init__(self, message: str, status: int | None = None, *, asked: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.asked = asked
 
     @property
     def denied(self) -> bool:
@@ -118,29 +123,32 @@ def check_url(url: str) -> str:
 
 
 class WebPeer:
-    """A peer by HTTP, while it is entered. Raises WebFailed where httpx is not installed."""
+    """A peer by HTTP, while it is entered. Raises WebFailed where httpx is not installed.
+
+    It uses httpx's transport alone: its client would log each address, in which a Patient ID may stand, keep
+    cookies, and ask the environment for proxies and passwords.
+    """
 
     def __init__(self, address: DicomWeb, timeouts: Timeouts, *, connections: int = 1) -> None:
         self.address = address
         self._timeouts = timeouts
         self._base = address.url.rstrip("/")
-        self._client = self._make(connections)
+        self._transport = self._make(connections)
 
-    def _make(self, connections: int) -> httpx.AsyncClient:
+    def _make(self, connections: int) -> httpx.AsyncHTTPTransport:
         try:
             import httpx
         except ImportError as error:
-            raise WebFailed("DICOMweb needs httpx: pip install 'aiodicom[web]'") from error
+            text = "DICOMweb needs httpx: pip install 'aiodicom[web]'"
+            raise WebFailed(text, asked=False) from error
         address = self.address
         secure = address.url.lower().startswith("https:")
         if address.authorization is not None and not secure:
             log.warning("the authorization for %s can be read on the network: it is no https", address.url)
-        return httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity", "User-Agent": IMPLEMENTATION_VERSION_NAME},
+        return httpx.AsyncHTTPTransport(
             verify=(address.tls or client_context()) if secure else False,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             trust_env=False,
-            follow_redirects=False,
         )
 
     async def __aenter__(self) -> Self:
@@ -149,7 +157,7 @@ class WebPeer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     @asynccontextmanager
     async def get(
@@ -162,12 +170,17 @@ class WebPeer:
         """
         import httpx
 
-        headers = {"Accept": accept, **self.address.header()}
         limit = httpx.Timeout(silence, connect=self._timeouts.connect, pool=None)
+        request = httpx.Request(
+            "GET",
+            self._base + path,
+            params=parameters,
+            headers={"Accept": accept, **_HEADERS, **self.address.header()},
+            extensions={"timeout": limit.as_dict()},
+        )
         with self._errors(silence):
-            async with self._client.stream(
-                "GET", self._base + path, headers=headers, params=parameters, timeout=limit
-            ) as response:
+            response = await self._transport.handle_async_request(request)
+            async with aclosing(response):
                 if not response.is_success:
                     raise self._failed(response)
                 encoding = response.headers.get("content-encoding", "identity").lower()

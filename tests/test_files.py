@@ -71,6 +71,7 @@ PARTS = {
 # What only shows on a connection: tested on real ones, by what the peer sees.
 ON_THE_WIRE = {
     "client/asking": "client/test_finding",
+    "association/incoming": "client/test_incoming",
     "association/association": "association/test_operations",
     "association/endings": "association/test_connecting",
     "association/invoking": "association/test_operations",

@@ -13,6 +13,8 @@ from .fields import flags_of
 
 PREFIX = "AIODICOM"
 CONNECTION, SECURITY, LIMITS, GENERAL = "Connection", "Security", "Limits", "General"
+NODE = "aiodicom.node"
+"""Where a command's context keeps the node that stood in the place of HOST PORT."""
 _ORDER = ("Options", CONNECTION, SECURITY, LIMITS, GENERAL)
 
 Decorator = Callable[[Any], Any]
@@ -90,6 +92,7 @@ class PeerCommand(Command):
                 if ctx.resilient_parsing:  # a shell completes: it is no place for errors
                     return super().parse_args(ctx, args)
                 raise click.UsageError(str(error), ctx) from None
+            ctx.meta[NODE] = node
             at = args.index(host)
             args = [*args[:at], node.host, str(node.port), *args[at + 1 :]]
             ctx.default_map = {**(ctx.default_map or {}), **_defaults(node)}
@@ -101,6 +104,7 @@ def _defaults(node: Node) -> dict[str, Any]:
     values: dict[str, Any] = {
         "calling": node.calling_ae,
         "called": node.called_ae,
+        "called_ae": node.called_ae,
         "tls": node.tls,
         "trusted": node.trusted and str(node.trusted),
         "cert": node.cert and str(node.cert),

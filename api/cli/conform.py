@@ -39,7 +39,8 @@ from ..conformance.runner import Options, Result, Runner
 from ..conformance.sniff import CaptureError, conversations
 from ..conformance.target import UnexpectedError
 from ..conformance.watch import Watched, lines
-from .commands import Command
+from .commands import Command, PeerCommand
+from .completion import complete_host
 from .terminal import say
 
 FILE = click.Path(path_type=Path)
@@ -228,8 +229,8 @@ def show_statement(run: Path) -> int:
     return 0
 
 
-@conformance.command("scp", cls=Command)
-@click.argument("host")
+@conformance.command("scp", cls=PeerCommand)
+@click.argument("host", metavar="(HOST PORT|@NODE)", shell_complete=complete_host)
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
 @click.option(

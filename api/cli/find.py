@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,6 @@ import click
 from ..client.finding import Finding
 from ..client.identifier import build_query, parse_model
 from ..client.keys import named
-from ..client.quirks import Quirks
 from ..client.splitting import MAX_SPLIT_QUERIES
 from ..client.values import literal
 from ..dimse.levels import Level, QueryError
@@ -149,7 +148,8 @@ def find(target: PeerOptions, matches: tuple[str, ...], **values: Any) -> int:
     how = {"limit": limit, "split": split, "max_queries": values["max_queries"], "judged": values["judge"]}
 
     async def work() -> int:
-        quirks = Quirks(values["charset"], values["cancel"], values["cap"])
+        said = {"character_set": values["charset"], "cancel": values["cancel"], "cap": values["cap"]}
+        quirks = replace(target.quirks, **said)
         async with target.connect(quirks=quirks) as peer:
             async with peer.find(level, match, asked, root=values["root"], **how) as answers:
                 writer.begin()

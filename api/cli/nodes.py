@@ -20,8 +20,9 @@ def nodes(common: Common) -> None:
     """List the nodes of the configuration file: @NAME stands for HOST PORT in every command.
 
     A node is a table [nodes.NAME] with host and port, and what else is known: called_ae, calling_ae, tls,
-    trusted, cert, key, tls_profile, verify_host, user, and timeouts. The command line goes before the
-    environment, that before the node. AIODICOM_CONFIG names another file.
+    trusted, cert, key, tls_profile, verify_host, user, dicomweb, timeouts, and quirks, which diagnose --learn
+    fills. The command line goes before the environment, that before the node. AIODICOM_CONFIG names another
+    file.
     """
     file, found = nodes_file(), read_nodes()
     if common.json:

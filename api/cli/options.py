@@ -20,6 +20,7 @@ from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
+from ..client.nodes import Node
 from ..client.pacs import Pacs
 from ..client.parallel import MAX_ASSOCIATIONS
 from ..client.quirks import Quirks
@@ -28,7 +29,7 @@ from ..client.retrieved import RetrieveResult
 from ..client.web import DicomWeb
 from ..pdu.types import UserIdentityRQ
 from . import output
-from .commands import CONNECTION, GENERAL, LIMITS, SECURITY, section
+from .commands import CONNECTION, GENERAL, LIMITS, NODE, SECURITY, section
 from .completion import complete_host
 from .exits import Terminated, exit_code, first_cause
 from .fields import field_options, take_fields
@@ -126,12 +127,19 @@ class Common:
 @dataclass(frozen=True, slots=True)
 class PeerOptions(Common):
     """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options,
-    and `web_tls` one for an https address, with other authorities where a file of them is given.
+    and `web_tls` one for an https address, with other authorities where a file of them is given. `node` is
+    what the file says, where it was named.
     """
 
     peer: Peer
     listen_tls: Callable[[], ssl.SSLContext]
     web_tls: Callable[[Path | None], ssl.SSLContext]
+    node: Node | None = None
+
+    @property
+    def quirks(self) -> Quirks:
+        """What the node says of the peer."""
+        return self.node.quirks if self.node is not None else Quirks()
 
     @asynccontextmanager
     async def connect(
@@ -141,7 +149,7 @@ class PeerOptions(Common):
 
         lazy: its first association is that of the first operation: one that is not needed is not opened.
         """
-        client = Pacs(self.peer, lazy=lazy, quirks=quirks, dicomweb=dicomweb)
+        client = Pacs(self.peer, lazy=lazy, quirks=quirks or self.quirks, dicomweb=dicomweb)
         async with client:
             yield client
         for error in client.ended:
@@ -341,9 +349,14 @@ def peer_command(
                 listen_tls, web_tls = _listen_tls(values), _web_tls(values)
                 with tracing(values.pop("trace_path")) as observer:
                     peer = _take_peer(values, observer)
-                    return function(
-                        PeerOptions(**common, peer=peer, listen_tls=listen_tls, web_tls=web_tls), **values
-                    )
+                    node = click.get_current_context().meta.get(NODE)
+                    known: dict[str, Any] = {
+                        "peer": peer,
+                        "listen_tls": listen_tls,
+                        "web_tls": web_tls,
+                        "node": node,
+                    }
+                    return function(PeerOptions(**common, **known), **values)
 
         shared = [*_common_options(json=json, progress=progress), trace_option]
         return _chain(command, [*_PEER_OPTIONS, *shared])

@@ -47,6 +47,20 @@ def test_a_server_with_every_report(tmp_path: Path) -> None:
     assert run("diff", files["run.json"], files["run.json"]).returncode == 0
 
 
+def test_a_node_stands_for_host_and_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = tmp_path / "nodes.toml"
+    monkeypatch.setenv("AIODICOM_CONFIG", str(nodes))
+    with serving(tmp_path / "archive") as port:
+        nodes.write_text(f'[nodes.ours]\nhost = "127.0.0.1"\nport = {port}\ncalled_ae = "US"\n')
+        done = run("scp", "@ours", "--suite", "group:sanity", "--trace", str(tmp_path / "traces"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    traces = [path.read_text("utf-8") for path in (tmp_path / "traces").rglob("*") if path.is_file()]
+    assert any("US" + 14 * " " in text or b"US".ljust(16).hex() in text.replace(" ", "") for text in traces)
+    unknown = run("scp", "@their")
+    assert unknown.returncode == 2
+    assert "there are @ours" in unknown.stderr
+
+
 def test_a_client() -> None:
     ours = f"{sys.executable} -m aiodicom echo {{host}} {{port}}"
     done = run("scu", "--command", ours, "--suite", "ps3.8/9.3.4/rejected-1-1-1")

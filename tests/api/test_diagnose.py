@@ -304,3 +304,26 @@ async def test_names_that_are_not_at_hand_are_looked_up_beside_the_loop(
     assert not found.ok
     assert asked
     assert not [one for one in asked if one[1]]
+
+
+def test_what_is_learned_goes_to_a_node(invoke: Invoke, archive: Served) -> None:
+    result = invoke("diagnose", "127.0.0.1", archive.port, "--learn")
+    assert result.code == 2
+    assert "--learn goes with @NODE" in result.err
+
+
+def test_learned_in_words(
+    invoke: Invoke, archive: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = tmp_path / "nodes.toml"
+    nodes.write_text(f'[nodes.ours]\nhost = "127.0.0.1"\nport = {archive.port}\n')
+    monkeypatch.setenv("AIODICOM_CONFIG", str(nodes))
+    result = invoke("diagnose", "@ours", "--learn")
+    assert result.code == 0, result.err
+    assert "asynchronous operations window: borne: 16 operations at once" in result.out
+    assert "[nodes.ours.quirks] says so of" in result.out
+    assert 'methods = ["get"]' in nodes.read_text()
+    nodes.write_text(nodes.read_text().replace(f"port = {archive.port}", "port = 9"))
+    before = nodes.read_text()
+    assert invoke("diagnose", "@ours", "--learn").code == 3
+    assert nodes.read_text() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ import aiodicom
 import pytest
 from aiodicom.client.dicomweb import HEAD
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.client.web import of_variable
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.pdu.errors import RemoteProtocolError
 from archive_objects import files_below
@@ -21,7 +23,7 @@ from peers.misbehaving import Misbehaving, Ways
 from peers.web import MULTIPART, Answer, WebSite, multipart, part10, web_site
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from wire import STEADY, ct
+from wire import STEADY, ct, implicit
 
 TIMES = replace(STEADY, artim=0.1, cancel=0.2)
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -52,7 +54,7 @@ async def retrieved(
     answer: Callable[[str], Answer], folder: Path | None, *, known: bool = True, **how: Any
 ) -> tuple[RetrieveResult, WebSite]:
     """A study by WADO-RS alone; `known`: its six objects are told by C-FIND."""
-    ways = Ways() if known else Ways(relational="refuse", hierarchical="refuse")
+    ways = how.pop("ways", Ways() if known else Ways(relational="refuse", hierarchical="refuse"))
     times = how.pop("times", TIMES)
     async with Misbehaving(objects(), ways) as peer, web_site(answer) as site:
         connecting: dict[str, Any] = {"timeouts": times, "dicomweb": site.url}
@@ -242,10 +244,19 @@ async def test_an_answer_without_a_boundary(tmp_path: Path, content_type: str) -
         await retrieved(lambda path: Answer(content_type=content_type, body=b"x"), tmp_path, via="web")
 
 
-async def test_silence_ends_it_and_what_is_not_online_is_waited_for(tmp_path: Path) -> None:
-    times = replace(TIMES, inactivity=0.2)
-    with pytest.raises(aiodicom.InactivityTimeout):
-        await retrieved(lambda path: Answer(silent=True), tmp_path, times=times, via="web")
+@pytest.mark.parametrize(("availability", "limit"), [("ONLINE", 0.2), ("NEARLINE", 0.4), ("OFFLINE", 0.4)])
+async def test_silence_ends_it_and_what_is_not_online_is_waited_for(
+    tmp_path: Path, availability: str, limit: float
+) -> None:
+    times = replace(TIMES, inactivity=0.2, nearline=0.4)
+    with pytest.raises(aiodicom.InactivityTimeout, match=f"nothing moved for {limit} s"):
+        await retrieved(
+            lambda path: Answer(silent=True),
+            tmp_path,
+            times=times,
+            via="web",
+            ways=Ways(availability=availability),
+        )
 
 
 async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
@@ -279,10 +290,82 @@ async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
                 assert size > 64 * len(block)
 
 
+async def test_what_the_peer_does_not_give_by_c_get_is_brought(tmp_path: Path) -> None:
+    """The last rung asks for what is missing alone, instance by instance, and the digests agree."""
+    kept = frozenset({"1.2.3.0.2", "1.2.3.1.5"})
+    async with Misbehaving(objects(), Ways(keep_back=kept)) as peer, web_site(serving(objects())) as site:
+        how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
+        here = aiodicom.Listening(host="127.0.0.1", port=0, quiet=0.1)
+        async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
+            asked: dict[str, Any] = {"via": "auto", "listening": here, "digest": True}
+            result = await pacs.get("STUDY", "1.2.3", directory=tmp_path, **asked)
+    assert (result.ok, result.received) == (True, 6), result.to_dict()
+    assert (result.rungs[-1].service, result.rungs[-1].asked, result.rungs[-1].received) == ("WADO-RS", 2, 2)
+    assert sorted(site.asked) == [
+        "/rs/studies/1.2.3/series/1.2.3.0/instances/1.2.3.0.2",
+        "/rs/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.5",
+    ]
+    bodies = {str(one.SOPInstanceUID): hashlib.sha256(implicit(one)).hexdigest() for one in objects()}
+    assert {item.sop_instance_uid: item.sha256 for item in result.items} == bodies
+
+
+async def test_one_that_is_cancelled_leaves_what_is_whole_and_is_asked_again(tmp_path: Path) -> None:
+    files = [part10(one) for one in objects()]
+    whole = multipart(files)
+    begun = whole.rindex(b"1.2.3.1.5")
+    stuck = True
+
+    def body() -> Iterator[bytes]:
+        yield whole[:begun]
+
+    def answer(path: str) -> Answer:
+        return Answer(body=body(), hangs=True) if stuck else serving(objects())(path)
+
+    async with Misbehaving(objects(), Ways()) as peer, web_site(answer) as site:
+        how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
+        async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
+            retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via="web", root="STUDY")
+            task = asyncio.ensure_future(retrieve)
+            while retrieve.result.received < 5:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert retrieve.result.missing == ["1.2.3.1.5"]
+            assert len(files_below(tmp_path)) == 5
+            assert not list(tmp_path.rglob("*.part"))
+            stuck = False
+            assert (await retrieve.again()).ok
+    assert len(files_below(tmp_path)) == 6
+
+
+async def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(writer: object, view: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aiodicom.dataset.part10.Part10Writer.write", full)
+    result, site = await retrieved(serving(objects()), tmp_path)
+    assert (result.ok, result.received) == (False, 0)
+    assert len(site.asked) == 1
+    assert "No space left" in str(result.items[0].comment)
+
+
 async def test_httpx_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "httpx", None)
-    with pytest.raises(aiodicom.WebFailed, match=r"needs httpx: pip install 'aiodicom\[web\]'"):
+    needs = r"needs httpx: pip install 'aiodicom\[web\]'"
+    with pytest.raises(aiodicom.WebFailed, match=needs):
         await retrieved(serving(objects()), tmp_path)
+
+
+async def test_what_was_never_asked_is_one_rung(tmp_path: Path) -> None:
+    """No lower level fares better without httpx, or without an authorization to give."""
+    web = aiodicom.DicomWeb(url="http://127.0.0.1:9/", authorization=of_variable("IS_NOT_SET"))
+    async with Misbehaving(objects(), Ways()) as peer:
+        async with aiodicom.connect("127.0.0.1", peer.port, timeouts=TIMES, dicomweb=web) as pacs:
+            retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via=("web",), root="STUDY")
+            with pytest.raises(aiodicom.QueryError, match="IS_NOT_SET"):
+                await retrieve
+    assert [rung.service for rung in retrieve.result.rungs] == ["WADO-RS"]
 
 
 async def test_without_an_address_it_is_no_rung(tmp_path: Path) -> None:

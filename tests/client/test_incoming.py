@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiodicom.association.incoming import PARTS, Incoming
+from aiodicom.association.sinking import Head
 from aiodicom.client.connect import connect
-from aiodicom.client.incoming import PARTS, Incoming, Objects
-from aiodicom.client.sinking import Head
+from aiodicom.client.incoming import Objects
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import stored

@@ -46,11 +46,22 @@ def test_every_member_is_read(write: Path) -> None:
     )
     with write.open("a") as file:
         file.write('[nodes.pacs.quirks]\ncharacter_set = "ISO_IR 192"\ncancel = false\ncap = 200\n')
+        file.write('roots = ["STUDY"]\nmethods = ["move", "web"]\nrelational = false\n')
+        file.write("roles = true\nwindow = false\n")
     node = find_node("@pacs")
     fields = {field.name for field in dataclasses.fields(Node)} - {"name", "given", "timeouts", "quirks"}
     quirks = {f"quirks.{field.name}" for field in dataclasses.fields(aiodicom.Quirks)}
     assert node.given == fields | quirks | {f"timeouts.{field.name}" for field in limits}  # none is forgotten
-    assert node.quirks == aiodicom.Quirks("ISO_IR 192", cancel=False, cap=200)
+    assert node.quirks == aiodicom.Quirks(
+        "ISO_IR 192",
+        cancel=False,
+        cap=200,
+        roots=(aiodicom.Root.STUDY,),
+        methods=("move", "web"),
+        relational=False,
+        roles=True,
+        window=False,
+    )
     assert (node.called_ae, node.calling_ae, node.user, node.verify_host) == ("PACS", "WS", "me", False)
     assert node.trusted == write.parent / "authority.pem"  # beside the file, not where we stand
     sevens = {field.name: 7.0 for field in limits}
@@ -82,6 +93,13 @@ def test_every_member_is_read(write: Path) -> None:
         ('host = "a"\nport = 1\nquirks.cap = true', "no number from 1 up"),
         ('host = "a"\nport = 1\nquirks.cancel = 1', "neither true nor false"),
         ('host = "a"\nport = 1\nquirks.caps = 1', "did you mean cap?"),
+        ('host = "a"\nport = 1\nquirks.roots = "STUDY"', "no list of PATIENT, STUDY"),
+        ('host = "a"\nport = 1\nquirks.roots = ["study"]', "no list of PATIENT, STUDY"),
+        ('host = "a"\nport = 1\nquirks.roots = []', "no list of PATIENT, STUDY"),
+        ('host = "a"\nport = 1\nquirks.methods = ["get", "get"]', "no list of get, move, web"),
+        ('host = "a"\nport = 1\nquirks.methods = [1]', "no list of get, move, web"),
+        ('host = "a"\nport = 1\nquirks.methods = [["get"]]', "no list of get, move, web"),
+        ('host = "a"\nport = 1\nquirks.window = 1', "neither true nor false"),
         ('host = "a"\nport = 1\ndicomweb = "pacs"', "dicomweb is no address"),
         ('host = "a"\nport = 1\ndicomweb = 3', "dicomweb is 3"),
         ('host = "a"\nport = 1\ndicomweb_authorization = "TOKEN"', "needs a dicomweb address"),

@@ -136,7 +136,7 @@ def test_a_plan_is_kept_as_json(level: Level, known: bool, unavailable: dict[str
     [
         lambda d: d.pop("level"),
         lambda d: d.update(format=99),
-        lambda d: d.update(via=["web"]),
+        lambda d: d.update(via=["wado"]),
         lambda d: d.update(targets=3),
         lambda d: d["targets"][0].update(instances=["../../etc"]),
         lambda d: d["targets"][0].update(series=["1.2"]),
@@ -187,6 +187,10 @@ async def test_what_is_not_online_is_told_and_waited_for(tmp_path: Path) -> None
             result = await pacs.get("STUDY", "1.2.3", root="STUDY", directory=tmp_path)
             assert result.unavailable == {"1.2.3.1.1": "NEARLINE"}
             assert result.to_dict()["unavailable"] == result.unavailable
+            assert result.advice is not None
+            assert "1 NEARLINE at the peer" in result.advice
+            ladder = await pacs.get("STUDY", "1.2.3", root="STUDY", directory=tmp_path, via=("get",))
+            assert "1 of 1 missing, 1 NEARLINE at the peer" in ladder.rungs[0].reason
             assert result.stands_on == "list"
     ways = Ways(availability="OFFLINE", stall_after=0)
     for nearline, code in ((0.4, "0.4"), (None, "")):
@@ -195,6 +199,21 @@ async def test_what_is_not_online_is_told_and_waited_for(tmp_path: Path) -> None
             async with connect("127.0.0.1", peer.port, timeouts=times) as pacs:
                 with pytest.raises(TimeoutExpired, match=f"nothing moved for {code} s" if code else "longer"):
                     await pacs.get("STUDY", "1.2.3", root="STUDY", directory=tmp_path / "off")
+
+
+async def test_the_availability_of_a_series_is_its_instances(tmp_path: Path) -> None:
+    """Many archives tell it of series and studies alone."""
+
+    class Above(Misbehaving):
+        def _matches(self, level: str, keys: Any) -> Any:
+            self.ways.availability = "OFFLINE" if level == "SERIES" else ""
+            return super()._matches(level, keys)
+
+    ways = Ways(grants=False, relational="refuse")
+    async with Above([ct(f"1.2.3.1.{n}") for n in range(2)], ways) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=replace(STEADY, artim=0.1)) as pacs:
+            found = await pacs.plan("STUDY", "1.2.3", root="STUDY")
+    assert found.unavailable == dict.fromkeys(peer.uids, "OFFLINE")
 
 
 async def test_counts_stand_in_where_no_list_is_had(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,17 @@ async def test_who_we_are_is_said_anew_each_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("PACS_TOKEN")
     with pytest.raises(aiodicom.QueryError, match="the environment has no PACS_TOKEN"):
         await asked(Answer(body=b"[]"), authorization=of_variable("PACS_TOKEN"))
+
+
+async def test_what_is_asked_for_is_logged_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+    """A Patient ID may stand in an address."""
+    caplog.set_level(logging.DEBUG)
+    async with web_site(lambda path: Answer(body=b"[]")) as site:
+        async with WebPeer(aiodicom.DicomWeb(url=site.url, authorization="Bearer KEY"), TIMES) as peer:
+            await peer.ask("/studies", {"PatientID": "CANARY"})
+    assert "CANARY" in site.asked[0]
+    assert "CANARY" not in caplog.text
+    assert "Bearer" not in caplog.text
 
 
 async def test_no_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ async def test_it_brings_what_c_get_brings(
 
 @pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE"])
 async def test_the_dicom_port_may_be_closed(peers: Peers, tmp_path: Path, level: str) -> None:
-    """Without a plan, what lies above a series or an instance is found out by QIDO-RS."""
+    """What there is, and what lies above a series or an instance, is found out by QIDO-RS."""
     archive = peers.orthanc(dicomweb=True)
     async with client(archive) as pacs:
         assert (await pacs.store(study())).ok
@@ -86,7 +86,7 @@ async def test_the_dicom_port_may_be_closed(peers: Peers, tmp_path: Path, level:
     async with aiodicom.connect(HOST, free_port(), **how) as pacs:
         result = await pacs.get(level, uid, directory=tmp_path, via="auto", listening=here)
     assert result.ok, result.to_dict()
-    assert result.received == count
+    assert (result.received, result.expected_count, result.stands_on) == (count, count, "list")
     assert [rung.service for rung in result.rungs] == ["C-GET", "C-MOVE", "WADO-RS"]
     assert "ConnectionRefused" in result.rungs[0].reason
 
@@ -98,7 +98,7 @@ async def test_a_patient_by_its_studies(peers: Peers, tmp_path: Path) -> None:
         patient = str(ct("1.2.0.1").PatientID)
     async with aiodicom.connect(HOST, free_port(), lazy=True, dicomweb=address(archive)) as pacs:
         result = await pacs.get("PATIENT", patient, directory=tmp_path, via=["web"])
-    assert (result.ok, result.received) == (True, 3), result.to_dict()
+    assert (result.ok, result.received, result.stands_on) == (True, 3, "list"), result.to_dict()
 
 
 @pytest.mark.parametrize("level", ["PATIENT", "STUDY", "SERIES", "IMAGE"])

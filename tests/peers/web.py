@@ -41,7 +41,10 @@ def multipart(files: Iterable[bytes], *, end: bool = True) -> bytes:
 
 @dataclass(slots=True)
 class Answer:
-    """What is answered. `cut`: after so many bytes the connection is closed; `silent`: nothing comes."""
+    """What is answered.
+
+    cut: the connection is closed after so many bytes of the body. silent: nothing comes; hangs: no more.
+    """
 
     status: str = "200 OK"
     body: bytes | Iterable[bytes] = b""
@@ -49,6 +52,7 @@ class Answer:
     headers: tuple[str, ...] = ()
     cut: int | None = None
     silent: bool = False
+    hangs: bool = False
 
 
 @dataclass(slots=True)
@@ -106,6 +110,8 @@ class WebSite:
                 if not left:
                     writer.close()
                     return False
+        if answer.hangs:
+            await self.idle.wait()
         if chunked:
             writer.write(b"0\r\n\r\n")
         await writer.drain()

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from ..association.performing import Refused
-from ..association.tasks import on_thread
 from ..dataset.deflated import DEFLATED_SYNTAXES, inflate
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES
+from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES, SUCCESS
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from .receiving import received
-from .retrieved import ReceivedItem
+from .performing import Refused
+from .tasks import on_thread
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -52,7 +50,7 @@ class HeadSink:
     """Gathers the beginning of an object, has a factory decide by it, and hands everything on.
 
     The header is decoded on a thread, while the peer is held. `digest`: SHA-256 of the data set is computed
-    as it comes. `done` is told what became of it.
+    as it comes. `done` is told what became of it, its size in bytes, and its digest where it is kept.
     """
 
     def __init__(
@@ -60,7 +58,7 @@ class HeadSink:
         request: m.CStoreRQ,
         context: Context,
         factory: SinkFactory,
-        done: Callable[[ReceivedItem], None],
+        done: Callable[[StoreOutcome, int, str | None], None] = lambda outcome, size, digest: None,
         *,
         limit: int,
         digest: bool = False,
@@ -178,10 +176,9 @@ class HeadSink:
         return outcome
 
     def _tell(self, outcome: StoreOutcome) -> None:
-        item = received(self._request, self._context, outcome, self.size)
-        digest = self._hash.hexdigest() if self._hash is not None and item.ok else None
-        self._done(replace(item, location=outcome.location, sha256=digest))
-        self._done = lambda again: None
+        done, self._done = self._done, lambda outcome, size, digest: None
+        kept = self._hash is not None and outcome.status == SUCCESS
+        done(outcome, self.size, self._hash.hexdigest() if self._hash is not None and kept else None)
 
     def discard(self) -> None:
         """Leave no trace of it."""
