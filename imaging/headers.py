@@ -79,7 +79,7 @@ def _scan(path: Path) -> _Scanned:
             raise NotDicom(f"{name!r} is empty")
         header = read_header(file.fileno())
         length = header.file_size - header.data_offset
-        beginning = os.pread(file.fileno(), _BEGINNING, header.data_offset)
+        beginning = pread(file.fileno(), _BEGINNING, header.data_offset)
         begun = scan_beginning(beginning, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
         if begun is not None and begun.complete and begun.end == length:
             return _Scanned(header, begun, None, ())
