@@ -56,6 +56,7 @@ cover: $(VENV)/.test
 docs: $(VENV)/.test
 	$(BIN)/python docs/states.py
 	$(BIN)/python docs/cases.py
+	$(BIN)/python docs/statement.py
 
 mutants: $(VENV)/.test
 	$(BIN)/python tests/mutants/run.py $(ARGS)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..association.tasks import Tasks, on_thread
-from ..dataset.part10 import sync_directory, sync_file
+from ..dataset.part10 import sync_directory
+from ..dataset.positioned import sync_file
 from ..dataset.sinks import StoreOutcome
 from ..dimse.status import OUT_OF_RESOURCES, Status
 from .receiving import FileSink

@@ -24,7 +24,7 @@ from .encoding import KNOWN_VRS, LONG_VRS
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
 from .leftovers import part_name
-from .positioned import READ_ONLY, pread
+from .positioned import pread
 from .scan import scan_beginning, scan_dataset, scanning
 from .walk import Steps, to_end
 from .window import FileWindow, read_at
@@ -357,16 +357,6 @@ def _write_all(fd: int, data: memoryview | bytes) -> None:
     with memoryview(data) as view:
         while written < len(view):
             written += os.write(fd, view[written:])
-
-
-def sync_file(path: Path | str) -> None:
-    """Force a file to the disk. Raises OSError."""
-    writing = 0 if hasattr(os, "O_DIRECTORY") else os.O_RDWR  # Windows forces what may be written alone
-    fd = os.open(path, READ_ONLY | writing)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sync_directory(directory: str, dir_fd: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Reading a file at an offset, its position left alone, also where a system has no `pread` (Windows)."""
+"""What of files is another thing on Windows: reading at an offset, the position left alone, and forcing."""
 
 from __future__ import annotations
 
@@ -36,3 +36,13 @@ else:
         data = pread(descriptor, len(buffer), offset)
         buffer[: len(data)] = data
         return len(data)
+
+
+def sync_file(path: str | os.PathLike[str]) -> None:
+    """Force a file to the disk. Raises OSError."""
+    writing = 0 if hasattr(os, "O_DIRECTORY") else os.O_RDWR  # Windows forces what may be written alone
+    fd = os.open(path, READ_ONLY | writing)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
