@@ -28,8 +28,8 @@ HEAD = """# DICOM conformance statement
 
 Made by `aiodicom statement` from the tables that the code goes by, in the order of PS3.2 Annex N; sections
 that do not apply (media, web services, workflow, hardcopy) are left out. It describes the library's client
-and the archive of `aiodicom serve`; a program on the library may do less, or offer services of its own. It is no
-certificate.
+and the archive of `aiodicom serve`; a program on the library may do less, or offer services of its own. It is
+no certificate.
 """
 
 
