@@ -1,4 +1,4 @@
-"""The documentation: the reference has every name, the tutorials do what they say, and nothing else is promised."""
+"""The documentation: the reference has every name, the tutorials do what they say."""
 
 from __future__ import annotations
 
