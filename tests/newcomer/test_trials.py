@@ -1,4 +1,4 @@
-"""The trials of newcomers: CI runs each from the wheel in a fresh environment; here it is seen that it does."""
+"""The trials of newcomers: CI runs each from the wheel in a fresh environment; this sees that it does."""
 
 from __future__ import annotations
 
