@@ -25,6 +25,7 @@ from ..dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, Not
 from ..dataset.found import ScanResult
 from ..dataset.oddities import contradiction
 from ..dataset.part10 import FileHeader, read_header
+from ..dataset.positioned import pread
 from ..dataset.scan import scan_beginning, scan_dataset
 from ..dataset.window import FileWindow
 from .codecs import reads
