@@ -27,7 +27,7 @@ Rows = Iterable[Iterable[object]]
 HEAD = """# DICOM conformance statement
 
 Made by `aiodicom statement` from the tables that the code goes by, in the order of PS3.2 Annex N; sections
-that do not apply (media, web services, workflow, hardcopy) are left out. It describes the library's client
+that do not apply (media, workflow, hardcopy) are left out. It describes the library's client
 and the archive of `aiodicom serve`; a program on the library may do less, or offer services of its own. It is
 no certificate.
 """
@@ -62,6 +62,7 @@ def _overview() -> Iterator[str]:
         (uid_name(uid), _yes(uid in asked), _yes(uid in archive.syntaxes)) for uid in services
     ]
     rows.append((f"Storage ({len(storage_sop_classes())} SOP classes, below)", "yes", f"yes ({len(stored)})"))
+    rows.append(("DICOMweb retrieve by WADO-RS (PS3.18 10.4), where an address is known", "yes", "no"))
     yield from _table(("network service", "user (SCU)", "provider (SCP)"), rows)
     yield "## Introduction\n"
     yield (
