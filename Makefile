@@ -5,6 +5,7 @@
 #   make lint | make types     ruff | mypy over product, tests and benchmarks, and pyright on public names
 #   make cover                 branches covered by a room's own tests; fails under 99 % (core), 94 % (files)
 #   make docs                  draw the pages that are drawn from the code
+#   make site                  the documentation as a site, in build/site
 #   make mutants [ARGS=...]    one-line changes of the product, each of which a test must notice
 #   make fuzz [SECONDS=60]     each fuzz target for that long
 #   make bench [ARGS="..."]    us beside DCMTK, Orthanc and pynetdicom; ARGS=--results writes benchmarks/RESULTS.md
@@ -22,7 +23,7 @@ SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types cover docs mutants fuzz bench bench-quick bench-check soak chaos clean
+.PHONY: help demo test lint types cover docs site mutants fuzz bench bench-quick bench-check soak chaos clean
 .DELETE_ON_ERROR:
 
 help:
@@ -53,9 +54,13 @@ cover: $(VENV)/.test
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --fail-under=94
 
+site: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+
 docs: $(VENV)/.test
 	$(BIN)/python docs/states.py
 	$(BIN)/python docs/cases.py
+	$(BIN)/python docs/statement.py
 
 mutants: $(VENV)/.test
 	$(BIN)/python tests/mutants/run.py $(ARGS)

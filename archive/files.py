@@ -27,6 +27,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -83,6 +84,10 @@ class ObjectFiles:
         create: bool = True,
         max_refused: int = MAX_REFUSED_SIZE,
     ) -> None:
+        if find_spec("fcntl") is None or not hasattr(os, "pread"):
+            raise UnusableArchive(
+                "an archive needs POSIX (Linux, macOS, a BSD): locks of files, and reading at an offset"
+            )
         if not create and not os.path.lexists(root / "objects"):
             raise NoArchive(f"{root} holds no archive")
         self.root = root

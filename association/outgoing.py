@@ -15,6 +15,7 @@ from ..dataset.coding import encode_dataset
 from ..dataset.errors import ImagingError, NotDicom
 from ..dataset.instance import Instance
 from ..dataset.part10 import FileHeader, read_header
+from ..dataset.positioned import READ_ONLY, pread_into
 from ..dataset.scan import scan_dataset
 from ..dataset.window import FileWindow
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
@@ -262,7 +263,7 @@ def read_into(descriptor: int, buffer: memoryview, offset: int) -> memoryview:
     """What there is of a file at an offset, as far as the buffer has room."""
     filled = 0
     while filled < len(buffer):
-        count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
+        count = pread_into(descriptor, buffer[filled:], offset + filled)
         if not count:
             break
         filled += count
@@ -382,7 +383,7 @@ async def read_parts(
     def read(buffer: memoryview, offset: int) -> memoryview:
         nonlocal descriptor
         if descriptor < 0:  # opened here, for a disk may take its time for that as well
-            descriptor = os.open(item.path, os.O_RDONLY)
+            descriptor = os.open(item.path, READ_ONLY)
         try:
             return read_into(descriptor, buffer, offset)
         finally:

@@ -39,6 +39,10 @@ async def test_connection(host: str, port: int | None = None, **options: Any) ->
 test_connection.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test of a user's
 
 
+_SAID = ("calling_ae", "called_ae", "tls", "timeouts", "limits", "user_identity")
+"""What of a node a caller may say otherwise."""
+
+
 def _described(
     host: str, port: int | None, dicomweb: DicomWeb | str | None
 ) -> tuple[Peer, Quirks, DicomWeb | None]:
@@ -90,11 +94,11 @@ def connect(
     none free waits, first come first served.
     """
     base, known, web = _described(host, port, dicomweb)
-    said: dict[str, Any] = {"calling_ae": calling_ae, "called_ae": called_ae, "tls": tls}
-    said |= {"timeouts": timeouts, "limits": limits, "user_identity": user_identity}
+    given = (calling_ae, called_ae, tls, timeouts, limits, user_identity)
+    said: dict[str, Any] = {name: one for name, one in zip(_SAID, given, strict=True) if one is not None}
     peer = replace(
         base,
-        **{name: value for name, value in said.items() if value is not None},
+        **said,
         server_hostname=server_hostname,
         async_operations=async_operations,
         extended=extended,

@@ -11,7 +11,7 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -50,6 +50,8 @@ from .results import ConnectionInfo
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+PROBE = 2.0
+"""Seconds that a look for the cause of a silence may take, all of it at once."""
 _EVERYDAY = 16
 """How many of the storage SOP classes, the everyday ones first, are proposed."""
 
@@ -120,6 +122,15 @@ async def diagnose(peer: Peer, *, needed: Iterable[str] = ()) -> Diagnosis:
     finally:
         await walk.close()
     return Diagnosis(peer.host, peer.port, tuple(walk.steps), tuple(walk.contexts), walk.info, walk.error)
+
+
+async def _soon(probe: Awaitable[bool]) -> bool:
+    """What a probe says within `PROBE` seconds, else no."""
+    try:
+        async with asyncio.timeout(PROBE):
+            return await probe
+    except TimeoutError:
+        return False
 
 
 class _Walk:
@@ -316,6 +327,8 @@ class _Walk:
                 text = f"the association was {describe_rejection(error.result, error.source, error.reason)}"
                 advice = advice or advice_of.rejected(calling, called)
                 raise self._fail("association", error, text, *advice) from error
+        except AssociationTimeout as error:
+            await self._look_into_silence(error, len(proposals))
         except AiodicomError as error:
             if isinstance(error, ConnectFailed | NotDicomPeer) or not await self._only_verification(
                 len(proposals)
@@ -324,6 +337,25 @@ class _Walk:
                 raise self._fail(name, error, error.text, *await self._advice(error)) from error
         else:
             self._add("association", Outcome.OK, self._greeting())
+
+    async def _look_into_silence(self, error: AssociationTimeout, count: int) -> None:
+        """What may be the cause is tried all at once: who has waited for a limit waits for no other."""
+        plain = self.peer.tls is None
+        probes = [self._only_verification(count)]
+        if plain:
+            probes += [self._speaks_tls(), self._speaks_http()]
+        fewer, tls, http = (*await asyncio.gather(*map(_soon, probes)), False, False)[:3]
+        if fewer:
+            return
+        advice: tuple[str, Cause | None] = (
+            "it takes the connection and says nothing: another service, or an archive that hangs",
+            None,
+        )
+        if tls:
+            advice = ("TLS on one side only: the port speaks TLS", Cause.TLS)
+        elif http:
+            advice = (advice_of.other_service("HTTP"), None)
+        raise self._fail("association", error, error.text, *advice) from error
 
     async def _only_verification(self, count: int) -> bool:
         """Whether the peer takes an association with less in it: some choke on many contexts."""
@@ -357,10 +389,6 @@ class _Walk:
         plain = self.peer.tls is None
         if isinstance(error, NotDicomPeer) or (plain and await self._speaks_tls()):
             return "TLS on one side only: the port speaks TLS", Cause.TLS
-        if isinstance(error, AssociationTimeout):
-            if plain and await self._speaks_http():
-                return advice_of.other_service("HTTP"), None
-            return "it takes the connection and says nothing: another service, or an archive that hangs", None
         if isinstance(error, AssociationAborted) and not error.by_peer:
             return "what answers is not DICOM, or breaks its rules: is this the archive's DICOM port?", None
         return advice_of.hung_up(self.peer.calling_ae), None

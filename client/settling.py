@@ -19,6 +19,7 @@ from typing import Any
 
 from ..association.tasks import Tasks, on_thread
 from ..dataset.part10 import sync_directory
+from ..dataset.positioned import sync_file
 from ..dataset.sinks import StoreOutcome
 from ..dimse.status import OUT_OF_RESOURCES, Status
 from .receiving import FileSink
@@ -140,11 +141,7 @@ class Settler:
         folders: dict[Path, list[Path]] = {}
         for path in dict.fromkeys(paths):
             try:
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                sync_file(path)
             except OSError as error:
                 failed[path] = error
             folders.setdefault(path.parent, []).append(path)

@@ -84,6 +84,14 @@ def _find_codec(name: str) -> codecs.CodecInfo | None:
     return codecs.CodecInfo(encode, decode, name=_JIS_X_0201)
 
 
+def character_sets() -> tuple[str, ...]:
+    """The defined terms of Specific Character Set that are read and written, in order."""
+    from pydicom.charset import python_encoding
+
+    mend_tables()
+    return tuple(sorted(term for term in python_encoding if term))
+
+
 def terms_of(dataset: Dataset) -> list[str] | None:
     """The values of Specific Character Set; None where it is absent or empty."""
     chosen = dataset.get("SpecificCharacterSet")

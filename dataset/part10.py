@@ -24,6 +24,7 @@ from .encoding import KNOWN_VRS, LONG_VRS
 from .errors import MalformedDataSet, NotDicom, TruncatedFile, UnsafeName
 from .found import ScanResult
 from .leftovers import part_name
+from .positioned import pread
 from .scan import scan_beginning, scan_dataset, scanning
 from .walk import Steps, to_end
 from .window import FileWindow, read_at
@@ -276,6 +277,7 @@ class Part10Writer:
         try:
             if durability == "fsync":
                 os.fsync(self._fd)
+            self._close()  # Windows gives no other name to a file that is open
             with self._lock:
                 if self._state == "unwanted":
                     raise FileNotFoundError(errno.ENOENT, "the file was discarded", str(self.path))
@@ -285,7 +287,6 @@ class Part10Writer:
             self._state = "open"
             self.discard()
             raise
-        self._close()
         if durability == "fsync":
             sync_directory(os.path.dirname(os.fspath(self.path)) or ".", self.dir_fd)
         return self.path
@@ -393,7 +394,7 @@ def read_header(source: Path | str | bytes | bytearray | memoryview | int) -> Fi
 
 
 def _read_descriptor(fd: int, name: str) -> FileHeader:
-    return _read(lambda size: os.pread(fd, size, 0), os.fstat(fd).st_size, name)
+    return _read(lambda size: pread(fd, size, 0), os.fstat(fd).st_size, name)
 
 
 def _read(begin: Callable[[int], bytes], size: int, name: str) -> FileHeader:

@@ -7,8 +7,9 @@ process and which no Python code can catch; here both are an OSError of the one 
 from __future__ import annotations
 
 import errno
-import os
 import struct
+
+from .positioned import pread
 
 SMALLEST = 4 * 1024
 """Bytes read where the reader has jumped: behind pixel data, from one frame to the next."""
@@ -62,9 +63,9 @@ class FileWindow:
 
 def read_at(descriptor: int, size: int, offset: int) -> bytes:
     """So many bytes of a file. Raises OSError, also where it ends before them."""
-    data = os.pread(descriptor, size, offset)
+    data = pread(descriptor, size, offset)
     while len(data) < size:
-        more = os.pread(descriptor, size - len(data), offset + len(data))
+        more = pread(descriptor, size - len(data), offset + len(data))
         if not more:
             raise OSError(errno.EIO, f"the file ends at byte {offset + len(data)}: it became shorter")
         data += more

@@ -167,3 +167,8 @@ _SERVICES: dict[str, _Ranges] = {
     "C-GET": _RETRIEVE,
     "C-MOVE": _RETRIEVE,
 }
+
+
+def defined(service: str) -> _Ranges:
+    """The statuses a service defines beside the general ones: first, last, meaning."""
+    return _SERVICES[service]

@@ -25,6 +25,7 @@ from ..dataset.errors import ImagingError, MalformedDataSet, NestingTooDeep, Not
 from ..dataset.found import ScanResult
 from ..dataset.oddities import contradiction
 from ..dataset.part10 import FileHeader, read_header
+from ..dataset.positioned import pread
 from ..dataset.scan import scan_beginning, scan_dataset
 from ..dataset.window import FileWindow
 from .codecs import reads
@@ -80,7 +81,7 @@ def _scan(path: Path) -> _Scanned:
             raise NotDicom(f"{name!r} is empty")
         header = read_header(file.fileno())
         length = header.file_size - header.data_offset
-        beginning = os.pread(file.fileno(), _BEGINNING, header.data_offset)
+        beginning = pread(file.fileno(), _BEGINNING, header.data_offset)
         begun = scan_beginning(beginning, header.transfer_syntax_uid, FRAME_TAGS, check_nested=True)
         if begun is not None and begun.complete and begun.end == length:
             return _Scanned(header, begun, None, ())

@@ -17,6 +17,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from ..dataset.encoding import BIG_ENDIAN_SYNTAXES
+from ..dataset.positioned import READ_ONLY, pread, pread_into
 from ..dataset.window import FileWindow
 from .codecs import RLE, decode_frame
 from .elements import attribute, value_of
@@ -88,11 +89,11 @@ class FilePixels:
     def read_into(self, place: NDArray[Any], index: int) -> None:
         """The same into an array of the stored values' type."""
         form = self.format
-        file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        file = os.open(self.path, READ_ONLY)
         try:
             begin, buffer = self.offset + index * form.frame_bytes, place.data.cast("B")
             while len(buffer):
-                count = os.preadv(file, [buffer], begin)
+                count = pread_into(file, buffer, begin)
                 if count == 0:
                     raise UnsupportedPixels(f"{self.path} became shorter while it was read")
                 begin, buffer = begin + count, buffer[count:]
@@ -188,7 +189,7 @@ class EncapsulatedPixels:
         if isinstance(self.source, bytes):
             return b"".join(self.source[at : at + length] for at, length in self.spans[index])
         with self.source.open("rb", buffering=0) as file:
-            parts = [os.pread(file.fileno(), length, at) for at, length in self.spans[index]]
+            parts = [pread(file.fileno(), length, at) for at, length in self.spans[index]]
         if any(len(part) < length for part, (_, length) in zip(parts, self.spans[index], strict=True)):
             raise UnsupportedPixels(f"{self.name} became shorter while it was read")
         return b"".join(parts)

@@ -93,15 +93,7 @@ class ArchiveService(Service):
 
         What is deflated is kept as it comes; it is inflated once, in a bounded stream beside the commits.
         """
-        syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
-        syntaxes.update(dict.fromkeys(_MODELS, UNCOMPRESSED))
-        syntaxes.update((uid, ()) for uid in patient_sop_classes())
-        return Supported(
-            syntaxes,
-            any_scp_role=True,
-            accept_unknown=maybe_storage if self._promiscuous else None,
-            excluded_transfer_syntaxes=frozenset(),
-        )
+        return archive_contexts(promiscuous=self._promiscuous)
 
     def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
         """Relational queries and retrievals; of queries also ranges of dates with their times, and matching
@@ -327,6 +319,19 @@ class ArchiveServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close(drain=None if kind is None else 0)
+
+
+def archive_contexts(*, promiscuous: bool) -> Supported:
+    """What an archive accepts; promiscuous: storage classes too that the standard does not know."""
+    syntaxes: dict[str, tuple[str, ...]] = {VERIFICATION: UNCOMPRESSED}
+    syntaxes.update(dict.fromkeys(sorted(_MODELS), UNCOMPRESSED))
+    syntaxes.update((uid, ()) for uid in patient_sop_classes())
+    return Supported(
+        syntaxes,
+        any_scp_role=True,
+        accept_unknown=maybe_storage if promiscuous else None,
+        excluded_transfer_syntaxes=frozenset(),
+    )
 
 
 def _granted(asked: SOPClassExtendedNegotiation) -> bytes:

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Self
@@ -224,9 +224,7 @@ class Server:
     async def serve_forever(self, *, signals: bool = True) -> None:
         """Serve until cancelled, or until SIGTERM or SIGINT; then drain and close."""
         stop = asyncio.Event()
-        handled = (signal.SIGTERM, signal.SIGINT) if signals else ()
-        for number in handled:
-            self._loop.add_signal_handler(number, stop.set)
+        handled = handling(self._loop, stop.set, (signal.SIGTERM, signal.SIGINT) if signals else ())
         try:
             await stop.wait()
         finally:
@@ -261,6 +259,18 @@ class Server:
                 continue
             Incoming(self._reception, sock, str(address[0]))
             await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
+
+
+def handling(
+    loop: asyncio.AbstractEventLoop, told: Callable[[], object], numbers: Sequence[int]
+) -> Sequence[int]:
+    """Have these signals tell; which do: none where a loop has no such thing (Windows)."""
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, told)
+    except NotImplementedError:
+        return ()
+    return numbers
 
 
 def _listening(family: int, kind: int, protocol: int, address: Any) -> socket.socket:

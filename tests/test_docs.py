@@ -51,3 +51,24 @@ def test_the_pages_of_the_conformance_kit_are_drawn_from_it() -> None:
     drawn = drawer("cases")
     assert drawn.CASES.read_text(encoding="utf-8") == drawn.cases_page(), "stale: run `make docs`"
     assert drawn.FOUND.read_text(encoding="utf-8") == drawn.found_page(), "stale: run `make docs`"
+
+
+def test_the_conformance_statement_is_made_from_the_tables() -> None:
+    drawn = drawer("statement")
+    assert drawn.PAGE.read_text(encoding="utf-8") == drawn.page(), "stale: run `make docs`"
+
+
+def test_the_conformance_statement_says_what_is_supported() -> None:
+    from aiodicom.client.pacs import BASIC_PROPOSALS
+    from aiodicom.dimse.sop_classes import storage_sop_classes
+    from aiodicom.dimse.uid_names import uid_name
+    from aiodicom.server.limits import ServerLimits
+
+    page = drawer("statement").page()
+    for uid in storage_sop_classes():
+        assert f"| {uid_name(uid)} | {uid} |" in page
+    for proposal in BASIC_PROPOSALS:
+        assert f"| {uid_name(proposal.abstract_syntax)} | yes | yes |" in page
+    for name in ServerLimits.describe():
+        assert f"| {name} | " in page
+    assert "| C-STORE | A700H to A7FFH | failure |" in page

@@ -33,6 +33,7 @@ _COMMANDS = {  # name: module; loaded when used, for not every command needs pix
     "show": "show",
     "volume": "volume",
     "conformance": "conform",
+    "statement": "statement",
     "demo": "demo",
     "completion": "completion",
 }

@@ -20,7 +20,7 @@ from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
-from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors
+from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors, handling
 from ..server.metrics import MetricsEndpoint
 from ..server.service import Destination
 from .commands import LIMITS, Command, section
@@ -261,10 +261,9 @@ def _stop_signal() -> Iterator[asyncio.Event]:
         for number in signals:
             loop.remove_signal_handler(number)
 
-    for number in signals:
-        loop.add_signal_handler(number, told)
+    handled = handling(loop, told, signals)
     try:
         yield stop
     finally:
-        for number in signals:
+        for number in handled:
             loop.remove_signal_handler(number)

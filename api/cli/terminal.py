@@ -116,7 +116,7 @@ def show_table(
     target.print(Padding(table, (0, 0, 0, indent), expand=False))
 
 
-_UID = r"[0-9]+(?:\.[0-9]+){3,}"
+_UID = r"[0-9]+(?:\.[0-9]+){2,}"  # 2.25 and a number, too
 _UNBROKEN = re.compile(rf"{_UID}(?:\\{_UID})*")
 """What looks like UIDs, of no use in two pieces."""
 NARROW = 6
@@ -131,25 +131,43 @@ def show_matches(columns: Sequence[str], rows: Sequence[Sequence[str]], *, heade
 
     target = console()
     cleaned = [[clean(value) for value in row] for row in rows]
-    whole = [any(_UNBROKEN.fullmatch(value) for value in column) for column in zip(*cleaned, strict=True)]
-    least = 2 * (len(columns) - 1)
-    for number, kept in enumerate(whole):
-        values = [row[number] for row in cleaned] + [columns[number]] * header
-        longest = max(map(len, values), default=0)
-        least += longest if kept else max(min(NARROW, longest), len(columns[number]) * header)
-    if least > target.width:
+    names = [clean(column) for column in columns]
+    widths = _widths(names if header else [""] * len(names), cleaned, target.width - 2 * (len(columns) - 1))
+    if widths is None:
         for number, row in enumerate(cleaned):
             show_block(zip(columns, row, strict=True), first=number == 0, width=target.width)
         return
     shape = box.SIMPLE_HEAD if header else None
     between = 1 if header else 2  # a box has a column of its own there
     table = Table(box=shape, show_header=header, show_edge=False, pad_edge=False, padding=(0, between, 0, 0))
-    for column, kept in zip(columns, whole, strict=True):
-        name = Text(clean(column), style="bold")
-        table.add_column(name, overflow="fold", no_wrap=kept, min_width=len(name) * header)
+    for name, width in zip(names, widths, strict=True):
+        table.add_column(Text(name, style="bold"), overflow="fold", width=width)
     for row in cleaned:
         table.add_row(*map(Text, row))
     target.print(table)
+
+
+def _widths(names: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """The widths of columns that have so much room in all; None where UIDs and names do not go into it.
+
+    The widest that may fold gives way first.
+    """
+    from rich.cells import cell_len
+
+    whole = [any(_UNBROKEN.fullmatch(value) for value in column) for column in zip(*rows, strict=True)]
+    widths, least = [], []
+    for number, name in enumerate(names):
+        longest = max(cell_len(value) for value in (name, *(row[number] for row in rows)))
+        widths.append(longest if whole[number] else min(longest, room))
+        least.append(longest if whole[number] else max(min(NARROW, longest), len(name)))
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        widest = max(
+            (number for number, width in enumerate(widths) if width > least[number]), key=widths.__getitem__
+        )
+        widths[widest] -= 1
+    return widths
 
 
 def show_block(pairs: Iterable[tuple[str, str]], *, first: bool, width: int = WIDE) -> None:

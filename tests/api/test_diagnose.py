@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from aiodicom.association.connect import Peer
-from aiodicom.association.errors import Cause
+from aiodicom.association.errors import AssociationTimeout, Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
+from aiodicom.client import diagnose as module
 from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
 from aiodicom.dimse import uid_names
 from aiodicom.dimse.contexts import VERIFICATION
@@ -327,3 +329,25 @@ def test_learned_in_words(
     before = nodes.read_text()
     assert invoke("diagnose", "@ours", "--learn").code == 3
     assert nodes.read_text() == before
+
+
+async def test_a_silent_port_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of the association, and then no other: not that of a handshake, nor the same again."""
+    monkeypatch.setattr(module, "PROBE", 0.2)
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        timeouts = Timeouts(connect=600, association=600, artim=0.1)
+        walk = module._Walk(Peer(host="127.0.0.1", port=port, timeouts=timeouts), ())
+        error = AssociationTimeout("no answer", limit="association", seconds=600)
+        async with asyncio.timeout(30):
+            with pytest.raises(AssociationTimeout):
+                await walk._look_into_silence(error, 100)
+        await walk.close()
+        assert walk.steps[-1].text == "no answer"
+        assert "says nothing" in (walk.steps[-1].advice or "")
+        while len(held) < 3:  # verification alone, TLS, HTTP: all of them at once
+            await asyncio.sleep(0.001)
+        for one in held:
+            one.close()

@@ -16,6 +16,7 @@ from aiodicom.dimse import messages as m
 from aiodicom.imaging.phantom import phantom_uid
 from aiodicom.testing import ScriptedListener
 from pydicom.dataset import Dataset
+from rich.cells import cell_len
 from rich.console import Console
 from wire import Said, accepted, hear, identifier, reply
 
@@ -226,3 +227,23 @@ def test_what_a_peer_says_is_escaped_in_blocks_and_csv(capsys: pytest.CaptureFix
     show_block([("A", "\x1b[2J\n")], first=True)
     terminal.csv_line(["\x1b", 'a"b', "c,d", None])
     assert capsys.readouterr().out == 'A  \\x1b[2J\\n\n\\x1b,"a""b","c,d",\n'
+
+
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("length", [9, 30, 55, 63, 64])
+def test_no_uid_is_cut_whatever_stands_beside_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], length: int, header: bool
+) -> None:
+    """Every width from a phone's to a wall's: what gives way is never a UID, and no line is too long."""
+    from aiodicom.cli import terminal
+
+    uids = [f"1.2.{'9' * (length - 5)}{last}" for last in (1, 2)]
+    rows = [["A^Patient^With^A^Rather^Long^Name", "山田^太郎" * 3, "20240102", "", uid] for uid in uids]
+    names = ["PatientName", "PatientID", "StudyDate", "StudyDescription", "StudyInstanceUID"]
+    for width in range(60, 200, 3):
+        monkeypatch.setattr(terminal, "WIDE", width)
+        show_matches(names, rows, header=header)
+        shown = capsys.readouterr().out
+        assert all(uid in shown for uid in uids), width
+        if length + 2 < width:
+            assert max(map(cell_len, shown.splitlines())) <= width
