@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..dimse.levels import Level
+from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from .attributes import STORED_TEXT
 from .record import Record
-from .text import Value
+from .text import Value, decode_items, decode_value, encodings_of
+
+_REMEMBERED = 4096
+"""Bytes of a level's values up to which what they decode to is remembered: it is the same for a whole series,
+and to decode one code sequence costs as much as all the rest of an object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,8 @@ def entry_of(record: Record, path: str, data_offset: int, size: int, stored_ns: 
 
     Raises ValueError or what else a value that is no text leads to: the object cannot be indexed.
     """
-    study, series = record.attributes(Level.STUDY), record.attributes(Level.SERIES)
+    (_, patient), (study, of_study) = _level(record, Level.PATIENT), _level(record, Level.STUDY)
+    (series, of_series), (_, image) = _level(record, Level.SERIES), _level(record, Level.IMAGE)
     entry = Entry(
         sop_class_uid=record.sop_class_uid,
         sop_instance_uid=record.sop_instance_uid,
@@ -65,10 +73,10 @@ def entry_of(record: Record, path: str, data_offset: int, size: int, stored_ns: 
         accession=_plain(study.get("AccessionNumber")),
         modality=_plain(series.get("Modality")),
         charset=record.charset,
-        patient=_json(record.attributes(Level.PATIENT)),
-        study=_json(study),
-        series=_json(series),
-        image=_json(record.attributes(Level.IMAGE)),
+        patient=patient,
+        study=of_study,
+        series=of_series,
+        image=image,
         path=path,
         data_offset=data_offset,
         size=size,
@@ -80,8 +88,34 @@ def entry_of(record: Record, path: str, data_offset: int, size: int, stored_ns: 
     return entry
 
 
-def _json(attributes: dict[str, Value]) -> str:
-    return json.dumps(attributes, ensure_ascii=False, separators=(",", ":"))
+def _level(record: Record, level: Level) -> tuple[dict[str, Value], str]:
+    """The indexed attributes of a level by keyword, those without a value left out; and as JSON."""
+    raws = tuple(record.values.get(kept.tag) or b"" for kept in STORED_TEXT[level])
+    same = level is not Level.IMAGE and sum(map(len, raws)) <= _REMEMBERED
+    return (_known if same else _decoded)(level, record.transfer_syntax_uid, record.charset, raws)
+
+
+def _decoded(
+    level: Level, transfer_syntax_uid: str, charset: str, raws: tuple[bytes, ...]
+) -> tuple[dict[str, Value], str]:
+    encodings = encodings_of(charset)
+    big = transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN
+    implicit = transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
+    found: dict[str, Value] = {}
+    for kept, raw in zip(STORED_TEXT[level], raws, strict=True):
+        if not raw:
+            continue
+        value: Value
+        if kept.vr == "SQ":
+            value = decode_items(raw, encodings, implicit, big)
+        else:
+            value = decode_value(raw, kept.vr, encodings, big)
+        if value:
+            found[kept.keyword] = value
+    return found, json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+
+
+_known = lru_cache(maxsize=256)(_decoded)
 
 
 def _plain(value: Value | None) -> str:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from functools import partial
 
 from ..dataset.sinks import StoreOutcome
 from .sink import ArchiveSink
@@ -21,6 +23,51 @@ HELD = 4 * BUFFER
 HELD_IN_ALL = 64 * 1024 * 1024
 """Bytes of all objects that may; beyond them every peer that stores is held for what it has sent."""
 _THREADS = 4
+
+
+_Tell = Callable[[StoreOutcome | BaseException], None]
+
+_local = threading.local()
+
+
+class _Told:
+    """What threads tell a loop, which is woken once for all that waits."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiting: deque[tuple[asyncio.Future[StoreOutcome], StoreOutcome | BaseException]] = deque()
+        self._coming = False
+
+    def tell(self, future: asyncio.Future[StoreOutcome], outcome: StoreOutcome | BaseException) -> None:
+        """Have a future of the loop set; on any thread."""
+        self._waiting.append((future, outcome))  # before the look: else it might be left behind
+        if self._coming:
+            return
+        self._coming = True
+        try:
+            self.loop.call_soon_threadsafe(self._tell)
+        except RuntimeError:  # the loop is closed, and nobody waits in it any more
+            self._waiting.clear()
+
+    def _tell(self) -> None:
+        self._coming = False
+        while self._waiting:
+            future, outcome = self._waiting.popleft()
+            if future.done():  # whoever waited has gone
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+
+def _told() -> _Told:
+    """That of the loop that runs on this thread."""
+    loop = asyncio.get_running_loop()
+    told: _Told | None = getattr(_local, "told", None)
+    if told is None or told.loop is not loop:
+        told = _local.told = _Told(loop)
+    return told
 
 
 class Writers:
@@ -76,6 +123,7 @@ class QueuedSink:
     """An `ArchiveSink` made, filled and let go of on threads; one of them at a time has it."""
 
     __slots__ = (
+        "_committing",
         "_done",
         "_error",
         "_guard",
@@ -100,7 +148,8 @@ class QueuedSink:
         self._job: Future[None] | None = None  # of a writing thread that has it
         self._sink: ArchiveSink | None = None
         self._error: Exception | None = None
-        self._result: Future[StoreOutcome | Future[StoreOutcome]] | None = None
+        self._result: _Tell | None = None
+        self._committing: Future[StoreOutcome] | None = None
         self._unwanted = False
         self._done = False
 
@@ -133,21 +182,23 @@ class QueuedSink:
 
         Raises RuntimeError (the sink was discarded, or the archive closed).
         """
-        result: Future[StoreOutcome | Future[StoreOutcome]] = Future()
-        result.set_running_or_notify_cancel()  # whoever stops waiting does not stop it
         with self._guard:
             if self._unwanted:
                 raise RuntimeError("the object was discarded")
-            self._result = result
+            result: asyncio.Future[StoreOutcome] = asyncio.get_running_loop().create_future()
+            self._result = partial(_told().tell, result)
             if not self._had and self._sink is None and len(self._parts) <= 1:
                 self._had = self._writers.start_committing(self._run)
             elif not self._had:
                 self._start(self._run)
             if not self._had:
                 raise RuntimeError("the archive is closed")
-        outcome = await asyncio.wrap_future(result)
-        if not isinstance(outcome, StoreOutcome):
-            outcome = await asyncio.wrap_future(outcome)
+        try:
+            outcome = await result
+        except asyncio.CancelledError:
+            if self._committing is not None:
+                self._committing.cancel()
+            raise
         self._done = True
         return outcome
 
@@ -179,7 +230,7 @@ class QueuedSink:
             return
         result = self._result
         if result is not None and self._unwanted:
-            result.set_exception(RuntimeError("the object was discarded"))
+            result(RuntimeError("the object was discarded"))
         elif result is not None:
             self._finish(result)
         with self._guard:
@@ -212,14 +263,28 @@ class QueuedSink:
         except Exception as error:  # noqa: BLE001 - told to who commits
             self._error = error
 
-    def _finish(self, result: Future[StoreOutcome | Future[StoreOutcome]]) -> None:
+    def _finish(self, result: _Tell) -> None:
         try:
             if self._error is not None:
                 raise self._error
             if self._sink is None:  # an object without a byte
                 self._sink = self._make()
-            result.set_result(self._sink.committed())
+            outcome = self._sink.committed()
         except Exception as error:  # noqa: BLE001 - told to who commits
             if self._sink is not None:
                 self._sink.discard()
-            result.set_exception(error)
+            result(error)
+            return
+        if isinstance(outcome, StoreOutcome):
+            result(outcome)
+            return
+        self._committing = outcome
+        outcome.add_done_callback(lambda committed: result(_came_of(committed)))
+
+
+def _came_of(committed: Future[StoreOutcome]) -> StoreOutcome | BaseException:
+    """What a commit that has ended came to."""
+    try:
+        return committed.result()
+    except (Exception, CancelledError) as error:  # noqa: BLE001 - told to who commits
+        return error

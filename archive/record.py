@@ -13,10 +13,10 @@ from ..dataset.scan import Buffer, scanning
 from ..dataset.walk import Steps, Walk, to_end
 from ..dimse import status
 from ..dimse.levels import Level
-from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, is_near_uid
+from ..pdu.uids import is_near_uid
 from .attributes import SPECIFIC_CHARACTER_SET, STORED_TAGS, STORED_TEXT
 from .errors import ObjectRefused, TornObject
-from .text import Value, decode_items, decode_text, decode_value, encodings_of
+from .text import decode_text, encodings_of
 
 MAX_DEPTH = 64
 """Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
@@ -55,25 +55,6 @@ class Record:
     values: Mapping[int, bytes]
     doubt: str | None = None
     shortened: tuple[str, ...] = ()
-
-    def attributes(self, level: Level) -> dict[str, Value]:
-        """The indexed attributes of that level by keyword, those without a value left out."""
-        encodings = encodings_of(self.charset)
-        big = self.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN
-        implicit = self.transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN
-        found: dict[str, Value] = {}
-        for kept in STORED_TEXT[level]:
-            raw = self.values.get(kept.tag)
-            if not raw:
-                continue
-            value: Value
-            if kept.vr == "SQ":
-                value = decode_items(raw, encodings, implicit, big)
-            else:
-                value = decode_value(raw, kept.vr, encodings, big)
-            if value:
-                found[kept.keyword] = value
-        return found
 
 
 def read_record(

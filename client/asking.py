@@ -77,9 +77,12 @@ class Asking:
     deadline: float | None
 
     async def ask(
-        self, query: Query, keys: Keys, outcome: Outcome, window: Checks | None
+        self, query: Query, keys: Keys | None, outcome: Outcome, window: Checks | None
     ) -> AsyncGenerator[Answer, None]:
-        """The matches of one query. That it was refused for its size is told in the outcome, not raised."""
+        """The matches of one query. That it was refused for its size is told in the outcome, not raised.
+
+        keys: by which it may be divided; None where it will not be.
+        """
         from .answers import read_answer
 
         told, fallback = self.told, self.associations.quirks.character_set

@@ -15,7 +15,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TypeAlias
 
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -87,10 +87,16 @@ def _element_test(
     asked: DataElement, owner: str | None, tests: Sequence[Test]
 ) -> Callable[[Dataset], bool | None]:
     tag = asked.tag
+    plain = frozenset(one.encode() for one in values_of(asked)) if asked.VR == "UI" and owner is None else ()
 
     def judge(answer: Dataset) -> bool | None:
         if tag not in answer:
             return None
+        if plain:  # nearly every answer shows the very UID, and to convert one costs 20 us
+            raw = answer.get_item(tag)
+            came = raw.value or b"" if isinstance(raw, RawDataElement) and raw.VR == "UI" else b""
+            if came.rstrip(b"\0") in plain:
+                return True
         element = answer[tag]
         if owner is not None and _owner(answer, element) != owner:
             return None  # it lies in another block there

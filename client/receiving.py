@@ -150,8 +150,8 @@ class FileSink:
         Where nothing is synced and no other file is in the way, what is left takes no longer than a write,
         and is done here: `benchmarks/phases.py` shows what the way to a thread and back costs.
         """
-        if self._durability == "rename" and self._nothing_in_the_way():
-            outcome = self._commit()
+        if self._durability == "rename" and (path := self._free_path()) is not None:
+            outcome = self._commit(path)
             self._tell(outcome)
             return outcome
         try:
@@ -167,12 +167,13 @@ class FileSink:
         if outcome.status == 0:
             self._tell(outcome)
 
-    def _nothing_in_the_way(self) -> bool:
-        """Whether the object is known to be whole, and has a name that nothing else has."""
+    def _free_path(self) -> str | None:
+        """Its path, where the object is known to be whole and nothing else has that name."""
         if not self._writer.scanned:
-            return False
+            return None
         values = self._scan()
-        return not isinstance(values, StoreOutcome) and not os.path.lexists(self._path(values))
+        path = None if isinstance(values, StoreOutcome) else self._path(values)
+        return None if path is None or os.path.lexists(path) else path
 
     def _path(self, values: dict[str, str]) -> str:
         uid = self._request.affected_sop_instance_uid
@@ -200,9 +201,9 @@ class FileSink:
         patient = self._values.get("patient_id", "")
         self._done(replace(item, beside=self._beside, patient_id=patient, sha256=digest))
 
-    def _commit(self) -> StoreOutcome:
+    def _commit(self, path: str | None = None) -> StoreOutcome:
         try:
-            return self._check_and_publish()
+            return self._check_and_publish() if path is None else _kept(self._publish(path), self._doubt)
         except OSError as error:
             self._writer.discard()
             log.info("storing failed: %s", error.strerror)

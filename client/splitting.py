@@ -124,7 +124,8 @@ class Splitting:
 
             query = replace(query, identifier=with_elements(query.identifier, elements))  # type: ignore[arg-type]
             window = Checks(with_elements(Dataset(), elements))
-        async with aclosing(self._asking.ask(query, node.window.keys, node.outcome, window)) as found:
+        keys = node.window.keys if self._split else None
+        async with aclosing(self._asking.ask(query, keys, node.outcome, window)) as found:
             async for answer in found:
                 name = entity(self._level, answer) if once else None
                 self._compare(node, name)

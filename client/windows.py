@@ -77,9 +77,11 @@ class Shown:
     last: datetime.date | None = None
     kinds: dict[str, None] = field(default_factory=dict)
 
-    def take(self, keys: Keys, answer: Dataset) -> None:
-        """Look at an answer."""
+    def take(self, keys: Keys | None, answer: Dataset) -> None:
+        """Look at an answer; without keys it is counted alone."""
         self.answers += 1
+        if keys is None:
+            return
         if keys.date in answer:
             self.dated += 1
             day = _day(re.sub(r"\D", "", str(answer[keys.date].value or "")))

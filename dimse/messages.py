@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
-from ..pdu.errors import AbortReason, AiodicomError, Deviation, RemoteProtocolError
+from ..pdu.errors import AbortReason, AiodicomError, Deviation, DeviationLog, RemoteProtocolError
 from . import command as c
 from .command import Value, decode_command, encode_command
 from .status import MISTYPED_ARGUMENT, PENDING, PENDING_WARNING, UNRECOGNIZED_OPERATION
@@ -404,6 +404,30 @@ def decode_message(data: bytes | bytearray | memoryview, noted: list[Deviation])
         which = "final C-FIND-RSP with" if has_dataset else "pending C-FIND-RSP without"
         noted.append(Deviation("PS3.7 9.3.2.2", f"a {which} a data set"))
     return message
+
+
+class Decoder:
+    """Decodes the command sets of one association, of which pending answers are one many times.
+
+    A log keeps each deviation once, so what is remembered need not be noted again.
+    """
+
+    REMEMBERED = 512
+    """Bytes of a command set up to which the last one is remembered."""
+
+    def __init__(self, noted: DeviationLog) -> None:
+        self._noted = noted
+        self._last: tuple[bytes, Message] | None = None
+
+    def decode(self, data: bytearray) -> Message:
+        """As `decode_message`."""
+        last = self._last
+        if last is not None and data == last[0]:
+            return last[1]
+        message = decode_message(data, self._noted)
+        if len(data) <= self.REMEMBERED:
+            self._last = bytes(data), message
+        return message
 
 
 def _missing(message_type: type[Message], element: int, elements: dict[int, Value]) -> None:

@@ -93,6 +93,7 @@ class Session:
         self._invoked: dict[int, tuple[int, int]] = {}  # message id: context id, command field
         self._performed = Outstanding(self.limits.outstanding_requests, lenient=requestor)
         self.messages_begun: int = 0
+        self._decoder = m.Decoder(self.deviations)
         self._refusals: list[tuple[int, bytes]] = []  # waiting for the end of a data set of ours
 
     # --- state
@@ -395,7 +396,7 @@ class Session:
         incoming.complete = True
         context = incoming.context
         try:
-            message = m.decode_message(incoming.command, self.deviations)
+            message = self._decoder.decode(incoming.command)
         except m.CommandRefused as refused:
             self._refuse(incoming, refused, events)
             return

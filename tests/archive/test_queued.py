@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import aiodicom
 import pytest
@@ -299,3 +300,69 @@ async def test_a_commit_after_a_discard_is_refused(archive: Archive) -> None:
     sink.discard()
     with pytest.raises(RuntimeError, match="discarded"):
         await sink.commit()
+
+
+async def test_a_loop_is_woken_once_for_all_that_is_told_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    told, woken = queued._Told(loop), []
+    wake = loop.call_soon_threadsafe
+
+    def count(*given: Any) -> Any:
+        woken.append(given)
+        return wake(*given)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", count)
+    for _ in range(2):  # and again for what is told after that
+        woken.clear()
+        futures: list[asyncio.Future[StoreOutcome]] = [loop.create_future() for _ in range(5)]
+        futures[3].cancel()
+        outcomes: list[StoreOutcome | BaseException] = [StoreOutcome(n) for n in range(5)]
+        outcomes[4] = RuntimeError("the archive is closed")
+
+        def tell(to: list[asyncio.Future[StoreOutcome]], what: list[StoreOutcome | BaseException]) -> None:
+            for future, outcome in zip(to, what, strict=True):
+                told.tell(future, outcome)
+
+        thread = threading.Thread(target=tell, args=(futures, outcomes))
+        thread.start()
+        thread.join()
+        assert not any(one.done() for one in futures if not one.cancelled())
+        assert [(await one).status for one in futures[:3]] == [0, 1, 2]
+        with pytest.raises(RuntimeError, match="closed"):
+            await futures[4]
+        assert len(woken) == 1
+
+
+def test_what_is_told_to_a_loop_that_is_closed_is_forgotten() -> None:
+    loop = asyncio.new_event_loop()
+    told, future = queued._Told(loop), loop.create_future()
+    loop.close()
+    told.tell(future, StoreOutcome(0))
+    assert not told._waiting
+    assert not future.done()
+
+
+async def test_one_that_nobody_waits_for_is_not_committed_while_it_is_queued(archive: Archive) -> None:
+    """As with any sink: cancelled before its commit has begun, nothing stays."""
+    busy, go_on = threading.Event(), threading.Event()
+
+    def stand_still() -> None:
+        busy.set()
+        assert go_on.wait(60)
+
+    sink = sink_of(archive, "1.2.3.1")
+    sink.write(memoryview(data_of("1.2.3.1", 3 * BUFFER)))
+    while sink._sink is None:
+        await asyncio.sleep(0)
+    archive._committer.soon(stand_still)
+    assert await asyncio.to_thread(busy.wait, 60)
+    committing = asyncio.ensure_future(sink.commit())
+    while sink._committing is None:
+        await asyncio.sleep(0)
+    committing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    sink.discard()
+    go_on.set()
+    archive.close()
+    assert (stored(archive.directory), left(archive)) == ({}, [])

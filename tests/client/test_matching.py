@@ -8,9 +8,10 @@ from aiodicom.client.matching import Checks
 from aiodicom.client.values import literal
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from wire import identifier
 
 KEYS = {
@@ -183,3 +184,18 @@ def test_a_literal_inside_a_sequence() -> None:
     for value, found in (("B?", []), ("BX", ["ProcedureCodeSequence"])):
         answer = identifier(ProcedureCodeSequence=Sequence([item(CodeValue=value)]))
         assert checks.contradicted(answer) == found
+
+
+@pytest.mark.parametrize("came", [b"1.2.3\0", b"1.2.34", b"1.2", b"1.2.3 ", b"", None])
+@pytest.mark.parametrize("asked", [["1.2.3"], ["1.2.3", "1.2"]])
+def test_a_uid_as_it_came_is_judged_as_its_value_is(came: bytes | None, asked: list[str]) -> None:
+    wanted = Dataset()
+    wanted.StudyInstanceUID = asked
+    checks, tag = Checks(wanted), BaseTag(0x0020000D)
+    as_it_came, converted = (
+        Dataset({tag: RawDataElement(tag, "UI", len(came or b""), came, 0, False, True)}) for _ in range(2)
+    )
+    assert isinstance(converted[tag], DataElement)
+    assert checks.contradicted(as_it_came) == checks.contradicted(converted)
+    if came == b"1.2.3\0":
+        assert isinstance(as_it_came.get_item(tag), RawDataElement), "it need not be converted"

@@ -12,8 +12,9 @@ from aiodicom.association.errors import OperationFailed
 from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
-from aiodicom.client.planning import MAX_QUERIES
+from aiodicom.client.planning import MAX_QUERIES, _texts
 from aiodicom.client.retrieved import RetrieveResult
+from aiodicom.dataset.coding import decode_answer, encode_dataset
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import MAX_CONTEXTS
 from aiodicom.dimse.levels import Level, Root, find_model, get_model, move_model
@@ -23,11 +24,13 @@ from aiodicom.pdu.types import PduType
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.testing import ScriptedListener, ScriptedPeer
 from peers.misbehaving import Misbehaving, Ways
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from wire import STEADY, Said, accepted, ct, hear, identifier, play, reply
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MODELS = (find_model, get_model, move_model)
+EXPLICIT = "1.2.840.10008.1.2.1"
 PRIVATE = "1.2.840.113619.4.27"
 PRIVATE_SYNTAX = "1.2.840.113619.5.2"
 
@@ -489,3 +492,24 @@ async def test_a_patient_id_with_a_wildcard_in_it_is_no_key_above(tmp_path: Path
             result = await pacs.get(level, uid, parents=parents, root="PATIENT", directory=tmp_path)
             assert (result.outcome, result.stands_on, result.received) == ("complete", "list", 3)
             assert peer.asked[0][2].PatientID == "P*1"
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_texts_are_the_same_whether_an_answer_was_looked_at_or_not(touched: bool) -> None:
+    source = identifier(
+        SOPInstanceUID="1.2.3", SOPClassesInStudy=["1.2", "1.2.3.4"], StudyInstanceUID="", InstanceNumber=7
+    )
+    source.ModalitiesInStudy = ["CT", "PT"]
+    answer, undecoded = decode_answer(encode_dataset(source, EXPLICIT), EXPLICIT)
+    assert not undecoded
+    keys = ("SOPInstanceUID", "SOPClassesInStudy", "StudyInstanceUID", "InstanceNumber", "ModalitiesInStudy")
+    if touched:
+        for _ in answer.iterall():
+            pass
+    assert _texts(answer, [*keys, "RetrieveAETitle"]) == {
+        "SOPInstanceUID": "1.2.3",
+        "SOPClassesInStudy": "1.2\\1.2.3.4",
+        "InstanceNumber": "7",
+        "ModalitiesInStudy": "CT\\PT",
+    }
+    assert isinstance(answer.get_item("SOPInstanceUID"), DataElement if touched else RawDataElement)

@@ -218,3 +218,11 @@ def test_a_window_says_what_it_is() -> None:
     assert str(window(StudyDate="20240101").parts(NOTHING, (), TODAY)[1][0]) == (
         "StudyDate=20240101 StudyTime=000000-115959.999999"
     )
+
+
+def test_where_nothing_is_divided_answers_are_counted_alone() -> None:
+    answer = Dataset()
+    answer.StudyDate = "20240101"
+    shown = Shown()
+    shown.take(None, answer)
+    assert shown == Shown(answers=1)

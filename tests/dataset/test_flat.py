@@ -206,3 +206,28 @@ def test_nor_what_the_users_own_code_decodes(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.undo()
     monkeypatch.setattr(config, "data_element_callback", lambda raw: raw)
     assert read_flat(raw, EXPLICIT) is None
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT])
+@pytest.mark.parametrize("charset", [b"", b"ISO_IR 192"])
+def test_each_is_a_data_set_of_its_own_and_made_as_pydicom_makes_one(syntax: str, charset: bytes) -> None:
+    source = Dataset()
+    source.StudyInstanceUID = "1.2.3"
+    if charset:
+        source.SpecificCharacterSet = charset.decode()
+    raw = encode_dataset(source, syntax)
+    first, second = read_flat(raw, syntax), read_flat(raw, syntax)
+    assert first is not None
+    assert second is not None
+    made = Dataset()
+    made.set_original_encoding(syntax == IMPLICIT, True, first.original_character_set)
+    assert first.__dict__.keys() == made.__dict__.keys()
+    assert {name: value for name, value in first.__dict__.items() if name != "_dict"} == {
+        name: value for name, value in made.__dict__.items() if name != "_dict"
+    }
+    first.PatientID = "A"
+    first.private_block(0x0099, "AIODICOM", create=True).add_new(1, "LO", "x")
+    assert "PatientID" not in second
+    assert not second._private_blocks
+    shared = [one for one in first.__dict__ if isinstance(first.__dict__[one], dict | list)]
+    assert all(first.__dict__[one] is not second.__dict__[one] for one in shared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 
 import pytest
 from aiodicom.dimse import (
@@ -19,8 +19,17 @@ from aiodicom.dimse import (
     response_type,
 )
 from aiodicom.dimse.command import decode_command, encode_command
-from aiodicom.dimse.messages import MESSAGES, REQUESTS, RESPONSES, failure_response, make_response
+from aiodicom.dimse.messages import (
+    MESSAGES,
+    REQUESTS,
+    RESPONSES,
+    CFindRSP,
+    Decoder,
+    failure_response,
+    make_response,
+)
 from aiodicom.pdu import Deviation, RemoteProtocolError
+from aiodicom.pdu.errors import DeviationLog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies_dimse import KINDS, US, command_elements, messages, messages_of
@@ -255,3 +264,29 @@ def test_a_uid_that_cannot_be_sent_is_left_out_of_answers(uid: str) -> None:
 def test_a_cancel_has_no_response() -> None:
     assert CCancelRQ.command_field not in REQUESTS
     assert CCancelRQ.command_field | 0x8000 not in RESPONSES
+
+
+def test_a_command_set_that_comes_again_is_decoded_once_and_any_other_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pending = CFindRSP(message_id_being_responded_to=1, status=0xFF00, has_dataset=True)
+    final = replace(pending, status=0, has_dataset=False)
+    long = replace(pending, affected_sop_class_uid="1.2", error_comment="x" * 64)
+    sets = [encode_message(one) for one in (pending, pending, final, pending, pending, long, long)]
+    log = DeviationLog()
+    decoder = Decoder(log)
+    monkeypatch.setattr(Decoder, "REMEMBERED", len(sets[0]) + 20)
+    decoded = [decoder.decode(bytearray(one)) for one in sets]
+    assert decoded == [pending, pending, final, pending, pending, long, long]
+    assert decoded[0] is decoded[1]
+    assert decoded[3] is decoded[4]
+    assert decoded[5] is not decoded[6], "no long one is held"
+    odd = bytearray(encode_message(replace(final, has_dataset=False)).replace(b"\x01\x01", b"\x02\x01"))
+    plain = DeviationLog()
+    for _ in range(3):
+        assert decoder.decode(odd) == decode_message(odd, plain)
+    assert log == plain
+    broken = bytearray(sets[0][:-1])
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            decoder.decode(broken)
