@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiodicom.archive import find
 from aiodicom.archive.answers import Answers
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.attributes import ATTRIBUTES, Attribute
@@ -111,6 +112,13 @@ def test_an_element_that_cannot_be_encoded_costs_itself_only() -> None:
     assert told[0].startswith("an answer is given in part: ")
 
 
+@pytest.fixture
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No turn of a search ends for the time that it took."""
+    monkeypatch.setattr(find, "monotonic", lambda: 0.0)
+
+
+@pytest.mark.usefixtures("no_time_passes")
 def test_answers_are_taken_by_number_and_by_size(tmp_path: Path) -> None:
     """What a peer does not read is held, so that it is bounded in bytes too."""
     with Archive(tmp_path, durability="rename") as archive:
@@ -132,6 +140,7 @@ def test_answers_are_taken_by_number_and_by_size(tmp_path: Path) -> None:
         assert sizes(100, 1 << 20) == [5]
 
 
+@pytest.mark.usefixtures("no_time_passes")
 def test_the_bytes_and_the_data_sets_of_a_query_are_the_same(tmp_path: Path) -> None:
     with Archive(tmp_path, durability="rename") as archive:
         for number in range(3):
