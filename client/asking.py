@@ -14,8 +14,10 @@ from ..dimse import messages as m
 from ..dimse.contexts import Proposal
 from ..dimse.levels import UNIQUE_KEYS
 from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PENDING_WARNING, SUCCESS, Category, Status
-from .associations import Associations, Attempt
+from .associations import Associations
+from .holder import Attempt
 from .identifier import Query
+from .keys import name_of, place_of
 from .negotiated import need_context
 from .windows import Keys, Shown
 
@@ -58,10 +60,12 @@ class Outcome:
 
 
 def keywords(query: Query) -> tuple[str, ...]:
-    """The keys of a query, by keyword."""
+    """The keys of a query, as `name_of` calls them."""
     identifier = query.identifier
-    found = identifier if isinstance(identifier, Mapping) else (e.keyword for e in identifier)
-    return tuple(key for key in found if key and key not in _NOT_KEYS)
+    if isinstance(identifier, Mapping):
+        return tuple(key for key in identifier if key not in _NOT_KEYS)
+    found = (name_of(identifier, one) for one in identifier if not one.tag.is_private_creator)
+    return tuple(key for key in found if key not in _NOT_KEYS)
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ class Asking:
                     told.undecoded.update(undecoded)
                     told.guessed.update(guessed)
                     if status == PENDING_WARNING:
-                        told.missed.update(key for key in told.asked if key not in answer)
+                        told.missed.update(key for key in told.asked if _place(answer, key) is None)
                     outcome.shown.take(keys, answer)
                     if window is not None:
                         # to some peers an empty date lies in any range: that is no other one
@@ -121,7 +125,14 @@ class Asking:
 
 def _is_empty(answer: Answer, key: str) -> bool:
     """Whether a key is absent from an answer or has no value, as where a peer does not support it."""
-    return key not in answer or answer[key].VM == 0
+    place = _place(answer, key)
+    return place is None or answer[place].VM == 0
+
+
+def _place(answer: Answer, key: str) -> int | None:
+    """The tag of a key in an answer; None where it is not there."""
+    place = place_of(answer, key)
+    return place if place is not None and place in answer else None
 
 
 async def answers(

@@ -6,10 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 from ..association.association import Association
 from ..association.connect import WINDOW, Peer, associate
@@ -23,7 +21,7 @@ from ..association.performing import Provider
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, Root
 from ..pdu.errors import AiodicomError, ConnectionClosed
-from .holder import Holder, Switch
+from .holder import Attempt, Holder, Switch
 from .negotiated import describe
 from .quirks import Quirks
 from .relational import asking, granted
@@ -36,38 +34,6 @@ FIRST_WAIT = 0.1
 before it."""
 REMEMBERED = 100
 """Errors by which associations ended that are kept: a client may live for weeks."""
-
-
-class Attempt:
-    """A request on an association that the peer may have closed since it was used last, as some do after
-    each answer: that it ends so before any word of an answer is no failure, but reason for another attempt.
-    """
-
-    def __init__(self, associations: Associations, *, last: bool) -> None:
-        self.failed: bool = False
-        self._associations = associations
-        self._last = last
-        self._in_vain = False
-
-    def on(self, association: Association) -> None:
-        """It is asked on this one."""
-        self._in_vain = self._associations.reused(association)
-
-    def answered(self) -> None:
-        """The peer has said something: what fails now is a failure."""
-        self._in_vain = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        gone = isinstance(error, ConnectionClosed | AssociationEnded | AssociationAborted)
-        self.failed = gone and self._in_vain and not self._last and self._associations.opened
-        if self.failed:
-            log.info("asked once more, on another association: %s", error)
-        return self.failed
 
 
 class Associations:
@@ -100,6 +66,7 @@ class Associations:
         self.ended: deque[AiodicomError] = deque(maxlen=REMEMBERED)
         self._holders: list[Holder] = []
         self._opening = asyncio.Lock()
+        self._returned = asyncio.Event()  # when an operation has ended on one
         self._info: ConnectionInfo | None = None
         self._closed = True
 
@@ -128,7 +95,7 @@ class Associations:
         if lazy:
             return
         try:
-            await self._open([])
+            await self._found([], exactly=False, alone=False)
         except BaseException:
             self._closed = True
             raise
@@ -200,8 +167,7 @@ class Associations:
         return await self._ask(proposals, provider)
 
     async def _ask(self, proposals: list[Proposal], provider: Provider) -> Association:
-        """Ask again after a rejection that may pass, within `Timeouts.busy`."""
-        waited, wait = 0.0, FIRST_WAIT
+        """Ask; once more without relational queries of a peer that does not bear the question."""
         while True:
             peer = asking(self.peer, proposals) if self.asks_relational else self.peer
             try:
@@ -221,11 +187,7 @@ class Associations:
                     self.asks_relational = False
                     log.info("%s; asked once more, without relational queries", error)
                     continue
-                if not error.transient or waited + wait > self.peer.timeouts.busy:
-                    raise
-                log.info("%s; asked for again in %.1f s", error, wait)
-            await asyncio.sleep(wait)
-            waited, wait = waited + wait, 2 * wait
+                raise
 
     def _check_open(self) -> None:
         if self._closed:
@@ -300,6 +262,7 @@ class Associations:
             holder.private = False
             holder.switch.current = None
             holder.users -= 1
+            self._returned.set()
             self.wake()
             if not association.usable:
                 # one that failed while nobody was told stays: it is `close` that tells how it ended
@@ -334,12 +297,61 @@ class Associations:
             if holder is not None:
                 return holder.taken(provider, alone)
             async with self._opening:
-                self._check_open()
-                holder = self._free(wanted, alone=alone)
-                if holder is None:
-                    await self.make_room()
-                    holder = await self._open(wanted, exactly)
+                holder = await self._found(wanted, exactly=exactly, alone=alone)
                 return holder.taken(provider, alone)
+
+    async def _found(self, wanted: list[Proposal], *, exactly: bool, alone: bool) -> Holder:
+        """One that is free, else one that is opened now.
+
+        After a rejection that may pass it is asked for again, within `Timeouts.busy`. Where others of ours
+        are in use the peer may take no more: as long as something moves on them they are waited for, and
+        what is idle by then is used, or released.
+        """
+        waited, wait = 0.0, FIRST_WAIT
+        while True:
+            self._check_open()
+            holder = self._free(wanted, alone=alone)
+            if holder is not None:
+                return holder
+            await self.make_room()
+            try:
+                return await self._open(wanted, exactly)
+            except AssociationRejected as error:
+                busy = self.peer.timeouts.busy
+                if not error.transient or (waited + wait > busy and not self._moving(busy)):
+                    raise
+                log.info("%s; asked for again in %.1f s", error, wait)
+            if await self._let_idle_go():
+                continue
+            if not self._moving(busy):
+                waited += wait
+            await self._given_back(wait)
+            wait = min(2 * wait, max(wait, busy))
+
+    def _moving(self, busy: float) -> bool:
+        """Whether something came or went on one in use in so many seconds."""
+        now = asyncio.get_running_loop().time()
+        return any(
+            one.users and now - one.association.connection.last_activity < busy for one in self._holders
+        )
+
+    async def _given_back(self, wait: float) -> None:
+        """Wait so long, or until one in use is given back."""
+        if not any(one.users for one in self._holders):
+            await asyncio.sleep(wait)
+            return
+        self._returned.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self._returned.wait()
+
+    async def _let_idle_go(self) -> bool:
+        """Release what nobody uses, for a peer that takes no more; whether there was any."""
+        idle = [one for one in self._holders if not one.users]
+        for holder in idle:
+            if holder in self._holders and not holder.users:
+                await self.let_go(holder)
+        return bool(idle)
 
     def _free(self, wanted: list[Proposal], *, alone: bool) -> Holder | None:
         """One that is open and carries this; `alone`: which nobody uses."""

@@ -1,14 +1,21 @@
-"""One association of a client, and who uses it."""
+"""One association of a client, who uses it, and what is asked again where the peer had closed it."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
 
 from ..association.association import Association
+from ..association.errors import AssociationAborted, AssociationEnded
 from ..association.performing import Provider, Refused, Request
 from ..dataset.sinks import StoreSink
 from ..dimse.contexts import Proposal
 from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
+from ..pdu.errors import ConnectionClosed
+
+log: logging.Logger = logging.getLogger("aiodicom.client")
 
 
 class Switch:
@@ -64,3 +71,46 @@ class Holder:
             for syntax in context.transfer_syntaxes
         }
         return all((p.abstract_syntax, s) in proposed for p in wanted for s in p.transfer_syntaxes)
+
+
+class _Reusing(Protocol):
+    """Whose associations it is asked on."""
+
+    @property
+    def opened(self) -> bool:
+        """Whether anything can be asked."""
+
+    def reused(self, association: Association) -> bool:
+        """Whether somebody had used it before who uses it now."""
+
+
+class Attempt:
+    """A request on an association that the peer may have closed since it was used last, as some do after
+    each answer: that it ends so before any word of an answer is no failure, but reason for another attempt.
+    """
+
+    def __init__(self, associations: _Reusing, *, last: bool) -> None:
+        self.failed: bool = False
+        self._associations = associations
+        self._last = last
+        self._in_vain = False
+
+    def on(self, association: Association) -> None:
+        """It is asked on this one."""
+        self._in_vain = self._associations.reused(association)
+
+    def answered(self) -> None:
+        """The peer has said something: what fails now is a failure."""
+        self._in_vain = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        gone = isinstance(error, ConnectionClosed | AssociationEnded | AssociationAborted)
+        self.failed = gone and self._in_vain and not self._last and self._associations.opened
+        if self.failed:
+            log.info("asked once more, on another association: %s", error)
+        return self.failed

@@ -91,6 +91,17 @@ def place_of(item: Dataset, name: str) -> int | None:
     return None if owned is None else group + (owned << 8) + int(private[3], 16)
 
 
+def name_of(item: Dataset, element: DataElement) -> str:
+    """What an element is called as a key: its keyword, else by its private creator, else its tag."""
+    if element.keyword:
+        return element.keyword
+    tag = element.tag
+    owner = (tag.group << 16) + (tag.element >> 8)
+    if tag.is_private and not tag.is_private_creator and owner in item:
+        return f'({tag.group:04X},"{str(item[owner].value).strip()}",{tag.element & 0xFF:02X})'
+    return f"{tag.group:04X},{tag.element:04X}"
+
+
 def _is_tag(name: str) -> bool:
     return bool(_TAG.fullmatch(name) or _PRIVATE.fullmatch(name))
 

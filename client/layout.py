@@ -18,6 +18,8 @@ MAX_PART = 120
 MAX_VALUE = 64
 MAX_PARTS = 16
 
+_APART = ("_", "-", "+")  # signs that no stem of a UID has
+_SPLIT = re.compile(r"[-_+]")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _INSTANCE = "SOPInstanceUID"
 _IDENTIFYING = frozenset({"PatientID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber", "StudyID"})
@@ -63,13 +65,19 @@ class Layout:
             return f"{name}_{short_hash(value)}"
         return name
 
-    def pattern(self) -> re.Pattern[str]:
-        """What the name of a file looks like; the group is the stem of its SOP Instance UID."""
-        pieces = [
-            re.escape(text) if number % 2 == 0 else "(.+)" if text == _INSTANCE else ".*"
-            for number, text in enumerate(self.parts[-1])
-        ]
-        return re.compile("".join(pieces))
+    def stems(self, name: str) -> list[str] | None:
+        """What in the name of a file, without its ".dcm", may be the stem of its SOP Instance UID.
+
+        None where the template has no sign on both sides of it that no stem has: the file alone tells then.
+        """
+        part = self.parts[-1]
+        for number, keyword in enumerate(part):
+            if number % 2 and keyword == _INSTANCE:
+                before, after = part[number - 1], part[number + 1].removesuffix(".dcm")
+                first, last = number == 1, number == len(part) - 2
+                if (before[-1:] or first * "_") in _APART and (after[:1] or last * "_") in _APART:
+                    return _SPLIT.split(name)
+        return None
 
 
 def _no_device(stem: str) -> str:

@@ -20,6 +20,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from ..dimse.levels import GENERAL_KEYWORDS, UNIQUE_KEYS
+from .keys import name_of
 from .values import TEMPORAL, over_midnight
 
 Path: TypeAlias = tuple[int, ...]
@@ -45,7 +46,7 @@ class Checks:
         self._tests = list(self._compile(identifier, ()))
 
     def contradicted(self, answer: Dataset) -> list[str]:
-        """The keys of which the answer shows another value, or none; by keyword or tag."""
+        """The keys of which the answer shows another value, or none; as `name_of` calls them."""
         return [name for name, test in self._tests if test(answer) is False]
 
     @property
@@ -57,7 +58,7 @@ class Checks:
         for element in item:
             if element.keyword in GENERAL_KEYWORDS or element.tag.is_private_creator:
                 continue
-            name = element.keyword or str(element.tag)
+            name = name_of(item, element)
             where = (*above, int(element.tag))
             if element.VR == "SQ":
                 nested = [test for one in element.value for _, test in self._compile(one, where)]

@@ -24,11 +24,12 @@ from ..dimse.levels import Level, QueryError, Root, find_model, get_model, move_
 from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
-from .associations import Associations, Attempt
+from .associations import Associations
 from .choices import check_durability, check_keep
 from .dicomweb import Fetching
 from .finding import Finding
 from .getting import Getting
+from .holder import Attempt
 from .identifier import build_query, parse_model
 from .incoming import Objects
 from .intake import Intake, Where

@@ -30,18 +30,26 @@ def find_present(directory: Path, uids: Collection[str], layout: Layout | None =
     """
     stems = {file_stem(uid): uid for uid in uids}
     found: dict[str, ReceivedItem] = {}
-    pattern = None if layout is None else layout.pattern()
     for path in _files(os.fspath(directory), {ASIDE}):
-        stem = _BESIDE.sub("", os.path.basename(path).removesuffix(".dcm"))
-        if pattern is not None:
-            match = pattern.fullmatch(f"{stem}.dcm")
-            stem = stem if match is None else match[1]
-        uid = stems.get(stem)
-        if uid is not None and uid not in found:
-            item = whole_file(path, uid)
-            if item is not None:
-                found[uid] = item
+        name = _BESIDE.sub("", os.path.basename(path).removesuffix(".dcm"))
+        may_be = [name] if layout is None else layout.stems(name)
+        if may_be is None:
+            may_be = [file_stem(_uid_of(path))]
+        for stem in may_be:
+            uid = stems.get(stem)
+            if uid is not None and uid not in found:
+                item = whole_file(path, uid)
+                if item is not None:
+                    found[uid] = item
     return list(found.values())
+
+
+def _uid_of(path: str) -> str:
+    """The SOP Instance UID that a file's header names; "" where it names none."""
+    try:
+        return read_header(path).sop_instance_uid or ""
+    except (ImagingError, OSError):
+        return ""
 
 
 def _files(directory: str, without: Collection[str] = ()) -> Iterator[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiodicom.association.connect import WINDOW
@@ -11,8 +15,11 @@ from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.client import associations as module
 from aiodicom.client.connect import connect
+from aiodicom.client.holder import Switch
 from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs
+from aiodicom.client.pool import create_pool
 from aiodicom.dimse import messages as m
+from aiodicom.dimse.contexts import VERIFICATION, Proposal
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -27,8 +34,10 @@ from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.testing import ScriptedListener
+from pydicom.dataset import Dataset
 from wire import accepted, ct, hear, identifier, play, reply
 
+CLASSES = [f"1.2.840.10008.5.1.4.1.1.{last}" for last in ("2", "4", "20")]  # CT, MR, NM
 BUSY = Timeouts(connect=20, association=20, inactivity=20, artim=20, busy=100, cancel=20)
 
 
@@ -291,3 +300,74 @@ async def test_our_own_ends_agree_on_a_window(tmp_path: Path) -> None:
         async with connect("127.0.0.1", server.port) as pacs:
             async with pacs._associations.use([BASIC_PROPOSALS[0]]) as association:
                 assert association.session.window == AsyncOperationsWindow(1, 1)
+
+
+def three_series(count: int = 4) -> list[Dataset]:
+    return [
+        ct(f"1.2.3.{n}.{k}", SeriesInstanceUID=f"1.2.3.{n}", SOPClassUID=CLASSES[n])
+        for n in range(3)
+        for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("busy", [0.5, 3.0])
+async def test_gets_at_once_take_turns_on_the_one_slot_of_a_peer(
+    tmp_path: Path, pooled: bool, busy: float
+) -> None:
+    """Each wants contexts of its own, so that none can use another's association; all keep their word."""
+    limits = ServerLimits(max_associations=1)
+    times = replace(BUSY, busy=busy)
+    async with serve_archive(tmp_path / "archive", port=0, limits=limits) as server:
+        async with connect("127.0.0.1", server.port, timeouts=times) as pacs:
+            assert (await pacs.store(three_series())).ok
+        make: Any = create_pool if pooled else connect
+        async with make("127.0.0.1", server.port, timeouts=times) as pacs:
+            gets = [pacs.get("SERIES", f"1.2.3.{n}", directory=tmp_path / f"{n}") for n in range(3)]
+            results = await asyncio.gather(*gets)
+        assert [(one.outcome, one.received, one.error) for one in results] == [("complete", 4, None)] * 3
+
+
+async def test_who_holds_the_one_slot_and_stands_still_is_not_waited_for(tmp_path: Path) -> None:
+    """A loop over answers in which the same client retrieves: it would wait for itself for ever."""
+    limits = ServerLimits(max_associations=1)
+    async with serve_archive(tmp_path / "archive", port=0, limits=limits) as server:
+        async with connect("127.0.0.1", server.port, timeouts=replace(BUSY, busy=0.2)) as pacs:
+            assert (await pacs.store(three_series())).ok
+            async with aclosing(aiter(pacs.find("SERIES", {"StudyInstanceUID": "1.2.3"}))) as found:
+                async for one in found:
+                    with pytest.raises(AssociationRejected):
+                        await pacs.get("SERIES", str(one.SeriesInstanceUID), directory=tmp_path / "out")
+                    break
+            assert (await pacs.get("SERIES", "1.2.3.0", directory=tmp_path / "out")).ok
+
+
+async def test_what_moves_on_the_one_slot_is_waited_for_beyond_the_time_of_a_rejection(
+    tmp_path: Path,
+) -> None:
+    """One get takes ten times as long as `Timeouts.busy`, an object at a time; the other waits for it."""
+    limits = ServerLimits(max_associations=1)
+    times = replace(BUSY, busy=0.1)
+    async with serve_archive(tmp_path / "archive", port=0, limits=limits) as server:
+        async with connect("127.0.0.1", server.port, timeouts=times) as pacs:
+            assert (await pacs.store(three_series())).ok
+            slow_is_on = asyncio.Event()
+
+            async def slow() -> int:
+                count = 0
+                async with pacs.association([Proposal(VERIFICATION)], provider=Switch()) as association:
+                    slow_is_on.set()
+                    context = association.find_contexts(VERIFICATION)[0]
+                    began = asyncio.get_running_loop().time()
+                    while asyncio.get_running_loop().time() - began < 10 * times.busy:
+                        operation = await association.invoke(
+                            context, lambda n: m.CEchoRQ(message_id=n, affected_sop_class_uid=VERIFICATION)
+                        )
+                        await operation.next()
+                        count += 1
+                return count
+
+            slowly = asyncio.create_task(slow())
+            await slow_is_on.wait()
+            assert (await pacs.get("SERIES", "1.2.3.1", directory=tmp_path / "out")).received == 4
+            assert await slowly > 1

@@ -645,6 +645,46 @@ def study(uid: str, **values: Any) -> Dataset:
     return identifier("STUDY", StudyInstanceUID=uid, **values)
 
 
+@pytest.mark.parametrize(
+    "key",
+    ["0028,9001", "0029,1001", '(0029,"ACME",01)', "0099,0001"],
+    ids=["known", "private", "owned", "none"],
+)
+@pytest.mark.parametrize("shown", ["absent", "same", "other", "empty"])
+@pytest.mark.parametrize("status", [0xFF00, 0xFF01])
+async def test_a_key_without_a_keyword_is_told_of_like_any_other(key: str, shown: str, status: int) -> None:
+    """By its private creator, in whichever block the answer has it, else by its tag."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        answer = study("1.2")
+        if shown != "absent":
+            value = {"same": "1", "other": "2", "empty": ""}[shown]
+            for asked in heard.dataset:
+                if asked.tag.is_private_creator:
+                    answer.add_new(asked.tag, "LO", asked.value)
+                elif asked.tag.group in (0x28, 0x29, 0x99):
+                    binary = int(value) if value else None
+                    held = {"UL": binary, "UN": value.encode()}.get(asked.VR, value)
+                    answer.add_new(asked.tag, asked.VR, held)
+        await reply(peer, heard, status, answer)
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY", {key: "1"})
+            found = await finding
+            name = "DataPointRows" if key == "0028,9001" else key
+            judged = shown == "other" and key == "0028,9001"  # what others have is not known to be text
+            assert len(found) == (0 if judged else 1)
+            assert finding.ignored == ((name,) if judged else ())
+            assert finding.unsupported == ((name,) if shown in ("absent", "empty") else ())
+
+    await play(script, user)
+
+
 async def test_it_is_awaited_for_all_matches_or_kept_for_what_was_said() -> None:
     async def script(listener: ScriptedListener) -> None:
         peer, _ = await accepted(listener)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.layout import MAX_PART, Layout, parse_layout
+from aiodicom.dataset.names import file_stem
 from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below
 from hypothesis import given
 from hypothesis import strategies as st
+from peers.misbehaving import Misbehaving
 from wire import ct
 
 PATIENT_ID, SERIES, DATE = 0x00100020, 0x0008103E, 0x00080020
@@ -113,3 +115,52 @@ async def test_a_retrieve_by_a_layout_and_again(tmp_path: Path, text: str) -> No
 def test_binary_values_do_no_harm() -> None:
     found = layout(TEMPLATE).path({PATIENT_ID: struct.pack("<HH", 1, 0xFFFF), DATE: b"\xff\0\0"}, "1.2")
     assert str(found).isascii()
+
+
+@pytest.mark.parametrize(
+    ("template", "stems"),
+    [
+        ("{SOPInstanceUID}", True),
+        ("a_{SOPInstanceUID}-b", True),
+        ("{SeriesDescription}_{SOPInstanceUID}", True),
+        ("{SOPInstanceUID}_{SeriesDescription}", True),
+        ("{SeriesDescription}+{SOPInstanceUID}-{SeriesDescription}", True),
+        ("{SOPInstanceUID}_{SOPInstanceUID}", True),
+        ("{SeriesDescription}{SOPInstanceUID}", False),
+        ("{SOPInstanceUID}{SeriesDescription}", False),
+        ("{SeriesDescription}.{SOPInstanceUID}", False),
+        ("a{SOPInstanceUID}", False),
+        ("{SOPInstanceUID}{SOPInstanceUID}", False),
+    ],
+)
+@pytest.mark.parametrize("uid", ["1.2.3", "LOCALIZER2.16", "1." * 40 + "7"])
+@pytest.mark.parametrize("text", ["", "T1_MPRAGE-2", "1.2.4", "9", "CON", ".1", "d" * 200, "1.2.3_1.2.4"])
+def test_the_uid_is_found_in_the_name_whatever_stands_beside_it(
+    template: str, stems: bool, uid: str, text: str
+) -> None:
+    found = layout(template)
+    name = found.path({SERIES: text.encode()}, uid).name.removesuffix(".dcm")
+    told = found.stems(name)
+    assert (told is not None) == stems
+    if told is not None:
+        assert file_stem(uid) in told
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{SOPInstanceUID}_{SeriesDescription}",
+        "{SeriesDescription}{SOPInstanceUID}",
+        "{SOPInstanceUID}{SeriesDescription}",
+        "{SeriesDescription}-{SeriesDescription}-{SOPInstanceUID}",
+    ],
+)
+@pytest.mark.parametrize("text", ["T1_MPRAGE", "1.2.4", "d" * 64, "con"])
+async def test_what_lies_there_is_found_under_every_layout(tmp_path: Path, template: str, text: str) -> None:
+    objects = [ct(f"1.2.3.1.{n}", SeriesDescription=text) for n in range(3)]
+    async with Misbehaving(objects) as peer, connect("127.0.0.1", peer.port) as pacs:
+        for present in (0, 3):
+            result = await pacs.get("STUDY", "1.2.3", directory=tmp_path, layout=template)
+            assert (result.ok, result.present, result.received) == (True, present, 3 - present)
+        assert max(peer.sent.values()) == 1
+        assert len(files_below(tmp_path)) == 3

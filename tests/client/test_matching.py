@@ -135,7 +135,7 @@ def test_what_is_absent_or_of_another_kind_cannot_be_told() -> None:
     answer = identifier()
     answer.add_new(0x00091001, "UN", b"z")
     assert Checks(query.identifier).contradicted(answer) == []
-    assert Checks(query.identifier).names == ["StudyDescription", "(0009,1001)"]
+    assert Checks(query.identifier).names == ["StudyDescription", "0009,1001"]
 
 
 def test_what_steers_the_answer_is_no_key() -> None:
@@ -147,7 +147,7 @@ def test_a_private_element_is_compared_where_its_creator_is_the_same() -> None:
     query = build_query("STUDY", "STUDY", {'(0009,"ACME",01)': "x"}, ())
     assert isinstance(query.identifier, Dataset)
     checks = Checks(query.identifier)
-    for creator, found in (("ACME", ["(0009,1001)"]), ("OTHER", [])):
+    for creator, found in (("ACME", ['(0009,"ACME",01)']), ("OTHER", [])):
         answer = identifier()
         answer.add_new(0x00090010, "LO", creator)
         answer.add_new(0x00091001, "LO", "y")
