@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -258,12 +258,16 @@ class StoreRun:
                 self.budget.give(READ_AHEAD)
 
     async def _parts(self, item: Instance, whole: Parts, deadline: asyncio.Timeout) -> Parts:
-        async for part, last in whole:
-            if self.limit is not None:
-                deadline.reschedule(asyncio.get_running_loop().time() + self.limit)
-            yield part, last
-            if self.progress is not None:
-                self.progress(item, len(part))
+        try:
+            async for part, last in whole:
+                if self.limit is not None:
+                    deadline.reschedule(asyncio.get_running_loop().time() + self.limit)
+                yield part, last
+                if self.progress is not None:
+                    self.progress(item, len(part))
+        finally:  # now: it holds a file and its budget
+            if isinstance(whole, AsyncGenerator):
+                await whole.aclose()
 
     async def _answer(self, sent: _Sent) -> None:
         try:

@@ -322,7 +322,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def narrow(self, high: int | None) -> None:
         """Hold producers from so many waiting bytes on; None is as many as otherwise."""
-        if self._transport is not None and not self._closed:
+        if self._transport is not None and not self._transport.is_closing():  # uvloop's would raise
             self._transport.set_write_buffer_limits(high=WRITE_HIGH if high is None else high)
 
     def close(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 from pydicom.dataset import Dataset
 
@@ -20,7 +22,7 @@ from ..archive.search import Search
 from ..archive.upkeep import Progress
 from ..association.connect import WINDOW
 from ..association.observing import Observer
-from ..association.performing import Refused, Request
+from ..association.performing import Performed, Refused, Request
 from ..association.tasks import on_thread, to_its_end
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreSink
@@ -67,7 +69,7 @@ class ArchiveService(Service):
 
     `destinations` are the application entities a C-MOVE may send to. `promiscuous` takes storage classes
     the standard does not know (private ones) too. `queries_per_address` of the `QUERY_THREADS` are one
-    peer address's at a time.
+    peer address's at a time, and so many of its queries are open.
     """
 
     def __init__(
@@ -78,13 +80,17 @@ class ArchiveService(Service):
         destinations: Mapping[str, Destination] | None = None,
         promiscuous: bool = True,
         queries_per_address: int = ServerLimits().max_queries_per_address,
+        open_queries_per_address: int = ServerLimits().max_open_queries_per_address,
     ) -> None:
         self.archive = archive
         self.ae_title = ae_title
         self.destinations: dict[str, Destination] = dict(destinations or {})
         self._promiscuous = promiscuous
         self._shares = Shares(queries_per_address)
+        self._open = Shares(open_queries_per_address)
         self._arriving = Arriving()
+        # one at a time, until what it found was taken: what the others found would only lie about
+        self._answering: WeakKeyDictionary[Performed, asyncio.Lock] = WeakKeyDictionary()
         # apart from the threads that files are read and written on: a search may take long
         self._searching = ThreadPoolExecutor(QUERY_THREADS, "aiodicom-query")
 
@@ -125,6 +131,16 @@ class ArchiveService(Service):
         self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncIterator[EncodedMatches]:
         """The archive's matches, fetched in batches on a thread."""
+        async with (
+            self._open.turn(request.address),
+            aclosing(self._find(request, root, level, identifier)) as found,
+        ):
+            async for matches in found:
+                yield matches
+
+    async def _find(
+        self, request: Request, root: Root, level: Level, identifier: Dataset
+    ) -> AsyncGenerator[EncodedMatches, None]:
         search, combined = Search(), _combines(request)
         try:
             matches = await self._searched(
@@ -137,13 +153,13 @@ class ArchiveService(Service):
             )
             count = FIRST_FETCH
             try:
-                while True:
-                    batch, ended = await self._fetched(request, matches, count)
-                    count = min(2 * count, FETCH)
-                    if batch:
-                        yield EncodedMatches(batch, matches.pending_status)
-                    if ended:
-                        return
+                ended = False
+                while not ended:
+                    async with self._answering.setdefault(request.association, asyncio.Lock()):
+                        batch, ended = await self._fetched(request, matches, count)
+                        count = min(2 * count, FETCH)
+                        if batch:
+                            yield EncodedMatches(batch, matches.pending_status)
             finally:
                 matches.give_up()
                 await to_its_end(on_thread(matches.close))
@@ -250,6 +266,7 @@ class ArchiveServer:
             destinations=self._destinations,
             promiscuous=self._promiscuous,
             queries_per_address=self._limits.max_queries_per_address,
+            open_queries_per_address=self._limits.max_open_queries_per_address,
         )
         server = Server(
             service,

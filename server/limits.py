@@ -82,6 +82,9 @@ class ServerLimits:
     max_queries_per_address: int = _limit(
         2, "searches of one peer address in the archive at once, by C-FIND, C-GET and C-MOVE; its others wait"
     )
+    max_open_queries_per_address: int = _limit(
+        64, "C-FINDs of one peer address that have begun, each with the list of what matches; its others wait"
+    )
     max_destinations: int = _limit(
         64,
         "associations at once with destinations of C-MOVEs; one more waits for suboperation_timeout at most",

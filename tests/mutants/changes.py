@@ -113,6 +113,7 @@ MUTANTS = (
     Mutant("archive/matching.py", "    for value in values:\n        check()\n", "    for value in values:\n", "archive/test_search.py"),
     Mutant("archive/query.py", "    for tag in tags:\n        check()\n", "    for tag in tags:\n", "archive/test_search.py"),
     Mutant("server/archive_service.py", "        async with self._shares.turn(address):\n", "        if True:\n", "server/test_archive_service.py"),
+    Mutant("server/archive_service.py", "async with self._answering.setdefault(request.association, asyncio.Lock()):", "if True:", "server/test_archive_service.py"),
     Mutant("server/archive_service.py", ", executor=self._searching)", ")", "server/test_archive_service.py"),
     Mutant("server/performer.py", ", executor=self._shared.decoders)", ")", "server/test_performer.py"),
     Mutant("server/performer.py", "        async with self._shared.decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),

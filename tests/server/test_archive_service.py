@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,17 @@ from typing import Any
 import pytest
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.search import Search
+from aiodicom.association import transport
+from aiodicom.association.connect import WINDOW
+from aiodicom.dimse import messages as m
 from aiodicom.dimse.levels import Level, Root
-from aiodicom.server.archive_service import QUERY_THREADS, ArchiveService
+from aiodicom.pdu import UserInformation
+from aiodicom.server.archive_service import FIRST_FETCH, QUERY_THREADS, ArchiveService, serve_archive
 from aiodicom.server.limits import ServerLimits
 from pydicom.dataset import Dataset
+from wire import FIND, LONG, PATIENCE, calling, ct, hear, identifier, implicit, say, store_request
+
+UPPER = {"PatientID": "P1", "StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.1"}
 
 
 class Slow:
@@ -35,11 +43,17 @@ class Slow:
         self.end.set()
 
 
+class Nobody:
+    """An association."""
+
+    session = SimpleNamespace(request=None)
+
+
 def from_address(address: str) -> Any:
     return SimpleNamespace(
         address=address,
         context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"),
-        association=SimpleNamespace(session=SimpleNamespace(request=None)),
+        association=Nobody(),
     )
 
 
@@ -220,3 +234,73 @@ async def test_answers_in_part_are_told_where_a_peer_can_repeat_them(service: Ar
     assert await service._fetched(request, InPart()) == ([b""], True)  # type: ignore[arg-type]
     await asyncio.sleep(0)
     assert notes == [("answers given in part", threading.get_ident())]
+
+
+async def test_what_nobody_reads_is_not_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an association's queries one at a time has answers that wait, and none while it does not read."""
+    fetching: list[bool] = []
+    at_once: set[int] = set()
+    real = ArchiveService._fetched
+
+    async def fetched(self: ArchiveService, request: Any, *arguments: Any) -> Any:
+        fetching.append(request.association.connection.writing_held)
+        at_once.add(len(fetching))
+        try:
+            return await real(self, request, *arguments)
+        finally:
+            held.append(fetching.pop())
+
+    held: list[bool] = []
+    monkeypatch.setattr(ArchiveService, "_fetched", fetched)
+    wide = UserInformation(async_operations=WINDOW)
+    count, finds = 300, 6
+    async with serve_archive(tmp_path, port=0, limits=LONG) as server:
+        async with calling(server, user_information=wide) as peer:
+            for number in range(count):
+                uid = f"1.2.3.{number}"
+                await say(peer, 3, store_request(number, uid), implicit(ct(uid, StudyDescription="x" * 64)))
+                assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        monkeypatch.setattr(transport, "WRITE_HIGH", 10_000)
+        keys = identifier("IMAGE", StudyDescription="", SOPInstanceUID="", **UPPER)
+        async with calling(server, user_information=wide) as peer:
+            [association] = server.server.associations
+            raw = association.connection.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            for number in range(1, finds + 1):
+                await say(peer, 5, m.CFindRQ(message_id=number, affected_sop_class_uid=FIND), keys)
+            async with asyncio.timeout(PATIENCE):
+                while not association.connection.writing_held:
+                    await asyncio.sleep(0.01)
+            found = 0
+            while finds:
+                status = (await hear(peer, m.CFindRSP)).message.status
+                assert status in (0, 0xFF00)
+                found, finds = found + (status != 0), finds - (status == 0)
+    assert found == 6 * count
+    assert at_once == {1}
+    assert not any(held)
+
+
+async def test_an_address_has_so_many_queries_open(tmp_path: Path) -> None:
+    """Each has the list of what matches, however slowly it is read; another address does not wait."""
+    query = identifier("IMAGE", SOPInstanceUID="", **UPPER)
+    where = (Root.PATIENT, Level.IMAGE, query)
+    async with serve_archive(tmp_path, port=0, limits=LONG) as server:
+        async with calling(server) as peer:
+            for number in range(FIRST_FETCH + 1):
+                await say(peer, 3, store_request(1, f"1.2.3.{number}"), implicit(ct(f"1.2.3.{number}")))
+                assert (await hear(peer, m.CStoreRSP)).message.status == 0
+        service = ArchiveService(server.archive, open_queries_per_address=2)
+        many = [service.find(from_address("a"), *where) for _ in range(3)]
+        for one in many[:2]:
+            assert len((await anext(one)).datasets) == FIRST_FETCH
+        third = asyncio.ensure_future(anext(many[2]))
+        other = service.find(from_address("b"), *where)
+        assert [len(found.datasets) async for found in other] == [FIRST_FETCH, 1]
+        assert not third.done()
+        assert [len(found.datasets) async for found in many[0]] == [1]
+        assert len((await third).datasets) == FIRST_FETCH
+        for one in many[1:]:
+            assert isinstance(one, AsyncGenerator)
+            await one.aclose()
+        assert not service._open

@@ -791,10 +791,11 @@ async def test_inactivity_timeout_of_a_sub_operation(tmp_path: Path) -> None:
 
 
 async def test_max_queries_per_address(tmp_path: Path) -> None:
-    async with serve_archive(tmp_path, port=0, limits=replace(LONG, max_queries_per_address=5)) as server:
+    limits = replace(LONG, max_queries_per_address=5, max_open_queries_per_address=7)
+    async with serve_archive(tmp_path, port=0, limits=limits) as server:
         service = server.server.service
         assert isinstance(service, ArchiveService)
-        assert service._shares._at_once == 5
+        assert (service._shares._at_once, service._open._at_once) == (5, 7)
 
 
 @pytest.mark.parametrize("room", [0, 8 << 20])

@@ -31,6 +31,7 @@ from wire import (
     hear,
     identifier,
     implicit,
+    on_each_loop,
     reply,
     say,
     scp_roles,
@@ -111,6 +112,23 @@ async def test_without_room_a_peer_that_stands_still_costs_little(tmp_path: Path
                 while opened(tmp_path):  # a thread may have the next part
                     await asyncio.sleep(0.01)
         assert dict(await fetched(peer, 1)) == stored
+
+
+@pytest.mark.parametrize("room", [0, 1 << 30])
+@on_each_loop
+async def test_who_goes_in_the_middle_of_an_object_leaves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, room: int
+) -> None:
+    async with holding(tmp_path, [SIZE], replace(LONG, read_ahead=room)) as (server, _):
+        async with calling(server, [GET, (CT, [IMPLICIT])], user_information=scp_roles(CT)) as peer:
+            await ask(peer, 1)
+            await held(server)
+            await peer.reset()
+        async with asyncio.timeout(PATIENCE):
+            while server.server.associations or opened(tmp_path):
+                await asyncio.sleep(0.01)
+        assert server.server._reception.shared.read_ahead.all.used == 0
+    assert "a request failed here" not in caplog.text
 
 
 async def test_converted_objects_of_an_address_take_turns(tmp_path: Path) -> None:
