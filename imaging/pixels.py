@@ -110,7 +110,7 @@ class FilePixels:
 
     def _read(self, file: int, buffer: memoryview, begin: int) -> None:
         while len(buffer):
-            count = os.preadv(file, [buffer], begin)
+            count = pread_into(file, buffer, begin)
             if count == 0:
                 raise UnsupportedPixels(f"{self.path} became shorter while it was read")
             begin, buffer = begin + count, buffer[count:]
