@@ -118,6 +118,8 @@ def write_zarr(path: Path, voxels: NDArray[Any], facts: dict[str, Any], geometry
     library = _library("zarr", "'aiodicom[zarr]'")
     if path.exists():
         raise FileExistsError(errno.EEXIST, "the folder exists already", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     layout = facts["layout"]
     attributes = {"aiodicom": {"format": SIDECAR, **facts}}
     ome = _ome(voxels, layout, facts["axes"], geometry)

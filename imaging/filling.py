@@ -159,12 +159,12 @@ def _known_type(frames: Sequence[Rescaled], kind: np.dtype[Any]) -> np.dtype[Any
 
 
 def _fill_integers(frames: Sequence[Rescaled], values: NDArray[Any], kind: np.dtype[Any]) -> NDArray[Any]:
-    """Read and rescale in one pass, each frame while it is at hand."""
+    """Read and rescale in one pass, each part of a frame while it is at hand."""
     result = values.view(kind)
 
     def read(number: int) -> None:
-        read_into(values[number], frames[number])
-        _rescale(result[number], values[number], frames[number])
+        frame = frames[number]
+        read_into(values[number], frame, lambda part: _rescale(part.view(kind), part, frame))
 
     for_each(frames, read)
     return result
@@ -181,13 +181,20 @@ def _rescale(place: NDArray[Any], plane: NDArray[Any], frame: Rescaled) -> None:
         place[...] = plane.astype(np.int64) * int(frame.slope) + int(frame.intercept)
 
 
-def read_into(place: NDArray[Any], frame: Rescaled) -> None:
-    """The stored values of a frame, straight into their place where bytes need no change of type."""
+def read_into(
+    place: NDArray[Any], frame: Rescaled, then: Callable[[NDArray[Any]], object] | None = None
+) -> None:
+    """The stored values of a frame, straight into their place where bytes need no change of type.
+
+    then: called with each part of the place that has its values.
+    """
     source = frame.pixels
     if isinstance(source, FilePixels) and place.dtype == source.format.dtype and place.flags.c_contiguous:
-        source.read_into(place, frame.index)
+        source.read_into(place, frame.index, then)
     else:
         place[...] = source.stored(frame.index)
+        if then is not None:
+            then(place)
 
 
 def for_each(frames: Sequence[Rescaled], work: Callable[[int], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ MAX_EXPANSION = 4000
 """Times the encoded bytes that decoded pixels may take; `MIN_DECODED` is granted to all."""
 MIN_DECODED = 64 * 1024 * 1024
 
+AT_ONCE = 256 * 1024
+"""Bytes of plain pixels that are read, unpacked and rescaled before the next: a core's cache holds them."""
 _TOLD = 300  # characters of a decoder's message
 _ITEM = struct.Struct("<LL")
 _ITEM_TAG = 0xE000FFFE  # its group comes first
@@ -86,20 +89,31 @@ class FilePixels:
         self.read_into(values, index)
         return values
 
-    def read_into(self, place: NDArray[Any], index: int) -> None:
-        """The same into an array of the stored values' type."""
+    def read_into(
+        self, place: NDArray[Any], index: int, then: Callable[[NDArray[Any]], object] | None = None
+    ) -> None:
+        """The same into an array of the stored values' type; `then` is called with each part of its rows."""
         form = self.format
+        rows, encoded = max(1, AT_ONCE * form.rows // form.frame_bytes), _encoded(form, self.big_endian)
+        begin = self.offset + index * form.frame_bytes
         file = os.open(self.path, READ_ONLY)
         try:
-            begin, buffer = self.offset + index * form.frame_bytes, place.data.cast("B")
-            while len(buffer):
-                count = pread_into(file, buffer, begin)
-                if count == 0:
-                    raise UnsupportedPixels(f"{self.path} became shorter while it was read")
-                begin, buffer = begin + count, buffer[count:]
+            for first in range(0, form.rows, rows):
+                part = place[first : first + rows]
+                self._read(file, part.data.cast("B"), begin)
+                begin += part.nbytes
+                unpack(part.view(encoded), form)
+                if then is not None:
+                    then(part)
         finally:
             os.close(file)
-        unpack(place.view(_encoded(form, self.big_endian)), form)
+
+    def _read(self, file: int, buffer: memoryview, begin: int) -> None:
+        while len(buffer):
+            count = pread_into(file, buffer, begin)
+            if count == 0:
+                raise UnsupportedPixels(f"{self.path} became shorter while it was read")
+            begin, buffer = begin + count, buffer[count:]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

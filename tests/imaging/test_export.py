@@ -136,6 +136,8 @@ def test_zarr_of_colours_and_of_an_axis_at_uneven_steps(tmp_path: Path) -> None:
 def test_zarr_leaves_nothing_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     zarr = pytest.importorskip("zarr")
     monkeypatch.setattr(zarr.Group, "create_array", lambda *_, **__: 1 / 0)
+    with pytest.raises(FileNotFoundError, match=r"'[^']*absent'"):
+        VOLUME.write(tmp_path / "absent" / "v.zarr")
     with pytest.raises(ImagingError, match=r"v\.zarr cannot be written"):
         VOLUME.write(tmp_path / "v.zarr")
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet, NotDicom, TruncatedFile
-from aiodicom.imaging import headers
+from aiodicom.imaging import headers, pixels
 from aiodicom.imaging.errors import UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.image import Image
@@ -377,3 +377,19 @@ def test_bits_beside_a_value_are_cleared_or_its_sign_extended(allocated: int, si
                     assert np.array_equal(unpack(raw, form), wanted), (stored, high, beside, order)
             if high == stored - 1:  # as most write them: the sign is extended already
                 assert np.array_equal(unpack(wanted.astype(form.dtype), form), wanted)
+
+
+@pytest.mark.parametrize("at_once", [1, 8, 16, 20, 24, 1000])
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG])
+@pytest.mark.parametrize(
+    "changes", [{}, {"RescaleIntercept": -7}, {"RescaleIntercept": 1, "RescaleSlope": 3}]
+)
+def test_a_frame_is_read_in_any_number_of_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, syntax: str, changes: dict[str, Any]
+) -> None:
+    """Rows of 8 bytes, three of them."""
+    changes = {"BitsStored": 12, "HighBit": 11, "RescaleSlope": 1, "RescaleIntercept": 0, **changes}
+    save(tmp_path, [one_slice(2, syntax, "<u2", **changes)])
+    monkeypatch.setattr(pixels, "AT_ONCE", at_once)
+    wanted = np.arange(200, 212) * changes["RescaleSlope"] + changes["RescaleIntercept"]
+    assert Volume.from_files(tmp_path).voxels.ravel().tolist() == wanted.tolist()
