@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import pytest
-
 from . import baseline as baselines
 from .case import Case, Effect, Verdict
 from .report import explain, printable
@@ -32,6 +30,8 @@ def check(
     what does not apply or may not run a skip, whatever else is a finding a failure, told in full. Raises
     ConnectionError when nobody is there, and what pytest raises for a skip and a failure.
     """
+    import pytest  # by who uses this: no module of the kit needs it to be imported
+
     profile = profile or Profile(host=host, port=port, allow=frozenset(Effect))
     runner = Runner(profile, options)
 

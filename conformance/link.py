@@ -188,6 +188,13 @@ class Link(asyncio.Protocol):
             names.append(outcome(raw))
         return "+".join([*names, self.ending or "silence"])
 
+    async def until_over(self) -> str:
+        """The same where we sent something last: whether the peer reads it before it closes is a race.
+
+        A close with unread bytes is an RST, so that one is no other ending than a FIN.
+        """
+        return (await self.until_end()).replace("reset", "closed")
+
     async def ended(self) -> str:
         """How the connection ended, whatever came before; "silence" when it has not."""
         await self._wait(lambda: self.ending is not None)

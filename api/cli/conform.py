@@ -33,6 +33,8 @@ from ..conformance import (
 from ..conformance import baseline as baselines
 from ..conformance.caller import Caller, CommandCaller, PromptCaller
 from ..conformance.calling import ScuRunner
+from ..conformance.case import Verdict
+from ..conformance.claims import check_claims
 from ..conformance.proxy import WatchingProxy
 from ..conformance.rulebook import RULES
 from ..conformance.runner import Options, Result, Runner
@@ -209,15 +211,21 @@ def runs_as(options: dict[str, Any]) -> Options:
 def probe_server(host: str, port: int, called_ae: str, out: Path) -> int:
     """Ask a server what it accepts, and write a profile of it: to be made into claims by who knows it."""
     profile = profile_of(None, "", host=host, port=port, called_ae=called_ae)
+    if out.exists():
+        raise click.BadParameter(f"{out} is there already", param_hint="--out")
+    try:
+        seen = asyncio.run(probe.probe(profile))
+    except UnexpectedError as error:
+        say(f"no acceptance: {error}")
+        return 4
+    except OSError as error:
+        say(f"not reachable: {error or type(error).__name__}")
+        return 3
     try:
         with out.open("x", encoding="utf-8") as file:
-            file.write(probe.to_toml(profile, asyncio.run(probe.probe(profile))))
-    except FileExistsError:
-        raise click.BadParameter(f"{out} is there already", param_hint="--out") from None
-    except (UnexpectedError, OSError) as error:
-        out.unlink(missing_ok=True)
-        say(f"no acceptance: {error}" if isinstance(error, UnexpectedError) else f"not reachable: {error}")
-        return 4 if isinstance(error, UnexpectedError) else 3
+            file.write(probe.to_toml(profile, seen))
+    except OSError as error:
+        raise click.BadParameter(f"{error}", param_hint="--out") from None
     return 0
 
 
@@ -334,11 +342,29 @@ def read_run(path: Path) -> dict[str, Any]:
     """A run's JSON. Raises click.BadParameter for what is none."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data["format"] == report.FORMAT and isinstance(data["results"], list):
+        if data["format"] == report.FORMAT and is_run(data):
             return dict(data)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise click.BadParameter(f"{path} is no result of the kit")
+
+
+def is_run(data: dict[str, Any]) -> bool:
+    """Whether what commands read of a run is there. Raises what comes of parts that are none."""
+    check_claims(data["sut"].get("claims", {}))
+    texts = ("id", "outcome", "clause", "level", "requirement", "blame")
+    return (
+        all(isinstance(data[key], str) for key in ("role", "started", "kit", "edition"))
+        and isinstance(data.get("observed", {}), dict)
+        and all({"id", "clause", "requirement", "broken"} <= one.keys() for one in data["ambient"])
+        and all(
+            bool(Verdict(one["verdict"]))
+            and all(isinstance(one[key], str) for key in texts)
+            and isinstance(one["repeats"], list)
+            and isinstance(one["seconds"], int | float)
+            for one in data["results"]
+        )
+    )
 
 
 @conformance.command("sniff", cls=Command)

@@ -121,7 +121,7 @@ def after_close(name: str) -> Steps:
         if data := injection(name, None):
             await link.send(data)
         link.finish()
-        return await link.until_end()
+        return await (link.until_over() if data else link.until_end())
 
     return steps
 
@@ -138,7 +138,7 @@ def glued(name: str) -> Steps:
         if seen == "released":
             if name != "fin":
                 link.finish()
-            return f"released+{await link.until_end()}"
+            return f"released+{await link.until_over()}"
         return seen
 
     return steps

@@ -119,7 +119,7 @@ def after_close(route: Route, name: str) -> Steps:
         if data := injected(name, sut):
             await link.send(data)
         link.finish()
-        return await link.until_end()
+        return await (link.until_over() if data else link.until_end())
 
     return steps
 
@@ -154,7 +154,7 @@ def glued(front: Callable[[Sut], bytes], route: Route, name: str) -> Steps:
         if seen == "released":
             if name != "fin":
                 link.finish()
-            return f"released+{await link.until_end()}"
+            return f"released+{await link.until_over()}"
         return seen
 
     return steps

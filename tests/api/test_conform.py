@@ -11,17 +11,19 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from aiodicom.cli import conform
-from aiodicom.conformance import Profile, cases, run_scp, wire
+from aiodicom.conformance import Profile, Run, Verdict, cases, report, run_scp, wire
 from aiodicom.conformance.foils import FoilServer, request
-from aiodicom.conformance.runner import Options
+from aiodicom.conformance.runner import Options, Result
 from aiodicom.conformance.watch import Watched
+from click.testing import CliRunner
 from peers.judged import serving
 
 
@@ -104,6 +106,42 @@ def test_what_a_file_excludes_is_not_run(tmp_path: Path) -> None:
         "ps3.8/9.3.3.2/canary-syntax",
         "kit/sanity/verification-accepted",
     }
+
+
+@pytest.mark.parametrize("command", ["statement", "matrix", "diff", "scu"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda run: run.pop("sut"),
+        lambda run: run.update(format=2),
+        lambda run: run.update(results=3),
+        lambda run: run["results"][0].pop("clause"),
+        lambda run: run["results"][0].update(verdict="superb"),
+        lambda run: run["sut"].update(claims={"storage": ["XX"]}),
+        lambda run: run.update(ambient=[1]),
+        lambda run: run.update(observed=[]),
+    ],
+)
+def test_what_is_no_run_is_told(
+    command: str, change: Callable[[dict[str, Any]], object], tmp_path: Path
+) -> None:
+    made = Result(case=cases()[0], verdict=Verdict.PASS)
+    whole = report.to_json(Run(role="scp", sut={"claims": {}}, options=Options(), results=[made]))
+    (tmp_path / "run.json").write_text(whole, "utf-8")
+    conform.read_run(tmp_path / "run.json")
+    broken = json.loads(whole)
+    change(broken)
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps(broken), "utf-8")
+    words = {
+        "statement": [str(path)],
+        "matrix": [str(path), "--html", str(tmp_path / "page.html")],
+        "diff": [str(path), str(path)],
+        "scu": ["--serve", "--resume", str(path)],
+    }
+    done = CliRunner().invoke(conform.conformance, [command, *words[command]])
+    assert done.exit_code == 2
+    assert "is no result of the kit" in done.output
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import asyncio
 import errno
 import json
 import os
+import socket
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -111,6 +113,28 @@ async def test_a_reset_is_one() -> None:
         assert await seen == "ECONNRESET"
         await sut.done()
     assert [(one.way, one.note) for one in sut.trace.entries if one.note] == [(">", "reset")]
+
+
+async def test_behind_our_last_word_a_reset_is_no_other_ending_than_a_fin() -> None:
+    """Whether a peer that closes has read what we said is a race: one of bytes unread is a reset."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)  # the rest is unread
+        writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        sut = Sut(Profile(port=server.sockets[0].getsockname()[1]))
+        seen = []
+        for over in (False, True):
+            link = await sut.connect()
+            await link.send(wire.release_rq())
+            seen.append(await (link.until_over() if over else link.until_end()))
+        await sut.done()
+    assert seen == ["reset", "closed"]
 
 
 async def test_nothing_with_an_effect_is_run_on_a_machine_that_is_not_ours() -> None:

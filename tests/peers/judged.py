@@ -43,7 +43,7 @@ def serving(folder: Path, mutant: tuple[str, str, str] | None = None) -> Iterato
         assert found is not None, said
         yield int(found[1])
     finally:
-        child.terminate()
+        child.kill() if mutant is not None else child.terminate()  # what is broken need not end in order
         child.wait(30)
         if child.stdout is not None:
             child.stdout.close()
