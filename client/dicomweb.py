@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,7 @@ from .multipart import Multipart, PartBegins, PartEnds, content_type
 from .parallel import share
 from .plan import Plan, Target
 from .web import DicomWeb, WebAnswer, WebFailed, WebPeer
-from .webplan import path_of, paths_of, paths_of_instance, web_plan
+from .webplan import path_of, paths_of, paths_of_instance
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
@@ -43,7 +43,7 @@ class Fetching:
 
     def __init__(self, address: DicomWeb, peer: Peer, intake: Intake[Any], count: int = 1) -> None:
         """count: requests at once."""
-        self._address = address
+        self.address = address
         self._peer = peer
         self._intake = intake
         self._count = count
@@ -60,7 +60,7 @@ class Fetching:
         failures: list[WebFailed] = []
         reading = Reading(self._reads.clear, self._reads.set)
         count = min(self._count, len(todo)) or 1
-        async with WebPeer(self._address, self._peer.timeouts, connections=count) as peer:
+        async with WebPeer(self.address, self._peer.timeouts, connections=count) as peer:
             self._intake.reads(reading)
             try:
                 await share(count, todo, partial(self._work, peer, plan, todo, failures))
@@ -121,13 +121,6 @@ class Fetching:
             result.comment = comment or None
 
     # --- where it lies
-
-    async def make_plan(
-        self, level: Level, root: Root, uids: Sequence[str], parents: Mapping[str, str]
-    ) -> Plan:
-        """What lies below each unique key, by QIDO-RS. Raises as `fetch`."""
-        async with WebPeer(self._address, self._peer.timeouts) as peer:
-            return await web_plan(peer, level, root, uids, parents)
 
     async def _paths(self, peer: WebPeer, plan: Plan, target: Target) -> list[str]:
         """The resources of a target: what lies above it is asked for (QIDO-RS) where it is not known."""

@@ -39,7 +39,7 @@ from .moving import Move
 from .negotiated import need_context
 from .parallel import check_associations
 from .plan import Method, Plan
-from .planning import MAX_QUERIES, check_max_queries, make_plan
+from .planning import MAX_QUERIES, check_max_queries
 from .progress import ProgressCallback
 from .quirks import Quirks
 from .receiving import MAXIMUM_OBJECT, Durability
@@ -51,6 +51,7 @@ from .splitting import MAX_SPLIT_QUERIES
 from .storing import Store, Storing
 from .wanting import check_destination, check_parents, check_uids
 from .web import DicomWeb
+from .webplan import find_plan
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -285,9 +286,9 @@ class Pacs:
         wanted, model, checked = parse_model(level, root)
         uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         async with self._associations.limited():
-            first = _MODELS[methods[0]]
-            chosen = await self._associations.choose_root(wanted, model, first)
-            found = await make_plan(self._associations, wanted, chosen, uids, above, most)
+            chosen = model, _MODELS[methods[0]]
+            web = self.dicomweb if "web" in methods else None
+            found = await find_plan(self._associations, wanted, chosen, uids, above, most, web)
         return replace(found, via=methods)
 
     @overload

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypedDict, TypeVar
 
-from ..association.errors import (
-    AssociationRejected,
-    AssociationTimeout,
-    ConnectFailed,
-    ConnectTimeout,
-    OperationCancelled,
-    OperationFailed,
-)
+from ..association.errors import OperationCancelled, OperationFailed
 from ..association.tasks import Tasks, on_thread, to_its_end
 from ..dimse.levels import Level, Root
 from ..dimse.status import CANCEL, SUCCESS
@@ -27,14 +20,15 @@ from .dicomweb import Fetching
 from .intake import Intake, Where
 from .ladder import Via, Way, climb
 from .listening import Listening
-from .plan import Plan, Target
-from .planning import MAX_QUERIES, make_plan
+from .plan import Plan
+from .planning import MAX_QUERIES
 from .present import find_present
 from .progress import ProgressCallback
 from .receiving import Durability, prepare
 from .results import Keep
 from .retrieved import ReceivedItem, RetrieveResult
 from .streams import Stream
+from .webplan import find_plan
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
@@ -227,30 +221,14 @@ class Retrieve(Stream[T]):
     async def _planned(self) -> Plan:
         """What is to be asked for, found out unless it is known."""
         if self.plan is None:
-            self.plan = await self._make_plan()
-        return self.plan
-
-    async def _make_plan(self) -> Plan:
-        """By C-FIND, and by DICOMweb where that is a way and no list came of it, or no association."""
-        wanted = self._wanted
-        plan: Plan | None = None
-        web = next((way for way in self._ways if isinstance(way, Fetching)), None)
-        try:
-            root = await self._associations.choose_root(wanted.level, wanted.root, self._ways[0].model)
-            plan = await make_plan(
-                self._associations, wanted.level, root, wanted.uids, wanted.parents, wanted.max_queries
+            wanted = self._wanted
+            chosen = wanted.root, self._ways[0].model
+            web = next((way.address for way in self._ways if isinstance(way, Fetching)), None)
+            most = wanted.max_queries
+            self.plan = await find_plan(
+                self._associations, wanted.level, chosen, wanted.uids, wanted.parents, most, web
             )
-        except (ConnectFailed, AssociationRejected, AssociationTimeout, ConnectTimeout) as error:
-            if web is None:
-                raise
-            log.info("no plan by C-FIND, for there is no association: %s", error)
-            root = wanted.root or Root.STUDY
-        if web is not None and (plan is None or plan.stands_on == "counters"):
-            try:
-                return await web.make_plan(wanted.level, root, wanted.uids, wanted.parents)
-            except AiodicomError as error:
-                log.info("no plan by DICOMweb: %s", error)
-        return plan or Plan(wanted.level, root, [Target(uid, dict(wanted.parents)) for uid in wanted.uids])
+        return self.plan
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
-from ..dimse.levels import Level, Root, unique_key
+from ..association.errors import TotalTimeout
+from ..dimse.levels import Level, QueryError, Root, unique_key
+from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
+from .associations import Associations
 from .plan import Plan, Target
-from .planning import MAX_PLANNED
-from .web import WebFailed, WebPeer
+from .planning import MAX_PLANNED, make_plan
+from .web import DicomWeb, WebFailed, WebPeer
+
+log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 PAGE = 1000
 """Answers that are asked for at a time."""
@@ -21,6 +27,39 @@ _TAGS = {
     "SeriesInstanceUID": "0020000E",
     "InstanceAvailability": "00080056",
 }
+
+
+async def find_plan(
+    associations: Associations,
+    level: Level,
+    chosen: tuple[Root | None, Callable[[Root], str]],
+    uids: Sequence[str],
+    parents: Mapping[str, str],
+    max_queries: int,
+    web: DicomWeb | None,
+) -> Plan:
+    """A plan by C-FIND; by DICOMweb, where that is a way, if no list came of it, or no association at all.
+
+    chosen: the root, and where there is none the SOP class by which it is chosen. Raises as `make_plan`.
+    """
+    plan: Plan | None = None
+    root = chosen[0] or (Root.PATIENT if level is Level.PATIENT else Root.STUDY)
+    try:
+        root = await associations.choose_root(level, *chosen)
+        plan = await make_plan(associations, level, root, uids, parents, max_queries)
+    except (QueryError, TotalTimeout):
+        raise
+    except AiodicomError as error:
+        if web is None:
+            raise
+        log.info("no plan by C-FIND: %s", error)
+    if web is not None and (plan is None or plan.stands_on == "counters"):
+        try:
+            async with WebPeer(web, associations.peer.timeouts) as peer:
+                return await web_plan(peer, level, root, uids, parents)
+        except AiodicomError as error:
+            log.info("no plan by DICOMweb: %s", error)
+    return plan or Plan(level, root, [Target(uid, dict(parents)) for uid in uids])
 
 
 async def web_plan(

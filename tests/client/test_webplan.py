@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -128,5 +129,25 @@ async def test_what_is_left_out_of_an_answer_is_missing(tmp_path: Path) -> None:
         how: dict[str, Any] = {"dicomweb": site.url, "lazy": True, "timeouts": STEADY}
         async with aiodicom.connect("127.0.0.1", 9, **how) as pacs:
             result = await pacs.get("STUDY", "1.1", directory=tmp_path, via="web")
-    assert (result.ok, result.outcome, result.stands_on) == (False, "partial", "list")
-    assert result.missing == ["1.1.1.3", "1.1.1.4"]
+            assert (result.ok, result.outcome, result.stands_on) == (False, "partial", "list")
+            assert result.missing == ["1.1.1.3", "1.1.1.4"]
+            plan = await pacs.plan("STUDY", "1.1", via="web")
+            assert (plan.stands_on, plan.objects, plan.via) == ("list", 10, ("web",))
+            with pytest.raises(aiodicom.ConnectFailed):
+                await pacs.plan("STUDY", "1.1")
+
+
+async def test_a_port_that_aborts_is_no_reason_to_fail(tmp_path: Path) -> None:
+    """What listens there may be anything: DICOMweb is asked all the same."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server, web_site(querying()) as site:
+        how: dict[str, Any] = {"dicomweb": site.url, "lazy": True, "timeouts": STEADY}
+        async with aiodicom.connect("127.0.0.1", server.sockets[0].getsockname()[1], **how) as pacs:
+            here = aiodicom.Listening(host="127.0.0.1", port=0, quiet=0.1)
+            result = await pacs.get("STUDY", "1.1", directory=tmp_path, via="auto", listening=here)
+    assert (result.ok, result.service, result.received) == (True, "WADO-RS", 10), result.to_dict()
