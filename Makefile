@@ -61,6 +61,7 @@ docs: $(VENV)/.test
 	$(BIN)/python docs/states.py
 	$(BIN)/python docs/cases.py
 	$(BIN)/python docs/statement.py
+	$(BIN)/python docs/reference.py
 
 mutants: $(VENV)/.test
 	$(BIN)/python tests/mutants/run.py $(ARGS)

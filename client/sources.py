@@ -20,6 +20,8 @@ from ..association.tasks import Tasks
 
 BATCH = 32
 """Objects of an asynchronous iterable that are taken before they are sent, at most."""
+HELD = 32 * 1024 * 1024
+"""Bytes of content among them at which no more are taken; one may be of any size."""
 _COPIED_AT_ONCE = 256 * 1024
 
 
@@ -110,6 +112,11 @@ class Copies:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _content(source: object) -> int:
+    """Bytes of content that are in memory."""
+    return memoryview(source).nbytes if isinstance(source, bytes | bytearray | memoryview) else 0
+
+
 async def batches(sources: list[Any] | AsyncIterable[Any]) -> AsyncGenerator[list[Any], None]:
     """A list as it is; of an asynchronous iterable what is there already, up to `BATCH` at a time.
 
@@ -120,14 +127,18 @@ async def batches(sources: list[Any] | AsyncIterable[Any]) -> AsyncGenerator[lis
         yield sources
         return
     queue: asyncio.Queue[Any] = asyncio.Queue(BATCH)
-    end = object()
-
+    end, room, held = object(), asyncio.Event(), 0
     failed: list[Exception] = []
 
     async def take() -> None:
+        nonlocal held
         try:
             async for one in sources:
+                held += _content(one)
                 await queue.put(check_source(one))
+                while held >= HELD:
+                    room.clear()
+                    await room.wait()
         except Exception as error:  # noqa: BLE001 - a user's, raised where the batches are taken
             failed.append(error)
         finally:
@@ -148,6 +159,8 @@ async def batches(sources: list[Any] | AsyncIterable[Any]) -> AsyncGenerator[lis
             batch = [one for one in batch if one is not end]
             if batch:
                 yield batch
+                held -= sum(map(_content, batch))
+                room.set()
         if failed:
             raise failed[0]
     finally:

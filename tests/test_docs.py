@@ -53,6 +53,11 @@ def test_the_pages_of_the_conformance_kit_are_drawn_from_it() -> None:
     assert drawn.FOUND.read_text(encoding="utf-8") == drawn.found_page(), "stale: run `make docs`"
 
 
+def test_the_reference_is_drawn_from_the_front_door() -> None:
+    drawn = drawer("reference")
+    assert drawn.PAGE.read_text(encoding="utf-8") == drawn.page(), "stale: run `make docs`"
+
+
 def test_the_conformance_statement_is_made_from_the_tables() -> None:
     drawn = drawer("statement")
     assert drawn.PAGE.read_text(encoding="utf-8") == drawn.page(), "stale: run `make docs`"

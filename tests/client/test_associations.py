@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiodicom
 import pytest
 from aiodicom.association.connect import WINDOW
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
@@ -371,3 +373,36 @@ async def test_what_moves_on_the_one_slot_is_waited_for_beyond_the_time_of_a_rej
             await slow_is_on.wait()
             assert (await pacs.get("SERIES", "1.2.3.1", directory=tmp_path / "out")).received == 4
             assert await slowly > 1
+
+
+async def test_a_context_that_is_not_accepted_tells_which_and_why() -> None:
+    class Nothing(aiodicom.Service):
+        def supported(self) -> aiodicom.Supported:
+            return aiodicom.Supported({"1.2.840.10008.5.1.4.1.2.2.1": ()})
+
+    async with aiodicom.serve(Nothing(), port=0) as server:
+        async with aiodicom.connect("127.0.0.1", server.port) as pacs:
+            with pytest.raises(aiodicom.ContextNotAccepted) as caught:
+                await pacs.echo()
+        port = server.port
+    error: aiodicom.ContextNotAccepted = pickle.loads(pickle.dumps(caught.value))
+    assert error.abstract_syntax == "1.2.840.10008.1.1"
+    [reason] = error.refused
+    assert reason in str(error)
+    assert error.peer == f"ANY-SCP@127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("limit", ["connect", "association", "total"])
+async def test_a_time_that_ran_out_tells_which_and_how_long(limit: str) -> None:
+    held: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        timeouts = aiodicom.Timeouts(**{limit: 0.05, "artim": 0.05})
+        tls = aiodicom.client_context(verify=False) if limit == "connect" else None
+        with pytest.raises(aiodicom.TimeoutExpired) as caught:
+            async with aiodicom.connect("127.0.0.1", port, timeouts=timeouts, tls=tls, lazy=True) as pacs:
+                await pacs.echo()
+        for one in held:
+            one.close()
+    assert (caught.value.limit, caught.value.seconds) == (limit, 0.05)

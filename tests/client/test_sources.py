@@ -13,6 +13,7 @@ import aiodicom
 import pytest
 from aiodicom.association.buffers import _STEP
 from aiodicom.association.outgoing import WHOLE_READ
+from aiodicom.client import sources as sources_module
 from aiodicom.client.progress import Progress
 from aiodicom.client.sources import BATCH, batches, check_sources
 from aiodicom.testing import FakePacs, ct, on
@@ -315,3 +316,25 @@ async def test_each_object_is_reported_once_whatever_ends_it() -> None:
         assert report.error is not None
         assert report.counted == len(report.items) == 5
         assert len({one.sop_instance_uid for one in report.items}) == 5
+
+
+async def test_of_large_content_no_more_is_taken_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources_module, "HELD", 4 * len(encoded(1)))
+    given = 0
+
+    async def many() -> AsyncIterator[bytes]:
+        nonlocal given
+        for n in range(BATCH):
+            given += 1
+            yield encoded(n + 1)
+
+    taken = sent = most = 0
+    async for batch in batches(many()):
+        taken += len(batch)
+        await asyncio.sleep(0)
+        most = max(most, given - sent)
+        sent = taken
+    assert taken == given == BATCH
+    assert most <= 5
