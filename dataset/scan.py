@@ -15,6 +15,7 @@ from .deflated import DEFLATED_SYNTAXES, MAX_INFLATED, inflating
 from .encoding import EXPLICIT, PIXEL_TAGS, View, reader_of, syntax_of
 from .errors import NestingTooDeep
 from .found import ScanResult
+from .layouts import Layouts, Noting, NotingWalk
 from .oddities import contradiction
 from .walk import NO_END, Steps, Walk, to_end
 from .window import FileWindow
@@ -120,19 +121,37 @@ def scan_beginning(
     """
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
         return None
+    limits = frozenset(tags), max_depth, max_value, check_nested, max_elements
     with memoryview(buffer) as whole, whole.cast("B") as view:
-        walk = Walk(frozenset(tags), max_depth, max_value, check_nested, max_elements)
-        try:
-            found = to_end(walk.run(view, NO_END, syntax_of(transfer_syntax_uid), None))
-        except NestingTooDeep:
-            return None
-        pixels, here = found.pixel_data, len(view)
+        key = transfer_syntax_uid, len(view), limits
+        known = _LAYOUTS.find(key, view)
+        if known is not None:
+            return known
+        if not _LAYOUTS.worth_noting():
+            return _beginning(view, transfer_syntax_uid, Walk(*limits))
+        noting, walk = Noting(bytes(view)), NotingWalk(*limits)
+    found = _beginning(noting, transfer_syntax_uid, walk)
+    if found is not None:
+        _LAYOUTS.keep(key, noting, walk, found)
+    return found
+
+
+_LAYOUTS = Layouts()
+
+
+def _beginning(view: View, transfer_syntax_uid: str, walk: Walk) -> ScanResult | None:
+    syntax = reader_of(syntax_of(transfer_syntax_uid), view)
+    try:
+        found = to_end(walk.run(view, NO_END, syntax, None))
+    except NestingTooDeep:
+        return None
+    pixels, here = found.pixel_data, len(view)
     if not found.complete or not PIXEL_TAGS.issuperset(found.oversized):
         return None
     if found.end == here:
         return _judged(found, transfer_syntax_uid) if found.doubt is None else None
     if pixels is None or pixels.length is None or pixels.vr in ("SQ", "UN"):
         return None
-    if found.oversized and pixels.length <= max_value:
+    if found.oversized and pixels.length <= walk.max_value:
         return None
     return _judged(found, transfer_syntax_uid) if pixels.offset + pixels.length == found.end > here else None
