@@ -350,6 +350,6 @@ def _closed(connection: _Connection) -> Iterator[Watched]:
     for way, stream in connection.streams.items():
         if missing := stream.missing():
             watched.lose(way, missing, connection.sound[way])
-    watched.finish(watched.ended)
+    watched.finish(watched.ended, {way for way, one in connection.streams.items() if one.end is None})
     if watched.dicom:
         yield watched

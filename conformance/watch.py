@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from .dissect import Pdu, dissect, outcome
@@ -71,13 +72,16 @@ class Watched:
         self._tails[way].clear()
         self._sound = min(self._sound, sound)
 
-    def finish(self, at: float) -> None:
-        """Nothing more comes."""
+    def finish(self, at: float, unseen: Container[str] = ()) -> None:
+        """Nothing more comes; `unseen` are the sides whose end was not seen, who may have said more."""
         self.ended = max(at, self.ended)
         for way, tail in self._tails.items():
             if tail:
-                who = "the caller" if way == ">" else "the called"
-                self.notes.append(f"{who} stopped in the middle of a PDU, {len(tail)} bytes of it there")
+                who, there = "the caller" if way == ">" else "the called", f"{len(tail)} bytes of it there"
+                if way in unseen:
+                    self.notes.append(f"the rest of a PDU of {who} is not in the capture, {there}")
+                else:
+                    self.notes.append(f"{who} stopped in the middle of a PDU, {there}")
 
     @property
     def dicom(self) -> bool:

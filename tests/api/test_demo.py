@@ -133,8 +133,8 @@ def test_the_demo_sees_one_changed_bit(
     """What arrives is altered on its way to the disk: one bit of the last byte of a data set."""
     commit = receiving.FileSink._commit
 
-    def flipping(self: receiving.FileSink) -> object:
-        outcome = commit(self)
+    def flipping(self: receiving.FileSink, path: str | None = None) -> object:
+        outcome = commit(self, path)
         assert outcome.path is not None
         data = bytearray(outcome.path.read_bytes())
         data[-1] ^= 1

@@ -22,7 +22,7 @@ from aiodicom.conformance.proxy import WatchingProxy
 from aiodicom.conformance.rulebook import RuleBook, Said
 from aiodicom.conformance.sniff import CaptureError, Stream, conversations, packets
 from aiodicom.conformance.watch import Watched, lines
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 CALLER, CALLED = (b"\x0a\0\0\1", 40001), (b"\x0a\0\0\2", 104)
@@ -162,6 +162,7 @@ GOOD = [
     ending=st.sampled_from(["", "fin", "rst"]),
     gone=st.sets(st.integers(0, 200), min_size=1),
 )
+@example(size=46, ending="", gone={17, 18, 19, 14})  # the end of a side, in the middle of a PDU
 def test_behind_a_gap_nobody_is_accused(size: int, ending: str, gone: set[int]) -> None:
     """Whatever frames of a conversation without a fault are missing, of either side, at its end too."""
     first, rest = (frames := talk(GOOD, size=size, ending=ending))[:2], frames[2:]
