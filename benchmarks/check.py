@@ -57,6 +57,11 @@ STEPS = {
         + "from aiodicom.dataset.scan import scan_dataset; raw = encode_dataset(_header(1, 1), EXPLICIT)",
         "scan_dataset(raw, EXPLICIT, (0x00080018,), check_nested=True)",
     ),
+    "beginning of 130 elements, its layout known": (
+        DATA
+        + "from aiodicom.dataset.scan import scan_beginning; raw = encode_dataset(_header(1, 1), EXPLICIT)",
+        "scan_beginning(raw, EXPLICIT, (0x00080018,), check_nested=True)",
+    ),
     "answer of eight elements, decoded": (
         DATA + "from pydicom.dataset import Dataset; d = Dataset()\n"
         "d.QueryRetrieveLevel, d.Modality, d.PatientName = 'IMAGE', 'CT', 'Doe^Jane'\n"
