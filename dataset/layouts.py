@@ -40,7 +40,7 @@ class Noting(FileWindow):
 
     def __init__(self, data: bytes) -> None:
         super().__init__(-1, 0, len(data))
-        self.data = data
+        self.data: bytes = data
         self.read: list[tuple[int, int]] = []
 
     def __getitem__(self, where: slice) -> bytes:
@@ -53,7 +53,9 @@ class Noting(FileWindow):
         if pos + size > len(self.data):
             raise struct.error("the data set ends there")
         self.read.append((pos, pos + size))
-        self.base, self.held, self.whole = pos, size, self.data[pos : pos + size]
+        self.base: int = pos
+        self.held: int = size
+        self.whole: bytes = self.data[pos : pos + size]
         return 0
 
 
