@@ -174,7 +174,12 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_on(self) -> None:
         """The next events of what was read."""
         assert self._coming is not None
-        events = list(islice(self._coming, MOST_EVENTS))
+        try:
+            events = list(islice(self._coming, MOST_EVENTS))
+        except BaseException:  # a defect here: nothing of it can come any more, and its end is not waited for
+            self._coming = None
+            self.transport.abort()
+            raise
         if len(events) < MOST_EVENTS:
             self._coming = None
         for event in events:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -52,6 +53,9 @@ class Lost(Written):
 
     def is_closing(self) -> bool:
         return self.gone
+
+    def abort(self) -> None:
+        self.gone = True
 
     def pause_reading(self) -> None:
         assert not self.gone
@@ -114,3 +118,35 @@ async def test_what_came_before_the_connection_went_counts(
     assert isinstance(told.events[11], ProviderAbort) is not released
     assert (told.closed, connection.closed) == (1, True)
     assert isinstance(connection.lost_error, ConnectionResetError)
+
+
+@pytest.mark.parametrize("over", [False, True], ids=["at once", "in a turn"])
+async def test_a_defect_in_the_session_ends_the_connection(
+    monkeypatch: pytest.MonkeyPatch, over: bool
+) -> None:
+    """The loop is told, the connection is dropped, and its end is told: nobody waits for it for ever."""
+
+    def broken(data: object) -> Iterator[SessionEvent | None]:
+        raise KeyError("a defect")
+        yield None
+
+    told, lost = Told(), Lost()
+    session = open_session(requestor=False)
+    monkeypatch.setattr(session, "connection_made", lambda: None)  # it is open already
+    monkeypatch.setattr(session, "events", broken)
+    connection = transport.Connection(session, told, artim=1)
+    monkeypatch.setattr(type(connection._turns), "over", over)
+    connection.connection_made(cast(Any, lost))
+    heard: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context))
+    if over:
+        connection.buffer_updated(10)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert [type(one["exception"]) for one in heard] == [KeyError]
+    else:
+        with pytest.raises(KeyError):
+            connection.buffer_updated(10)
+    assert lost.gone
+    connection.connection_lost(None)
+    assert (told.closed, connection.closed) == (1, True)
