@@ -20,8 +20,8 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .builder import VolumeBuilder
-    from .collection import Collection, CollectionRow, collection
     from .derived import Overlay, RealWorldMapping
+    from .folder import Collection, CollectionRow, collection
     from .geometry import VolumeGeometry
     from .image import Image
     from .phantom import synthesise_series, write_series
@@ -66,7 +66,7 @@ _HOMES = {
     "phantom": ("synthesise_series", "write_series"),
     "render": ("render_cine", "render_image", "render_slice", "render_volume"),
     "builder": ("VolumeBuilder",),
-    "collection": ("Collection", "CollectionRow", "collection"),
+    "folder": ("Collection", "CollectionRow", "collection"),
     "records": ("Axis", "PlaneSlice", "SliceSource", "VolumeReport", "VoxelView"),
     "volume": ("Volume",),
 }

@@ -6,6 +6,7 @@ import copy
 import importlib
 import inspect
 import pickle
+import pkgutil
 import re
 import subprocess
 import sys
@@ -131,3 +132,11 @@ def test_a_misspelt_name_is_an_error_for_type_checkers(tmp_path: Path, line: str
 
 def test_test_connection_is_no_test_of_its_users() -> None:
     assert aiodicom.test_connection.__test__ is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("package", ["aiodicom", "aiodicom.imaging", "aiodicom.testing"])
+def test_no_name_that_is_loaded_late_is_that_of_a_module(package: str) -> None:
+    """Importing the module would put it in the place of the name."""
+    door = importlib.import_module(package)
+    modules = {one.name for one in pkgutil.iter_modules(door.__path__)}
+    assert set(door.__all__) & modules == set()

@@ -8,8 +8,8 @@ from typing import Literal
 
 import click
 
-from ..imaging.collection import collection
 from ..imaging.export import check_ending
+from ..imaging.folder import collection
 from ..imaging.render import render_volume
 from ..imaging.volume import Volume
 from . import output

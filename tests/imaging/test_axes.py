@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiodicom.imaging.collection import collection
 from aiodicom.imaging.errors import DuplicateSlices
+from aiodicom.imaging.folder import collection
 from aiodicom.imaging.pixels import FilePixels
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, save

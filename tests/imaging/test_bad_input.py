@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiodicom.dataset.errors import ImagingError
-from aiodicom.imaging.collection import collection
+from aiodicom.imaging.folder import collection
 from aiodicom.imaging.image import Image
 from aiodicom.imaging.volume import Volume
 from imaging_series import DEFLATED, EXPLICIT, image, save

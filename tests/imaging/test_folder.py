@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from aiodicom.imaging.collection import collection
+from aiodicom.imaging.folder import collection
 from aiodicom.imaging.pixels import FilePixels
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, save, series
