@@ -20,7 +20,8 @@ from aiodicom.dimse import (
     NSetRQ,
     Request,
 )
-from aiodicom.dimse.checks import may_invoke, may_perform, refusal, response_fault, sop_class
+from aiodicom.dimse import messages as m
+from aiodicom.dimse.checks import failed_list, may_invoke, may_perform, refusal, response_fault, sop_class
 from aiodicom.dimse.messages import REQUESTS, RESPONSES
 from aiodicom.dimse.status import Category, categorize
 from hypothesis import given
@@ -140,3 +141,21 @@ def test_a_response_fits_its_request(field: int, kind: type, status: int) -> Non
     pending = categorize(status) is Category.PENDING
     may_be_pending = field in (0x0020, 0x0010, 0x0021)
     assert (response_fault(field, response) is None) == (fits and (may_be_pending or not pending))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "head"),
+    [
+        ("1.2.840.10008.1.2", b"\x08\0\x58\0\x0a\0\0\0"),
+        ("1.2.840.10008.1.2.1", b"\x08\0\x58\0UI\x0a\0"),
+        ("1.2.840.10008.1.2.2", b"\0\x08\0\x58UI\0\x0a"),
+        ("1.2.840.10008.1.2.1.99", None),
+    ],
+)
+def test_a_failed_list_inside_a_command_set_is_a_data_set(syntax: str, head: bytes | None) -> None:
+    """As Orthanc sends it, in each transfer syntax of a context but the deflated one."""
+    response = m.CGetRSP(message_id_being_responded_to=1, status=0xB000)
+    value = b"1.2.3\\1.2\0"
+    command = bytearray(m.encode_message(response) + b"\x08\0\x58\0\x0a\0\0\0" + value)
+    assert failed_list(response, command, syntax) == (None if head is None else head + value)
+    assert failed_list(response, bytearray(m.encode_message(response)), syntax) is None
