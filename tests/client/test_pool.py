@@ -237,7 +237,8 @@ async def test_what_is_free_is_used_while_another_is_being_opened(
             monkeypatch.setattr(module, "associate", associate)
             task = asyncio.create_task(other())
             await opening.wait()
-            await asyncio.wait_for(pool.echo(), 20)
+            assert await asyncio.wait_for(pool.echo(), 20) == 0
+            assert not task.done()
             task.cancel()
             await asyncio.wait([task])
 

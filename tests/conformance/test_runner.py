@@ -165,4 +165,8 @@ async def test_a_repro_script_is_python(expression: str) -> None:
         outcome="closed",
         trace=[Entry(0.0, 0, ">", b"\1\2"), Entry(0.0, 0, ">", b"", "fin")],
     )
-    compile(report.repro(result, "127.0.0.1", 1), "repro.py", "exec")
+    script = report.repro(result, "127.0.0.1", 1)
+    compile(script, "repro.py", "exec")
+    assert "('127.0.0.1', 1)" in script
+    assert "bytes.fromhex('0102')" in script
+    assert "shutdown" in script  # the trace's last word, as it was closed

@@ -243,6 +243,7 @@ def test_a_part_keeps_its_place(geometry: VolumeGeometry, data: st.DataObject) -
         first = data.draw(st.integers(0, size - 1))
         taken.append(range(first, data.draw(st.integers(first + 1, size)), data.draw(st.integers(1, 2))))
     part = geometry.sliced(*taken)
+    assert part.shape == tuple(len(one) for one in taken)
     points = geometry.voxel_to_patient(everywhere(geometry))[np.ix_(*taken)]
     close(part.voxel_to_patient(everywhere(part)), points, geometry)
 

@@ -22,7 +22,7 @@ from pydicom import dcmread
 from pydicom.config import IGNORE
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from wire import STEADY, ct, on_each_loop, random_ct
+from wire import PATIENCE, STEADY, ct, on_each_loop, random_ct
 
 SIZE = 8_000_000
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -133,7 +133,7 @@ async def test_a_handler_may_say_how_it_went_and_read_as_little_as_it_likes() ->
 
 
 async def test_a_handler_is_cancelled_where_the_object_never_becomes_whole() -> None:
-    begun, ended = asyncio.Event(), asyncio.Event()
+    begun, cancelled = asyncio.Event(), asyncio.Event()
 
     async def keep(incoming: Incoming) -> None:
         try:
@@ -141,28 +141,30 @@ async def test_a_handler_is_cancelled_where_the_object_never_becomes_whole() -> 
                 begun.set()
             raise AssertionError("it is not whole")
         except asyncio.CancelledError:
-            ended.set()
+            cancelled.set()
             raise
 
-    held = asyncio.Event()
+    async with aiodicom.serve(StorageService(keep), port=0) as server:
+        async with aiodicom.connect("127.0.0.1", server.port, timeouts=TIMES) as pacs:
+            await asyncio.wait_for(_drop(pacs, begun), PATIENCE)
+            assert await asyncio.wait_for(cancelled.wait(), PATIENCE)
+
+
+async def test_a_handler_that_never_ends_keeps_no_server_from_stopping() -> None:
+    """It holds its peer, of whose end nothing is read meanwhile."""
+    held, cancelled = asyncio.Event(), asyncio.Event()
 
     async def forever(incoming: Incoming) -> None:
         held.set()
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
 
     async with aiodicom.serve(StorageService(forever), port=0) as server:
         async with aiodicom.connect("127.0.0.1", server.port, timeouts=TIMES) as pacs:
-            task = asyncio.create_task(_drop(pacs, held))
-            await task
-    async with aiodicom.serve(StorageService(keep), port=0) as server:
-        pacs = await aiodicom.connect("127.0.0.1", server.port, timeouts=TIMES)
-        sending = asyncio.create_task(_quiet(pacs))
-        await begun.wait()
-        for association in pacs._associations.all:
-            association.abort_now()
-        await ended.wait()
-        await sending
-        await pacs.close()
+            await asyncio.wait_for(_drop(pacs, held), PATIENCE)
+    assert await asyncio.wait_for(cancelled.wait(), PATIENCE)
 
 
 async def _quiet(pacs: aiodicom.Pacs) -> None:
@@ -310,9 +312,10 @@ async def test_a_generator_of_items_is_closed_when_its_peer_goes_away() -> None:
 
     asking = asyncio.create_task(found(WorklistService(forever), asked_for("CT")))
     await begun.wait()
+    assert not asking.done()
     asking.cancel()
     await asyncio.wait([asking])
-    await closed.wait()
+    assert await asyncio.wait_for(closed.wait(), PATIENCE)
 
 
 def test_a_service_may_live_in_one_loop_after_the_other() -> None:
