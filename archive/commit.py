@@ -134,7 +134,7 @@ class Committer:
         return future.result()
 
     def soon(self, work: Callable[[], None]) -> None:
-        """Do something on the writing thread, after what is queued; it must raise nothing.
+        """Do something on the writing thread, after what is queued; what it raises is logged.
 
         Raises RuntimeError (the archive is closed).
         """
@@ -177,8 +177,14 @@ class Committer:
                     group, ready = [], []
                     if job is None:
                         return
-                    job()
+                    self._do(job)
             self._commit(group, ready)
+
+    def _do(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except Exception as error:  # noqa: BLE001 - a defect of it alone: this thread goes on for all others
+            self._say("work behind the commits failed", error)
 
     def _waiting(self) -> list[_Job]:
         """Wait for a job; gives it and all that queue behind it by now."""

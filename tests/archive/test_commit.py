@@ -248,3 +248,16 @@ def test_what_vanished_while_it_was_compared_is_stored_anew(tmp_path, monkeypatc
         assert outcome.status == 0
         assert outcome.path.read_bytes().endswith(data)
         assert archive.verify().missing == ()
+
+
+def test_a_defect_in_what_is_done_behind_the_commits_stops_none(tmp_path, caplog):
+    """What else runs on the committing thread may fail: the thread goes on, and closing comes to its end."""
+
+    def fail():
+        raise KeyError("Doe^Jane")
+
+    with Archive(tmp_path, durability="rename") as archive:
+        archive._committer.soon(fail)
+        assert store(archive, image(0)).status == 0
+    assert "work behind the commits failed: KeyError" in caplog.text
+    assert "Doe" not in caplog.text
