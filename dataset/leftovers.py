@@ -1,4 +1,4 @@
-"""Temporary files of processes that were killed: told from those of living ones by their names."""
+"""Temporary files: a name for what is not whole yet, and by it those of processes that were killed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -64,3 +67,21 @@ def remove_leftovers(directory: Path) -> int:
     if removed:
         log.info("removed %d unfinished files of a process that is gone", removed)
     return removed
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path`, with its ending, for what is being written: it gets its own name when that ends
+    well, and is gone otherwise.
+    """
+    ending = ".nii.gz" if path.name.endswith(".nii.gz") else path.suffix
+    temporary = path.with_name(part_name() + ending)
+    try:
+        yield temporary
+        temporary.replace(path)
+    except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+        raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
-from ..dataset.leftovers import part_name
+from ..dataset.leftovers import whole
 from .errors import IrregularGeometry
 from .geometry import VolumeGeometry
 from .records import Axis
@@ -88,13 +87,16 @@ def write_nrrd(path: Path, voxels: NDArray[Any], affine: Floats, geometry: Volum
         "space origin": affine[:3, 3],
         "kinds": ["domain"] * 3 + ["list"] * more,
     }
-    nrrd.write(str(path), np.asfortranarray(voxels), header)
+    with whole(path) as temporary:
+        nrrd.write(str(temporary), np.asfortranarray(voxels), header)
 
 
 def write_numpy(path: Path, voxels: NDArray[Any], facts: dict[str, Any]) -> None:
     """Write the array as .npy, and beside it a .json with its geometry."""
-    np.save(path, voxels, allow_pickle=False)
-    path.with_suffix(".json").write_text(json.dumps({"format": SIDECAR, **facts}, indent=1), encoding="utf-8")
+    told = json.dumps({"format": SIDECAR, **facts}, indent=1)
+    with whole(path) as array, whole(path.with_suffix(".json")) as sidecar:
+        np.save(array, voxels, allow_pickle=False)
+        sidecar.write_text(told, encoding="utf-8")
 
 
 def read_numpy(path: Path) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -128,18 +130,12 @@ def write_zarr(path: Path, voxels: NDArray[Any], facts: dict[str, Any], geometry
     space = [min(a, b) for a, b in zip(reversed(CHUNK), geometry.shape, strict=True)]
     chunks = (*[1] * (len(layout) - 3), *space, *voxels.shape[len(layout) :])
     names = [*layout, "colour"][: voxels.ndim]
-    temporary = path.with_name(part_name())
-    temporary.mkdir()
-    try:
+    with whole(path) as temporary:
         group = library.open_group(str(temporary), mode="w", zarr_format=3, attributes=attributes)
         made = group.create_array(
             "0", shape=voxels.shape, dtype=voxels.dtype, chunks=chunks, dimension_names=names
         )
         made[...] = voxels
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _ome(

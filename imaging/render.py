@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dataset.errors import ImagingError
+from ..dataset.leftovers import whole
 from .display import colours_of, ends
 from .grid import VoxelGrid
 from .image import Image
@@ -177,7 +178,8 @@ def render_cine(image: Image, path: Path | str) -> Path:
         for number in range(image.num_frames)
     )
     time = max(int(image.frame_time or 100), 20)  # viewers take less for none
-    next(frames).save(path, "GIF", save_all=True, append_images=frames, duration=time, loop=0)
+    with whole(Path(path)) as temporary:
+        next(frames).save(temporary, "GIF", save_all=True, append_images=frames, duration=time, loop=0)
     return Path(path)
 
 
@@ -383,5 +385,6 @@ def _save(page: _Page, path: Path | str) -> Path:
 
     target = Path(path)
     canvas: Any = FigureCanvasAgg(page.figure)
-    canvas.print_png(str(target))
+    with whole(target) as temporary:
+        canvas.print_png(str(temporary))
     return target

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom.dataset import Dataset
 
 from ..dataset.errors import ImagingError
+from ..dataset.leftovers import whole
 from .errors import UnsupportedPixels, VolumeError
 from .export import (
     check_affine,
@@ -170,7 +171,9 @@ class Volume(VoxelGrid):
 
     def _write(self, target: Path) -> None:
         if target.name.endswith((".nii", ".nii.gz")):
-            self.to_nifti().to_filename(str(target))
+            image = self.to_nifti()
+            with whole(target) as temporary:
+                image.to_filename(str(temporary))
         elif target.suffix == ".nrrd":
             write_nrrd(target, *self.view("crs"), self.geometry)
         else:

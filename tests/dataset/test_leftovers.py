@@ -62,3 +62,25 @@ def test_a_process_that_is_not_ours_counts_as_alive(monkeypatch: pytest.MonkeyPa
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.npy", "a"])
+def test_what_is_being_written_has_its_name_when_it_is_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), leftovers.whole(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.name.endswith(name[1:])  # libraries choose by the ending
+        raise ZeroDivisionError
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "before")]
+    with leftovers.whole(path) as temporary:
+        temporary.write_text("after")
+        assert path.read_text() == "before"
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "after")]
+
+
+def test_a_folder_that_is_not_whole_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), leftovers.whole(tmp_path / "a.zarr") as temporary:
+        (temporary / "0").mkdir(parents=True)
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []

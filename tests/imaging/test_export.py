@@ -310,3 +310,28 @@ def test_a_package_that_is_absent_is_named_by_its_extra(
     extra = "zarr" if ending == "zarr" else "export"
     with pytest.raises(ImagingError, match=rf"this needs {module}: pip install 'aiodicom\[{extra}\]'"):
         VOLUME.write(tmp_path / f"v.{ending}")
+
+
+@pytest.mark.parametrize(
+    ("ending", "writes"), [("nii", "nibabel"), ("nrrd", "nrrd"), ("npy", "numpy"), ("zarr", "zarr")]
+)
+def test_an_export_that_fails_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, writes: str
+) -> None:
+    """A disk that is full when half of it is written."""
+
+    def full(*given: Any, **how: Any) -> None:
+        (one,) = [one for one in given if isinstance(one, str | Path) and str(one).endswith(ending)]
+        Path(one).mkdir() if ending == "zarr" else Path(one).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    module = pytest.importorskip(writes)
+    where = module.Nifti1Image if ending == "nii" else module
+    name = {"nii": "to_filename", "nrrd": "write", "npy": "save", "zarr": "open_group"}[ending]
+    if ending == "nii":
+        monkeypatch.setattr(where, name, lambda self, path: full(path))
+    else:
+        monkeypatch.setattr(where, name, full)
+    with pytest.raises(OSError, match="No space left"):
+        VOLUME.write(tmp_path / f"v.{ending}")
+    assert list(tmp_path.iterdir()) == []
