@@ -31,7 +31,15 @@ CRASHER = "import os, sys\nfor line in sys.stdin:\n    os.abort()\n"
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "decompress" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if "decompress" in " ".join(command(one))]
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Of one that has ended meanwhile, nothing is left of it."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie is one of these
+        return []
 
 
 def stored(tmp_path: Path, syntax: str = RLE) -> tuple[Instance, bytes]:
