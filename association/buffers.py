@@ -16,12 +16,18 @@ KEPT = 64 * 1024 * 1024
 """Bytes of buffers kept for later, by all runs together: one whose peer stands still keeps none."""
 
 
+class _Ours(bytearray):
+    """A buffer of a pool: told by its kind from a user's, whatever a user hands us."""
+
+    __slots__ = ()
+
+
 class Pool:
     """Buffers that nobody uses, by their size in steps; used on any thread."""
 
     def __init__(self, limit: int = KEPT) -> None:
         self._limit = limit
-        self.free: dict[int, list[bytearray]] = {}
+        self.free: dict[int, list[_Ours]] = {}
 
     @property
     def held(self) -> int:
@@ -34,10 +40,10 @@ class Pool:
         try:
             buffer = self.free[steps].pop()
         except (KeyError, IndexError):
-            buffer = bytearray(steps * _STEP)
+            buffer = _Ours(steps * _STEP)
         return memoryview(buffer)[:size]
 
-    def put(self, buffers: list[bytearray]) -> None:
+    def put(self, buffers: list[_Ours]) -> None:
         """These are free now; what is too much is forgotten."""
         room = self._limit - self.held
         for buffer in buffers:
@@ -58,12 +64,12 @@ class Buffers:
     def __init__(self, taken: Callable[[], int], pool: Pool = _ALL) -> None:
         self._taken = taken
         self._pool = pool
-        self._lent: deque[tuple[int, bytearray]] = deque()
+        self._lent: deque[tuple[int, _Ours]] = deque()
         self.take: Callable[[int], memoryview] = pool.take
 
     def sent(self, data: Buffer, handed: int) -> None:
         """What `take` gave has been handed to the connection, with which `handed` bytes have been in all."""
-        if isinstance(data, memoryview) and isinstance(data.obj, bytearray) and not len(data.obj) % _STEP:
+        if isinstance(data, memoryview) and isinstance(data.obj, _Ours):
             self._lent.append((handed, data.obj))
 
     def collect(self) -> None:

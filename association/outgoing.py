@@ -153,9 +153,9 @@ def _file_item(path: Path, found: Found) -> None:
 
 
 def _content_item(source: bytes | bytearray | memoryview, name: str) -> Item:
-    """One of content: what can be changed is copied, for a buffer of ours may not be a user's."""
+    """One of content: what can be changed meanwhile, also behind a view that is read only, is copied."""
     view = memoryview(source)
-    content = view.cast("B") if view.readonly and view.contiguous else memoryview(view.tobytes())
+    content = view.cast("B") if type(view.obj) is bytes and view.contiguous else memoryview(view.tobytes())
     try:
         header = read_header(content)
     except (ImagingError, ValueError) as error:
@@ -403,12 +403,9 @@ async def read_parts(
     try:
         while True:
             data = await coming.result()
-            position += len(data)
-            if not data:
+            if len(data) < min(part, end - position):  # it was read as far as there is anything
                 raise OSError(f"{item.path} became shorter while it was sent")
-            if len(data) % 2 and position < end:  # a short read: give the odd byte back
-                data = data[:-1]
-                position -= 1
+            position += len(data)
             if position >= end:
                 yield data, True
                 return

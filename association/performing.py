@@ -47,6 +47,12 @@ class Refused(AiodicomError):
         self.offending_elements = offending_elements
 
 
+def out_of_resources(error: OSError) -> StoreOutcome:
+    """What an object is answered with that this side failed to keep: the system's words, or what it was."""
+    why = error.strerror or type(error).__name__
+    return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {why}"[:64])
+
+
 class Performed(Protocol):
     """The association a request came on, as its provider may use it."""
 
@@ -273,7 +279,8 @@ class StoreTarget:
         self._refuse(PROCESSING_FAILURE, "processing failure")
 
     def _failed(self, error: OSError) -> None:
-        self._refuse(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
+        failed = out_of_resources(error)
+        self._refuse(failed.status, failed.comment)
 
     def write(self, data: memoryview, /) -> None:
         """Give the sink the next part; its failure is remembered and the rest let pass."""
@@ -351,8 +358,9 @@ class StoreTarget:
         try:
             outcome = await self._sink.commit()
         except OSError as error:
-            self._request.association.note("storing failed", str(error.strerror))
-            return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
+            failed = out_of_resources(error)
+            self._request.association.note("storing failed", failed.comment)
+            return failed
         except Refused as refused:
             return StoreOutcome(refused.status, refused.comment)
         except Exception as error:  # noqa: BLE001 - as above

@@ -14,9 +14,9 @@ from ..dataset.scan import scan_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
-from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES, SUCCESS
+from ..dimse.status import CANNOT_UNDERSTAND, DATASET_MISMATCH, OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from ..pdu.uids import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from .performing import Refused
+from .performing import Refused, out_of_resources
 from .tasks import on_thread
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class HeadSink:
         self._head = bytearray()
         self._looked_at = HEAD
         self._looking = False
+        self._left = False
         self._sink: StoreSink | None = None
         self.size: int = 0
 
@@ -87,7 +88,7 @@ class HeadSink:
         if self._sink is not None and not self._looking:
             try:
                 return self._sink.write(data)
-            except (Refused, OSError) as error:
+            except Exception as error:
                 self._tell(_outcome(error))
                 raise
         self._head += data
@@ -106,14 +107,15 @@ class HeadSink:
                 if head is None:
                     self._looked_at = 2 * len(self._head)
                     return
+                if self._left:  # it was refused meanwhile
+                    return
                 self._sink = self._factory(head)
             while self._head:
                 part, self._head = self._head, bytearray()
-                with memoryview(bytes(part)) as view:
-                    full = self._sink.write(view)
+                full = self._sink.write(memoryview(part).toreadonly())
                 if full is not None:
                     await full
-        except (Refused, OSError) as error:
+        except Exception as error:
             self._tell(_outcome(error))
             raise
         finally:
@@ -172,6 +174,9 @@ class HeadSink:
             outcome = await self._sink.commit()
         except (Refused, OSError) as error:
             outcome = _outcome(error)
+        except Exception as error:
+            self._tell(_outcome(error))
+            raise
         self._tell(outcome)
         return outcome
 
@@ -182,14 +187,17 @@ class HeadSink:
 
     def discard(self) -> None:
         """Leave no trace of it."""
+        self._left = True
         self._head = bytearray()
         if self._sink is not None:
             self._sink.discard()
             self._sink = None
 
 
-def _outcome(error: Refused | OSError) -> StoreOutcome:
+def _outcome(error: Exception) -> StoreOutcome:
     """What a sink's failure is answered with."""
     if isinstance(error, Refused):
         return StoreOutcome(error.status, error.comment)
-    return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
+    if isinstance(error, OSError):
+        return out_of_resources(error)
+    return StoreOutcome(PROCESSING_FAILURE, "processing failure")

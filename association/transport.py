@@ -162,6 +162,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def _deal(self) -> None:
         """With the next events of what was read, and with the times they change."""
+        try:
+            self._deal_with()
+        except BaseException:  # a defect here: nothing of it can come any more, and its end is not waited for
+            self._coming = None
+            self.transport.abort()
+            if self._lost:
+                self._end()
+            raise
+
+    def _deal_with(self) -> None:
         now, upper = self._loop.time(), self.session.upper
         filled, moves = upper.filled, upper.mid_content
         self._hand_on()
@@ -174,12 +184,7 @@ class Connection(asyncio.BufferedProtocol):
     def _hand_on(self) -> None:
         """The next events of what was read."""
         assert self._coming is not None
-        try:
-            events = list(islice(self._coming, MOST_EVENTS))
-        except BaseException:  # a defect here: nothing of it can come any more, and its end is not waited for
-            self._coming = None
-            self.transport.abort()
-            raise
+        events = list(islice(self._coming, MOST_EVENTS))
         if len(events) < MOST_EVENTS:
             self._coming = None
         for event in events:

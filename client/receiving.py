@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..association.performing import Refused
+from ..association.performing import Refused, out_of_resources
 from ..association.tasks import on_thread
 from ..dataset.coding import DatasetDecodeError, DecodedObject, decode_object
 from ..dataset.errors import ImagingError, UnsafeName
@@ -139,7 +139,7 @@ class FileSink:
             self._writer.write(data)
         except OSError as error:
             self.no_room = error.errno in NO_ROOM
-            self._tell(_disk_failure(error))
+            self._tell(out_of_resources(error))
             raise
         if self._hash is not None:
             self._hash.update(data)
@@ -206,9 +206,9 @@ class FileSink:
             return self._check_and_publish() if path is None else _kept(self._publish(path), self._doubt)
         except OSError as error:
             self._writer.discard()
-            log.info("storing failed: %s", error.strerror)
+            log.info("storing failed: %s", error.strerror or error)
             self.no_room = error.errno in NO_ROOM
-            return _disk_failure(error)
+            return out_of_resources(error)
         except BaseException:
             self._writer.discard()
             raise
@@ -306,7 +306,7 @@ def open_file_sink(
         done(received(request, context, outcome))
         raise Refused(outcome.status, outcome.comment) from None
     except OSError as error:
-        done(received(request, context, _disk_failure(error)))
+        done(received(request, context, out_of_resources(error)))
         raise
 
 
@@ -333,10 +333,6 @@ def _kept(outcome: StoreOutcome, doubt: str | None) -> StoreOutcome:
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Errors of a disk that will not take the next object either."""
-
-
-def _disk_failure(error: OSError) -> StoreOutcome:
-    return StoreOutcome(OUT_OF_RESOURCES, f"out of resources: {error.strerror}"[:64])
 
 
 def prepare(directory: Path, *, durable: bool) -> None:

@@ -111,3 +111,17 @@ async def test_what_arrives_is_what_was_sent(secure: bool, tmp_path: Path) -> No
     server.close()
     assert heard == b"".join(bytes([number]) * size for number in range(count))
     assert len(used) < count
+
+
+def test_a_buffer_of_a_users_is_nobody_elses() -> None:
+    """However it is handed over, and whatever its size."""
+    pool = Pool()
+    buffers = Buffers(lambda: 1 << 30, pool)
+    mine = bytearray(64 * 1024)
+    for view in (memoryview(mine), memoryview(mine).toreadonly(), memoryview(mine)[:10]):
+        buffers.sent(view, 0)
+    buffers.collect()
+    assert pool.held == 0
+    buffers.sent(buffers.take(10), 0)
+    buffers.collect()
+    assert pool.held == 64 * 1024

@@ -41,10 +41,11 @@ async def test_parts_but_the_last_are_even(
     assert all(len(data) % 2 == 0 for data, _ in parts[:-1])
 
 
-async def test_a_file_that_became_shorter_leaves_no_descriptor(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [100, 101, 1, 0, 999])
+async def test_a_file_that_became_shorter_leaves_no_descriptor(tmp_path: Path, left: int) -> None:
     one = instance(tmp_path / "a", 1000)
     before = descriptors()
-    (tmp_path / "a").write_bytes(b"head" + CONTENT[:100])
+    (tmp_path / "a").write_bytes(b"head" + CONTENT[:left])
     with pytest.raises(OSError, match="became shorter"):
         async for _ in read_parts(one, 16):
             pass
@@ -179,3 +180,12 @@ async def test_a_large_file_is_opened_on_a_thread_and_no_descriptor_stays(
     async with asyncio.timeout(10):
         while descriptors() != before:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("view", [bytes, memoryview, lambda data: memoryview(data).toreadonly(), bytearray])
+def test_content_that_can_be_changed_meanwhile_is_copied(view: Any) -> None:
+    mine = bytearray(b"\0" * 128 + b"DICM" + b"\0" * 70)
+    content = outgoing._content_item(view(mine), "it").content
+    assert content is not None
+    mine[:] = b"\1" * len(mine)
+    assert not any(content[:128])

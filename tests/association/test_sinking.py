@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from aiodicom.dimse.levels import QueryError
 from aiodicom.server.archive_service import serve_archive
 from archive_objects import stored
 from pydicom.dataset import Dataset
-from wire import CT, random_ct, store_request
+from wire import CT, EXPLICIT, random_ct, store_request
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
@@ -228,3 +229,60 @@ async def test_a_deflated_object_that_cannot_be_is_refused(how: str) -> None:
     bucket, statuses = await told_of(data, 1000)
     assert bucket.heads == []
     assert statuses == [0xA900 if how == "another's" else 0xC000]
+
+
+async def test_what_is_refused_while_its_header_is_looked_at_reaches_no_sink() -> None:
+    """The limit lies in the rest of the read whose beginning is being looked at on a thread."""
+    bucket, outcomes = Bucket(slow=False), list[StoreOutcome]()
+    data = encode_dataset(random_ct(1, SIZE), EXPLICIT)
+    context = Context(1, CT, EXPLICIT, scu=False, scp=True)
+    request = store_request(uid="1.2.3.1.1")
+    sink = HeadSink(
+        request, context, bucket, lambda outcome, size, digest: outcomes.append(outcome), limit=70_000
+    )
+    looking = sink.write(memoryview(data)[: 64 * 1024])
+    assert looking is not None
+    with pytest.raises(Refused, match="over 70000"):
+        sink.write(memoryview(data)[64 * 1024 :])
+    sink.discard()
+    await looking
+    assert bucket.heads == []
+    assert [one.status for one in outcomes] == [0xA700]
+
+
+@pytest.mark.parametrize("where", ["factory", "write", "commit"])
+@pytest.mark.parametrize(
+    "error", [ValueError("Doe^Jane"), ConnectionError("no bucket"), OSError(28, "No space left")]
+)
+async def test_whatever_a_sink_fails_with_is_told(where: str, error: Exception) -> None:
+    class Failing:
+        def write(self, data: memoryview, /) -> None:
+            if where == "write":
+                raise error
+
+        async def commit(self) -> StoreOutcome:
+            raise error
+
+        def discard(self) -> None: ...
+
+    def make(head: Head) -> Failing:
+        if where == "factory":
+            raise error
+        return Failing()
+
+    outcomes: list[StoreOutcome] = []
+    data = encode_dataset(random_ct(1, 200_000), EXPLICIT)
+    context = Context(1, CT, EXPLICIT, scu=False, scp=True)
+    request = store_request(uid="1.2.3.1.1")
+    sink = HeadSink(
+        request, context, make, lambda outcome, size, digest: outcomes.append(outcome), limit=1 << 30
+    )
+    with suppress(type(error)):
+        for start in range(0, len(data), 50_000):
+            full = sink.write(memoryview(data)[start : start + 50_000])
+            if full is not None:
+                await full
+        await sink.commit()
+    sink.discard()
+    words = {ValueError: "processing failure", ConnectionError: "out of resources: ConnectionError"}
+    assert [one.comment for one in outcomes] == [words.get(type(error), "out of resources: No space left")]
