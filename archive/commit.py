@@ -74,7 +74,14 @@ class _Ready:
     compared: _Compared | None = None
 
 
-_Job: TypeAlias = "_Commit | _Ready | Callable[[], None] | None"
+@dataclass(frozen=True, slots=True)
+class _Soon:
+    """What may be done at once, in front of commits that wait: it queues a commit of its own."""
+
+    work: Callable[[], None]
+
+
+_Job: TypeAlias = "_Commit | _Ready | _Soon | Callable[[], None] | None"
 
 
 class Committer:
@@ -134,11 +141,13 @@ class Committer:
         return future.result()
 
     def soon(self, work: Callable[[], None]) -> None:
-        """Do something on the writing thread, after what is queued; what it raises is logged.
+        """Do something on the writing thread; what it raises is logged.
+
+        It waits for no commit: what it queues is committed together with those that wait.
 
         Raises RuntimeError (the archive is closed).
         """
-        self._put(work)
+        self._put(_Soon(work))
 
     @property
     def closed(self) -> bool:
@@ -172,7 +181,7 @@ class Committer:
                     group.append(job)
                 elif isinstance(job, _Ready):
                     ready.append(job)
-                else:
+                elif not isinstance(job, _Soon):  # those have been done
                     self._commit(group, ready)
                     group, ready = [], []
                     if job is None:
@@ -187,14 +196,17 @@ class Committer:
             self._say("work behind the commits failed", error)
 
     def _waiting(self) -> list[_Job]:
-        """Wait for a job; gives it and all that queue behind it by now."""
+        """Wait for a job; gives it and all that queue behind it by now. What is to be done soon is done."""
         jobs = [self._queue.get()]
         try:
-            while len(jobs) < _MAX_GROUP:
+            while True:
+                if isinstance(last := jobs[-1], _Soon):
+                    self._do(last.work)
+                if len(jobs) >= _MAX_GROUP:
+                    return jobs
                 jobs.append(self._queue.get_nowait())
         except Empty:
             return jobs
-        return jobs
 
     def _commit(self, group: Sequence[_Commit], prepared_beside: Sequence[_Ready]) -> None:
         started = []

@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from ..dataset.sinks import StoreOutcome
@@ -48,6 +48,7 @@ class _Told:
             self.loop.call_soon_threadsafe(self._tell)
         except RuntimeError:  # the loop is closed, and nobody waits in it any more
             self._waiting.clear()
+            self._coming = False
 
     def _tell(self) -> None:
         self._coming = False
@@ -286,5 +287,5 @@ def _came_of(committed: Future[StoreOutcome]) -> StoreOutcome | BaseException:
     """What a commit that has ended came to."""
     try:
         return committed.result()
-    except (Exception, CancelledError) as error:  # noqa: BLE001 - told to who commits
+    except Exception as error:  # noqa: BLE001 - told to who commits, also that it was cancelled
         return error

@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 """Levels of sequences an object may have; no scanner comes near, a bomb has thousands."""
 
 MAX_ELEMENTS = 2_000_000
-"""Elements, items and delimiters an object may have: about 5 s of scanning."""
+"""Elements, items and delimiters an object may have."""
 
 MAX_INDEXED = 500
 """Elements, items and their ends of one stored sequence that go into the index, for decoding takes long."""

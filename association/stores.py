@@ -119,6 +119,7 @@ class StoreRun:
                         pending += await self._send_changed(loaded, contexts)
             while pending:
                 await self._answer(pending.popleft())
+            self._buffers.collect()
         except BaseException as error:
             why = str(error) or "storing was stopped"
             for sent in pending:
@@ -132,11 +133,12 @@ class StoreRun:
 
     async def _send_changed(self, loaded: Loaded, contexts: Mapping[tuple[str, str], Context]) -> list[_Sent]:
         """Send it in a transfer syntax that the peer took, where that can be done, in its turn."""
-        async with self.turn():
-            other = substitute(loaded.item, contexts) if self.convert else None
-            if other is not None:
+        other = substitute(loaded.item, contexts) if self.convert else None
+        if other is not None:
+            async with self.turn():
                 return await self._send_converted(loaded, *other)
-            if self.decompressor is not None and (native := _decoded_for(loaded.item, contexts)):
+        if self.decompressor is not None and (native := _decoded_for(loaded.item, contexts)):
+            async with self.turn():
                 return await self._send_decompressed(self.decompressor, loaded, *native)
         await self._tell(Outcome(loaded.item, error="no presentation context", refused=True))
         return []

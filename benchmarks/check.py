@@ -50,7 +50,7 @@ STEPS = {
         "from aiodicom.dimse.fragments import fragments\n"
         "raw = memoryview(b''.join(fragments(memoryview(bytes(260000)), 1, 16378)))\n"
         "reader = PDUReader(lambda *_: True, [])",
-        "reader.feed(raw)\n    while reader.next() is not None: pass",
+        "reader.feed(raw)\n    while reader.step() is not None: pass",
     ),
     "header of 130 elements scanned": (
         DATA

@@ -88,7 +88,7 @@ def read_flat(raw: bytes, transfer_syntax: str) -> Dataset | None:
 
 
 def _dataset(elements: dict[BaseTag, Any], implicit: bool, charset: bytes) -> Dataset:
-    """A data set of these elements; pydicom's own way to make one takes twice as long as to read them."""
+    """A data set of these elements; pydicom's own way to make one takes longer than to read them."""
     from pydicom.dataset import Dataset
 
     attributes, changing = _attributes(implicit, charset)

@@ -21,11 +21,11 @@ from .walk import Walk
 from .window import FileWindow
 
 KEPT = 16
-"""Lengths of which layouts are kept, those used last."""
+"""Lengths of which layouts are kept, those noted last."""
 KEPT_OF_ONE = 4
-"""Layouts kept of one length: with `KEPT` they are 4 MB at most, for beginnings of 32 kB."""
+"""Layouts kept of one length: with `KEPT` they are 5 MB at most, for beginnings of 32 kB."""
 _PATIENCE = 8
-"""Layouts that are noted while none comes again: to note one takes three times as long as to walk."""
+"""Layouts that are noted while none comes again: to note one takes longer than to walk."""
 _RARELY = 32
 """Walks after which another one is noted all the same."""
 

@@ -48,7 +48,7 @@ _COMMON = (
 
 
 # The others, likewise without their common root. A table of our own: pydicom's dictionary has them too,
-# and takes 0.3 s to load.
+# and takes long to load.
 _OTHERS = """
     1.1.1 1.2.1 1.3 1.3.1 2.2 4.2 4.3 4.4 6.2 6.3 7.1 7.2 7.3 7.4 9.1.1 9.1.2 9.1.3 9.1.4 9.2.1
     9.3.1 9.4.1 9.4.2 9.5.1 9.6.1 9.6.2 9.7.1 9.7.2 9.7.3 9.7.4 9.8.1 11.1 11.2 11.3 11.4 11.5 11.6

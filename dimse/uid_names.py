@@ -1,6 +1,6 @@
 """The names of the UIDs that associations propose and show (PS3.6 Annex A).
 
-pydicom has all of them, and takes 0.2 s to load, in which a loop would stand still.
+pydicom has all of them, and takes so long to load that a loop would stand still.
 """
 
 # ruff: noqa: E501 - a name a line is a table

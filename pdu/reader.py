@@ -122,10 +122,7 @@ class PDUReader:
         """As `next`, but no further than one PDU or PDV of which nothing is handed on: PAUSE then."""
         while True:
             if self._pdv_left > 0 or (self._pdv_left == 0 and self._last):
-                fragment = self._take_fragment()
-                if fragment is None:
-                    return None
-                return fragment
+                return self._take_fragment()
             if self._pdv_left == 0:  # an empty PDV that ends nothing
                 self._pdv_left = -1
                 return PAUSE
@@ -137,10 +134,7 @@ class PDUReader:
             elif self._skip:
                 return PAUSE if self._skip_body() else None
             elif self._body is not None:
-                pdu = self._gather(self._body)
-                if pdu is None:
-                    return None
-                return pdu
+                return self._gather(self._body)
             elif not self._begin_pdv():
                 return None
 

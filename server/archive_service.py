@@ -69,7 +69,7 @@ class ArchiveService(Service):
 
     `destinations` are the application entities a C-MOVE may send to. `promiscuous` takes storage classes
     the standard does not know (private ones) too. `queries_per_address` of the `QUERY_THREADS` are one
-    peer address's at a time, and so many of its queries are open.
+    peer address's at a time; `open_queries_per_address` of its queries are open.
     """
 
     def __init__(

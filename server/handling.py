@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +17,7 @@ from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.sop_classes import SUPPORTED_STORAGE
 from ..dimse.status import PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED
 from ..pdu.uids import UNCOMPRESSED
-from .service import EncodedMatches, Match, Service
+from .service import EncodedMatches, Match, Service, closing_after
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -148,22 +147,11 @@ class WorklistService(Service):
             return keys.answer(item) if keys.hold(item) else None
 
         given = self._items(identifier)
-        async with _closing(given if isinstance(given, AsyncIterable) else _each(given)) as items:
+        async with closing_after(given if isinstance(given, AsyncIterable) else _each(given)) as items:
             async for item in items:
                 answer = await on_thread(partial(matched, item))
                 if answer is not None:
                     yield Match(answer)
-
-
-@asynccontextmanager
-async def _closing(items: AsyncIterable[Dataset]) -> AsyncGenerator[AsyncIterable[Dataset], None]:
-    """Close what can be closed when nobody takes from it any more."""
-    try:
-        yield items
-    finally:
-        close = getattr(items, "aclose", None)
-        if close is not None:
-            await close()
 
 
 async def _each(given: Awaitable[Iterable[Dataset]]) -> AsyncIterator[Dataset]:

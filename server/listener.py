@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import os
 import signal
 import socket
 import ssl
@@ -22,13 +21,14 @@ from ..archive.logbook import Logbook
 from ..association.association import Association
 from ..association.budget import Budgets
 from ..association.decompressing import Decompressor
-from ..association.dialing import bare_host, check_port
+from ..association.dialing import check_port
 from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.tasks import Tasks
 from ..pdu.types import AsyncOperationsWindow
 from .access import Access
 from .admission import Admission
+from .binding import bind
 from .connections import Connections
 from .destinations import Destinations
 from .incoming import Incoming, Reception
@@ -40,13 +40,8 @@ from .stats import ServerStats, Tally
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
-BACKLOG = 1024
 ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
-
-
-_NO_SUCH_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""What a machine without IPv6 says; who listens on every address does without it."""
 
 DEFAULT_HOST = "127.0.0.1"
 """Where a server listens unless it is told: this machine alone."""
@@ -77,7 +72,7 @@ class Server:
         self.limits: ServerLimits = limits if limits is not None else ServerLimits()
         self.access: Access = access if access is not None else Access()
         self.connections: Connections = Connections()
-        self._where = (host and bare_host(host), check_port(port, 0))
+        self._where = (host, check_port(port, 0))
         self._loop = asyncio.get_running_loop()
         self._logbook = Logbook(log, self._loop.time)
         self._tally = Tally()
@@ -144,25 +139,11 @@ class Server:
             raise RuntimeError("a server that was closed is not started again")
         if self._sockets:
             return
-        host, port = self._where
-        if host == "::":  # who asks for all of it means both families
-            host = None
-        flags = socket.AI_PASSIVE
-        found = await self._loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=flags)
-        failed: OSError | None = None
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            if port == 0 and self._sockets:  # the same free port on every address
-                address = (address[0], self.port, *address[2:])
-            try:
-                self._sockets.append(_listening(family, kind, protocol, address))
-            except OSError as error:
-                failed = error
-                if host or error.errno not in _NO_SUCH_FAMILY:
-                    break
-        if failed is not None and (not self._sockets or failed.errno not in _NO_SUCH_FAMILY):
+        try:
+            self._sockets = await bind(*self._where)
+        except OSError:
             await self.close(drain=0)
-            why = f"cannot listen on {host or 'any address,'} port {port}: {os.strerror(failed.errno or 0)}"
-            raise OSError(failed.errno, why) from failed
+            raise
         for sock in self._sockets:
             self._accepting.start(self._accept(sock))
 
@@ -271,21 +252,6 @@ def handling(
     except NotImplementedError:
         return ()
     return numbers
-
-
-def _listening(family: int, kind: int, protocol: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-        sock.listen(BACKLOG)
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def descriptors(*, raise_to: int = 0) -> int:

@@ -6,12 +6,12 @@ It answers ``GET /metrics`` and closes: no connection may say much or stay long,
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
-from ..association.dialing import bare_host, check_port
+from ..association.dialing import check_port
+from .binding import bind
 from .stats import ServerStats
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -44,7 +44,12 @@ def prometheus_text(stats: ServerStats) -> str:
         *_metric("associations_total", "counter", "Associations accepted.", stats.accepted),
         *_metric("associations_ended_total", "counter", "Associations that ended, by how.", outcomes),
         *_metric("requests_total", "counter", "Requests by service and final status.", requests),
-        *_metric("limits_reached_total", "counter", "Limits that were reached.", limits),
+        *_metric(
+            "limits_reached_total",
+            "counter",
+            "Refused or ended by a limit.",
+            limits,
+        ),
         *_metric("received_bytes_total", "counter", "Bytes received, without TLS.", stats.bytes_received),
         *_metric("sent_bytes_total", "counter", "Bytes sent, without TLS.", stats.bytes_sent),
     ]
@@ -72,38 +77,33 @@ class MetricsEndpoint:
     def __init__(self, stats: Callable[[], ServerStats], *, host: str | None, port: int) -> None:
         """`host` None is every address, `port` 0 a free one."""
         self._stats = stats
-        self._where = (None if host == "::" else host and bare_host(host), check_port(port, 0))
-        self._server: asyncio.Server | None = None
+        self._where = (host, check_port(port, 0))
+        self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
 
     @property
     def port(self) -> int:
         """The port listened on, while open."""
-        assert self._server is not None
-        found: int = self._server.sockets[0].getsockname()[1]
+        found: int = self._servers[0].sockets[0].getsockname()[1]
         return found
 
     async def __aenter__(self) -> Self:
         """Listen. Raises OSError."""
-        host, port = self._where
         loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _Connection(self._answer, self._connections), host, port
-            )
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise OSError(error.errno, f"cannot listen for metrics on port {port}: {why}") from error
+        for sock in await bind(*self._where, "for metrics "):
+            made = await loop.create_server(lambda: _Connection(self._answer, self._connections), sock=sock)
+            self._servers.append(made)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for connection in list(self._connections):
             connection.drop()
-        await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
 
     def _answer(self, method: str, target: str) -> tuple[int, str]:
         """Status and text."""

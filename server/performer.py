@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from ..association.budget import Budget
@@ -19,7 +19,7 @@ from ..dimse.levels import Level, QueryError, QueryService, Root, levels, model_
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, UNABLE_TO_PROCESS
 from .limits import ServerLimits
 from .resources import Resources
-from .service import EncodedMatches, Match, Service
+from .service import EncodedMatches, Match, Service, closing_after
 from .suboperations import SubOperationsSender
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Performer:
             if service is not QueryService.FIND:
                 raise Refused(SOP_CLASS_NOT_SUPPORTED, "not a FIND information model")
             found = self._service.find(request, root, _level(identifier, root), identifier)
-        async with _closing(found) as matches:
+        async with closing_after(found) as matches:
             async for match in matches:
                 yield match
 
@@ -171,14 +171,3 @@ def _tags(names: Iterable[str]) -> tuple[int, ...]:
     from pydicom.datadict import tag_for_keyword
 
     return tuple(tag for name in names if (tag := tag_for_keyword(name)) is not None)
-
-
-@asynccontextmanager
-async def _closing(found: AsyncIterator[M]) -> AsyncIterator[AsyncIterator[M]]:
-    """Close what can be closed: a service may give any async iterator."""
-    try:
-        yield found
-    finally:
-        close = getattr(found, "aclose", None)
-        if close is not None:
-            await close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..association.performing import Refused, Request
 from ..dataset.instance import Instance
@@ -17,6 +18,8 @@ from ..pdu.types import AAssociateRQ, SOPClassExtendedNegotiation
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -126,3 +129,14 @@ class Service:
     async def perform(self, request: Request, dataset: Dataset | None) -> Reply:
         """DIMSE-N requests: `request.message` says which."""
         raise Refused(UNRECOGNIZED_OPERATION, "not offered here")
+
+
+@asynccontextmanager
+async def closing_after(given: T) -> AsyncGenerator[T, None]:
+    """Close what can be closed when nobody takes from it any more: a service may give any async iterator."""
+    try:
+        yield given
+    finally:
+        close = getattr(given, "aclose", None)
+        if close is not None:
+            await close()

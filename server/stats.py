@@ -25,7 +25,8 @@ class ServerStats:
     `seconds` is how long it has been there. `pending` connections have no association yet, `associations` are
     open now; all else has been counted since the beginning: `connections` that came, associations `accepted`,
     and `ended` by how (`OUTCOMES`); `requests` of peers by service and final status (``("C-STORE", 0)``);
-    `limits` that were reached, by their names in `ServerLimits`; bytes of the wire, without TLS.
+    `limits` by which a connection or an association was refused or ended, as `ServerLimits` names them;
+    bytes of the wire, without TLS.
     `queue_depth` counts objects that came whole and are not safe yet.
     """
 

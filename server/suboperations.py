@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from ..association.budget import Budget
 from ..association.connect import Peer, associate
 from ..association.converting import with_defaults
 from ..association.outgoing import groups
-from ..association.performing import Request
+from ..association.performing import Performed, Request
 from ..association.stores import Outcome, StoreRun
 from ..association.tasks import Tasks, on_thread
 from ..association.timeouts import Timeouts
@@ -68,20 +68,30 @@ class SubOperationsSender:
 
     async def get(self) -> None:
         """Send everything on the association the request came on."""
-        run = StoreRun(
-            association=self._request.association,
-            done=self._record,
+        limit = self._limits.inactivity_timeout
+        await self._run(self._request.association, self._record, limit).run(self._instances)
+        await self._finish()
+
+    def _run(
+        self,
+        association: Performed,
+        done: Callable[[Outcome], None],
+        limit: float | None,
+        originator: tuple[str, int] | None = None,
+    ) -> StoreRun:
+        return StoreRun(
+            association=association,
+            done=done,
             after=self._tell,
             wanted=self._wanted,
             priority=self._message.priority,
-            limit=self._limits.inactivity_timeout,
+            originator=originator,
+            limit=limit,
             budget=self._budget,
             convert=True,
             decompressor=self._decompressor,
             turn=self._turn,
         )
-        await run.run(self._instances)
-        await self._finish()
 
     async def move(self, destination: Destination | None, ae_title: str) -> None:
         """Send everything to another application entity, over an association at a time that has its turn."""
@@ -165,19 +175,8 @@ class SubOperationsSender:
             told += 1
             self._record(outcome)
 
-        run = StoreRun(
-            association=association,
-            done=done,
-            after=self._tell,
-            wanted=self._wanted,
-            priority=self._message.priority,
-            originator=(self._request.calling_ae, self._message.message_id),
-            limit=self._limits.suboperation_timeout,
-            budget=self._budget,
-            convert=True,
-            decompressor=self._decompressor,
-            turn=self._turn,
-        )
+        originator = (self._request.calling_ae, self._message.message_id)
+        run = self._run(association, done, self._limits.suboperation_timeout, originator)
         try:
             await run.run(items)
         except (AiodicomError, OSError) as error:

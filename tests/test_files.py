@@ -83,6 +83,7 @@ ON_THE_WIRE = {
     "client/intake": "client/test_retrieving",
     "client/moving": "client/test_retrieving",
     "server/admission": "server/test_listener",
+    "server/binding": "server/test_listener",
     "server/connections": "server/test_listener",
     "server/incoming": "server/test_wire_services",
     "server/shares": "server/test_archive_service",

@@ -50,7 +50,7 @@ def test_a_port_for_metrics_that_is_taken_ends_it(invoke: Invoke, tmp_path: Path
         port = taken.getsockname()[1]
         result = invoke("serve", tmp_path / "archive", "--port", 0, "--metrics", f"127.0.0.1:{port}")
     assert result.code == 1
-    assert f"cannot listen for metrics on port {port}" in result.error
+    assert f"cannot listen for metrics on 127.0.0.1 port {port}" in result.error
 
 
 @pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")

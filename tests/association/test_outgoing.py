@@ -46,9 +46,11 @@ async def test_a_file_that_became_shorter_leaves_no_descriptor(tmp_path: Path, l
     one = instance(tmp_path / "a", 1000)
     before = descriptors()
     (tmp_path / "a").write_bytes(b"head" + CONTENT[:left])
+    sizes = []
     with pytest.raises(OSError, match="became shorter"):
-        async for _ in read_parts(one, 16):
-            pass
+        async for data, _ in read_parts(one, 16):
+            sizes.append(len(data))
+    assert sizes == [16] * (left // 16)
     assert descriptors() == before
 
 

@@ -122,6 +122,17 @@ async def test_closing_does_not_wait_for_anybody() -> None:
 
 async def test_a_port_that_is_taken_is_said_so() -> None:
     async with MetricsEndpoint(lambda: STATS, host="127.0.0.1", port=0) as endpoint:
-        with pytest.raises(OSError, match=f"cannot listen for metrics on port {endpoint.port}"):
+        words = f"cannot listen for metrics on 127.0.0.1 port {endpoint.port}: address already in use"
+        with pytest.raises(OSError, match=words):
             async with MetricsEndpoint(lambda: STATS, host="127.0.0.1", port=endpoint.port):
                 pass
+
+
+@pytest.mark.parametrize("host", [None, "::", "[::]"])
+async def test_numbers_are_on_one_port_of_both_families(host: str | None) -> None:
+    async with MetricsEndpoint(lambda: STATS, host=host, port=0) as endpoint:
+        for address in ("127.0.0.1", "::1"):
+            reader, writer = await asyncio.open_connection(address, endpoint.port)
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            writer.close()
