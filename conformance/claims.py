@@ -5,11 +5,12 @@ A collector keeps what the standard has given names to; of all else it keeps not
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import wire
-from .dissect import Pdu, command_set, dissect, us
+from .dissect import Gathering, Pdu, command_set, dissect, us
 from .link import Entry
 
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
@@ -64,18 +65,22 @@ def check_claims(claims: Mapping[str, Any]) -> None:
         if key in SINGLE or key == "relational":
             right = isinstance(value, bool)
         elif key in _LISTS:
-            right = isinstance(value, list) and all(one in _LISTS[key] for one in value)
+            right = _texts(value) and all(one in _LISTS[key] for one in value)
         elif key == "async":
-            right = isinstance(value, list) and len(value) == 2 and all(isinstance(n, int) for n in value)
+            right = isinstance(value, list) and len(value) == 2 and all(type(n) is int for n in value)
         elif key == "max_pdu":
-            right = isinstance(value, int) and not isinstance(value, bool)
+            right = type(value) is int
         elif key == "charsets":
-            right = isinstance(value, list) and all(isinstance(one, str) for one in value)
+            right = _texts(value)
         else:
             raise ValueError(f"unknown in [claims]: {key}")
         if not right:
             known = f"; there are {', '.join(_LISTS[key])}" if key in _LISTS else ""
             raise ValueError(f"[claims] {key} cannot be {value!r}{known}")
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def claimed(claims: Mapping[str, Any]) -> dict[str, str]:
@@ -100,6 +105,7 @@ class Observed:
     def watch(self, entries: Iterable[Entry]) -> None:
         """The trace of a case."""
         asked: dict[int, Pdu] = {}
+        gathered: defaultdict[int, Gathering] = defaultdict(Gathering)
         for entry in entries:
             if not entry.raw or entry.note:
                 continue
@@ -111,7 +117,7 @@ class Observed:
             elif kind == wire.AC and theirs and entry.connection in asked:
                 self._answered(asked.pop(entry.connection), dissect(entry.raw))
             elif kind == wire.DATA and theirs:
-                self._said(dissect(entry.raw))
+                self._said(gathered[entry.connection], dissect(entry.raw))
 
     def _proposed(self, request: Pdu) -> None:
         self._limits(request)
@@ -145,13 +151,12 @@ class Observed:
             body = window.body
             self.window.add((int.from_bytes(body[:2], "big"), int.from_bytes(body[2:], "big")))
 
-    def _said(self, found: Pdu) -> None:
-        for value in found.values:
-            if value.control & 3 == 3:
-                fields = command_set(value.data)
-                command, status = us(fields, 0x0100), us(fields, 0x0900)
-                if command & 0x8000 and command >= 0 <= status:
-                    self.statuses.setdefault(f"{command:04X}", set()).add(f"{status:04X}")
+    def _said(self, gathering: Gathering, found: Pdu) -> None:
+        for data in gathering.whole(found):
+            fields = command_set(data)
+            command, status = us(fields, 0x0100), us(fields, 0x0900)
+            if command & 0x8000 and command >= 0 <= status:
+                self.statuses.setdefault(f"{command:04X}", set()).add(f"{status:04X}")
 
     def as_dict(self) -> dict[str, object]:
         """As the JSON of a run has it."""

@@ -244,3 +244,19 @@ def us(elements: dict[int, bytes], number: int, default: int = -1) -> int:
     """An unsigned short of a command set."""
     raw = elements.get(number, b"")
     return int.from_bytes(raw, "little") if len(raw) == 2 else default
+
+
+class Gathering:
+    """Command sets out of the PDVs of one side, over however many PDUs each goes (PS3.8 Annex E)."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def whole(self, found: Pdu) -> Iterator[bytes]:
+        """The command sets that end in this PDU."""
+        for value in found.values:
+            if value.control & 1:
+                self._data += value.data
+                if value.control & 2:
+                    data, self._data = bytes(self._data), bytearray()
+                    yield data

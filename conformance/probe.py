@@ -85,4 +85,4 @@ def _lines(profile: Profile, seen: Observed) -> Iterator[str]:
 
 def quoted(text: str) -> str:
     """A text as a basic string of TOML."""
-    return json.dumps(printable(text).replace("\x7f", ""))
+    return json.dumps(printable(text).replace("\x7f", ""), ensure_ascii=False)

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from .dissect import Pdu, command_set, dissect, split, us
+from .dissect import Gathering, Pdu, command_set, dissect, split, us
 from .link import Entry
 
 RQ, AC, RJ, DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 2, 3, 4, 5, 6, 7
@@ -43,7 +43,7 @@ class Talk:
         self._asked: dict[tuple[str, int], int] = {}
         self._limits: dict[int, int] = {}
         self._accepted: frozenset[int] = frozenset()
-        gathered = {">": bytearray(), "<": bytearray()}
+        gathered = {">": Gathering(), "<": Gathering()}
         for at, one in enumerate(said):
             self._places[one.way, one.pdu.kind].append(at)
             if one.pdu.kind == DATA:
@@ -53,16 +53,11 @@ class Talk:
             contexts = said[self._answer].pdu.contexts
             self._accepted = frozenset(part.number for part in contexts if part.result == 0)
 
-    def _gather(self, at: int, one: Said, data: bytearray) -> None:
-        for value in one.pdu.values:
-            if not value.control & 1:
-                continue
-            data += value.data
-            if value.control & 2:
-                found = Command(bytes(data), command_set(bytes(data)))
-                data.clear()
-                self._commands.setdefault(at, []).append(found)
-                self._asked.setdefault((one.way, us(found.fields, 0x0110)), at)
+    def _gather(self, at: int, one: Said, gathering: Gathering) -> None:
+        for raw in gathering.whole(one.pdu):
+            found = Command(raw, command_set(raw))
+            self._commands.setdefault(at, []).append(found)
+            self._asked.setdefault((one.way, us(found.fields, 0x0110)), at)
 
     def commands(self, at: int) -> Sequence[Command]:
         """The command sets that end in the PDU at an index."""

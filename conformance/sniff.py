@@ -299,21 +299,32 @@ def conversations(file: BinaryIO) -> Iterator[Watched]:
     No more is kept than the connections that are open.
     """
     open_now: dict[frozenset[Address], _Connection] = {}
-    for packet in packets(file):
-        found = segment(packet)
-        if found is None:
-            continue
-        key = frozenset((found.source, found.target))
-        if key in open_now and open_now[key].used_again(found):
-            yield from _closed(open_now.pop(key))
-        if key not in open_now:
-            if not found.flags & SYN and found.data[:1] != ASSOCIATE_RQ:
-                continue  # the rest of one that is over, or no association from its beginning
-            open_now[key] = _begin(found, packet.seconds)
-        if _add(open_now[key], found, packet.seconds):
-            yield from _closed(open_now.pop(key))
+    damaged: CaptureError | None = None
+    try:
+        for packet in packets(file):
+            yield from _with(open_now, packet)
+    except CaptureError as error:  # what was captured before counts
+        damaged = error
     for connection in open_now.values():
         yield from _closed(connection)
+    if damaged is not None:
+        raise damaged
+
+
+def _with(open_now: dict[frozenset[Address], _Connection], packet: Packet) -> Iterator[Watched]:
+    """Read a packet; the associations that are over with it."""
+    found = segment(packet)
+    if found is None:
+        return
+    key = frozenset((found.source, found.target))
+    if key in open_now and open_now[key].used_again(found):
+        yield from _closed(open_now.pop(key))
+    if key not in open_now:
+        if not found.flags & SYN and found.data[:1] != ASSOCIATE_RQ:
+            return  # the rest of one that is over, or no association from its beginning
+        open_now[key] = _begin(found, packet.seconds)
+    if _add(open_now[key], found, packet.seconds):
+        yield from _closed(open_now.pop(key))
 
 
 def _begin(found: Segment, seconds: float) -> _Connection:

@@ -39,7 +39,7 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     )
     yield "## Networking: SOP classes and transfer syntaxes\n"
     yield "| SOP class | claimed | observed | transfer syntaxes |\n|---|---|---|---|"
-    yield from _classes(claims, seen)
+    yield from _classes(claims, seen, "proposed" if data["role"] == "scu" else "accepted")
     yield "\n## Networking: association policies\n"
     yield "| | claimed | observed |\n|---|---|---|"
     limits = (("maximum PDU length", "max_pdu", "max_pdu"), ("operations window", "async", "window"))
@@ -63,13 +63,13 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
             yield "| " + " | ".join(map(cell, row)) + " |"
 
 
-def _classes(claims: Mapping[str, Any], seen: Mapping[str, Any]) -> Iterator[str]:
+def _classes(claims: Mapping[str, Any], seen: Mapping[str, Any], took: str) -> Iterator[str]:
     wanted, found = claimed(claims), seen.get("classes", {})
     refused = set(seen.get("refused", ()))
     for name, uid in CLASSES.items():
         if name not in wanted and uid not in found and uid not in refused:
             continue
         says = "yes" if name in wanted else "no" if claims else "nothing"
-        what = "accepted" if uid in found else "refused" if uid in refused else "not asked"
+        what = took if uid in found else "refused" if uid in refused else "not asked"
         syntaxes = ", ".join(SYNTAXES[one] for one in found.get(uid, ()) if one in SYNTAXES)
         yield f"| {cell(NAMES[uid])} ({uid}) | {says} | {what} | {cell(syntaxes)} |"

@@ -10,11 +10,12 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from . import wire
 from .case import Effect, NotApplicableError
 from .claims import check_claims
-from .dissect import Pdu, command_set, dissect, outcome, us
+from .dissect import Gathering, Pdu, command_set, dissect, outcome, us
 from .link import Link, Trace, connect
 
 
@@ -62,21 +63,44 @@ class Profile:
         return (self.loopback or self.test_system) and effect in self.allow
 
 
+_SUT = {
+    **dict.fromkeys(("name", "version", "host", "called_ae", "calling_ae", "abstract"), str),
+    "port": int,
+    "test_system": bool,
+}
+"""What [sut] of a profile holds."""
+
+
 def load_profile(path: Path) -> Profile:
     """A profile from its TOML file. Raises OSError, or ValueError for what is not understood."""
-    data = tomllib.loads(path.read_text(encoding="utf-8"))
-    sut = dict(data.get("sut", {}))
-    known = {"name", "version", "host", "port", "called_ae", "calling_ae", "test_system", "abstract"}
-    if unknown := set(sut) - known:
-        raise ValueError(f"{path}: unknown in [sut]: {', '.join(sorted(unknown))}")
-    allowed = {Effect.NONE, Effect.READ} | {Effect(name) for name, on in data.get("allow", {}).items() if on}
-    artim = data.get("timers", {}).get("artim")
-    claims = data.get("claims", {})
+    text = path.read_text(encoding="utf-8")
     try:
-        check_claims(claims)
+        return _profile(tomllib.loads(text))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return Profile(**sut, claims=claims, artim=artim, allow=frozenset(allowed))
+
+
+def _profile(data: dict[str, Any]) -> Profile:
+    tables: dict[str, dict[str, Any]] = {}
+    for name in ("sut", "allow", "timers", "claims"):
+        tables[name] = data.get(name, {})
+        if not isinstance(tables[name], dict):
+            raise ValueError(f"[{name}] is a table, not {data[name]!r}")
+    for key, value in tables["sut"].items():
+        if key not in _SUT:
+            raise ValueError(f"unknown in [sut]: {key}")
+        if type(value) is not _SUT[key]:
+            raise ValueError(f"[sut] {key} cannot be {value!r}")
+    allowed = {Effect.NONE, Effect.READ}
+    for name, on in tables["allow"].items():
+        if type(on) is not bool:
+            raise ValueError(f"[allow] {name} is true or false, not {on!r}")
+        allowed |= {Effect(name)} if on else set()
+    artim = tables["timers"].get("artim")
+    if artim is not None and (isinstance(artim, bool) or not isinstance(artim, int | float)):
+        raise ValueError(f"[timers] artim is a number of seconds, not {artim!r}")
+    check_claims(tables["claims"])
+    return Profile(**tables["sut"], claims=tables["claims"], artim=artim, allow=frozenset(allowed))
 
 
 @dataclass(slots=True)
@@ -140,18 +164,20 @@ class Sut:
 
     async def message(self, link: Link) -> dict[int, bytes] | str:
         """The next command set, or the name of what came instead."""
-        data = b""
+        raw = await self.raw_message(link)
+        return raw if isinstance(raw, str) else command_set(raw)
+
+    async def raw_message(self, link: Link) -> bytes | str:
+        """The next command set's bytes, or the name of what came instead."""
+        gathering = Gathering()
         while True:
             raw = await link.pdu()
             if raw is None:
                 return link.ending or "silence"
             if raw[0] != wire.DATA:
                 return outcome(raw)
-            for value in dissect(raw).values:
-                if value.control & wire.COMMAND:
-                    data += value.data
-                    if value.control & wire.LAST:
-                        return command_set(data)
+            for found in gathering.whole(dissect(raw)):
+                return found
 
     async def release(self, link: Link) -> str:
         """Release: "released", or what came instead."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .. import wire
 from ..case import NONSTRICT, PASS, Effect, Level, Steps, Verdict
-from ..dissect import command_set, dissect, us
+from ..dissect import command_set, us
 from ..link import Link
 from ..target import Sut
 from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, case, command_facts, message, talk
@@ -288,11 +288,9 @@ def response_has(slug: str, clause: str, requirement: str, wrong: str, foil: str
 
     async def play(sut: Sut, link: Link) -> str:
         await link.send(wire.echo_rq(21))
-        raw = await link.pdu()
-        values = dissect(raw).values if raw is not None else ()
-        if not values or raw is None or raw[0] != wire.DATA:
+        data = await sut.raw_message(link)
+        if isinstance(data, str):
             return "no-answer"
-        data = b"".join(value.data for value in values if value.control & 1)
         fields = command_set(data)
         facts = command_facts(data) | {
             "command-field": us(fields, 0x0100) == 0x8030,

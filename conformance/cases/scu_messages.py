@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .. import wire
 from ..calling import Asked, Scu, answer
 from ..case import NONSTRICT, PASS, Accept, Effect, Steps, Verdict
-from ..dissect import dissect
+from ..dissect import Gathering, dissect
 from ..link import Link
 from .build import ABORTS, ROBUST, SHALL, SHOULD, abort_as_sent, command_facts
 from .scu_build import ENDED, USED, Scene, busy, responding, scu_case
@@ -402,13 +402,8 @@ def request_has(slug: str, clause: str, requirement: str, wrong: str, foil: str)
 
 def _raw_command(link: Link) -> bytes:
     """The first command set that came: a client with a window may have sent another behind it."""
-    data = b""
-    for value in (value for raw in link.came if raw[0] == wire.DATA for value in dissect(raw).values):
-        if value.control & wire.COMMAND:
-            data += value.data
-            if value.control & wire.LAST:
-                break
-    return data
+    gathering = Gathering()
+    return next(found for raw in link.came if raw[0] == wire.DATA for found in gathering.whole(dissect(raw)))
 
 
 request_has(

@@ -17,7 +17,7 @@ from aiodicom.conformance.target import UnexpectedError
 from peers.judged import serving
 
 QUICK = Options(repeats=0, recovery=5)
-HOSTILE = 'a"b\\c\x1b[31m\n\x7f<é>'
+HOSTILE = 'a"b\\c\x1b[31m\n\x7f<é>\U0001f600'
 
 
 async def profile_of(profile: Profile, path: Path) -> Profile:
@@ -65,12 +65,28 @@ async def test_what_is_claimed_and_refused_is_a_failure(claims: dict[str, object
     "text",
     [
         "storage = 3", 'storage = ["XX"]', "verification = 1", "async = [1]", "max_pdu = true", "finds = []",
-        'find = ["series"]', "charsets = [1]",
+        'find = ["series"]', "charsets = [1]", 'storage = [["CT"]]', "storage = [{}]",
+        "async = [true, false]",
     ],
 )  # fmt: skip
 def test_a_claim_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "sut.toml").write_text(f"[claims]\n{text}\n", "utf-8")
     with pytest.raises(ValueError, match=r"sut.toml.*\[claims\]"):
+        load_profile(tmp_path / "sut.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sut = 5", "allow = true", "timers = 1", "claims = []", "[sut]\nport = 'a'", "[sut]\nport = true",
+        "[sut]\nhost = 1", "[sut]\ntest_system = 1", "[sut]\nhosts = 'a'", "[allow]\nread = 1",
+        "[allow]\nfly = true", "[timers]\nartim = '3'", "[timers]\nartim = true", "[sut",
+    ],
+)  # fmt: skip
+def test_a_profile_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+    """As a ValueError, which the command line says in one line."""
+    (tmp_path / "sut.toml").write_text(f"{text}\n", "utf-8")
+    with pytest.raises(ValueError, match=r"sut.toml"):
         load_profile(tmp_path / "sut.toml")
 
 

@@ -18,6 +18,7 @@ import pytest
 from aiodicom.conformance import Effect, Profile, Run, Verdict, cases, report, run_scp, wire
 from aiodicom.conformance import runner as kit_runner
 from aiodicom.conformance.foils import FoilServer
+from aiodicom.conformance.foils.responder import Responder
 from aiodicom.conformance.link import Entry
 from aiodicom.conformance.runner import Options, Result, Runner, play
 from aiodicom.conformance.target import Sut
@@ -170,3 +171,19 @@ async def test_a_repro_script_is_python(expression: str) -> None:
     assert "('127.0.0.1', 1)" in script
     assert "bytes.fromhex('0102')" in script
     assert "shutdown" in script  # the trace's last word, as it was closed
+
+
+@pytest.mark.parametrize("at", [2, 4, 30])
+async def test_a_response_in_two_pdus_is_right(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """PS3.8 E.1 lets a message go in as many PDVs and PDUs as its sender likes."""
+
+    def say(self: Responder, context: int, command: bytes) -> None:
+        self.send(wire.p_data(wire.pdv(context, 1, command[:at])))
+        self.send(wire.p_data(wire.pdv(context, 3, command[at:])))
+
+    monkeypatch.setattr(Responder, "say", say)
+    async with FoilServer() as server:
+        profile = Profile(port=server.port, allow=frozenset(Effect))
+        run = await run_scp(profile, cases("ps3.7/6.3.1,ps3.7/9.3.5.2"), Options(repeats=0, recovery=5))
+    assert len(run.results) > 3
+    assert run.findings() == []

@@ -240,18 +240,22 @@ def test_overlap_takes_each_byte_once() -> None:
 def test_a_capture_cut_anywhere_is_read_or_told(capture: bytes) -> None:
     """What was there before the cut is what was said, as far as it goes."""
     whole = {way: b"".join(data for one, data in TALK if one == way) for way in "<>"}
-    cut = 0
+    cut, counts = 0, []
     for end in range(0, len(capture), 7):
         found: list[Watched] = []
         try:
-            found += conversations(io.BytesIO(capture[:end]))
+            for watched in conversations(io.BytesIO(capture[:end])):
+                found.append(watched)
         except CaptureError:
             cut += 1
         assert len(found) <= 1
         for watched in found:
             for way, said in whole.items():
                 assert said.startswith(b"".join(one.pdu.raw for one in watched.said if one.way == way))
-    assert 0 < cut < len(range(0, len(capture), 7))
+        counts.append(sum(len(watched.said) for watched in found))
+    assert 0 < cut < len(counts)
+    assert sorted(counts) == counts  # no cut costs what came before it
+    assert counts[-1] == len(TALK) - 1
 
 
 @pytest.mark.parametrize("data", [b"", b"no capture", b"\x0a\x0d\x0d\x0a" + b"\xff" * 64])

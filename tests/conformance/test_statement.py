@@ -42,6 +42,13 @@ async def test_a_run_without_claims_and_a_deviation() -> None:
     assert "| ps3.8/9.3.3.3/nothing-not-asked-for | shall | fail | unasked |" in text
 
 
+async def test_what_a_client_proposes_is_not_said_to_be_accepted() -> None:
+    data = json.loads(await ran())
+    data["role"] = "scu"
+    [row] = [line for line in to_markdown(data).splitlines() if line.startswith("| verification")]
+    assert row.startswith("| verification (1.2.840.10008.1.1) | nothing | proposed | ")
+
+
 async def test_hostile_names_are_text() -> None:
     text = to_markdown(json.loads(await ran(name=HOSTILE, version=HOSTILE)))
     head = text.splitlines()[0]
