@@ -4,21 +4,29 @@ import asyncio
 import io
 import logging
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import aiodicom
 from aiodicom.imaging.phantom import write_series
 
 
+@contextmanager
+def raised(kind: type[Exception], words: str):
+    """What is inside raises this, in these words."""
+    try:
+        yield
+    except kind as error:
+        assert words in str(error), error
+    else:
+        raise AssertionError(f"no {kind.__name__} was raised")
+
+
 async def nobody_is_there() -> None:
-    try:
+    with raised(aiodicom.ConnectionRefused, "ANY-SCP@127.0.0.1:1"):
         await aiodicom.connect("127.0.0.1", 1)
-    except aiodicom.ConnectionRefused as error:
-        assert "ANY-SCP@127.0.0.1:1" in str(error), error
-    try:
+    with raised(aiodicom.HostUnknown, "does not resolve"):
         await aiodicom.connect("no-such-host.invalid", 104)
-    except aiodicom.HostUnknown as error:
-        assert "does not resolve" in str(error), error
 
 
 async def main() -> None:
@@ -42,10 +50,8 @@ async def main() -> None:
                 yield files[3]
 
             assert (await pacs.store(more())).ok
-            try:
+            with raised(aiodicom.QueryError, "PatientNaem"):
                 await pacs.find("STUDY", {"PatientNaem": "X"})
-            except aiodicom.QueryError as error:
-                assert "PatientNaem" in str(error)
             async for study in pacs.find("STUDY"):
                 uid = study.StudyInstanceUID
             task = asyncio.ensure_future(pacs.get("STUDY", uid, directory=folder / "cancelled"))
@@ -58,13 +64,10 @@ async def main() -> None:
             assert all(await asyncio.gather(*(pool.find("STUDY") for _ in range(8))))
         stats = server.stats()
         assert stats.requests["C-STORE", 0] == 4, stats
-        try:
-            async with aiodicom.connect(
-                "127.0.0.1", server.port, timeouts=aiodicom.Timeouts(total=1e-6)
-            ) as pacs:
+        hurried = aiodicom.Timeouts(total=1e-6)
+        with raised(aiodicom.TotalTimeout, "longer than 1e-06 s"):
+            async with aiodicom.connect("127.0.0.1", server.port, timeouts=hurried) as pacs:
                 await pacs.echo()
-        except aiodicom.TotalTimeout as error:
-            assert (error.limit, error.seconds) == ("total", 1e-6)
     assert any("association" in one for one in records), records
     print("application: done")
 

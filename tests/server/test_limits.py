@@ -58,6 +58,7 @@ from wire import (
     calling,
     ct,
     echo,
+    gone,
     hear,
     identifier,
     implicit,
@@ -727,9 +728,7 @@ def test_inactivity_timeout_cuts_off_a_peer_that_does_not_read(secure: bool, tls
                                 largest = max(largest, waiting)
                         await asyncio.sleep(0)
                 assert 0 < largest < 8 << 20
-                async with asyncio.timeout(PATIENCE):
-                    while len(server.associations) > 1:
-                        await asyncio.sleep(0)
+                await gone(server, 1)
 
     for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
         each(new_loop=loop)
@@ -767,10 +766,7 @@ async def flood_of_requests() -> None:
                 )
                 await say(deaf, 3, request)
                 await asyncio.sleep(0)
-        async with asyncio.timeout(PATIENCE):
-            while len(server.associations) > 1:
-                await asyncio.sleep(0)
-        assert len(server.associations) == 1  # the bystander's
+        await gone(server, 1)
 
 
 async def test_inactivity_timeout_of_a_sub_operation(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from wire import (
     calling,
     ct,
     echo,
+    gone,
     hear,
     identifier,
     implicit,
@@ -70,10 +71,7 @@ async def test_what_a_peer_says_does_not_stand_for_reading(said: m.Message) -> N
                 while "find" not in service.closed:
                     await asyncio.sleep(0.01)
             await ended(talking)
-            async with asyncio.timeout(PATIENCE):
-                while len(server.associations) > 1:
-                    await asyncio.sleep(0.01)
-            assert len(server.associations) == 1  # the bystander's
+            await gone(server, 1)
 
 
 @on_each_loop

@@ -81,6 +81,7 @@ from wire import (
     calling,
     ct,
     echo,
+    gone,
     hear,
     identifier,
     implicit,
@@ -833,9 +834,7 @@ async def test_a_getter_that_goes_in_the_middle(tmp_path: Path, how: str) -> Non
             else:
                 await peer.send(AReleaseRQ())
                 await peer.expect(AReleaseRP)
-        async with asyncio.timeout(PATIENCE):
-            while len(server.server.associations) > 1:
-                await asyncio.sleep(0)
+        await gone(server.server, 1)
 
 
 # --- C-MOVE
