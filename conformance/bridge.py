@@ -34,14 +34,7 @@ def check(
 
     profile = profile or Profile(host=host, port=port, allow=frozenset(Effect))
     runner = Runner(profile, options)
-
-    async def one() -> Result:
-        if not await runner.calibrate():
-            raise ConnectionError(f"{profile.host}:{profile.port}: {runner.run.unreachable}")
-        return await runner.one(case)
-
-    result = asyncio.run(one())
-    runner.run.results.append(result)
+    result = asyncio.run(runner.alone(case))
     if baseline is not None:
         baselines.apply(runner.run, baselines.load(baseline))
     if result.baseline == "expected":

@@ -6,13 +6,15 @@ A collector keeps what the standard has given names to; of all else it keeps not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
 from . import wire
 from .dissect import Gathering, Pdu, command_set, dissect, us
 from .link import Entry
 
+_T = TypeVar("_T")
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 STORAGE: Mapping[str, str] = {
     "CR": _STORAGE + "1", "DX": _STORAGE + "1.1", "MG": _STORAGE + "1.2", "CT": wire.CT_STORAGE,
@@ -57,6 +59,8 @@ CLASSES: Mapping[str, str] = {
 }
 """Every SOP class that can be claimed: `storage CT`, `find study`, `verification`."""
 NAMES: Mapping[str, str] = {uid: name for name, uid in CLASSES.items()}
+_AT_ONCE = 32
+"""Contexts of one request: 128 are allowed, and some servers count less."""
 
 
 def check_claims(claims: Mapping[str, Any]) -> None:
@@ -88,6 +92,13 @@ def claimed(claims: Mapping[str, Any]) -> dict[str, str]:
     single = {key: uid for key, uid in SINGLE.items() if claims.get(key) is True}
     named = [f"{key} {one}" for key in _LISTS for one in claims.get(key, ())]
     return single | {name: CLASSES[name] for name in named}
+
+
+def portions(wanted: Iterable[_T]) -> Iterator[list[_T]]:
+    """What is wanted in portions that one request can ask for."""
+    left = iter(wanted)
+    while part := list(islice(left, _AT_ONCE)):
+        yield part
 
 
 class Observed:
@@ -144,12 +155,10 @@ class Observed:
             self.classes.setdefault(name, set()).update(one for one in syntaxes if one in SYNTAXES)
 
     def _limits(self, found: Pdu) -> None:
-        length, window = found.sub(0x51), found.sub(0x53)
-        if length is not None and len(length.body) == 4:
-            self.max_pdu.add(int.from_bytes(length.body, "big"))
-        if window is not None and len(window.body) == 4:
-            body = window.body
-            self.window.add((int.from_bytes(body[:2], "big"), int.from_bytes(body[2:], "big")))
+        if found.max_pdu is not None:
+            self.max_pdu.add(found.max_pdu)
+        if found.window is not None:
+            self.window.add(found.window)
 
     def _said(self, gathering: Gathering, found: Pdu) -> None:
         for data in gathering.whole(found):
@@ -157,6 +166,16 @@ class Observed:
             command, status = us(fields, 0x0100), us(fields, 0x0900)
             if command & 0x8000 and command >= 0 <= status:
                 self.statuses.setdefault(f"{command:04X}", set()).add(f"{status:04X}")
+
+    def add(self, before: Mapping[str, Any]) -> None:
+        """Take over what `as_dict` of an earlier run says."""
+        for name, found in before.get("classes", {}).items():
+            self._add(name, found)
+        self.refused.update(before.get("refused", ()))
+        self.max_pdu.update(before.get("max_pdu", ()))
+        self.window.update((invoked, performed) for invoked, performed in before.get("window", ()))
+        for name, found in before.get("statuses", {}).items():
+            self.statuses.setdefault(name, set()).update(found)
 
     def as_dict(self) -> dict[str, object]:
         """As the JSON of a run has it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .dissect import HEADER, command_elements, us
-from .rulebook import ABORT, DATA, RELEASE_RP, RJ, Answer, Talk, every, rule
+from .rulebook import Answer, Talk, every, rule
+from .wire import ABORT, DATA, RELEASE_RP, RJ
 
 
 def _other(way: str) -> str:

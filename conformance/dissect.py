@@ -130,6 +130,25 @@ class Pdu:
         """The first user information sub-item of a kind."""
         return next((found for found in self.user if found.kind == kind), None)
 
+    @property
+    def max_pdu(self) -> int | None:
+        """The maximum length it tells (PS3.8 D.1), 0 for no limit; None where nothing legible is told."""
+        found = self.sub(0x51)
+        return int.from_bytes(found.body, "big") if found and len(found.body) == 4 else None
+
+    @property
+    def window(self) -> tuple[int, int] | None:
+        """Operations invoked and performed (PS3.7 D.3.3.3); None where nothing legible is told."""
+        found = self.sub(0x53)
+        return struct.unpack(">HH", found.body) if found and len(found.body) == 4 else None
+
+    @property
+    def extended(self) -> dict[str, bytes]:
+        """Service class application information by SOP class (PS3.7 D.3.3.5)."""
+        bodies = [found.body for found in self.user if found.kind == 0x56]
+        sizes = [int.from_bytes(body[:2], "big") + 2 for body in bodies]
+        return {body[2:size].decode("latin-1"): body[size:] for body, size in zip(bodies, sizes, strict=True)}
+
     def byte(self, name: str) -> int:
         """The number of a named field; -1 when it is not there."""
         return next((found.number for found in self.fields if found.name == name), -1)

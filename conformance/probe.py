@@ -9,13 +9,11 @@ import json
 from collections.abc import Iterator, Sequence
 
 from . import wire
-from .claims import LEVELS, NAMES, SINGLE, STORAGE, SYNTAXES, Observed
+from .claims import LEVELS, NAMES, SINGLE, STORAGE, SYNTAXES, Observed, portions
 from .link import Trace
 from .report import printable
 from .target import Profile, Sut, UnexpectedError
 
-AT_ONCE = 32
-"""Contexts of one request: 128 are allowed, and some servers count less."""
 PATIENCE = 30.0
 """Seconds that an answer may take."""
 
@@ -37,10 +35,9 @@ async def probe(profile: Profile) -> Observed:
 async def _ask(
     profile: Profile, seen: Observed, wanted: Sequence[tuple[str, tuple[str, ...]]], window: bytes = b""
 ) -> None:
-    for start in range(0, len(wanted), AT_ONCE):
+    for part in portions(wanted):
         contexts = tuple(
-            wire.context_rq(2 * number + 1, uid, *syntaxes)
-            for number, (uid, syntaxes) in enumerate(wanted[start : start + AT_ONCE])
+            wire.context_rq(2 * number + 1, uid, *syntaxes) for number, (uid, syntaxes) in enumerate(part)
         )
         sut = Sut(profile, PATIENCE, Trace())
         request = sut.request(contexts=contexts)

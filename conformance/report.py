@@ -19,6 +19,7 @@ from .case import Case, Effect, Verdict
 from .dissect import dissect, outcome
 from .link import Entry
 from .redact import Row, rows
+from .rulebook import RULES, Ambient
 from .runner import Result, Run
 
 FORMAT = 1
@@ -120,6 +121,14 @@ def results_of(data: Mapping[str, Any], cases: Iterable[Case]) -> list[Result]:
         )
         for one in data["results"]
         if one["id"] in known and one["verdict"] != Verdict.NOT_RUN
+    ]
+
+
+def ambient_of(data: Mapping[str, Any]) -> list[Ambient]:
+    """What a run's JSON counted of the ambient rules."""
+    rules = {found.id: found for found in RULES.values()}
+    return [
+        Ambient(rules[one["id"]], one["kept"], one["broken"]) for one in data["ambient"] if one["id"] in rules
     ]
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from .dissect import Gathering, Pdu, command_set, dissect, split, us
 from .link import Entry
+from .wire import AC, DATA, RQ
 
-RQ, AC, RJ, DATA, RELEASE_RQ, RELEASE_RP, ABORT = 1, 2, 3, 4, 5, 6, 7
 Answer = bool | None
 
 
@@ -84,9 +84,7 @@ class Talk:
         if place is None:
             return 0
         if place not in self._limits:
-            found = self.said[place].pdu.sub(0x51)
-            told = int.from_bytes(found.body, "big") if found and len(found.body) == 4 else 0
-            self._limits[place] = told
+            self._limits[place] = self.said[place].pdu.max_pdu or 0
         return self._limits[place]
 
 
@@ -175,6 +173,12 @@ class RuleBook:
                     count.example = count.example or one.pdu.raw
                     broken.append((index, count.rule))
         return broken
+
+    def add(self, counted: Iterable[Ambient]) -> None:
+        """Count what was counted before."""
+        for one in counted:
+            mine = next(found for found in self._counts.values() if found.rule is one.rule)
+            mine.kept, mine.broken = mine.kept + one.kept, mine.broken + one.broken
 
     def verdicts(self) -> list[Ambient]:
         """Every rule with what was seen of it."""

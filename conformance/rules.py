@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .dissect import FIXED, HEADER, Pdu
-from .rulebook import ABORT, AC, DATA, RELEASE_RP, RELEASE_RQ, RJ, RQ, Answer, each, every
+from .rulebook import Answer, each, every
+from .wire import ABORT, AC, DATA, RELEASE_RP, RELEASE_RQ, RJ, RQ
 
 UID = frozenset("0123456789.")
 

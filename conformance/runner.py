@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from . import wire
 from .case import BAD, EDITION, Case, Effect, Level, NotApplicableError, Verdict
@@ -176,6 +176,14 @@ class Runner:
         self._strangers: bool = False
         self._told = told or (lambda _: None)
 
+    def resume(
+        self, results: Sequence[Result], ambient: Iterable[Ambient], observed: Mapping[str, Any]
+    ) -> None:
+        """Go on where an earlier run stopped: what it found and saw is part of this one."""
+        self.run.results = list(results)
+        self.book.add(ambient)
+        self.seen.add(observed)
+
     def sut(self, case: Case | None = None) -> Subject:
         """The peer for one case."""
         return self._server()
@@ -249,6 +257,13 @@ class Runner:
         result.seconds = time.monotonic() - start
         return result
 
+    async def alone(self, case: Case) -> Result:
+        """Run one case, for a test of one's own. Raises ConnectionError when nobody is there."""
+        if not await self.calibrate():
+            raise ConnectionError(f"{self.profile.host}:{self.profile.port}: {self.run.unreachable}")
+        self.run.results.append(await self.one(case))
+        return self.run.results[-1]
+
     async def _repeat(self, result: Result) -> None:
         if result.verdict is not Verdict.FAIL:
             return
@@ -288,7 +303,6 @@ class Runner:
                 stop = f"the peer was gone after {case.id}"
             elif self.options.fail_fast and result.finding(self.options.strict):
                 stop = f"--fail-fast after {case.id}"
-        self.run.ambient, self.run.observed = self.book.verdicts(), self.seen.as_dict()
         return self.run
 
     def cut_short(self, cases: Iterable[Case], why: str) -> Run:
@@ -299,11 +313,11 @@ class Runner:
                 self.run.results.append(
                     Result(case=case, verdict=Verdict.NOT_RUN, outcome="not-run", blame=why)
                 )
-        self.run.ambient, self.run.observed = self.book.verdicts(), self.seen.as_dict()
         return self.run
 
     def _keep(self, result: Result) -> None:
         self.run.results.append(result)
+        self.run.ambient, self.run.observed = self.book.verdicts(), self.seen.as_dict()
         self._told(result)
 
 
@@ -315,10 +329,3 @@ async def run_scp(
 ) -> Run:
     """Run cases against a server."""
     return await Runner(profile, options, told).all(cases)
-
-
-async def check(case: Case, host: str, port: int, **profile: str) -> Result:
-    """Run one case alone, for a test of one's own."""
-    runner = Runner(replace(Profile(host=host, port=port), **profile), Options())  # type: ignore[arg-type]
-    await runner.calibrate()
-    return await runner.one(case)

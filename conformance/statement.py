@@ -46,6 +46,9 @@ def _lines(data: Mapping[str, Any]) -> Iterator[str]:
     for title, claim, key in limits:
         found = ", ".join(map(str, seen.get(key, ()))) or "not seen"
         yield f"| {title} | {cell(claims.get(claim, 'nothing'))} | {cell(found)} |"
+    for title, claim in (("relational queries", "relational"), ("character sets", "charsets")):
+        if claim in claims:  # what comes of them is a matter of cases, or of none yet
+            yield f"| {title} | {cell(claims[claim])} | not observed |"
     yield "\n## Status codes seen\n"
     yield "| response | status |\n|---|---|"
     for command, statuses in seen.get("statuses", {}).items():

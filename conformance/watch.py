@@ -8,7 +8,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 
 from .dissect import Pdu, dissect, outcome
-from .rulebook import ABORT, AC, DATA, RELEASE_RP, RJ, RQ, Rule, RuleBook, Said
+from .rulebook import Rule, RuleBook, Said
+from .wire import ABORT, AC, DATA, RELEASE_RP, RJ, RQ
 
 MAX_WATCHED = 64 * 1024 * 1024
 """Bytes of one conversation that are kept and judged; what follows is relayed, or passed over, unseen."""

@@ -40,6 +40,11 @@ def item(kind: int, body: bytes, *, reserved: int = 0, length: int | None = None
     return struct.pack(">BBH", kind, reserved, len(body) if length is None else length) + body
 
 
+def marked(raw: bytes) -> bytes:
+    """An item or PDU with its reserved byte set."""
+    return raw[:1] + b"\xff" + raw[2:]
+
+
 def text(value: str | bytes) -> bytes:
     """A text as bytes; bytes pass as they are."""
     return value if isinstance(value, bytes) else value.encode("ascii")
@@ -183,7 +188,7 @@ def element(number: int, value: bytes, *, group: int = 0, length: int | None = N
 def value_of(value: int | str | bytes) -> bytes:
     """US, an even UI or text, or bytes as they are."""
     if isinstance(value, int):
-        return struct.pack("<H", value & 0xFFFF)
+        return struct.pack("<H", value)
     raw = text(value)
     return raw + b"\0" * (len(raw) % 2) if isinstance(value, str) else raw
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ..archive.archive import Archive
 from ..association.performing import Refused, Request
 from ..client.connect import connect
-from ..conformance.rulebook import AC, RELEASE_RP, RELEASE_RQ
 from ..conformance.watch import Watched
+from ..conformance.wire import AC, RELEASE_RP, RELEASE_RQ
 from ..dataset.instance import Instance
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse.levels import Level, Root
@@ -27,7 +27,7 @@ from ..server.archive_service import ArchiveService
 from ..server.listener import Server
 from ..server.service import Destination, EncodedMatches
 from .faults import Fault
-from .proxy import FaultProxy, ProxiedConnection
+from .proxy import FaultProxy
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -156,12 +156,9 @@ class _Faulty(ArchiveService):
         if fault.action == "abort":
             request.association.abort_now()
         elif fault.action == "cut":
-            self._proxy.cut(_newest(self._proxy.connections), fault.after_bytes, fault.how)
-
-
-def _newest(connections: Sequence[ProxiedConnection]) -> ProxiedConnection:
-    """The newest connection that is open: a test's faults are for the one that asks."""
-    return next((one for one in reversed(connections) if not one.closed.is_set()), connections[-1])
+            port = request.association.connection.transport.get_extra_info("peername")[1]
+            asking = next(one for one in reversed(self._proxy.connections) if one.port == port)
+            self._proxy.cut(asking, fault.after_bytes, fault.how)
 
 
 def _released(said: Sequence[tuple[str, int]]) -> bool:

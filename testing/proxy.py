@@ -144,6 +144,8 @@ class ProxiedConnection:
         self.plan = plan
         self.to_server: Direction = Direction(plan.to_server)
         self.to_client: Direction = Direction(plan.to_client)
+        self.port: int = 0
+        """The port from which the server was called for it."""
         self.closed: asyncio.Event = asyncio.Event()
         """Set once both sockets are closed."""
 
@@ -345,6 +347,7 @@ class FaultProxy:
             connection = ProxiedConnection(
                 len(self.connections), self._plan(len(self.connections)), self._tap
             )
+            connection.port = server.writer.get_extra_info("sockname")[1]
             self.connections.append(connection)
             async with self._news:
                 self._news.notify_all()

@@ -95,6 +95,10 @@ def command_set(fields: dict[int, int | str | bytes]) -> bytes:
     """A command set in Implicit VR Little Endian from (0000,eeee) elements: ints are US, texts UIDs,
     bytes go as they are.
 
-    The group length is put in front; (0000,0800) must be among the fields, as any other.
+    The group length is put in front; (0000,0800) must be among the fields, as any other. Raises ScriptError
+    for a number that is no US.
     """
+    for element, value in fields.items():
+        if isinstance(value, int) and not 0 <= value <= 0xFFFF:
+            raise ScriptError(f"(0000,{element:04X}) cannot be {value}: a US is 0 to 65535")
     return wire.command(fields)

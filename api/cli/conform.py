@@ -34,9 +34,9 @@ from ..conformance import baseline as baselines
 from ..conformance.caller import Caller, CommandCaller, PromptCaller
 from ..conformance.calling import ScuRunner
 from ..conformance.case import Verdict
-from ..conformance.claims import check_claims
+from ..conformance.claims import Observed, check_claims
 from ..conformance.proxy import WatchingProxy
-from ..conformance.rulebook import RULES
+from ..conformance.rulebook import RULES, RuleBook
 from ..conformance.runner import Options, Result, Runner
 from ..conformance.sniff import CaptureError, conversations
 from ..conformance.target import UnexpectedError
@@ -312,7 +312,10 @@ def scu(
     if not command:
         runner.calling_time = 3600.0
     if resume is not None:
-        runner.run.results = report.results_of(read_run(resume), wanted)
+        before = read_run(resume)
+        runner.resume(
+            report.results_of(before, wanted), report.ambient_of(before), before.get("observed", {})
+        )
         done = {result.case.id for result in runner.run.results}
         wanted = [case for case in wanted if case.id not in done]
     return judged(runner, wanted, options, port)
@@ -352,10 +355,11 @@ def read_run(path: Path) -> dict[str, Any]:
 def is_run(data: dict[str, Any]) -> bool:
     """Whether what commands read of a run is there. Raises what comes of parts that are none."""
     check_claims(data["sut"].get("claims", {}))
+    Observed(data["role"]).add(data.get("observed", {}))
+    RuleBook(data["role"]).add(report.ambient_of(data))
     texts = ("id", "outcome", "clause", "level", "requirement", "blame")
     return (
         all(isinstance(data[key], str) for key in ("role", "started", "kit", "edition"))
-        and isinstance(data.get("observed", {}), dict)
         and all({"id", "clause", "requirement", "broken"} <= one.keys() for one in data["ambient"])
         and all(
             bool(Verdict(one["verdict"]))

@@ -71,7 +71,7 @@ def asking(build: Build, check: Check | None = None, accept: Accept = OK) -> Ste
     """Ask for an association: the answer's name; an accepted one is checked, and must answer an echo."""
 
     async def steps(sut: Sut) -> str:
-        if accept is SURVIVES:
+        if accept == SURVIVES:
             sut.patience = min(sut.patience, BRIEF)
         link, name, answer = await sut.ask(build(sut))
         if name != "accepted" or answer is None:
@@ -100,6 +100,19 @@ def talk(play: Scene, **changes: object) -> Steps:
         return await play(sut, link)
 
     return steps
+
+
+def answered(data: bytes, level: Level) -> Scene:
+    """Send bytes and see the answer to message 21; behind what need not be answered a FIN is the fence."""
+
+    async def play(sut: Sut, link: Link) -> str:
+        await link.send(data)
+        if level is ROBUST:
+            link.finish()
+            return await link.until_end()
+        return await sut.answer(link, 21)
+
+    return play
 
 
 def message(fields: Mapping[int, int | str | bytes], *, context: int = 1, extra: bytes = b"") -> bytes:

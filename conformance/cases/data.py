@@ -8,7 +8,7 @@ from .. import wire
 from ..case import NONSTRICT, PASS, Effect, Level, Verdict
 from ..link import Link
 from ..target import Sut
-from .build import ABORTED, ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, case, message, talk
+from .build import ABORTED, ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, answered, case, message, talk
 
 GROUP = "p-data"
 ECHO = wire.command(wire.echo_fields(21))
@@ -28,21 +28,13 @@ def says(
     group: str = GROUP,
 ) -> None:
     """A case that sends bytes in an association and looks at the answer to message 21."""
-
-    async def play(sut: Sut, link: Link) -> str:
-        await link.send(data)
-        if level is ROBUST:
-            link.finish()  # the fence: nothing need be answered
-            return await link.until_end()
-        return await sut.answer(link, 21)
-
     changes: dict[str, object] = {} if contexts is None else {"contexts": contexts}
     case(
         f"ps3.8/{slug}",
         level,
         f"PS3.8 {clause}",
         requirement,
-        talk(play, **changes),
+        talk(answered(data, level), **changes),
         accept,
         *foils,
         group=group,

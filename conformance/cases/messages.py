@@ -9,7 +9,7 @@ from ..case import NONSTRICT, PASS, Effect, Level, Steps, Verdict
 from ..dissect import command_set, us
 from ..link import Link
 from ..target import Sut
-from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, case, command_facts, message, talk
+from .build import ANSWERED, ROBUST, SHALL, SHOULD, SURVIVES, answered, case, command_facts, message, talk
 
 GROUP = "messages"
 Fields = dict[int, int | str | bytes]
@@ -35,15 +35,16 @@ def tells(
     *foils: str,
 ) -> None:
     """A case that sends a command set and looks at the answer to message 21."""
-
-    async def play(sut: Sut, link: Link) -> str:
-        await link.send(data)
-        if level is ROBUST:
-            link.finish()  # the fence: nothing need be answered
-            return await link.until_end()
-        return await sut.answer(link, 21)
-
-    case(f"ps3.7/{slug}", level, f"PS3.7 {clause}", requirement, talk(play), accept, *foils, group=GROUP)
+    case(
+        f"ps3.7/{slug}",
+        level,
+        f"PS3.7 {clause}",
+        requirement,
+        talk(answered(data, level)),
+        accept,
+        *foils,
+        group=GROUP,
+    )
 
 
 # --- ids

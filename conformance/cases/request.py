@@ -113,12 +113,12 @@ for slug, clause, build in (
     (
         "9.3.2.2.1/reserved-abstract",
         "9.3.2.2.1, Table 9-14",
-        lambda sut: _with(sut, (wire.item(0x20, HEAD + _marked(ABSTRACT) + SYNTAX),)),
+        lambda sut: _with(sut, (wire.item(0x20, HEAD + wire.marked(ABSTRACT) + SYNTAX),)),
     ),
     (
         "9.3.2.2.2/reserved-transfer",
         "9.3.2.2.2, Table 9-15",
-        lambda sut: _with(sut, (wire.item(0x20, HEAD + ABSTRACT + _marked(SYNTAX)),)),
+        lambda sut: _with(sut, (wire.item(0x20, HEAD + ABSTRACT + wire.marked(SYNTAX)),)),
     ),
     (
         "9.3.2.3/reserved-user-information",
@@ -128,20 +128,15 @@ for slug, clause, build in (
     (
         "D.1/reserved-maximum-length",
         "D.1, Table D.1-1",
-        lambda sut: sut.request(user=(_marked(USER[0]), USER[1])),
+        lambda sut: sut.request(user=(wire.marked(USER[0]), USER[1])),
     ),
     (
         "D.2/reserved-implementation",
         "PS3.7 D.3.3.2.1",
-        lambda sut: sut.request(user=(USER[0], _marked(wire.item(0x52, wire.text(wire.KIT_CLASS))))),
+        lambda sut: sut.request(user=(USER[0], wire.marked(wire.item(0x52, wire.text(wire.KIT_CLASS))))),
     ),
 ):
     row(slug, SHALL, clause, RESERVED, build, OK, "picky-reserved")
-
-
-def _marked(raw: bytes) -> bytes:
-    """An item with its reserved byte set."""
-    return raw[:1] + b"\xff" + raw[2:]
 
 
 # --- titles

@@ -163,22 +163,17 @@ VERSION = wire.item(0x55, wire.text(wire.KIT_VERSION))
 RESERVED = "A reserved field is not tested when received."
 
 
-def marked(raw: bytes) -> bytes:
-    """An item with its reserved byte set."""
-    return raw[:1] + b"\xff" + raw[2:]
-
-
 def _contexts(request: Pdu, change: str) -> tuple[bytes, ...]:
     made = []
     for raw in answers(request.contexts):
         if change == "header":
-            raw = marked(raw)
+            raw = wire.marked(raw)
         elif change == "6":
             raw = raw[:5] + b"\xff" + raw[6:]
         elif change == "8":
             raw = raw[:7] + b"\xff" + raw[8:]
         else:
-            raw = raw[:8] + marked(raw[8:])
+            raw = raw[:8] + wire.marked(raw[8:])
         made.append(raw)
     return tuple(made)
 
@@ -192,9 +187,13 @@ for slug, steps, foil in (
     ("calling-other", accepting(calling="SOMEBODY-ELSE"), "picky-titles"),
     ("43", accepting(reserved32=b"\xff" * 32), "picky-43"),
     ("application", accepting(application=wire.item(0x10, APP, reserved=0xFF)), "picky-reserved"),
-    ("user", accepting(order="ac", after=marked(wire.item(0x50, LENGTH + IMPLEMENTATION))), "picky-reserved"),
-    ("maximum", accepting(user=(marked(LENGTH), IMPLEMENTATION)), "picky-reserved"),
-    ("implementation", accepting(user=(LENGTH, marked(CLASS), VERSION)), "picky-reserved"),
+    (
+        "user",
+        accepting(order="ac", after=wire.marked(wire.item(0x50, LENGTH + IMPLEMENTATION))),
+        "picky-reserved",
+    ),
+    ("maximum", accepting(user=(wire.marked(LENGTH), IMPLEMENTATION)), "picky-reserved"),
+    ("implementation", accepting(user=(LENGTH, wire.marked(CLASS), VERSION)), "picky-reserved"),
 ):
     taken(f"ps3.8/9.3.3/reserved-{slug}", SHALL, "PS3.8 9.3.3, Table 9-17", RESERVED, steps, USED, foil)
 for slug in ("header", "6", "8", "transfer"):

@@ -176,19 +176,11 @@ for slug, user in {
 # --- asynchronous operations window
 
 
-def window(answer: Pdu) -> tuple[int, int] | None:
-    """The window of an answer."""
-    found = answer.sub(0x53)
-    if found is None or len(found.body) != 4:
-        return None
-    return int.from_bytes(found.body[:2], "big"), int.from_bytes(found.body[2:], "big")
-
-
 def within_window(invoked: int, performed: int) -> Check:
     """Check that an answered window is not wider than the one proposed; zero is without limit."""
 
     def check(answer: Pdu) -> str:
-        found = window(answer)
+        found = answer.window
         if found is None:
             return "accepted"
         fits = all(
@@ -219,7 +211,7 @@ row(
     (LENGTH, IMPLEMENTATION),
     {**OK, "one-and-one": NONSTRICT},
     "window-unasked",
-    check=lambda answer: {None: "accepted", (1, 1): "one-and-one"}.get(window(answer), "unasked"),
+    check=lambda answer: {None: "accepted", (1, 1): "one-and-one"}.get(answer.window, "unasked"),
 )
 for slug, item in {
     "short": wire.item(0x53, b"\0"),

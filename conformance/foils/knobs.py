@@ -106,6 +106,9 @@ def acceptance(knob: str, found: Pdu, answers: list[tuple[int, int, str]]) -> by
             raw = b"\x20" + raw[1:]
         items.append(raw)
     user = [b"" if knob == "ac-no-maximum" else USER[0], b"" if knob == "ac-no-implementation" else USER[1]]
+    relational = found.extended.get(wire.STUDY_ROOT_FIND)
+    if relational and knob != "not-relational":
+        user.append(wire.extended(wire.STUDY_ROOT_FIND, relational[:1]))
     user.append(EXTRA_USER.get(knob, b""))
     if knob == "ac-long-version":
         user = [USER[0], wire.item(0x52, wire.text(wire.KIT_CLASS)), wire.item(0x55, b"A" * 17)]

@@ -119,8 +119,7 @@ class Requestor(Machine):
         if self._picks(found):
             self.abort(0, 0)
             return
-        limit = found.sub(0x51)
-        self.maximum = int.from_bytes(limit.body, "big") if limit and len(limit.body) == 4 else 0
+        self.maximum = found.max_pdu or 0
         self.state = "Sta6"
         usable = [part for part in found.contexts if part.number == 1 and self._usable(part)]
         if self.has("uses-nothing"):

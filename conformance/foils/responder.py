@@ -124,8 +124,7 @@ class Responder(Machine):
         if verdict == "abort":
             self.abort(2, 6)
             return
-        limit = found.sub(0x51)
-        self.maximum = int.from_bytes(limit.body, "big") if limit and len(limit.body) == 4 else 0
+        self.maximum = found.max_pdu or 0
         answers = self._answers(found)
         self.send(knobs.acceptance(self.knob, found, answers))
         self.state = "Sta6"

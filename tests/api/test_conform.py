@@ -276,7 +276,8 @@ async def test_an_interrupted_run_is_written_as_far_as_it_came_and_resumed(tmp_p
     child.send_signal(signal.SIGINT)
     await child.communicate()
     assert child.returncode == 130
-    written = json.loads(kept.read_text("utf-8"))["results"]
+    before = json.loads(kept.read_text("utf-8"))
+    written = before["results"]
     done = [one["id"] for one in written if one["verdict"] != "not-run"]
     assert 1 <= len(done) < len(written)
     assert {one["blame"] for one in written if one["verdict"] == "not-run"} == {"interrupted"}
@@ -285,7 +286,12 @@ async def test_an_interrupted_run_is_written_as_far_as_it_came_and_resumed(tmp_p
         run, "scu", "--command", ours, "--suite", chosen, "--resume", str(kept), "--json", str(kept)
     )
     assert again.returncode == 0, again.stdout
-    finished = json.loads(kept.read_text("utf-8"))["results"]
+    after = json.loads(kept.read_text("utf-8"))
+    kept_rules = [{one["id"]: one["kept"] for one in run["ambient"]} for run in (before, after)]
+    assert any(kept_rules[0].values())
+    assert all(kept_rules[1][name] >= count for name, count in kept_rules[0].items())
+    assert set(before["observed"]["classes"]) <= set(after["observed"]["classes"])
+    finished = after["results"]
     assert [one["id"] for one in finished][: len(done)] == done
     assert sorted(one["id"] for one in finished) == sorted(one["id"] for one in written)
     assert {one["verdict"] for one in finished} == {"pass"}

@@ -15,6 +15,7 @@ from aiodicom.conformance.runner import Options, Runner, play
 AT_ONCE = 48
 ARTIM = 0.6
 OPTIONS = Options(repeats=0, recovery=5)
+CLAIMS = {"verification": True, "find": ["study"], "relational": True, "max_pdu": 16384, "async": [1, 1]}
 HASTE = 0.4
 """Patience with a foil: what comes later than that is no better than what does not come."""
 
@@ -28,7 +29,7 @@ async def scp(case: Case, knob: str) -> tuple[Verdict, str]:
     artim = ARTIM if "artim" in case.id else None
     async with FoilServer(knob, artim=artim) as server:
         options = Options(repeats=0, recovery=0) if knob else OPTIONS
-        claims = {"verification": True, "max_pdu": 16384} if "claims" in case.id else {}
+        claims = CLAIMS if "claims" in case.id else {}
         profile = Profile(port=server.port, artim=artim, allow=frozenset(Effect), claims=claims)
         runner = Runner(profile, options)
         runner.patience = patience(knob)

@@ -65,6 +65,7 @@ class WebSite:
     headers: list[dict[str, str]] = field(default_factory=list)
     sent: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
+    talks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -73,6 +74,10 @@ class WebSite:
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.talks.add(task)
+        task.add_done_callback(self.talks.discard)
         try:
             while request := await reader.readuntil(b"\r\n\r\n"):
                 lines = request.decode().split("\r\n")
@@ -129,7 +134,6 @@ async def web_site(answer: Callable[[str], Answer]) -> AsyncIterator[WebSite]:
     finally:
         site.idle.set()
         server.close()
-        tasks = [one for one in asyncio.all_tasks() if getattr(one.get_coro(), "__name__", "") == "talk"]
-        for task in tasks:
+        for task in site.talks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*site.talks, return_exceptions=True)

@@ -167,6 +167,23 @@ async def test_a_reset_in_the_middle_of_a_retrieve(dicom_pacs: Make) -> None:
     assert not pacs.released
 
 
+async def test_the_connection_that_asks_is_cut_not_the_newest(dicom_pacs: Make) -> None:
+    pacs = dicom_pacs(faults=[on("C-ECHO").cut(bytes=0, how="rst")])
+    asking, idle = [await asyncio.open_connection(pacs.host, pacs.port) for _ in range(2)]
+    for reader, writer in (asking, idle):
+        context = wire.context_rq(1, wire.VERIFICATION, wire.IMPLICIT)
+        writer.write(wire.Associate(contexts=(context,)).encode())
+        head = await reader.readexactly(6)
+        await reader.readexactly(int.from_bytes(head[2:], "big"))
+    asking[1].write(wire.echo_rq())
+    with pytest.raises(ConnectionResetError):
+        await asking[0].read()
+    idle[1].write(wire.release_rq())
+    assert (await idle[0].readexactly(10))[0] == wire.RELEASE_RP
+    for _, writer in (asking, idle):
+        writer.close()
+
+
 async def test_without_faults_everything_works_but_an_unknown_destination(dicom_pacs: Make) -> None:
     pacs = dicom_pacs(objects=[ct(1), ct(2)])
     await everything(pacs)

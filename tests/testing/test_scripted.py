@@ -272,3 +272,9 @@ def test_a_command_set_is_read_by_pydicom() -> None:
     assert dataset.CommandGroupLength == len(WITH_DATA) - 12
     assert dataset.AffectedSOPClassUID == "1.2.840.10008.1.1"
     assert (dataset.CommandField, dataset.MessageID, dataset.CommandDataSetType) == (1, 7, 1)
+
+
+@pytest.mark.parametrize("number", [-1, 0x10000])
+def test_a_number_that_is_no_us_is_not_cut_to_one(number: int) -> None:
+    with pytest.raises(ScriptError, match="0110"):
+        command_set({0x0100: 0x30, 0x0110: number, 0x0800: 0x0101})
