@@ -15,7 +15,6 @@ from typing import Any
 
 import aiodicom
 import pytest
-from aiodicom.imaging.phantom import write_series
 from aiodicom.testing import FakePacs, ct, on
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -303,29 +302,27 @@ def modality(port: int, module: Any) -> dict[str, Any]:
     }
 
 
-# --- volume (a notebook)
+# --- volume, matlab (notebooks)
 
 
-async def test_the_notebook_makes_a_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_series(tmp_path / "series", slices=4, rows=32, columns=32)
+@pytest.mark.parametrize(
+    ("name", "shown"), [("volume", ["(24, 64, 64)"]), ("matlab", ["24 of 24 here", "(64, 64, 24)"])]
+)
+def test_a_notebook_runs_to_its_end(
+    name: str, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     script = (
         "import sys, nbformat; from nbclient import NotebookClient\n"
         "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
         "NotebookClient(notebook, timeout=60, kernel_name='python3').execute()\n"
         "print([o for c in notebook.cells for o in c.get('outputs', [])])\n"
     )
-    async with aiodicom.serve_archive(tmp_path / "archive", port=0) as server:
-        async with aiodicom.connect("127.0.0.1", server.port) as peer:
-            assert (await peer.store(tmp_path / "series")).ok
-        monkeypatch.setenv("PACS_HOST", "127.0.0.1")
-        monkeypatch.setenv("PACS_PORT", str(server.port))
-        monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
-        command = [sys.executable, "-c", script, str(EXAMPLES / "volume.ipynb")]
-        done = await asyncio.to_thread(
-            subprocess.run, command, capture_output=True, text=True, timeout=100, check=False
-        )
+    monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path))
+    command = [sys.executable, "-c", script, str(EXAMPLES / f"{name}.ipynb")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
-    assert "(4, 32, 32)" in done.stdout
+    for text in [*shown, "image/png"]:
+        assert text in done.stdout
 
 
 # --- test_with_a_fake_pacs
