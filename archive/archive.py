@@ -78,6 +78,11 @@ class Archive:
     Raises NoArchive (there is none, and `create` is false), ArchiveInUse (the folder is open already),
     UnusableArchive (something else stands where one of its files or folders belongs), IndexVersionError (the
     index was made by another version. OSError, sqlite3.Error: the folder or index cannot be used).
+
+    >>> with aiodicom.Archive(OUT) as archive:
+    ...     outcomes = [archive.store_file(path) for path in FOLDER.glob("*.dcm")]
+    ...     archive.counts().instances
+    4
     """
 
     def __init__(

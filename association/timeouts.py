@@ -17,6 +17,9 @@ class Timeouts:
     artim: how long a peer may keep the connection open after the association has ended (PS3.8 9.1.5).
     busy: how long a rejection that may pass (PS3.8 9.3.4, result 2) is answered by asking again.
     cancel: how long a peer may take to end an operation after C-CANCEL before it is aborted.
+
+    >>> patient = aiodicom.Timeouts(inactivity=300, nearline=3600)
+    >>> pacs = aiodicom.connect(HOST, PORT, timeouts=patient)
     """
 
     connect: float | None = 10.0

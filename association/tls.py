@@ -92,6 +92,9 @@ def client_context(
     those of authorities or of the very peers; without it the system's authorities are trusted.
     `check_hostname=False` still wants a trusted certificate, whatever name it bears, as
     archives are often reached by an address it does not name; `verify=False` takes any peer at all.
+
+    >>> tls = aiodicom.client_context(trusted=CA)
+    >>> pacs = aiodicom.connect("pacs.example", 2762, tls=tls)
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _apply_profile(context, profile)
@@ -125,6 +128,12 @@ def server_context(
     With `trusted` clients must show a certificate it vouches for, unless `require_client_certificate`
     is False: then one that is shown is verified and none is good too. Each association authenticates
     anew: no session is resumed, so a certificate taken out of `trusted` ends with its context.
+
+    >>> tls = aiodicom.server_context(KEY, CERT)
+    >>> async with aiodicom.serve_archive(OUT, port=0, tls=tls) as server:
+    ...     trusting = aiodicom.client_context(trusted=CA, check_hostname=False)
+    ...     await aiodicom.test_connection(HOST, server.port, tls=trusting)
+    True
     """
     context = AlertingContext(ssl.PROTOCOL_TLS_SERVER)
     _apply_profile(context, profile)

@@ -17,7 +17,13 @@ UTF_8 = "ISO_IR 192"
 
 
 class Answer(Dataset):
-    """A match: a data set, and the bytes it came as (`raw`, in `transfer_syntax`)."""
+    """A match: a data set, and the bytes it came as (`raw`, in `transfer_syntax`).
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     [answer] = await pacs.find("STUDY", {}, ["PatientName"])
+    >>> answer.PatientName, b"Phantom^Head" in bytes(answer.raw)
+    ('Phantom^Head', True)
+    """
 
     def __init__(self, *args: Any, raw: bytes = b"", transfer_syntax: str = "") -> None:
         super().__init__(*args)

@@ -27,6 +27,9 @@ async def test_connection(host: str, port: int | None = None, **options: Any) ->
     """Whether a peer can be connected to and answers a C-ECHO: a plain yes or no, whatever goes wrong.
 
     `options` are those of `connect`.
+
+    >>> await aiodicom.test_connection(HOST, PORT)
+    True
     """
     try:
         async with connect(host, port, **options) as pacs:
@@ -92,18 +95,16 @@ def connect(
     `dicomweb` where it offers DICOMweb too (`Pacs.get`, via="auto"). With `max_associations` there are never
     more at once: each is one operation's at a time (one inside another's loop is one more), and who finds
     none free waits, first come first served.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     await pacs.echo()
+    <Status 0000H success: success>
     """
     base, known, web = _described(host, port, dicomweb)
     given = (calling_ae, called_ae, tls, timeouts, limits, user_identity)
     said: dict[str, Any] = {name: one for name, one in zip(_SAID, given, strict=True) if one is not None}
     peer = replace(
-        base,
-        **said,
-        server_hostname=server_hostname,
-        async_operations=async_operations,
-        extended=extended,
-        common_extended=common_extended,
-        lenient_roles=lenient_roles,
-        observer=observer,
-    )
+        base, **said, server_hostname=server_hostname, async_operations=async_operations, extended=extended,
+        common_extended=common_extended, lenient_roles=lenient_roles, observer=observer,
+    )  # fmt: skip
     return Pacs(peer, lazy=lazy, quirks=quirks or known, dicomweb=web, max_associations=max_associations)

@@ -112,6 +112,9 @@ async def diagnose(peer: Peer, *, needed: Iterable[str] = ()) -> Diagnosis:
 
     `needed` are SOP classes whose refusal is a failure; verification always is one. Raises ValueError for a
     number that is no port.
+
+    >>> (await aiodicom.diagnose(aiodicom.Peer(host=HOST, port=PORT))).ok
+    True
     """
     check_port(peer.port)
     walk = _Walk(peer, tuple(needed))

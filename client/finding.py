@@ -26,6 +26,13 @@ class Finding(Stream["Answer"]):
 
     Leaving the loop early sends a C-CANCEL; leaving an ``async with`` around it, or `aclose`, waits until the
     query has ended. A final status that is no success is raised after the last match, as OperationFailed.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     [study] = await pacs.find("STUDY", {"StudyDate": "2024-01-01..2024-12-31"})
+    ...     wanted = {"StudyInstanceUID": study.StudyInstanceUID}
+    ...     async for series in pacs.find("SERIES", wanted, ["Modality"]):
+    ...         print(series.Modality)
+    MR
     """
 
     def __init__(

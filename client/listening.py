@@ -36,7 +36,10 @@ QUIET_PERIOD = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """The listener of a move to this process: where it listens, and what it lets the peer take."""
+    """The listener of a move to this process: where it listens, and what it lets the peer take.
+
+    >>> listening = aiodicom.Listening(port=11113, accept_from=["10.0.0.7"])
+    """
 
     host: str | None = None
     port: int = LISTEN_PORT

@@ -24,6 +24,11 @@ class Matches(list["Answer"]):
     """The matches of a query, in the order they came in, and what the peer said of them.
 
     Columns are keys: keywords, tags, paths; those that were asked for by default.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     matches = await pacs.find("STUDY", {}, ["StudyDate", "PatientName"])
+    >>> matches.rows(["StudyDate", "PatientName"])
+    [('20240229', 'Phantom^Head')]
     """
 
     def __init__(self, found: Iterable[Answer], columns: Sequence[str], told: Told) -> None:

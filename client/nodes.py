@@ -140,10 +140,15 @@ def nodes_file() -> Path:
 
 
 def read_nodes(path: str | os.PathLike[str] | None = None) -> dict[str, Node]:
-    """The nodes of a file by name. Without a path that of `nodes_file`, which may be absent.
+    r"""The nodes of a file by name. Without a path that of `nodes_file`, which may be absent.
 
     Raises NodeError for a file that cannot be read or says what it cannot mean: it names the node and the
     member.
+
+    >>> path = FOLDER / "nodes.toml"
+    >>> size = path.write_text('[nodes.pacs]\nhost = "pacs.example"\nport = 104\ncalled_ae = "ARCHIVE"')
+    >>> aiodicom.read_nodes(path)["pacs"].called_ae
+    'ARCHIVE'
     """
     place = nodes_file() if path is None else Path(path)
     try:
@@ -168,7 +173,13 @@ def read_nodes(path: str | os.PathLike[str] | None = None) -> dict[str, Node]:
 
 
 def find_node(name: str, path: str | os.PathLike[str] | None = None) -> Node:
-    """The node of a name, with or without its ``@``. Raises NodeError, which says what there is."""
+    r"""The node of a name, with or without its ``@``. Raises NodeError, which says what there is.
+
+    >>> path = FOLDER / "nodes.toml"
+    >>> size = path.write_text('[nodes.pacs]\nhost = "pacs.example"\nport = 104')
+    >>> aiodicom.find_node("@pacs", path).host
+    'pacs.example'
+    """
     name = name.removeprefix("@")
     nodes = read_nodes(path)
     if name in nodes:

@@ -100,6 +100,12 @@ class Plan:
 
     retrieve_titles: the application entities that the peer says it can be retrieved from. not_found: unique
     keys that the peer has nothing of, where it can be asked only for what it says it has.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     [study] = await pacs.find("STUDY", {})
+    ...     plan = await pacs.plan("STUDY", study.StudyInstanceUID)
+    >>> plan.objects, plan.via
+    (4, ('get',))
     """
 
     level: Level

@@ -127,6 +127,11 @@ def create_pool(
     `pool.find`, `get`, `store` and the rest are those of `connect`, as many at once as you like:
     `max_size` of them have an association, the others wait. An association that nobody used for `max_idle`
     seconds is released. Nothing is opened before it is needed. `options` are those of `connect`.
+
+    >>> async with aiodicom.create_pool(HOST, PORT, max_size=2) as pool:
+    ...     names = [pool.find("STUDY", {"PatientName": name}) for name in ("Phan*", "No*")]
+    ...     print([len(await name) for name in names])
+    [1, 0]
     """
     client = connect(host, port, **options)
     if client.max_associations is not None:

@@ -23,6 +23,12 @@ class Progress:
     objects: what is safe: stored at the peer, or here, what was here before included (`present`).
     objects_total: how many are expected. arrived: how many came, or were answered, each time, safe or not.
     rate: bytes a second, over the last seconds. seconds_left: at that rate.
+
+    >>> seen = []
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     report = await pacs.store(FOLDER, progress=seen.append)
+    >>> seen[-1].objects, seen[-1].objects_total
+    (4, 4)
     """
 
     objects: int = 0

@@ -25,6 +25,8 @@ class Quirks:
     window: false where it drops associations for an asynchronous operations window: none is offered.
 
     None is for what is not known; ``aiodicom diagnose --learn`` finds out.
+
+    >>> pacs = aiodicom.connect(HOST, PORT, quirks=aiodicom.Quirks(cancel=False, cap=200))
     """
 
     character_set: str | None = None

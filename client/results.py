@@ -19,6 +19,10 @@ class ConnectionInfo:
     """What a connection is: both ends, what was negotiated, and how it is protected.
 
     Maximum lengths are in bytes, 0 for no limit.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     pacs.info.called_ae, pacs.info.peer_maximum_length
+    ('ANY-SCP', 131072)
     """
 
     host: str

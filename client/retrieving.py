@@ -87,6 +87,12 @@ class Retrieve(Stream[T]):
     moment, also after the retrieve was cancelled; `again` asks for what is missing then. It runs once:
     awaited again, or after a loop, it gives the result there is. Leaving the loop early cancels; a failure
     is raised at the end of it. `plan` is what was found out before anything was asked for.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     [study] = await pacs.find("STUDY", {})
+    ...     result = await pacs.get("STUDY", study.StudyInstanceUID, directory=OUT)
+    >>> result.ok, result.outcome, len(result.items)
+    (True, 'complete', 4)
     """
 
     def __init__(

@@ -36,6 +36,12 @@ class Opener(Protocol):
 class Store(Coroutine[Any, Any, StoreReport]):
     """One call of `Pacs.store`, to be awaited, or made a task of; `report` is alive at any moment, also
     after it was cancelled.
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     store = pacs.store(FOLDER)
+    ...     report = await store
+    >>> report.ok, [item.ok for item in report.items]
+    (True, [True, True, True, True])
     """
 
     def __init__(self, report: StoreReport, work: Coroutine[Any, Any, StoreReport]) -> None:

@@ -48,7 +48,13 @@ _PARAGRAPHS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A range of dates, times or moments, both ends included; None leaves an end open (PS3.4 C.2.2.2.5)."""
+    """A range of dates, times or moments, both ends included; None leaves an end open (PS3.4 C.2.2.2.5).
+
+    >>> days = aiodicom.Between("2024-01-01", "2024-03-31")
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     len(await pacs.find("STUDY", {"StudyDate": days}))
+    1
+    """
 
     first: datetime.date | datetime.time | str | None
     last: datetime.date | datetime.time | str | None
@@ -66,6 +72,10 @@ def literal(text: str) -> LiteralText:
     DICOM has no escape for them (PS3.4 C.2.2.2.4): each goes out as `?`, which matches any one character, and
     answers that hold another one there are left out on our side. Its form is not judged either, so that what
     an archive holds against its VR can be asked for (a code string in small letters).
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     len(await pacs.find("STUDY", {"PatientName": aiodicom.literal("Phan*")}))
+    0
     """
     return LiteralText(text)
 

@@ -73,6 +73,9 @@ class DicomWeb:
     each request; `tls` an SSL context, without which an https address is checked against the system's
     authorities. Nothing goes through a proxy, and no redirection is followed. Raises QueryError for what is
     no such address.
+
+    >>> web = aiodicom.DicomWeb(url="https://pacs.example/dicom-web", authorization="Bearer ...")
+    >>> pacs = aiodicom.connect("pacs.example", 104, dicomweb=web)
     """
 
     url: str

@@ -10,7 +10,12 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoreOutcome:
-    """How a stored object ended: the status to answer, a comment (at most 64 characters, no patient data)."""
+    """How a stored object ended: the status to answer, a comment (at most 64 characters, no patient data).
+
+    >>> async def handler(incoming):
+    ...     return aiodicom.StoreOutcome(0xA700, "no room for more")
+    >>> service = aiodicom.StorageService(handler)
+    """
 
     status: int
     comment: str = ""

@@ -77,7 +77,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One presentation context to propose; `scp_role` asks to be its SCP too (C-GET's storage)."""
+    """One presentation context to propose; `scp_role` asks to be its SCP too (C-GET's storage).
+
+    >>> aiodicom.Proposal("1.2.840.10008.1.1", ("1.2.840.10008.1.2",)).scp_role
+    False
+    """
 
     abstract_syntax: str
     transfer_syntaxes: tuple[str, ...] = UNCOMPRESSED
@@ -236,6 +240,8 @@ class Supported:
 
     An empty tuple means any transfer syntax. `scp_roles`: abstract syntaxes whose SCP role a requestor
     may have. `accept_unknown` decides on an abstract syntax that is not listed (promiscuous storage).
+
+    >>> supported = aiodicom.Supported({"1.2.840.10008.1.1": ("1.2.840.10008.1.2",)})
     """
 
     syntaxes: Mapping[str, tuple[str, ...]]

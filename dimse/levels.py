@@ -21,6 +21,9 @@ class Level(enum.Enum):
     """A level of the query/retrieve hierarchy; the value is what (0008,0052) carries.
 
     Levels order from the top: ``Level.PATIENT < Level.IMAGE``.
+
+    >>> aiodicom.Level("SERIES") > aiodicom.Level.STUDY
+    True
     """
 
     PATIENT = "PATIENT"
@@ -65,7 +68,11 @@ _LEVEL_WORDS = {level.value: level for level in Level} | {"INSTANCE": Level.IMAG
 
 
 class Root(enum.Enum):
-    """An information model, named by its topmost level; PATIENT_STUDY_ONLY is retired (PS3.4 C.6.3)."""
+    """An information model, named by its topmost level; PATIENT_STUDY_ONLY is retired (PS3.4 C.6.3).
+
+    >>> async with aiodicom.connect(HOST, PORT) as pacs:
+    ...     [study] = await pacs.find("STUDY", {"PatientID": "*"}, root=aiodicom.Root.PATIENT)
+    """
 
     PATIENT = "PATIENT"
     STUDY = "STUDY"

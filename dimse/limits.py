@@ -16,6 +16,9 @@ class SessionLimits:
     `command_length`: bytes of one command set. `outstanding_requests`: requests of the peer that have not
     had their final response; one more is refused with 0213H, and `OVER_LIMIT` times as many refused in a
     row end the association. As many refusals wait for the end of a data set of ours; one more ends it too.
+
+    >>> aiodicom.SessionLimits(outstanding_requests=16).outstanding_requests
+    16
     """
 
     pdu: PduLimits = field(default_factory=PduLimits)

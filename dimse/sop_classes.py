@@ -66,7 +66,11 @@ _OTHERS = """
 
 @cache
 def storage_sop_classes() -> tuple[str, ...]:
-    """Every standard storage SOP class that is not retired, the everyday ones first (PS3.6 Table A-1)."""
+    """Every standard storage SOP class that is not retired, the everyday ones first (PS3.6 Table A-1).
+
+    >>> "1.2.840.10008.5.1.4.1.1.2" in aiodicom.storage_sop_classes()  # CT Image Storage
+    True
+    """
     known = (*_COMMON, *(_STORAGE_ROOT + tail for tail in _OTHERS.split()), *_ELSEWHERE)
     return (*known, *sorted(NON_PATIENT.difference(known)))
 

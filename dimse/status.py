@@ -6,7 +6,11 @@ from enum import Enum
 
 
 class Category(Enum):
-    """Status classes of PS3.7 Annex C."""
+    """Status classes of PS3.7 Annex C.
+
+    >>> aiodicom.Status(0xFF00).category is aiodicom.Category.PENDING
+    True
+    """
 
     SUCCESS = "success"
     PENDING = "pending"
@@ -20,6 +24,10 @@ class Status(int):
 
     `service` is "C-STORE", "C-FIND", "C-GET" or "C-MOVE" where the meaning depends on it, else empty.
     Equal to the plain number, whatever the service.
+
+    >>> status = aiodicom.Status(0xA700, "C-STORE")
+    >>> status == 0xA700, status.category, status.meaning
+    (True, <Category.FAILURE: 'failure'>, 'refused: out of resources')
     """
 
     service: str

@@ -41,9 +41,17 @@ def plain(text: str) -> str:
 
 
 def make_plain(app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]) -> None:
-    """Paragraphs stay paragraphs; what is indented within one is code, or goes on with it."""
+    """Paragraphs stay paragraphs; what is indented within one is code, or goes on with it.
+
+    An example, from its first prompt to an empty line, stays as it is.
+    """
     made: list[str] = []
+    example = False
     for line in lines:
+        example = bool(line) and (example or line.startswith(">>> "))
+        if example:
+            made.append(line)
+            continue
         indented = line.startswith(" ")
         if indented and not (made and made[-1].startswith(" ")):
             made += ["", "::", ""] if not (made and made[-1].endswith("::")) else [""]

@@ -90,6 +90,14 @@ class VolumeBuilder:
     expected: frames that will come, where that is known: the array is made once. memory_map: a file for the
     array, which stays when the builder is done; of a volume larger than memory. ``with VolumeBuilder(...)``
     or `close` removes what an abandoned builder mapped beside it.
+
+    >>> import pydicom
+    >>> with aiodicom.VolumeBuilder(expected=4) as builder:
+    ...     for path in sorted(FOLDER.glob("*.dcm"), reverse=True):
+    ...         builder.add(pydicom.dcmread(path))
+    ...     volume = builder.volume()
+    >>> volume.voxels.shape
+    (4, 16, 16)
     """
 
     def __init__(

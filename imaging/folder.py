@@ -80,6 +80,10 @@ def collection(source: Path | str | Iterable[Path | str]) -> Collection:
 
     Pixels are read only where several images lie at one position and headers do not tell them apart. Files
     that are broken are in `left_out`. Raises OSError for a folder that cannot be read.
+
+    >>> found = aiodicom.collection(FOLDER)
+    >>> [(row.modality, row.shape) for row in found]
+    [('MR', (4, 16, 16))]
     """
     found = read_files(source, "leave out")
     rows = tuple(_row(pile) for pile in piles_of(found.frames))

@@ -54,6 +54,11 @@ class VolumeGeometry:
     row_steps, column_steps: (slices, 3), from a voxel to the one in the next row, in the next column.
     slice_steps: (slices, 3), to the same voxel of the next slice (the last one repeats its neighbour's).
     tolerance_mm: deviation up to which the volume counts as affine.
+
+    >>> geometry = aiodicom.Volume.from_files(FOLDER).geometry
+    >>> middle = geometry.voxel_to_patient([2, 8, 8])
+    >>> geometry.patient_to_subscript(middle).indices.tolist()
+    [2, 8, 8]
     """
 
     shape: tuple[int, int, int]

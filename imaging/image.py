@@ -42,6 +42,10 @@ class Image:
     overlays: planes of bits over the image, which the pixels do not show.
     real_world: mappings of stored values to quantities, of the first frame held; never applied to `pixels`.
     stored: the values before the rescale, (rows, columns, frames, 1), if asked for, else `None`.
+
+    >>> image = aiodicom.Image.from_file(next(FOLDER.glob("*.dcm")))
+    >>> image.pixels.shape
+    (16, 16, 1, 1)
     """
 
     pixels: NDArray[Any]

@@ -41,7 +41,14 @@ from .stack import ReadOptions, Stack, StackOptions, build_stack, build_stacks
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Volume(VoxelGrid):
-    """Voxels after rescale and where they lie, as `VoxelGrid` holds them, read from DICOM and written."""
+    """Voxels after rescale and where they lie, as `VoxelGrid` holds them, read from DICOM and written.
+
+    >>> volume = aiodicom.Volume.from_files(FOLDER)
+    >>> volume.voxels.shape
+    (4, 16, 16)
+    >>> volume.geometry.voxel_to_patient([0, 0, 0]).shape
+    (3,)
+    """
 
     @classmethod
     def from_files(cls, source: Path | str | Iterable[Path | str], **options: Unpack[ReadOptions]) -> Volume:

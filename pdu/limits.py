@@ -18,6 +18,9 @@ class PduLimits:
     syntaxes with UIDs of 64 characters (227 KB).
     `maximum_length`: what we announce (PS3.8 D.1); a P-DATA-TF over it is a protocol error. 0: no limit
     announced, and none in force: fragments are handed on as they arrive, so nothing is held either way.
+
+    >>> aiodicom.PduLimits(maximum_length=16384).maximum_length
+    16384
     """
 
     associate_length: int = 262144

@@ -67,7 +67,10 @@ class ContextResult:
 
 @dataclass(frozen=True, slots=True)
 class AsyncOperationsWindow:
-    """Maximum numbers of outstanding operations; 0 is unlimited (PS3.7 D.3.3.3)."""
+    """Maximum numbers of outstanding operations; 0 is unlimited (PS3.7 D.3.3.3).
+
+    >>> pacs = aiodicom.connect(HOST, PORT, async_operations=aiodicom.AsyncOperationsWindow(4, 4))
+    """
 
     invoked: int = 1
     performed: int = 1
@@ -84,7 +87,11 @@ class RoleSelection:
 
 @dataclass(frozen=True, slots=True)
 class SOPClassExtendedNegotiation:
-    """Service class application information of one SOP class (PS3.7 D.3.3.5)."""
+    r"""Service class application information of one SOP class (PS3.7 D.3.3.5).
+
+    >>> aiodicom.SOPClassExtendedNegotiation("1.2.840.10008.5.1.4.1.2.2.1", b"\1").information
+    b'\x01'
+    """
 
     sop_class_uid: str
     information: bytes
@@ -92,7 +99,11 @@ class SOPClassExtendedNegotiation:
 
 @dataclass(frozen=True, slots=True)
 class SOPClassCommonExtendedNegotiation:
-    """Service class and related general SOP classes of one SOP class (PS3.7 D.3.3.6)."""
+    """Service class and related general SOP classes of one SOP class (PS3.7 D.3.3.6).
+
+    >>> aiodicom.SOPClassCommonExtendedNegotiation("1.2.3", "1.2.840.10008.4.2").service_class_uid
+    '1.2.840.10008.4.2'
+    """
 
     sop_class_uid: str
     service_class_uid: str
@@ -106,6 +117,9 @@ class UserIdentityRQ:
 
     `identity_type`: 1 user name, 2 user name and passcode, 3 Kerberos service ticket,
     4 SAML assertion, 5 JSON web token.
+
+    >>> me = aiodicom.UserIdentityRQ(2, b"somebody", b"a passcode")
+    >>> pacs = aiodicom.connect(HOST, PORT, user_identity=me)
     """
 
     identity_type: int

@@ -36,6 +36,13 @@ class Access:
     addresses they may call from. tls_subjects: subjects of client certificates, as `TLSInfo.peer_subject`
     says them; needs a TLS context that asks for a certificate. identity: judges the user identity;
     require_identity rejects a peer that offers none.
+
+    >>> access = aiodicom.Access(called_ae=["ARCHIVE"], addresses=["127.0.0.0/8"])
+    >>> async with aiodicom.serve_archive(OUT, port=0, access=access) as server:
+    ...     for title in ("ARCHIVE", "OTHER"):
+    ...         print(await aiodicom.test_connection(HOST, server.port, called_ae=title))
+    True
+    False
     """
 
     called_ae: Collection[str] | None = None

@@ -70,6 +70,11 @@ class ArchiveService(Service):
     `destinations` are the application entities a C-MOVE may send to. `promiscuous` takes storage classes
     the standard does not know (private ones) too. `queries_per_address` of the `QUERY_THREADS` are one
     peer address's at a time; `open_queries_per_address` of its queries are open.
+
+    >>> with aiodicom.Archive(OUT) as archive:
+    ...     async with aiodicom.serve(aiodicom.ArchiveService(archive), host=HOST, port=0) as server:
+    ...         await aiodicom.test_connection(HOST, server.port)
+    True
     """
 
     def __init__(
@@ -213,7 +218,14 @@ class ArchiveService(Service):
 
 
 class ArchiveServer:
-    """A listener over an archive of its own: entered or awaited, as `Server`."""
+    """A listener over an archive of its own: entered or awaited, as `Server`.
+
+    >>> async with aiodicom.serve_archive(OUT, port=0) as server:
+    ...     async with aiodicom.connect("127.0.0.1", server.port) as pacs:
+    ...         report = await pacs.store(FOLDER)
+    >>> report.ok, len(report.items)
+    (True, 4)
+    """
 
     def __init__(
         self,

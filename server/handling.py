@@ -44,6 +44,15 @@ class StorageService(Service):
     Success is answered when the object is whole and the handler has returned; what it has not read by then
     is dropped. It may return a status or a `StoreOutcome`. Refused gives a status, OSError A700H, any other
     exception 0110H. It is cancelled where the object will never be whole.
+
+    >>> names = []
+    >>> async def handler(incoming):
+    ...     names.append(incoming.head.dataset.PatientName)
+    >>> async with aiodicom.serve(aiodicom.StorageService(handler), host=HOST, port=0) as server:
+    ...     async with aiodicom.connect(HOST, server.port) as pacs:
+    ...         report = await pacs.store(FOLDER)
+    >>> report.ok, len(names)
+    (True, 4)
     """
 
     def __init__(
@@ -120,6 +129,13 @@ class WorklistService(Service):
     Keys of every kind are matched here (ranges, wildcards, within sequences), and what was asked for is
     returned of each item, so `items` may give more than matches, and narrow by the identifier if it likes. It
     may be an async generator too. A key that cannot be used is answered C000H with its tag.
+
+    >>> import pydicom
+    >>> async def items(identifier):
+    ...     item = pydicom.Dataset()
+    ...     item.PatientName, item.PatientID = "Doe^Jane", "1"
+    ...     return [item]
+    >>> server = aiodicom.serve(aiodicom.WorklistService(items), port=0)
     """
 
     def __init__(self, items: Worklist) -> None:

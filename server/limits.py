@@ -18,7 +18,11 @@ def _limit(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerLimits:
-    """Times in seconds, sizes in bytes; None switches a limit off."""
+    """Times in seconds, sizes in bytes; None switches a limit off.
+
+    >>> limits = aiodicom.ServerLimits(max_associations=50, idle_timeout=60)
+    >>> server = aiodicom.serve_archive(OUT, port=0, limits=limits)
+    """
 
     artim_timeout: float = _limit(
         10.0,

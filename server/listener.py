@@ -284,6 +284,13 @@ def serve(
 
     `host` None and ``"::"`` listen on every address of both families; port 0 takes a free one, and ValueError
     is raised for what is none. `observer` is told what happens on each association.
+
+    >>> class Echo(aiodicom.Service):
+    ...     async def echo(self, request):
+    ...         return 0
+    >>> async with aiodicom.serve(Echo(), host=HOST, port=0) as server:
+    ...     await aiodicom.test_connection(HOST, server.port)
+    True
     """
     return Server(
         service,

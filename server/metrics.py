@@ -28,7 +28,13 @@ _WORDS[431] = "Request Header Fields Too Large"
 
 
 def prometheus_text(stats: ServerStats) -> str:
-    """The numbers in the text format 0.0.4 of Prometheus; statuses are four hexadecimal digits."""
+    """The numbers in the text format 0.0.4 of Prometheus; statuses are four hexadecimal digits.
+
+    >>> async with aiodicom.serve_archive(OUT, port=0) as server:
+    ...     text = aiodicom.prometheus_text(server.stats())
+    >>> "# TYPE aiodicom_associations_total counter" in text
+    True
+    """
     outcomes = [({"outcome": name}, count) for name, count in stats.ended.items()]
     requests = [
         ({"service": service, "status": f"{status:04X}"}, count)

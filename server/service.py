@@ -47,7 +47,11 @@ class EncodedMatches:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a C-MOVE sends: `tls` is an SSL context for a secure connection."""
+    """Where a C-MOVE sends: `tls` is an SSL context for a secure connection.
+
+    >>> there = {"WORKSTATION": aiodicom.Destination("ws.example", 11112)}
+    >>> server = aiodicom.serve_archive(OUT, port=0, destinations=there)
+    """
 
     host: str
     port: int
@@ -60,6 +64,10 @@ class Reply:
 
     `fields`: what else the response holds, by the message's names: `affected_sop_instance_uid` of an N-CREATE
     that left it to us, `attribute_identifier_list` of an N-SET, `offending_elements`, `error_id`.
+
+    >>> class Steps(aiodicom.Service):
+    ...     async def perform(self, request, dataset):
+    ...         return aiodicom.Reply(fields={"affected_sop_instance_uid": "2.25.1"})
     """
 
     status: int = 0
@@ -74,6 +82,17 @@ class Service:
     Raise `Refused(status, comment)` to answer with a failure. Any other exception is logged and answered
     with a processing failure; the server lives on. A C-CANCEL cancels the coroutine that performs.
     `ae_title` is what a C-MOVE's sub-operations call as; empty, the title the requestor called us by.
+
+    >>> class Refusing(aiodicom.Service):
+    ...     async def echo(self, request):
+    ...         raise aiodicom.Refused(0x0110, "not today")
+    >>> async with aiodicom.serve(Refusing(), host=HOST, port=0) as server:
+    ...     async with aiodicom.connect(HOST, server.port) as pacs:
+    ...         try:
+    ...             await pacs.echo()
+    ...         except aiodicom.OperationFailed as error:
+    ...             print(error.status)
+    0110H failure: processing failure
     """
 
     ae_title: str = ""
