@@ -277,9 +277,12 @@ class Associations:
         """Whether somebody had used it before who uses it now: the peer may have closed it since."""
         return any(one.association is association and one.uses > 1 for one in self._holders)
 
-    def attempts(self) -> Iterator[Attempt]:
-        """One attempt, and another where the first fails for what the peer did before: ``with attempt:``."""
-        first = Attempt(self, last=False)
+    def attempts(self, *, once: bool = False) -> Iterator[Attempt]:
+        """One attempt, and another where the first fails for what the peer did before: ``with attempt:``.
+
+        once: for what changes something, and may not be asked twice.
+        """
+        first = Attempt(self, last=once)
         yield first
         if first.failed:
             yield Attempt(self, last=True)

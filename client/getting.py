@@ -19,10 +19,11 @@ from ..dimse import messages as m
 from ..dimse.levels import Root, get_model
 from ..dimse.status import SUCCESS, UNRECOGNIZED_OPERATION, Category, Status, categorize
 from .associations import Associations
+from .holder import Attempt
 from .identifier import build_retrieve
 from .intake import Intake
 from .negotiated import need_context
-from .parallel import share
+from .parallel import share, taken
 from .plan import Plan, Target
 from .retrieved import RetrieveResult
 
@@ -60,19 +61,26 @@ class Getting:
             await share(min(self._count, len(todo)), todo, work)
 
     async def _work(self, plan: Plan, proposals: Sequence[Any], todo: deque[Target]) -> None:
-        """One association, as long as there is something to ask for."""
+        """As long as there is something to ask for: what is left on an association is taken for the next."""
+        while todo and not self._intake.over:
+            for attempt in self._associations.attempts():
+                with attempt:
+                    await self._ask(plan, proposals, todo, attempt)
+
+    async def _ask(self, plan: Plan, proposals: Sequence[Any], todo: deque[Target], attempt: Attempt) -> None:
         async with self._associations.use(proposals, self) as association:
+            if not todo:  # another has taken the last meanwhile
+                return
+            attempt.on(association, lambda: self._intake.begun)
             reading = association.connection.reading
             self._intake.reads(reading)
             try:
-                while todo and not self._intake.over:
-                    target = todo.popleft()
-                    with patience(association, target):
-                        await self._get(association, plan, target)
+                with taken(todo, attempt) as target, patience(association, target):
+                    await self._get(association, plan, target, attempt)
             finally:
                 self._intake.ends(reading)
 
-    async def _get(self, association: Association, plan: Plan, target: Target) -> None:
+    async def _get(self, association: Association, plan: Plan, target: Target, attempt: Attempt) -> None:
         level = target.level or plan.level  # its own: instances of what was asked for, one by one
         query = build_retrieve("C-GET", level, plan.root, [target.uid], target.parents)
         context = need_context(association, query.model)
@@ -93,6 +101,7 @@ class Getting:
         try:
             while True:
                 response, data = await operation.next()
+                attempt.answered()
                 assert isinstance(response, m.CGetRSP)
                 if categorize(response.status) is not Category.PENDING:
                     add_final(result, response, data, context.transfer_syntax)

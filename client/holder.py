@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -94,14 +95,23 @@ class Attempt:
         self._associations = associations
         self._last = last
         self._in_vain = False
+        self._heard: Callable[[], object] = lambda: None
+        self._before: object = None
 
-    def on(self, association: Association) -> None:
-        """It is asked on this one."""
+    def on(self, association: Association, heard: Callable[[], object] = lambda: None) -> None:
+        """It is asked on this one. heard: what changes when the peer has said something elsewhere."""
         self._in_vain = self._associations.reused(association)
+        self._heard, self._before = heard, heard()
 
     def answered(self) -> None:
         """The peer has said something: what fails now is a failure."""
         self._in_vain = False
+
+    def repeats(self, error: BaseException | None) -> bool:
+        """Whether what ends by an error is asked once more."""
+        gone = isinstance(error, ConnectionClosed | AssociationEnded | AssociationAborted)
+        in_vain = self._in_vain and self._heard() == self._before
+        return gone and in_vain and not self._last and self._associations.opened
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +119,7 @@ class Attempt:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        gone = isinstance(error, ConnectionClosed | AssociationEnded | AssociationAborted)
-        self.failed = gone and self._in_vain and not self._last and self._associations.opened
+        self.failed = self.repeats(error)
         if self.failed:
             log.info("asked once more, on another association: %s", error)
         return self.failed

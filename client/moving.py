@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..association.association import Association
 from ..association.operations import Operation
 from ..dimse import messages as m
 from ..dimse.contexts import Context, Proposal
@@ -16,11 +17,12 @@ from ..dimse.status import Category, categorize
 from ..pdu.codec import encode_ae_title
 from .associations import Associations
 from .getting import add_final, nothing_found, patience
+from .holder import Attempt
 from .identifier import build_retrieve
 from .intake import Intake
 from .listening import Arrivals, Listening, listened
 from .negotiated import need_context
-from .parallel import share
+from .parallel import share, taken
 from .plan import Plan, Target
 
 log: logging.Logger = logging.getLogger("aiodicom.moving")
@@ -83,38 +85,59 @@ class Move:
 
     async def _work(self, plan: Plan, todo: deque[Target], arrivals: Arrivals | None) -> None:
         while todo and not self.intake.over:
-            await self._ask(plan, todo.popleft(), arrivals)
+            # what a destination has of it by the time that its request is lost nobody knows
+            for attempt in self.associations.attempts(once=arrivals is None):
+                with attempt:
+                    await self._one(plan, todo, arrivals, attempt)
 
-    async def _ask(self, plan: Plan, target: Target, arrivals: Arrivals | None) -> None:
+    async def _one(
+        self, plan: Plan, todo: deque[Target], arrivals: Arrivals | None, attempt: Attempt
+    ) -> None:
+        own = self.count > 1
+        async with self.associations.use([Proposal(move_model(plan.root))], own=own) as association:
+            if not todo:  # another has taken the last meanwhile
+                return
+            attempt.on(association, lambda: self.intake.begun)
+            with taken(todo, attempt) as target, patience(association, target):
+                await self._ask(association, plan, target, arrivals, attempt)
+
+    async def _ask(
+        self,
+        association: Association,
+        plan: Plan,
+        target: Target,
+        arrivals: Arrivals | None,
+        attempt: Attempt,
+    ) -> None:
         """One C-MOVE, from its request to its final response."""
         level = target.level or plan.level
         query = build_retrieve("C-MOVE", level, plan.root, [target.uid], target.parents)
-        own = self.count > 1
-        async with self.associations.use([Proposal(query.model)], own=own) as association:
-            context = need_context(association, query.model)
-            operation = await association.invoke(
-                context,
-                lambda n: m.CMoveRQ(
-                    message_id=n, affected_sop_class_uid=query.model, move_destination=self.title
-                ),
-                query.encode(context.transfer_syntax),
-            )
-            operation.consumer = self.intake
-            if arrivals is not None:
-                arrivals.message_ids.add(operation.message_id)
-                self.intake.reads(association.connection.reading)
-                self.intake.asking.add(association)
-            try:
-                with patience(association, target):
-                    await self._answers(operation, target, context)
-            finally:
-                self.intake.asking.discard(association)
-                self.intake.ends(association.connection.reading)
-                await association.cancel(operation)
+        context = need_context(association, query.model)
+        operation = await association.invoke(
+            context,
+            lambda n: m.CMoveRQ(
+                message_id=n, affected_sop_class_uid=query.model, move_destination=self.title
+            ),
+            query.encode(context.transfer_syntax),
+        )
+        operation.consumer = self.intake
+        if arrivals is not None:
+            arrivals.message_ids.add(operation.message_id)
+            self.intake.reads(association.connection.reading)
+            self.intake.asking.add(association)
+        try:
+            await self._answers(operation, target, context, attempt)
+        finally:
+            self.intake.asking.discard(association)
+            self.intake.ends(association.connection.reading)
+            await association.cancel(operation)
 
-    async def _answers(self, operation: Operation, target: Target, context: Context) -> None:
+    async def _answers(
+        self, operation: Operation, target: Target, context: Context, attempt: Attempt
+    ) -> None:
         while True:
             response, data = await operation.next()
+            attempt.answered()
             assert isinstance(response, m.CMoveRSP)
             if categorize(response.status) is not Category.PENDING:
                 add_final(self.intake.result, response, data, context.transfer_syntax)

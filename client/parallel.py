@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sized
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sized
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from ..association.errors import AssociationRejected, AssociationTimeout, ConnectFailed, ConnectTimeout
 from ..association.tasks import Tasks
+from .holder import Attempt
+
+T = TypeVar("T")
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
 
@@ -20,6 +25,18 @@ def check_associations(count: int) -> int:
     if not 1 <= count <= MAX_ASSOCIATIONS:
         raise ValueError(f"associations are 1 to {MAX_ASSOCIATIONS}, not {count}")
     return count
+
+
+@contextmanager
+def taken(todo: deque[T], attempt: Attempt) -> Iterator[T]:
+    """What is next of it; it is next again where the attempt at it is made once more."""
+    one = todo.popleft()
+    try:
+        yield one
+    except Exception as error:
+        if attempt.repeats(error):
+            todo.appendleft(one)
+        raise
 
 
 async def share(count: int, todo: Sized, worker: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -14,6 +14,7 @@ from aiodicom.client.planning import MAX_QUERIES
 from aiodicom.client.receiving import ASIDE
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.part10 import read_header
+from aiodicom.dimse import messages as m
 from aiodicom.pdu.errors import AiodicomError
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Query, Ways
@@ -80,10 +81,14 @@ def objects(count: int) -> list[Dataset]:
     return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(count)]
 
 
-async def retrieved(folder: Path, case: Case, **how: Any) -> tuple[RetrieveResult, Misbehaving]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+async def retrieved(folder: Path, case: Case, **how: Any) -> tuple[RetrieveResult, Misbehaving]:
+    port = free_port()
     here = Listening(host="127.0.0.1", port=port, quiet=0.3)
     times = replace(STEADY, artim=0.1, cancel=0.2, **(case.times or {}))
     async with Misbehaving(objects(case.count), case.ways, move_port=port) as peer:
@@ -163,3 +168,46 @@ async def test_a_plain_get_says_exactly_what_is_missing(tmp_path: Path, name: st
     assert again.ok
     assert again.present == result.received
     assert again.received == case.count - result.received
+
+
+@pytest.mark.parametrize("moves", [False, True], ids=["get", "move"])
+@pytest.mark.parametrize("after", [m.CFindRQ, m.CGetRQ, m.CMoveRQ])
+async def test_a_retrieve_that_meets_a_connection_just_closed_is_asked_once_more(
+    tmp_path: Path, after: type[Any], moves: bool
+) -> None:
+    """Some servers close after each answer: what is asked on that association by then changes nothing."""
+    port = free_port()
+    ways = Ways(leaves=frozenset({after}))
+    async with Misbehaving(objects(FEW), ways, move_port=port) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=STEADY) as pacs:
+            for number in range(3):
+                where: dict[str, Any] = {"directory": tmp_path / str(number), "root": "STUDY"}
+                keys = ["1.2.3.0", "1.2.3.1"]
+                if moves:
+                    result = await pacs.move(
+                        "SERIES", keys, listen_host="127.0.0.1", listen_port=port, **where
+                    )
+                else:
+                    result = await pacs.get("SERIES", keys, **where)
+                assert result.ok, result
+                assert result.received == FEW
+    assert set(peer.sent.values()) == {3}  # each was sent once for each call
+
+
+async def test_a_move_elsewhere_is_not_asked_twice(tmp_path: Path) -> None:
+    """What the destination has of it by then nobody knows."""
+    async with Misbehaving(objects(FEW), Ways(leaves=frozenset({m.CFindRQ})), move_port=1) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=STEADY) as pacs:
+            with pytest.raises(AiodicomError):
+                await pacs.move("STUDY", "1.2.3", destination="ELSEWHERE", root="STUDY")
+    assert peer.asked == []
+
+
+async def test_what_a_rejected_association_was_to_ask_for_is_asked_on_another(tmp_path: Path) -> None:
+    port = free_port()
+    async with Misbehaving(objects(FEW), Ways(reject=2), move_port=port) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=replace(STEADY, busy=0)) as pacs:
+            here: dict[str, Any] = {"listen_host": "127.0.0.1", "listen_port": port, "associations": 4}
+            result = await pacs.move("STUDY", "1.2.3", directory=tmp_path, root="STUDY", **here)
+    assert peer.rejected
+    assert result.ok, result

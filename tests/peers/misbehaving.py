@@ -48,7 +48,8 @@ class Ways:
     originator: whether a C-MOVE's objects name it. reject: every n-th association. deny: levels at which a
     retrieve is refused with A900H. counters: whether the final response of a retrieve has them. availability:
     what InstanceAvailability is answered with. study_only: it has no patient root. single: below patients it
-    takes no Patient ID with a wildcard, in the patient root.
+    takes no Patient ID with a wildcard, in the patient root. leaves: what it has closed the connection after,
+    though the client could not know it yet: the next request on it meets a reset.
     """
 
     cap: int | None = None
@@ -72,6 +73,7 @@ class Ways:
     availability: str = ""
     study_only: bool = False
     single: bool = False
+    leaves: frozenset[type[Any]] = frozenset()
 
 
 @dataclass
@@ -177,6 +179,10 @@ class Misbehaving:
                 await self._move(peer, heard, request.calling_ae)
             elif isinstance(heard.message, m.CEchoRQ):
                 await reply(peer, heard, 0)
+            if type(heard.message) in self.ways.leaves and not await _releasing(peer):
+                await hear(peer)
+                await peer.reset()
+                raise _Dropped
 
     # --- queries
 
