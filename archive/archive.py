@@ -273,6 +273,7 @@ class Archive:
         *,
         relational: bool = True,
         combined: bool = False,
+        every: bool = False,
         retrieve_ae: str | None = None,
         search: Search | None = None,
     ) -> Matches:
@@ -284,6 +285,7 @@ class Archive:
         level: `None` to take it from the identifier.
         relational: whether keys of upper levels may be missing.
         combined: whether ranges of a date and of its time are one range of moments.
+        every: whether each of several values of a key is to match, not one of them (PS3.4 C.2.2.2.8).
         retrieve_ae: value of Retrieve AE Title (0008,0054) in the answers.
         search: what can give it up from another thread, while the identifier is compiled and later.
 
@@ -291,7 +293,13 @@ class Archive:
         """
         search = search or Search()
         query = compile_query(
-            identifier, root, level, relational=relational, combined=combined, check=search.check
+            identifier,
+            root,
+            level,
+            relational=relational,
+            combined=combined,
+            every=every,
+            check=search.check,
         )
         return Matches(self._index, query, retrieve_ae, search)
 

@@ -3,8 +3,9 @@
 A key's text is compiled once to a `Matcher`, which then judges the text of each entity's attribute. Matching
 kinds follow the VR: list of UIDs, wild cards, ranges of dates and times, numbers, person names, sequences.
 Choices the standard leaves open: person names match without regard to case; numbers by value (`4` is `+4.0`);
-a key of several values matches if any of them does; an attribute without a value matches only universal and
-empty-value keys; a value of `*` alone, however many, is universal for every VR.
+a key of several values matches if any of them does, unless it was negotiated that all do (PS3.4 C.2.2.2.8);
+an attribute without a value matches only universal and empty-value keys; a value of `*` alone, however many,
+is universal for every VR.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import TypeAlias
+
+from pydicom.datadict import dictionary_VM
 
 from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
 from ..pdu.uids import is_near_uid
@@ -46,6 +49,8 @@ _UNSPLIT = frozenset({"LT", "ST", "UT", "UR"})
 _WILD = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _TIMES = frozenset({"DA", "TM", "DT"})
 _NUMBERS = frozenset({"IS", "DS", "US", "SS", "UL", "SL", "UV", "SV", "FL", "FD"})
+_SEVERAL = frozenset({"AE", "AS", "CS", "LO", "PN", "SH", "UC"})
+"""Of which a key's values may all be asked for at once (PS3.4 C.2.2.2.8); AT is no key here."""
 _WILD_CARDS = re.compile("[*?]")
 _EMPTY_KEY = '""'
 
@@ -113,8 +118,12 @@ def glob(pattern: str) -> Callable[[str], bool]:
     return matches
 
 
-def compile_key(tag: int, vr: str, text: str, check: Check = nobody_minds) -> Matcher | None:
+def compile_key(
+    tag: int, vr: str, text: str, check: Check = nobody_minds, *, every: bool = False
+) -> Matcher | None:
     """Compile a key's text; `None` when it is universal (zero length, or `*` and nothing else).
+
+    every: whether each of several values is to match, as was negotiated (PS3.4 C.2.2.2.8).
 
     Raises IdentifierError (the text is not a key of that VR, or larger than the bounds of this module).
     """
@@ -125,6 +134,8 @@ def compile_key(tag: int, vr: str, text: str, check: Check = nobody_minds) -> Ma
         return Matcher(tag, lambda value: not value.strip(" "))
     values = text.split("\\")
     _check_bounds(tag, vr, values)
+    if every and len(values) > 1 and vr in _SEVERAL and _holds_several(tag):
+        return _each(tag, vr, values, check)
     if any(_all(vr, value) for value in ([text] if vr in _UNSPLIT else values)):
         return None
     if vr == "UI":
@@ -139,6 +150,22 @@ def compile_key(tag: int, vr: str, text: str, check: Check = nobody_minds) -> Ma
     if vr == "PN":
         return _names(tag, values, check)
     return _texts(tag, vr, values, check)
+
+
+def _holds_several(tag: int) -> bool:
+    try:
+        return dictionary_VM(tag) != "1"
+    except KeyError:
+        return False
+
+
+def _each(tag: int, vr: str, values: list[str], check: Check) -> Matcher | None:
+    """Each value of a key is one of the attribute's, which may have more, in any order."""
+    found = [one for value in values if (one := compile_key(tag, vr, value, check)) is not None]
+    if not found:
+        return None
+    tests = [one.matches for one in found]
+    return replace(found[0], matches=lambda text: all(test(text) for test in tests))
 
 
 def _all(vr: str, value: str) -> bool:
@@ -380,11 +407,11 @@ def _trimmed(folded: str) -> str:
 
 
 def compile_sequence(
-    tag: int, items: Sequence[ItemValues], check: Check = nobody_minds
+    tag: int, items: Sequence[ItemValues], check: Check = nobody_minds, *, every: bool = False
 ) -> Callable[[Sequence[ItemValues]], bool] | None:
     """Compile a sequence key: every key of its one item is to match within one item (PS3.4 C.2.2.2.6).
 
-    `None` when it is universal: no item, or an item without values.
+    `None` when it is universal: no item, or an item without values. `every` as in `compile_key`.
 
     Raises IdentifierError (more than one item, or an item with a bad key).
     """
@@ -392,7 +419,7 @@ def compile_sequence(
         raise IdentifierError("a sequence key may hold one item only", (tag,))
     tests: list[tuple[int, Callable[[str | list[ItemValues]], bool]]] = []
     for nested, (vr, value) in items[0].items() if items else ():
-        test = _nested_test(nested, vr, value, check)
+        test = _nested_test(nested, vr, value, check, every)
         if test is not None:
             tests.append((nested, test))
     if not tests:
@@ -409,15 +436,15 @@ def compile_sequence(
 
 
 def _nested_test(
-    tag: int, vr: str, value: str | list[ItemValues], check: Check
+    tag: int, vr: str, value: str | list[ItemValues], check: Check, every: bool
 ) -> Callable[[str | list[ItemValues]], bool] | None:
     if isinstance(value, str):
-        matcher = compile_key(tag, vr, value, check)
+        matcher = compile_key(tag, vr, value, check, every=every)
         if matcher is None:
             return None
         matches = matcher.matches
         return lambda candidate: isinstance(candidate, str) and matches(candidate)
-    inner = compile_sequence(tag, value, check)
+    inner = compile_sequence(tag, value, check, every=every)
     if inner is None:
         return None
     return lambda candidate: isinstance(candidate, list) and inner(candidate)

@@ -141,6 +141,7 @@ def compile_query(
     relational: bool = True,
     check: Check = nobody_minds,
     combined: bool = False,
+    every: bool = False,
 ) -> CompiledQuery:
     """Check an identifier and compile its keys.
 
@@ -150,6 +151,7 @@ def compile_query(
     relational: when false, the unique keys of the levels above must have single values (PS3.4 C.4.1.2.1).
     check: called before keys are compiled, and between comparisons of one key with one value; it may raise.
     combined: whether ranges of a date and of its time are one range of moments (PS3.4 C.5.1.1, byte 2).
+    every: whether each of several values of a key is to match (byte 7).
 
     Raises IdentifierError (the level or a key cannot be used).
     """
@@ -158,9 +160,7 @@ def compile_query(
     if len(tags) > _MAX_KEYS:
         raise IdentifierError(f"more than {_MAX_KEYS} keys", (), NOT_OF_MODEL)
     encodings = _encodings(identifier)
-    tests: list[Criterion] = []
-    wanted: list[Attribute] = []
-    unsupported: list[int] = []
+    tests, wanted, unsupported = list[Criterion](), list[Attribute](), list[int]()
     where = _Where()
     for tag in tags:
         check()
@@ -170,7 +170,7 @@ def compile_query(
             _judge_items(identifier, tag, encodings, check)
             continue
         wanted.append(kept)
-        test = _compile(identifier, kept, encodings, where, check)
+        test = _compile(identifier, kept, encodings, where, check, every=every)
         if test is not None:
             tests.append(test)
     if not relational:
@@ -294,7 +294,13 @@ class _Where:
 
 
 def _compile(
-    identifier: Dataset, kept: Attribute, encodings: Sequence[str], where: _Where, check: Check
+    identifier: Dataset,
+    kept: Attribute,
+    encodings: Sequence[str],
+    where: _Where,
+    check: Check,
+    *,
+    every: bool,
 ) -> Criterion | None:
     try:
         bad = unreadable(identifier, Tag(kept.tag), encodings)
@@ -305,13 +311,13 @@ def _compile(
         raise IdentifierError("a key that cannot be read", (kept.tag if bad is None else bad,))
     if kept.vr == "SQ":
         items = _item_values(value) if isinstance(value, list) else []
-        one_matches = compile_sequence(kept.tag, items, check)
+        one_matches = compile_sequence(kept.tag, items, check, every=every)
         if one_matches is None:
             return None
         return Criterion(kept, lambda found: isinstance(found, list) and one_matches(_item_values(found)))
     if not isinstance(value, str):
         raise IdentifierError("a sequence where a value belongs", (kept.tag,))
-    matcher = compile_key(kept.tag, kept.vr, value, check)
+    matcher = compile_key(kept.tag, kept.vr, value, check, every=every)
     if matcher is None:
         return None
     where.narrow(kept, matcher)

@@ -107,8 +107,8 @@ class ArchiveService(Service):
         return archive_contexts(promiscuous=self._promiscuous)
 
     def extended(self, request: AAssociateRQ) -> Sequence[SOPClassExtendedNegotiation]:
-        """Relational queries and retrievals; of queries also ranges of dates with their times, and matching
-        of empty and of multiple values, which is done for who did not ask, too (PS3.4 C.5).
+        """Relational queries and retrievals; of queries also ranges of dates with their times, matching of
+        several values at once, and of empty ones, which is done for who did not ask, too (PS3.4 C.5).
         """
         return [
             SOPClassExtendedNegotiation(asked.sop_class_uid, _granted(asked))
@@ -146,12 +146,19 @@ class ArchiveService(Service):
     async def _find(
         self, request: Request, root: Root, level: Level, identifier: Dataset
     ) -> AsyncGenerator[EncodedMatches, None]:
-        search, combined = Search(), _combines(request)
+        search, granted = Search(), _negotiated(request)
+        combined, every = granted[1:2] == b"\1", granted[6:7] == b"\1"
         try:
             matches = await self._searched(
                 request.address,
                 lambda: self.archive.find(
-                    root, level, identifier, combined=combined, retrieve_ae=self.ae_title, search=search
+                    root,
+                    level,
+                    identifier,
+                    combined=combined,
+                    every=every,
+                    retrieve_ae=self.ae_title,
+                    search=search,
                 ),
                 hurry=search.give_up,
                 unwanted=Matches.close,
@@ -371,13 +378,12 @@ def _granted(asked: SOPClassExtendedNegotiation) -> bytes:
     return bytes(wanted & offered for wanted, offered in zip(asked.information, here, strict=False))
 
 
-def _combines(request: Request) -> bool:
-    """Whether combined ranges of dates and times were asked for, and so granted."""
+def _negotiated(request: Request) -> bytes:
+    """What was granted of an extended negotiation of the request's SOP class; empty where none was asked."""
     asked = request.association.session.request
-    return asked is not None and any(
-        one.sop_class_uid == request.context.abstract_syntax and _granted(one)[1:2] == b"\1"
-        for one in asked.user_information.extended
-    )
+    offered = asked.user_information.extended if asked is not None else ()
+    same = (one for one in offered if one.sop_class_uid == request.context.abstract_syntax)
+    return next(map(_granted, same), b"")
 
 
 def refused(error: IdentifierError) -> Refused:

@@ -11,6 +11,8 @@ from aiodicom.archive.matching import MAX_TEXT, MAX_VALUES, compile_key, compile
 from aiodicom.pdu.uids import is_uid
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.datadict import dictionary_VR
+from pydicom.tag import Tag
 
 TAG = 0x00100010
 
@@ -78,6 +80,37 @@ def test_universal(vr, key):
 )
 def test_values(vr, key, value, expected):
     assert matches(vr, key, value) is expected
+
+
+@pytest.mark.parametrize(
+    ("keyword", "key", "value", "expected"),
+    [
+        ("ModalitiesInStudy", "CT\\PT", "CT\\MR\\PT", True),
+        ("ModalitiesInStudy", "PT\\CT", "CT\\PT", True),
+        ("ModalitiesInStudy", "CT\\PT", "CT", False),
+        ("ModalitiesInStudy", "CT\\PT", "", False),
+        ("ModalitiesInStudy", "CT\\*", "CT", True),
+        ("ModalitiesInStudy", "CT", "CT\\PT", True),
+        ("OtherPatientIDs", "A\\B", "B\\A", True),
+        ("OtherPatientIDs", "A\\B", "B", False),
+        ("OtherPatientNames", "doe\\ROE", "Roe\\Doe\\Poe", True),
+        ("OtherPatientNames", "doe\\ROE", "Roe", False),
+        # one value (PS3.6), another VR, a list of UIDs: any of them
+        ("Modality", "CT\\PT", "CT", True),
+        ("PixelSpacing", "1\\2", "2", True),
+        ("SOPClassesInStudy", "1.2\\1.3", "1.3", True),
+    ],
+)
+def test_every_value_where_that_was_negotiated(keyword, key, value, expected):
+    """PS3.4 C.2.2.2.8: all of them are among the attribute's, at the top and in an item; else any is."""
+    tag, vr = int(Tag(keyword)), dictionary_VR(keyword)
+    every, either = compile_key(tag, vr, key, every=True), compile_key(tag, vr, key)
+    assert every is not None
+    assert every.matches(value) is expected
+    assert either is None or either.matches(value) is bool(value)
+    inside = compile_sequence(TAG, [{tag: (vr, key)}], every=True)
+    assert inside is not None
+    assert inside([{tag: (vr, value)}]) is expected
 
 
 @pytest.mark.parametrize(

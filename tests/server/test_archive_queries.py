@@ -66,6 +66,30 @@ async def test_dates_with_their_times_where_that_was_negotiated(
 
 
 @pytest.mark.parametrize(
+    ("asked", "key", "found"),
+    [
+        (b"\1\1\1\1\1\1\1", "CT\\PT", 0),
+        (b"\1\1\1\1\1\1\1", "MR\\CT", 1),
+        (b"\1\1\1\1\1\1\0", "CT\\PT", 1),
+        (b"\1", "CT\\PT", 1),
+    ],
+)
+async def test_every_value_of_a_key_where_that_was_negotiated(
+    tmp_path: Path, asked: bytes, key: str, found: int
+) -> None:
+    async with serve_archive(tmp_path, port=0) as server:
+        put(server.archive, image())
+        put(server.archive, image(2, series="1.2.3.9", Modality="MR"))
+        async with calling(server, [FIND], user_information=asking(FIND, asked)) as peer:
+            keys = identifier(ModalitiesInStudy=key.split("\\"))
+            await say(peer, 1, m.CFindRQ(message_id=1, affected_sop_class_uid=FIND), keys)
+            answers = [await hear(peer, m.CFindRSP)]
+            while answers[-1].message.status == 0xFF00:
+                answers.append(await hear(peer, m.CFindRSP))
+    assert [one.message.status for one in answers] == [0xFF00] * found + [0]
+
+
+@pytest.mark.parametrize(
     ("key", "tag"),
     [
         (struct.pack("<HH2sH", 0x0028, 0x0010, b"US", 3) + b"abc", 0x00280010),
