@@ -16,7 +16,6 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from ..dataset.charset import texts, unknown_term
-from ..dataset.encoding import dictionary_vr
 from ..dimse.levels import GENERAL_KEYWORDS, Level, QueryError, Root, levels, unique_key
 from .attributes import ATTRIBUTES, Attribute, attribute
 from .errors import IdentifierError
@@ -33,7 +32,7 @@ from .matching import (
 from .matching_time import combined_range
 from .search import Search
 from .selection import Selection
-from .text import BINARY_NUMBERS, Items, Value, encodings_of, key_value, unreadable
+from .text import BINARY, BINARY_NUMBERS, Items, Value, encodings_of, key_value, unreadable
 from .words import Narrowed, best_of, condition_of
 
 _LEVEL = 0x00080052
@@ -160,14 +159,12 @@ def compile_query(
     if len(tags) > _MAX_KEYS:
         raise IdentifierError(f"more than {_MAX_KEYS} keys", (), NOT_OF_MODEL)
     encodings = _encodings(identifier)
-    tests, wanted, unsupported = list[Criterion](), list[Attribute](), list[int]()
-    where = _Where()
+    tests, wanted, unsupported, where = list[Criterion](), list[Attribute](), list[int](), _Where()
     for tag in tags:
         check()
         kept = attribute(int(tag), root, asked)
         if kept is None:
-            unsupported += [] if int(tag) in _GENERAL else [int(tag)]
-            _judge_items(identifier, tag, encodings, check)
+            unsupported += _judged(identifier, tag, encodings, check) if int(tag) not in _GENERAL else []
             continue
         wanted.append(kept)
         test = _compile(identifier, kept, encodings, where, check, every=every)
@@ -325,19 +322,28 @@ def _compile(
     return Criterion(kept, lambda found: isinstance(found, str) and matches(found))
 
 
-def _judge_items(identifier: Dataset, tag: BaseTag, encodings: Sequence[str], check: Check) -> None:
-    """Refuse what no key can be in a sequence that is not supported, as in one that is."""
-    if tag.is_private or (dictionary_vr(tag) or identifier[tag].VR) != "SQ":
-        return
+def _judged(identifier: Dataset, tag: BaseTag, encodings: Sequence[str], check: Check) -> list[int]:
+    """A key that is not supported; refused is what could be one nowhere, as of those that are.
+
+    Private ones are left alone, and bytes that are no text.
+    """
+    if tag.is_private:
+        return [int(tag)]
     try:
         bad = unreadable(identifier, tag, encodings)
-        value = key_value(identifier, tag, encodings)[1]
+        vr, value = key_value(identifier, tag, encodings)
     except Exception as error:  # whatever pydicom makes of a sequence that cannot be read
         raise IdentifierError("a key that cannot be read", (int(tag),)) from error
+    if vr in BINARY:
+        return [int(tag)]
     if bad is not None:
         raise IdentifierError("a key that cannot be read", (bad,))
-    for item in _item_values(value) if isinstance(value, list) else ():
-        compile_sequence(int(tag), [item], check)
+    if isinstance(value, str):
+        compile_key(int(tag), vr, value, check)
+    else:
+        for item in _item_values(value):
+            compile_sequence(int(tag), [item], check)
+    return [int(tag)]
 
 
 def _item_values(items: Items) -> list[ItemValues]:

@@ -32,7 +32,7 @@ _DEFAULT = "iso8859"
 _CHARSET_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "UV": "Q", "SV": "q"}
 BINARY_NUMBERS = frozenset(_NUMBERS)
-_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
+BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
 _DELIMITERS = {ord(char) for char in "\\\r\n\t\f"}
 _NAME_DELIMITERS = _DELIMITERS | {ord("^"), ord("=")}
 _PLAIN = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "LT", "SH", "ST", "TM", "UC", "UR", "UT"})
@@ -80,7 +80,7 @@ def decode_value(raw: bytes, vr: str, encodings: Sequence[str], big_endian: bool
         count = len(raw) // struct.calcsize("=" + form)
         numbers = struct.unpack_from(f"{'>' if big_endian else '<'}{count}{form}", raw)
         return "\\".join(map(str, numbers))
-    return "" if vr in _BINARY else decode_text(raw, encodings, vr)
+    return "" if vr in BINARY else decode_text(raw, encodings, vr)
 
 
 def decode_items(raw: bytes, encodings: Sequence[str], implicit: bool, big_endian: bool) -> Items:
@@ -106,7 +106,7 @@ def items_of(sequence: Iterable[Dataset], encodings: Sequence[str], depth: int =
         inner = _encodings_within(dataset, encodings)
         for tag in dataset.keys() if depth < _MAX_NESTING else ():
             vr, value = key_value(dataset, tag, inner, depth + 1)
-            if vr not in _BINARY and tag.element != 0 and tag != _CHARSET:
+            if vr not in BINARY and tag.element != 0 and tag != _CHARSET:
                 item[f"{tag:08X}"] = [vr, value]
         items.append(item)
     return items
@@ -135,7 +135,8 @@ def key_value(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: i
 def unreadable(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: int = 0) -> int | None:
     """The element, of this one and those in its items, that has a value which `key_value` cannot give.
 
-    That is one of bytes, a number cut off, text that is not of its character set, what lies too deep.
+    That is one of bytes, a number cut off, text that is not of its character set (an escape sequence that is
+    none, letters where only the default repertoire reaches), what lies too deep.
 
     Raises what pydicom raises when a sequence in it cannot be read.
     """
@@ -150,7 +151,8 @@ def unreadable(dataset: Dataset, tag: BaseTag, encodings: Sequence[str], depth: 
     if form is not None and isinstance(raw, bytes):
         return int(tag) if len(raw) % struct.calcsize("=" + form) else None
     lost = isinstance(raw, bytes) and not value and bool(raw.strip(b" \0"))
-    return int(tag) if vr in _BINARY or lost or "\ufffd" in value else None
+    strange = "\ufffd" in value or "\x1b" in value or not (vr in _CHARSET_VRS or str(value).isascii())
+    return int(tag) if vr in BINARY or lost or strange else None
 
 
 def _unreadable_item(items: Iterable[Dataset], encodings: Sequence[str], depth: int) -> int | None:
@@ -211,7 +213,7 @@ def _item_dataset(item: Mapping[str, list[Any]]) -> Dataset:
     for name, (vr, value) in item.items():
         tag = int(name, 16)
         vr = _answered_vr(Tag(tag), vr)
-        if vr not in _BINARY and isinstance(value, list) == (vr == "SQ"):
+        if vr not in BINARY and isinstance(value, list) == (vr == "SQ"):
             dataset[Tag(tag)] = make_element(tag, vr, value)
     return dataset
 

@@ -270,6 +270,16 @@ UNREADABLE = {
     "floats for a name": (element(NAME, b"FD", b"12345678"), NAME),
     "tags for a name": (element(NAME, b"AT", b"1234"), NAME),
     "a name that is not of its character set": (element(NAME, b"PN", b"\xff\xfe*"), NAME),
+    "a name with an escape sequence that is none": (element(NAME, b"PN", b"DOE\x1b$Z33*"), NAME),
+    "a name in a set that was not named": (element(NAME, b"PN", b"\x1b$B33\x1b(B"), NAME),
+    "letters in a code": (element(0x00080060, b"CS", b"C\xff"), 0x00080060),
+    "letters in a title in an item": (
+        element(CODES, b"SQ", item(element(0x00400001, b"AE", b"CT\xfc "))),
+        0x00400001,
+    ),
+    "a text that is no key here": (element(0x00401002, b"LO", b"\xff\xfe"), 0x00401002),
+    "a date that is no key here": (element(0x00380020, b"DA", b"last week "), 0x00380020),
+    "half a number that is no key here": (element(0x00280103, b"US", b"a"), 0x00280103),
     "half a number": (element(ROWS, b"US", b"a"), ROWS),
     "bytes in an item": (element(CODES, b"SQ", item(element(CODE, b"OB", b"ab"))), CODE),
     "tags in an item": (element(CODES, b"SQ", item(element(0x00209165, b"AT", b"abcd"))), 0x00209165),
@@ -309,6 +319,24 @@ def test_a_list_of_uids_of_any_length(archive, vr, count):
     assert [one.StudyInstanceUID for one in found] == ["1.2"]
     chosen = archive.select(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
     assert [one.sop_instance_uid for one in chosen] == ["1.2.1.1"]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        element(0x00209165, b"AT", b"1234"),
+        element(0x00191010, b"UN", b"\xff\xfe"),
+        element(0x00191010, b"DA", b"last week "),
+        element(0x00380020, b"DA", b"20240101"),
+        element(0x00280103, b"US", b"\1\0"),
+        element(0x00401002, b"LO", b"*A"),
+    ],
+)
+def test_what_is_no_key_here_is_said_and_matches_everything(archive, key):
+    """What can be read of it could be a key elsewhere; bytes and what is private nobody can judge."""
+    raw = element(LEVEL_TAG, b"CS", b"IMAGE ") + key
+    found = archive.find(Root.STUDY, None, read_dataset(BytesIO(raw), False, True))
+    assert (found.pending_status, len(list(found))) == (0xFF01, 7)
 
 
 @pytest.mark.parametrize("sequence", [0x00081032, 0x00081110, 0x00081115, 0x00081140, 0x00400275])
