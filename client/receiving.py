@@ -249,23 +249,23 @@ class FileSink:
         stem = path.removesuffix(".dcm")
         for number in range(1, 1000):
             target = path if number == 1 else f"{stem}~{number}.dcm"
-            if os.path.lexists(target):
-                if self._same(target):
-                    self._writer.discard()
-                    return StoreOutcome(0, "", Path(target))
-                continue
-            self._beside = Path(path) if number > 1 else None
-            try:
-                return StoreOutcome(0, "", self._writer.commit(self._durability, path=target))
-            except FileExistsError:  # taken since: another association brings the same object
-                return StoreOutcome(DUPLICATE_SOP_INSTANCE, "stored at this moment by another association")
+            if not os.path.lexists(target):
+                try:
+                    committed = self._writer.commit(self._durability, path=target)
+                except FileExistsError:  # taken since: another association brings the same object
+                    pass
+                else:
+                    self._beside = Path(path) if number > 1 else None
+                    return StoreOutcome(0, "", committed)
+            if self._same(target):
+                self._writer.discard()
+                return StoreOutcome(0, "", Path(target))
         self._writer.discard()
         return StoreOutcome(DUPLICATE_SOP_INSTANCE, "too many different objects of this UID")
 
     def _same(self, other: str) -> bool:
         """Whether what was received is what a file holds."""
-        written = os.stat(self._writer.fileno()).st_size
-        if os.stat(other).st_size != written:
+        if os.stat(other).st_size != self._writer.data_offset + self._writer.bytes_written:
             return False
         return filecmp.cmp(self._writer.temporary, other, shallow=False)
 

@@ -260,29 +260,29 @@ class Part10Writer:
     ) -> Path:
         """Give the file its name, after forcing it to the disk when `durability` is "fsync"; returns `path`.
 
-        A `path` given here replaces the one the writer was made with: for a name that depends on what was
-        received. It must lie on the same file system.
+        A `path` given here replaces the one the writer was made with; it lies on the same file system.
 
         May take long: call it on a thread. Raises FileExistsError when the name was taken meanwhile and
-        `overwrite` is false, and any `OSError` of the disk; no file stays then.
+        `overwrite` is false: it can be committed by another. No file stays after any other `OSError`.
         """
         with self._lock:
             if self._state != "open":
-                raise FileNotFoundError(
-                    errno.ENOENT, "the file was committed or discarded already", str(self.path)
-                )
+                raise FileNotFoundError(errno.ENOENT, "committed or discarded already", str(self.path))
             self._state = "committing"
         if path is not None:
             self.path = Path(path)
         try:
-            if durability == "fsync":
+            if durability == "fsync" and self._fd >= 0:  # it is, where its first name was taken
                 os.fsync(self._fd)
             self._close()  # Windows gives no other name to a file that is open
             with self._lock:
                 if self._state == "unwanted":
                     raise FileNotFoundError(errno.ENOENT, "the file was discarded", str(self.path))
+                self._state = "open"
                 self._publish()
                 self._state = "done"
+        except FileExistsError:
+            raise
         except OSError:
             self._state = "open"
             self.discard()

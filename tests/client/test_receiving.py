@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import struct
+import threading
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from aiodicom.association.performing import Refused
 from aiodicom.client.connect import connect
 from aiodicom.client.receiving import DatasetSink, FileSink
 from aiodicom.dataset.coding import encode_dataset
+from aiodicom.dataset.part10 import Part10Writer
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import serve_archive
@@ -61,6 +64,37 @@ async def test_an_object_without_end_is_refused(tmp_path: Path, over: int) -> No
         assert (await sink.commit()).status == 0
     assert [int(item.status) for item in told] == [0xA700 if over else 0]
     assert len(files_below(tmp_path)) == (0 if over else 1)
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_two_that_come_at_once_with_one_uid_are_each_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: bool
+) -> None:
+    """Once where they agree, beside each other where not: also when both find the name free."""
+    both = threading.Barrier(2, timeout=20)
+    commit = Part10Writer.commit
+    first: set[Part10Writer] = set()
+
+    def together(writer: Part10Writer, *args: Any, **options: Any) -> Path:
+        if writer not in first:
+            first.add(writer)
+            both.wait()
+        return commit(writer, *args, **options)
+
+    monkeypatch.setattr(Part10Writer, "commit", together)
+    told: list[Any] = []
+    sinks = []
+    for name in ("A", "A" if same else "B"):
+        sink = file_sink(tmp_path, "1.2.840.10008.1.2", told.append, durability="fsync")
+        sink.write(memoryview(encode_dataset(ct("1.2.3.1", PatientName=name), "1.2.840.10008.1.2")))
+        sinks.append(sink)
+    outcomes = await asyncio.gather(*(sink.commit() for sink in sinks))
+    assert [one.status for one in outcomes] == [0, 0]
+    assert all(item.ok for item in told)
+    stored = {item.path for item in told}
+    assert {Path(name).name for name in files_below(tmp_path)} == {path.name for path in stored}
+    assert len(stored) == (1 if same else 2)
+    assert sorted(item.beside is None for item in told) == ([True, True] if same else [False, True])
 
 
 @pytest.mark.parametrize("into", ["files", "memory"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydicom
 import pytest
@@ -147,11 +147,29 @@ def test_an_existing_file_is_never_replaced_unasked(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         late.commit("rename")
     assert target.read_bytes() == b"mine"
+    late.discard()
     assert os.listdir(tmp_path) == ["a.dcm"]
     with writer(target, overwrite=True) as out:
         out.write(DATA)
         out.commit("rename")
     assert read_header(target).sop_instance_uid == "1.2.3.45"
+
+
+@pytest.mark.parametrize("durability", ["fsync", "rename"])
+def test_a_file_whose_name_was_taken_can_have_another(
+    tmp_path: Path, durability: Literal["fsync", "rename"]
+) -> None:
+    late = writer(tmp_path / "a.dcm")
+    late.write(DATA)
+    (tmp_path / "a.dcm").write_bytes(b"mine")
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            late.commit(durability)
+    assert late.commit(durability, path=tmp_path / "b.dcm") == tmp_path / "b.dcm"
+    assert sorted(os.listdir(tmp_path)) == ["a.dcm", "b.dcm"]
+    assert (tmp_path / "b.dcm").read_bytes().endswith(DATA)
+    with pytest.raises(FileNotFoundError):
+        late.commit(durability)
 
 
 def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:
