@@ -109,7 +109,7 @@ class Archive:
             self._files.close(clean=False)
             raise
         self._upkeep = Upkeep(self._files, self._index, progress=progress)
-        self._committer = Committer(self._files, self._index, self._logbook)
+        self._committer = Committer(self._files, self._index, self._upkeep, self._logbook)
         self._writers = Writers(self._committer.soon)
         self._ready = False
         self._comparison: Comparison | None = None

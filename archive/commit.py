@@ -27,12 +27,13 @@ from ..dataset.walk import Steps, to_end
 from ..dimse import status
 from .entry import Entry, entry_of
 from .errors import ObjectRefused
-from .files import ObjectFiles, digest_of, same_data
+from .files import ObjectFiles, digest_of, is_plain_file, same_data
 from .index import Index
 from .logbook import Logbook
 from .record import MAX_INDEXED, Record, reading, sequence_bytes
 from .scanning import Scanners
 from .sink import ArchiveSink, outcome_of
+from .upkeep import Upkeep
 
 _MAX_GROUP = 256
 _PARALLEL = 4
@@ -87,8 +88,9 @@ _Job: TypeAlias = "_Commit | _Ready | _Soon | Callable[[], None] | None"
 class Committer:
     """Runs commits and other writing work on a thread of its own, from construction to `close`."""
 
-    def __init__(self, files: ObjectFiles, index: Index, logbook: Logbook) -> None:
+    def __init__(self, files: ObjectFiles, index: Index, upkeep: Upkeep, logbook: Logbook) -> None:
         self._files = files
+        self._upkeep = upkeep
         self._logbook = logbook
         self._index = index
         self._queue: SimpleQueue[_Job] = SimpleQueue()
@@ -292,20 +294,36 @@ class Committer:
         vanished: list[str] = []
         for uid, one in first.items():
             try:
-                stored = self._index.locate(uid)
-                if stored is not None and stored.path.is_file():
+                stored, lost = self._stored(one.entry)
+                if stored is not None:
                     self._meet(one, stored)
                     continue
             except Exception as error:  # noqa: BLE001 - the index or the disk fails: each asker hears of it
-                self._say("the index could not be asked", error)
-                _answer(one, _INDEX_FAILED)
+                self._say("it could not be told whether an object is stored", error)
+                _answer(one, outcome_of(error) if isinstance(error, OSError) else _INDEX_FAILED)
                 continue
-            if stored is not None:
+            if lost:
                 vanished.append(uid)
             new.append(one)
         if new:
             self._publish(new, vanished)
         return later
+
+    def _stored(self, entry: Entry) -> tuple[Instance | None, bool]:
+        """The stored object of a UID; and whether one that is indexed has lost its file.
+
+        A file that lies where this one is to go was answered once, whatever keeps it out of the index: it is
+        indexed first, for nothing is ever put in the place of another.
+        """
+        uid = entry.sop_instance_uid
+        known = self._index.locate(uid)
+        if known is not None and is_plain_file(known.path):
+            return known, False
+        if not os.path.lexists(self._files.root / entry.path):
+            return None, known is not None
+        if self._upkeep.adopt(entry.path, forget=() if known is None else (uid,)):
+            return self._index.locate(uid), False
+        return None, known is not None
 
     def _meet(self, one: _Ready, stored: Instance) -> None:
         """An object whose UID is stored already; a large one is compared beside, and then looked at again."""

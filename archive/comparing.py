@@ -13,11 +13,13 @@ import threading
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from .entry import Entry
 from .files import ObjectFiles
 from .index import Index
-from .upkeep import SAID, LeftOut, Upkeep, is_there, say
+from .upkeep import SAID, LeftOut, Upkeep, doubled, is_there, say
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 
@@ -62,6 +64,7 @@ class Comparison:
         self._sizes = sizes
         self._then = then
         self._stop = threading.Event()
+        self._failed = 0  # folders and files that could not be looked at
         self.whole: bool = False
         self._thread = threading.Thread(target=self._run, name="archive-compare", daemon=True)
 
@@ -86,6 +89,11 @@ class Comparison:
             added, gone, left = self._compare()
             if self._stop.is_set():
                 return
+            if self._failed:
+                log.error(
+                    "%d folders or files could not be looked at, the next start tries again", self._failed
+                )
+                return
             self._then()
             self.whole = True
         except Exception as error:  # noqa: BLE001 - whatever it is, the archive serves on and says so
@@ -101,8 +109,14 @@ class Comparison:
         """Look through all folders; gives how many objects were added, taken out and left out."""
         added = gone = left = 0
         series = _series_by_folder(self._index, self._files)
-        for folder in sorted({*self._files.folders(), *series}):
-            missing, lost = self._differences(folder, series.get(folder, ()))
+        for folder in sorted({*self._files.folders(self._cannot), *series}):
+            try:
+                missing, lost = self._differences(folder, series.get(folder, ()))
+            except FileNotFoundError:  # the index alone has it
+                missing, lost = [], [uid for uid, _, _ in _paths(self._index, series.get(folder, ()))]
+            except OSError as error:
+                self._cannot(self._files.root / folder, error)
+                continue
             gone += sum(self._take_out(part) for part in _batches(lost))
             for part in _batches(missing):
                 more, unread = self._add(part)
@@ -114,6 +128,12 @@ class Comparison:
             log.warning("not indexed: %d more objects", left - SAID)
         return added, gone, left
 
+    def _cannot(self, path: Path, error: OSError) -> None:
+        """Count what cannot be looked at; it may be there, so nothing is done about it."""
+        self._failed += 1
+        if self._failed <= SAID:
+            log.warning("not compared: %s: %s", path, error.strerror)
+
     def _differences(self, folder: str, series: Sequence[int]) -> tuple[list[str], list[str]]:
         """Names that the index lacks, and SOP Instance UIDs whose file is not there or another."""
         sizes = self._files.sizes(folder) if self._sizes else dict.fromkeys(self._files.names(folder), -1)
@@ -122,6 +142,7 @@ class Comparison:
             found = sizes.pop(path, None)
             if found is None or (found >= 0 and found != size):
                 lost.append(uid)
+            self._failed += self._sizes and found == -1
         return list(sizes), lost
 
     def _take_out(self, uids: Sequence[str]) -> int:
@@ -138,7 +159,17 @@ class Comparison:
 
         def work() -> int:
             # a group that was taken back meanwhile left no file
-            return self._index.add([one for one in entries if os.path.lexists(self._files.root / one.path)])
+            here = [one for one in entries if os.path.lexists(self._files.root / one.path)]
+            stored = [self._index.locate(one.sop_instance_uid) for one in here]
+            lost = [one.sop_instance_uid for one in stored if one is not None and not is_there(one)]
+            paths = {one.path for one in stored if one is not None}
+
+            def note(one: Entry) -> None:
+                path = self._files.root / one.path
+                if path not in paths:  # else it was committed meanwhile
+                    left.append(doubled(path))
+
+            return self._index.add(here, forget=lost, doubled=note)
 
         added = self._writing.run(work) if entries and not self._stop.is_set() else 0
         return added, [one for one in left if os.path.lexists(one.path)]

@@ -26,7 +26,7 @@ import secrets
 import stat
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -39,6 +39,9 @@ from .errors import ArchiveInUse, NoArchive, UnusableArchive
 Durability = Literal["fsync", "rename"]
 LastEnd = Literal["clean", "killed", "power"]
 """Closed; killed while the machine went on, so that every write it made is there; or anything else."""
+
+Failed = Callable[[Path, OSError], None]
+"""Told of what cannot be looked at."""
 
 log: logging.Logger = logging.getLogger("aiodicom.archive")
 
@@ -138,11 +141,13 @@ class ObjectFiles:
         """
         if self._lock < 0:
             return
-        if clean:
-            self._mark(_CLEAN)
-        os.close(self._journal)
-        os.close(self._lock)
-        self._journal = self._lock = -1
+        try:
+            if clean:
+                self._mark(_CLEAN)
+        finally:  # nobody else could open the folder while this process lives
+            os.close(self._journal)
+            os.close(self._lock)
+            self._journal = self._lock = -1
 
     def _mark(self, text: str) -> None:
         data = text.encode().ljust(64)
@@ -242,29 +247,37 @@ class ObjectFiles:
         """Keep a whole object that is no part of the archive, where there is room; on any thread."""
         return self._refused.keep(temporary, file_stem(sop_instance_uid), reason)
 
-    def objects(self) -> Iterator[str]:
+    def objects(self, failed: Failed) -> Iterator[str]:
         """Paths of all objects within the archive, sorted, one folder in memory at a time.
 
-        What does not have the name of an object is none, whatever it holds.
+        What does not have the name of an object is none, whatever it holds. failed: told of a folder that
+        cannot be listed; raises OSError where that is the one of all.
         """
-        for folder in self.folders():
-            yield from self.names(folder)
+        for folder in self.folders(failed):
+            try:
+                yield from self.names(folder)
+            except OSError as error:
+                failed(self.root / folder, error)
 
-    def folders(self) -> Iterator[str]:
-        """The folders within the archive that objects may lie in, sorted."""
+    def folders(self, failed: Failed) -> Iterator[str]:
+        """The folders within the archive that objects may lie in, sorted; `failed` as of `objects`."""
         for first in _entries(self.root / "objects"):
-            for second in _entries(self.root / "objects" / first):
-                yield f"objects/{first}/{second}"
+            try:
+                for second in _entries(self.root / "objects" / first):
+                    yield f"objects/{first}/{second}"
+            except OSError as error:
+                failed(self.root / "objects" / first, error)
 
-    def names(self, folder: str) -> Iterator[str]:
-        """The objects in one of `folders`, sorted."""
-        for name in _entries(self.root / folder):
-            path = f"{folder}/{name}"
-            if _OBJECT_NAME.fullmatch(path):
-                yield path
+    def names(self, folder: str) -> list[str]:
+        """The objects in one of `folders`, sorted. Raises OSError."""
+        paths = (f"{folder}/{name}" for name in _entries(self.root / folder))
+        return [path for path in paths if _OBJECT_NAME.fullmatch(path)]
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The objects in one of `folders` and their lengths; -1 for one that cannot be looked at."""
+        """The objects in one of `folders` and their lengths; -1 for one that cannot be looked at.
+
+        Raises OSError.
+        """
         return {name: _size(f"{self._root}/{name}") for name in self.names(folder)}
 
 
@@ -345,6 +358,14 @@ def _size(path: str) -> int:
         return -1
 
 
+def is_plain_file(path: Path) -> bool:
+    """Whether a file is there; `Path.is_file` takes some errors of a disk for none. Raises OSError."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 def _device(path: Path) -> int:
     return os.stat(path).st_dev
 
@@ -385,9 +406,6 @@ def _entries(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except NotADirectoryError:
-        return []
-    except OSError as error:
-        log.warning("cannot be listed, what is in it is left out: %s: %s", folder, error.strerror)
         return []
 
 

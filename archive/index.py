@@ -16,7 +16,7 @@ import logging
 import os
 import sqlite3
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,12 +243,14 @@ class Index:
         forget: Collection[str] = (),
         replace_all: bool = False,
         new: bool = False,
+        doubled: Callable[[Entry], None] | None = None,
     ) -> int:
         """Index objects in one transaction, all or none; gives how many. Those indexed stay as they are.
 
         new: `locate` has said of every one that it is not indexed.
         forget: SOP Instance UIDs to take out first, their files having vanished.
         replace_all: empty the index first, in the same transaction; it counts as whole from then on.
+        doubled: told of those whose UID is indexed already.
 
         Raises sqlite3.Error; nothing was changed then.
         """
@@ -264,6 +266,8 @@ class Index:
                 if new or self.locate(entry.sop_instance_uid) is None:
                     self._add_instance(entry, self._series_of(entry, self._study_of(entry)))
                     added += 1
+                elif doubled is not None:
+                    doubled(entry)
             self._drop_empty(emptied)
             if replace_all:
                 self._mark_whole()

@@ -6,10 +6,11 @@ next start; one of the announced group that is proven torn is moved to `quaranti
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ..dataset.window import FileWindow
 from ..dimse import status
 from .entry import Entry, entry_of
 from .errors import ObjectRefused, TornObject
-from .files import ObjectFiles
+from .files import Failed, ObjectFiles
 from .index import Index
 from .record import Record, read_record
 
@@ -51,10 +52,10 @@ class LeftOut:
 class VerifyReport:
     """What a look at every object found; `ok` when nothing is wrong.
 
-    objects: files read. damaged: no whole object, or not the one its name says. not_indexed: whole, and
-    missing in the index. missing: SOP Instance UIDs in the index whose file is not there. differing: whose
-    file has another size than the index says. doubtful: kept as they came, with what of their encoding is
-    against PS3.5; no fault of the archive.
+    objects: files read. damaged: no whole object, not the one its name says, or a folder that cannot be
+    listed. not_indexed: whole, and missing in the index, or another file of that UID is there. missing: SOP
+    Instance UIDs in the index whose file is not there. differing: whose file has another size than the index
+    says. doubtful: kept as they came, with what of their encoding is against PS3.5; no fault of the archive.
     """
 
     objects: int
@@ -96,7 +97,11 @@ class Upkeep:
         """Fill the index anew from the files alone, in one transaction."""
         left: list[LeftOut] = []
         expected = self._count()
-        self._index.add(self._entries(self._files.objects(), left, expected), replace_all=True)
+        self._index.add(
+            self._entries(self._files.objects(_into(left)), left, expected),
+            replace_all=True,
+            doubled=lambda one: left.append(doubled(self._files.root / one.path)),
+        )
         self._files.clear_announced()
         say(left)
         return left
@@ -111,11 +116,31 @@ class Upkeep:
             torn = [one for one in left if one.torn]
             for one in torn:
                 # it may have been answered, by a process before: the note of a group is not forced away
-                kept = self._files.quarantine(one.path)
-                log.warning("%s is no whole object, moved to %s: %s", one.path.name, kept, one.reason)
+                self._put_aside(one)
             self._index.remove(one.path.stem for one in torn)
             say([one for one in left if not one.torn])
         self._files.clear_announced()
+
+    def _put_aside(self, one: LeftOut) -> None:
+        kept = self._files.quarantine(one.path)
+        log.warning("%s is no whole object, moved to %s: %s", one.path.name, kept, one.reason)
+
+    def adopt(self, name: str, *, forget: Collection[str] = ()) -> bool:
+        """Index what lies in its place and is not indexed, on the writing thread; False if it is no object.
+
+        Proven to be torn it is moved aside. forget: as of `Index.add`.
+
+        Raises OSError (it cannot be read now, or is none of the archive's), sqlite3.Error.
+        """
+        entries, left = self.read([name])
+        for one in left:
+            if not one.torn:
+                raise OSError(errno.EIO, f"what lies there cannot be read: {one.reason}", os.fspath(one.path))
+            self._put_aside(one)
+        if entries:
+            self._index.add(entries, forget=forget)
+            log.warning("an object that was not indexed lies at %s: it is now", name)
+        return bool(entries)
 
     def read(self, names: Iterable[str]) -> tuple[list[Entry], list[LeftOut]]:
         """The entries of these objects, and those that have none."""
@@ -131,14 +156,15 @@ class Upkeep:
         doubtful: list[LeftOut] = []
         count = 0
         # what is committed after `indexed` was read is in neither list of faults: it is looked up again
-        for entry in self._entries(self._files.objects(), damaged, self._count()):
+        for entry in self._entries(self._files.objects(_into(damaged)), damaged, self._count()):
             count += 1
-            uid = entry.sop_instance_uid
+            uid, path = entry.sop_instance_uid, self._files.root / entry.path
+            known = indexed.get(uid)
             found.add(uid)
             if entry.doubt:
-                doubtful.append(LeftOut(self._files.root / entry.path, entry.doubt))
-            if uid not in indexed and not self._index.holds(uid):
-                new.append(self._files.root / entry.path)
+                doubtful.append(LeftOut(path, entry.doubt))
+            if known.path != path if known is not None else not self._index.holds(uid):
+                new.append(path)
         return VerifyReport(
             count + len(damaged),
             tuple(damaged),
@@ -149,7 +175,7 @@ class Upkeep:
         )
 
     def _count(self) -> int:
-        return sum(1 for _ in self._files.objects())
+        return sum(1 for _ in self._files.objects(_unsaid))  # whoever reads them says what cannot be listed
 
     def _entries(self, names: Iterable[str], left: list[LeftOut], expected: int = 0) -> Iterator[Entry]:
         for number, name in enumerate(names):
@@ -203,6 +229,19 @@ def is_there(stored: Instance) -> bool:
         return False
     except OSError:  # it may be there: what cannot be looked at is not taken out of the index
         return True
+
+
+def doubled(path: Path) -> LeftOut:
+    """A file beside another of the same UID, which the index has."""
+    return LeftOut(path, "the index has another file of its SOP Instance UID")
+
+
+def _into(left: list[LeftOut]) -> Failed:
+    return lambda path, error: left.append(LeftOut(path, f"it cannot be listed: {error.strerror}"))
+
+
+def _unsaid(path: Path, error: OSError) -> None:
+    del path, error
 
 
 def say(left: list[LeftOut]) -> None:
