@@ -26,10 +26,13 @@ class _Said:
 class Logbook:
     """Says what a peer did once a window, with how often more of its kind came in the window before.
 
-    May be used from any thread.
+    `origin` gives what an address counts as. May be used from any thread.
     """
 
-    def __init__(self, logger: logging.Logger, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, logger: logging.Logger, clock: Callable[[], float], origin: Callable[[str], str] = str
+    ) -> None:
+        self._origin = origin
         self._logger = logger
         self._clock = clock
         self._seen: OrderedDict[tuple[str, str], _Said] = OrderedDict()
@@ -38,7 +41,7 @@ class Logbook:
     def note(self, kind: str, peer: str, message: str, *, level: int = logging.WARNING) -> None:
         """Log an event of this kind from this peer (an address; never patient data)."""
         with self._guard:
-            held = self._held(kind, peer, message)
+            held = self._held(kind, self._origin(peer), message)
         if held is None:
             return
         more = f" ({held} more like it were not logged)" if held else ""

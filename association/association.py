@@ -71,7 +71,7 @@ class Acceptor(Protocol):
 class Association:
     """See the module. Made by `connect` and by the listener; `start` is called before the connection is.
 
-    `title` and `address` are the peer's, as far as they are known.
+    `address` is the peer's, `origin` what it counts as where so much is for an address.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Association:
         session: Session,
         *,
         address: str,
+        origin: str = "",
         timeouts: Timeouts,
         watch: Watch,
         provider: Provider | None = None,
@@ -88,7 +89,7 @@ class Association:
         observer: Observer | None = None,
     ) -> None:
         self.session = session
-        self.address = address
+        self.address, self.origin = address, origin or address
         self._port = ""
         self.timeouts = timeouts
         self.connection: Connection = Connection(session, self, artim=timeouts.artim, opening=opening)
@@ -302,7 +303,9 @@ class Association:
         self.error = error if error is None else error.at(self.peer)
         self._over.set()
         self._watchdog.stop()
-        self._log_notes()
+        for kind, count in self._notes.items():
+            if count > 1:
+                log.warning("%s on this association: %d", kind, count)
         reason = error or AssociationEnded("the association was released").at(self.peer)
         if not self._open.done():
             self._open.set_exception(reason)
@@ -361,11 +364,6 @@ class Association:
         self._notes[kind] = self._notes.get(kind, 0) + 1
         if self._notes[kind] == 1:
             log.warning("%s: %s", kind, message)
-
-    def _log_notes(self) -> None:
-        for kind, count in self._notes.items():
-            if count > 1:
-                log.warning("%s on this association: %d", kind, count)
 
     # --- what the connection reports
 

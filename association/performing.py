@@ -59,6 +59,7 @@ class Performed(Protocol):
     session: Session
     connection: Connection
     address: str
+    origin: str
     error: AiodicomError | None
 
     @property
@@ -122,6 +123,11 @@ class Request:
     def address(self) -> str:
         """The address the peer connects from."""
         return self.association.address
+
+    @property
+    def origin(self) -> str:
+        """What that counts as where so much is for an address: of IPv6 its network."""
+        return self.association.origin
 
     async def respond(self, response: m.Response, data: Buffer | None = None) -> None:
         """Send a response; a final one ends the request. Raises LocalProtocolError when it cannot be sent."""

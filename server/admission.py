@@ -23,6 +23,7 @@ from ..pdu.types import (
 )
 from .access import Access, Caller, blank_title
 from .limits import ServerLimits
+from .origin import origin_of
 from .service import Service
 from .stats import Tally
 
@@ -84,7 +85,7 @@ class Admission:
         limits, request = self._limits, caller.request
         info = request.user_information
         items = len(info.roles) + len(info.extended) + len(info.common_extended) + len(info.unknown)
-        address, title = keys(caller)
+        address, title = keys(caller, limits)
         if open_now >= limits.max_associations:
             return "max_associations"
         if _reached(counts[address], limits.max_associations_per_address):
@@ -166,9 +167,9 @@ class Admission:
         )
 
 
-def keys(caller: Caller) -> tuple[str, str]:
+def keys(caller: Caller, limits: ServerLimits) -> tuple[str, str]:
     """What an open association is counted under."""
-    return f"address {caller.address}", f"ae {caller.calling_ae}"
+    return f"address {origin_of(caller.address, limits.ipv6_prefix)}", f"ae {caller.calling_ae}"
 
 
 def _reached(count: int, limit: int | None) -> bool:

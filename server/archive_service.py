@@ -137,7 +137,7 @@ class ArchiveService(Service):
     ) -> AsyncIterator[EncodedMatches]:
         """The archive's matches, fetched in batches on a thread."""
         async with (
-            self._open.turn(request.address),
+            self._open.turn(request.origin),
             aclosing(self._find(request, root, level, identifier)) as found,
         ):
             async for matches in found:
@@ -150,7 +150,7 @@ class ArchiveService(Service):
         combined, every = granted[1:2] == b"\1", granted[6:7] == b"\1"
         try:
             matches = await self._searched(
-                request.address,
+                request.origin,
                 lambda: self.archive.find(
                     root,
                     level,
@@ -191,7 +191,7 @@ class ArchiveService(Service):
         def fetch() -> tuple[list[bytes], bool]:
             return matches.take(syntax, count, FETCH_BYTES, tell)
 
-        return await self._searched(request.address, fetch, hurry=matches.give_up)
+        return await self._searched(request.origin, fetch, hurry=matches.give_up)
 
     async def _searched(
         self,
@@ -212,7 +212,7 @@ class ArchiveService(Service):
         search = Search()
         try:
             return await self._searched(
-                request.address,
+                request.origin,
                 lambda: self.archive.select(root, level, identifier, search=search),
                 hurry=search.give_up,
             )

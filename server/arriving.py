@@ -24,7 +24,7 @@ class Arriving:
 
     def begin(self, sink: CountedSink) -> None:
         """Count one more, or hold its association."""
-        address = sink.association.address
+        address = sink.association.origin
         if self._going_on[address] < ARRIVING_PER_ADDRESS:
             self._going_on[address] += 1
             return
@@ -33,7 +33,7 @@ class Arriving:
 
     def end(self, sink: CountedSink) -> None:
         """It is through: the oldest that is held goes on."""
-        address = sink.association.address
+        address = sink.association.origin
         held = self._held.get(address, {})
         if sink in held:
             next_one = sink

@@ -26,7 +26,7 @@ class Phase(Enum):
 class Connected(Protocol):
     """One connection, as it is counted."""
 
-    address: str
+    origin: str
     phase: Phase
     association: Association | None
 
@@ -94,6 +94,6 @@ class Connections:
             return ""
         if not self.pending:
             return None
-        [(crowd, _)] = Counter(one.address for one in self.pending).most_common(1)
-        next(one for one in self.pending if one.address == crowd).drop()
+        [(crowd, _)] = Counter(one.origin for one in self.pending).most_common(1)
+        next(one for one in self.pending if one.origin == crowd).drop()
         return crowd

@@ -28,6 +28,7 @@ from .access import Caller
 from .admission import Admission, keys
 from .connections import Connections, Phase
 from .limits import ServerLimits
+from .origin import origin_of
 from .performer import Performer
 from .resources import Resources
 from .service import Service
@@ -65,6 +66,7 @@ class Incoming:
 
     def __init__(self, reception: Reception, sock: socket.socket, address: str) -> None:
         self.address = address
+        self.origin = origin_of(address, reception.limits.ipv6_prefix)
         self.phase = Phase.GONE  # not counted yet
         self.association: Association | None = None
         self._reception = reception
@@ -77,7 +79,7 @@ class Incoming:
 
     def keys(self) -> tuple[str, ...]:
         """What its association is counted under."""
-        return () if self._caller is None else keys(self._caller)
+        return () if self._caller is None else keys(self._caller, self._reception.limits)
 
     def drop(self) -> None:
         """Close it now."""
@@ -174,6 +176,7 @@ class Incoming:
         return Association(
             session,
             address=self.address,
+            origin=self.origin,
             timeouts=Timeouts(artim=limits.artim_timeout, inactivity=limits.inactivity_timeout),
             watch=Watch(
                 inactivity=limits.inactivity_timeout,
@@ -181,7 +184,7 @@ class Incoming:
                 pdu=limits.pdu_timeout,
                 message=limits.message_timeout,
             ),
-            provider=Performer(self._reception.service, limits, self._reception.shared, self.address),
+            provider=Performer(self._reception.service, limits, self._reception.shared, self.origin),
             identifier_length=limits.max_identifier_length,
             opening=self._deadline,
             acceptor=self,

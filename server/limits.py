@@ -10,6 +10,7 @@ from typing import Any
 
 from ..dimse.limits import SessionLimits
 from ..pdu.limits import PduLimits
+from .origin import IPV6_PREFIX
 
 
 def _limit(default: Any, text: str) -> Any:
@@ -57,6 +58,11 @@ class ServerLimits:
         500,
         "connections at once without an association; for one more, one whose association has ended is closed,"
         " or the oldest of the address that has most of them",
+    )
+    ipv6_prefix: int = _limit(
+        IPV6_PREFIX,
+        "bits of an IPv6 address that count wherever a limit is for an address: whoever has one has a network"
+        " of them; 128 counts each address by itself",
     )
     descriptor_reserve: int = _limit(
         128,
@@ -116,7 +122,11 @@ class ServerLimits:
     decompression_timeout: float = _limit(60.0, "how long one object may take to be decompressed")
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5)."""
+        """Raises ValueError for a maximum length that no P-DATA-TF can keep to (PS3.8 D.1, 9.3.5), and for a
+        prefix that is none.
+        """
+        if not 1 <= self.ipv6_prefix <= 128:
+            raise ValueError(f"ipv6_prefix is 1 to 128 bits, not {self.ipv6_prefix}")
         if self.max_pdu_length and not 8 <= self.max_pdu_length < 1 << 32:
             raise ValueError(f"max_pdu_length is 0 or 8 to {(1 << 32) - 1} bytes, not {self.max_pdu_length}")
 

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +34,7 @@ from .connections import Connections
 from .destinations import Destinations
 from .incoming import Incoming, Reception
 from .limits import ServerLimits
+from .origin import origin_of
 from .resources import CONVERTED_PER_ADDRESS, DECODED_PER_ADDRESS, DECODERS, Resources
 from .service import Service
 from .shares import Shares
@@ -74,7 +76,7 @@ class Server:
         self.connections: Connections = Connections()
         self._where = (host, check_port(port, 0))
         self._loop = asyncio.get_running_loop()
-        self._logbook = Logbook(log, self._loop.time)
+        self._logbook = Logbook(log, self._loop.time, partial(origin_of, prefix=self.limits.ipv6_prefix))
         self._tally = Tally()
         self._made = self._loop.time()
         self._admission = Admission(

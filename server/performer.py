@@ -36,11 +36,11 @@ ELEMENTS_IN_LOOP = 48
 class Performer:
     """The provider of one accepted association."""
 
-    def __init__(self, service: Service, limits: ServerLimits, shared: Resources, address: str) -> None:
+    def __init__(self, service: Service, limits: ServerLimits, shared: Resources, origin: str) -> None:
         self._service = service
         self._limits = limits
         self._shared = shared
-        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead.of(address))
+        self._read_ahead = Budget(limits.read_ahead_per_association, shared.read_ahead.of(origin))
 
     def store(self, request: Request) -> StoreSink:
         """The service's sink."""
@@ -65,7 +65,7 @@ class Performer:
         context, raw = request.context, data or b""
         if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
             return self._decoded(context, raw)
-        async with self._shared.decoding.turn(request.address):
+        async with self._shared.decoding.turn(request.origin):
             return await on_thread(lambda: self._decoded(context, raw), executor=self._shared.decoders)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:

@@ -53,7 +53,7 @@ class SubOperationsSender:
         self._shared = shared
         self._budget = budget
         self._decompressor = shared.decompressor
-        self._turn = partial(shared.converting.turn, request.address)
+        self._turn = partial(shared.converting.turn, request.origin)
         self._ae_title = ae_title or request.called_ae
         self._request = request
         self._message = message
@@ -128,7 +128,7 @@ class SubOperationsSender:
         turn: AsyncExitStack,
     ) -> None:
         async def connect() -> Association:
-            await turn.enter_async_context(self._shared.destinations.turn(self._request.address))
+            await turn.enter_async_context(self._shared.destinations.turn(self._request.origin))
             return await associate(peer, proposals)
 
         try:

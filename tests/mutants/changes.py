@@ -116,7 +116,7 @@ MUTANTS = (
     Mutant("server/archive_service.py", "async with self._answering.setdefault(request.association, asyncio.Lock()):", "if True:", "server/test_archive_service.py"),
     Mutant("server/archive_service.py", ", executor=self._searching)", ")", "server/test_archive_service.py"),
     Mutant("server/performer.py", ", executor=self._shared.decoders)", ")", "server/test_performer.py"),
-    Mutant("server/performer.py", "        async with self._shared.decoding.turn(request.address):\n", "        if True:\n", "server/test_performer.py"),
+    Mutant("server/performer.py", "        async with self._shared.decoding.turn(request.origin):\n", "        if True:\n", "server/test_performer.py"),
     Mutant("server/performer.py", "                max_elements=limits.max_identifier_elements,\n", "", "server/test_limits.py"),
     # --- times and limits of a server
     Mutant("association/watchdog.py", "if connection.writing_held and quiet is not None:", "if False:", "server/test_one_peer.py"),
@@ -133,6 +133,7 @@ MUTANTS = (
     Mutant("server/incoming.py", "            opening=self._deadline,\n", "", "server"),
     Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
     Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),
+    Mutant("server/incoming.py", "            origin=self.origin,\n", "", "server/test_origin.py"),
     Mutant("server/access.py", "return any((mapped or found) in network", "return any(found in network", "server/test_access.py"),
     Mutant("association/stores.py", "            async with self.turn():\n                return await self._send_converted(", "            if True:\n                return await self._send_converted(", "server/test_resources.py"),
     Mutant("association/stores.py", "                connection.narrow(LITTLE)\n", "                pass\n", "server/test_resources.py"),

@@ -51,7 +51,7 @@ class Nobody:
 
 def from_address(address: str) -> Any:
     return SimpleNamespace(
-        address=address,
+        origin=address,
         context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"),
         association=Nobody(),
     )

@@ -28,7 +28,7 @@ def storing(address: str, number: int, held: set[str]) -> Any:
         (held.add if on else held.remove)(uid)
 
     return SimpleNamespace(
-        association=SimpleNamespace(address=address, hold=hold),
+        association=SimpleNamespace(origin=address, hold=hold),
         message=m.CStoreRQ(message_id=1, affected_sop_class_uid="1.2", affected_sop_instance_uid=uid),
         context=SimpleNamespace(transfer_syntax="1.2.840.10008.1.2"),
         calling_ae="A",

@@ -845,6 +845,7 @@ def test_every_limit_is_described_and_tested_here() -> None:
         "test_wire_services.py",
         "test_one_peer.py",
         "test_destinations.py",
+        "test_origin.py",
         "../association/test_decompressing.py",
     ):
         here += (Path(__file__).parent / name).read_text("utf-8")

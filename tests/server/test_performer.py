@@ -42,7 +42,7 @@ class Slowly(Performer):
 
 
 def of(address: str) -> Any:
-    return SimpleNamespace(address=address, context=SimpleNamespace(transfer_syntax=IMPLICIT))
+    return SimpleNamespace(origin=address, context=SimpleNamespace(transfer_syntax=IMPLICIT))
 
 
 @pytest.fixture
