@@ -50,6 +50,8 @@ from .results import ConnectionInfo
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+PRIVATE_CLASS = "2.25.278109150691651220334750209191273561787"
+"""A SOP class that nobody knows: who accepts it accepts private ones."""
 PROBE = 2.0
 """Seconds that a look for the cause of a silence may take, all of it at once."""
 _EVERYDAY = 16
@@ -473,7 +475,8 @@ def _proposals(needed: tuple[str, ...]) -> list[Proposal]:
     """One context for each service worth knowing about."""
     models: list[Callable[[Root], str]] = [find_model, get_model, move_model]
     retrieval = [model(root) for root in (Root.PATIENT, Root.STUDY) for model in models]
-    wanted = [*needed, *retrieval, _WORKLIST, _STORAGE_COMMITMENT, *storage_sop_classes()[:_EVERYDAY]]
+    storage = [*storage_sop_classes()[:_EVERYDAY], PRIVATE_CLASS]
+    wanted = [*needed, *retrieval, _WORKLIST, _STORAGE_COMMITMENT, *storage]
     return [Proposal(uid) for uid in dict.fromkeys(wanted)]
 
 
@@ -487,7 +490,8 @@ def _context_answers(association: Association) -> list[ContextAnswer]:
         uid = one.proposed.abstract_syntax
         accepted = session.contexts.get(one.proposed.context_id)
         text = one.words if accepted is None else sop_class_name(accepted.transfer_syntax)
-        answers.append(ContextAnswer(uid, sop_class_name(uid), accepted is not None, text))
+        named = "A private SOP class" if uid == PRIVATE_CLASS else sop_class_name(uid)
+        answers.append(ContextAnswer(uid, named, accepted is not None, text))
     return answers
 
 

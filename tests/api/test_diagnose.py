@@ -15,11 +15,12 @@ from aiodicom.association.errors import AssociationTimeout, Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
 from aiodicom.client import diagnose as module
-from aiodicom.client.diagnose import Diagnosis, Outcome, diagnose
+from aiodicom.client.diagnose import PRIVATE_CLASS, Diagnosis, Outcome, diagnose
 from aiodicom.dimse import uid_names
 from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
+from aiodicom.server.archive_service import serve_archive
 from aiodicom.testing import ScriptedListener
 from wire import accept_as, accepted, hear, reply
 
@@ -61,6 +62,14 @@ async def test_all_is_well(archive: Served) -> None:
     assert any("CT Image Storage" in name for name in accepted_classes)
     assert not all(answer.accepted for answer in found.contexts)
     assert found.info is not None
+
+
+@pytest.mark.parametrize("private", [True, False])
+async def test_whether_private_classes_are_taken_is_said(tmp_path: Path, private: bool) -> None:
+    async with serve_archive(tmp_path / "archive", port=0, promiscuous=private) as server:
+        found = await diagnose(Peer(host="127.0.0.1", port=server.port))
+    [answer] = [one for one in found.contexts if one.abstract_syntax == PRIVATE_CLASS]
+    assert (answer.name, answer.accepted) == ("A private SOP class", private)
 
 
 async def test_an_unknown_host() -> None:
