@@ -39,6 +39,7 @@ class Told:
     ignored: set[str] = field(default_factory=set)
     capped: list[str] = field(default_factory=list)
     filtered: int = 0
+    empty: int = 0
     queries: int = 0
     ended: bool = False
     emulated: bool = False
@@ -94,6 +95,9 @@ class Asking:
         try:
             async with aclosing(answers(self.associations, query, self.deadline)) as found:
                 async for status, data, transfer_syntax in found:
+                    if not data:
+                        told.empty += 1
+                        continue
                     answer, undecoded, guessed = read_answer(data, transfer_syntax, fallback)
                     told.undecoded.update(undecoded)
                     told.guessed.update(guessed)

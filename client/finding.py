@@ -97,6 +97,11 @@ class Finding(Stream["Answer"]):
         return self._told.filtered
 
     @property
+    def empty(self) -> int:
+        """How many answers came without an identifier (PS3.4 C.4.1.3): they say nothing, and are left out."""
+        return self._told.empty
+
+    @property
     def undecoded(self) -> tuple[str, ...]:
         """Elements of answers that cannot be decoded, by keyword or tag.
 

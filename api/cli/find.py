@@ -186,6 +186,8 @@ def _complain_of(answers: Finding, *, limited: bool, split: bool) -> None:
     if answers.ignored:
         names = ", ".join(answers.ignored)
         complain(f"left out {answers.filtered} answers: the peer does not go by {names}", kind="warning")
+    if answers.empty:
+        complain(f"left out {answers.empty} answers: the peer sent no identifier with them", kind="warning")
     if answers.undecoded:
         complain(f"left out of answers, for they cannot be decoded: {', '.join(answers.undecoded)}")
     if answers.capped and not limited:

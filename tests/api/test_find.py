@@ -175,6 +175,20 @@ async def test_answers_that_were_not_asked_for_are_left_out(invoke: Invoke) -> N
     assert (taken.out, taken.err) == ("PatientID\nA1\nB2\n", "")
 
 
+async def test_answers_without_an_identifier_are_told(invoke: Invoke) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        heard = await hear(peer, m.CFindRQ)
+        await reply(peer, heard, 0xFF00)
+        await reply(peer, heard, 0xFF00, identifier(StudyInstanceUID="1.2"))
+        await reply(peer, heard, 0)
+        await peer.answer_release()
+
+    result = await against(script, invoke, "find", "--columns", "StudyInstanceUID", "--no-header")
+    assert (result.code, result.out) == (0, "1.2\n")
+    assert result.err == "aiodicom: warning: left out 1 answers: the peer sent no identifier with them\n"
+
+
 async def test_the_character_set_of_a_peer(invoke: Invoke) -> None:
     async def script(listener: ScriptedListener) -> None:
         raw = b"\x10\0\x10\0\x06\0\0\0\xcc\xfc\xeb\xeb\xe5\xf0"  # in ISO_IR 144, which it does not say

@@ -184,12 +184,16 @@ async def test_a_pending_response_without_a_data_set() -> None:
         peer, _ = await accepted(listener)
         heard = await hear(peer, m.CFindRQ)
         await reply(peer, heard, 0xFF00)
+        await reply(peer, heard, 0xFF00, match(1))
+        await reply(peer, heard, 0xFF01)
         await reply(peer, heard, 0)
         await peer.answer_release()
 
     async def user(client: Pacs) -> None:
         async with client:
-            assert [len(one) async for one in client.find("STUDY")] == [0]
+            finding = client.find("STUDY")
+            assert await numbers(finding) == [1]
+            assert (finding.empty, finding.status, finding.unsupported) == (2, 0, ())
 
     await play(script, user)
 
