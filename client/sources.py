@@ -126,43 +126,39 @@ async def batches(sources: list[Any] | AsyncIterable[Any]) -> AsyncGenerator[lis
     if isinstance(sources, list):
         yield sources
         return
-    queue: asyncio.Queue[Any] = asyncio.Queue(BATCH)
+    queue: asyncio.Queue[Any] = asyncio.Queue()
     end, room, held = object(), asyncio.Event(), 0
-    failed: list[Exception] = []
 
     async def take() -> None:
         nonlocal held
         try:
             async for one in sources:
                 held += _content(one)
-                await queue.put(check_source(one))
-                while held >= HELD:
+                queue.put_nowait(check_source(one))
+                while held >= HELD or queue.qsize() >= BATCH:
                     room.clear()
                     await room.wait()
-        except Exception as error:  # noqa: BLE001 - a user's, raised where the batches are taken
-            failed.append(error)
         finally:
             close = getattr(sources, "aclose", None)
             if close is not None:
                 await close()
-        await queue.put(end)
 
     tasks = Tasks()
     try:
-        tasks.start(take())
+        taking = tasks.start(take(), lambda: queue.put_nowait(end))
         over = False
         while not over:
             batch = [await queue.get()]
             while len(batch) < BATCH and not queue.empty():
                 batch.append(queue.get_nowait())
+            room.set()
             over = batch[-1] is end
             batch = [one for one in batch if one is not end]
             if batch:
                 yield batch
                 held -= sum(map(_content, batch))
                 room.set()
-        if failed:
-            raise failed[0]
+        await taking
     finally:
         tasks.end()
         await tasks.wait()

@@ -269,6 +269,55 @@ async def test_a_source_of_no_kind_inside_it_is_told() -> None:
                 await peer.store(waiting(ct(1), 5))
 
 
+@pytest.mark.parametrize("source", [1, None], ids=["refused", "its end"])
+async def test_what_closing_it_raises_is_told(source: Any) -> None:
+    async def failing() -> AsyncIterator[Any]:
+        try:
+            yield ct(1)
+            if source is not None:
+                yield source
+        finally:
+            raise LookupError("closed badly")
+
+    with pytest.raises(LookupError, match="closed badly"):
+        async with asyncio.timeout(10):
+            async for _ in batches(failing()):
+                pass
+
+
+async def test_that_it_is_cancelled_by_itself_is_told() -> None:
+    async def waiting_for_another() -> AsyncIterator[Any]:
+        yield ct(1)
+        other = asyncio.ensure_future(asyncio.Event().wait())
+        other.cancel()
+        await other
+
+    taken = 0
+    with pytest.raises(asyncio.CancelledError):
+        async with asyncio.timeout(10):
+            async for batch in batches(waiting_for_another()):
+                taken += len(batch)
+    assert taken == 1
+
+
+async def test_no_more_are_taken_ahead_than_one_batch() -> None:
+    given = 0
+
+    async def many() -> AsyncIterator[str]:
+        nonlocal given
+        for number in range(5 * BATCH):
+            given += 1
+            yield str(number)
+
+    found: list[str] = []
+    async for batch in batches(many()):
+        for _ in range(3 * BATCH):  # more steps of the loop than it would take to give all
+            await asyncio.sleep(0)
+        assert given <= len(found) + len(batch) + BATCH
+        found += batch
+    assert found == [str(number) for number in range(5 * BATCH)]
+
+
 async def test_it_is_closed_in_its_own_task_when_the_store_is_cancelled() -> None:
     tasks: list[Any] = []
     began = asyncio.Event()
