@@ -28,7 +28,6 @@ from .identifier import build_query, build_retrieve
 from .negotiated import need_context
 from .pacs import BASIC_PROPOSALS
 from .plan import SERVICES, Method
-from .planning import ROUND
 from .quirks import Quirks
 from .relational import granted
 from .rungs import NOT_HERE
@@ -235,7 +234,7 @@ async def _cap(associations: Associations, learned: Learned, root: Root) -> None
         if count >= LOOK:
             learned.add("cap", None, f"none below {LOOK} answers")
             return
-        if count not in ROUND and not whole.capped:
+        if not whole.capped:
             learned.add("cap", None, f"no sign of one: {count} studies")
             return
         parts = Finding(associations, query, 2 * LOOK, split=True, max_queries=CONFIRMING)

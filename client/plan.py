@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
-from ..dimse.levels import Level, QueryError, Root, get_model, levels, unique_key
+from ..dimse.levels import Level, QueryError, Root, get_model, keys_above, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.uids import is_near_uid
 from .wanting import check_parents
@@ -163,7 +163,7 @@ class Plan:
     @property
     def parents_unknown(self) -> list[str]:
         """The unique keys of levels above that some target lacks: a peer may want them."""
-        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        above = keys_above(self.level, self.root)
         return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
 
     def __repr__(self) -> str:

@@ -21,7 +21,7 @@ from ..association.errors import (
 from ..dataset.charset import text_of
 from ..dataset.errors import ImagingError
 from ..dataset.scan import scan_dataset
-from ..dimse.levels import Level, Root, find_model, levels, unique_key
+from ..dimse.levels import Level, Root, find_model, keys_above, levels, unique_key
 from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid, is_uid
 from .asking import answers
@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
     from pydicom.tag import BaseTag
 
-ROUND = frozenset({100, 200, 250, 256, 300, 400, 500, 512, 1000, 1024, 2000, 2048, 4096, 5000, 10000, 50000})
-"""Numbers of answers at which archives cut a query off, with success."""
+    from .answers import Answer
+    from .matches import Matches
+
 MAX_TITLES = 100
 """Application entities that a plan names as where its objects can be retrieved from."""
 _CHARSET = 0x00080005
@@ -141,6 +142,7 @@ class _Planner:
     titles: set[str] = field(default_factory=set)  # where it can be retrieved from
     availability: dict[str, dict[str, str]] = field(default_factory=dict)  # of series, for instances of none
     given_up: bool = False  # a query cost the association: the others are not asked
+    cut_off: bool = False  # there may be more series, or studies, than the peer told of
 
     async def locate(self, uid: str) -> Target:
         """One target, as far as the peer tells."""
@@ -148,12 +150,18 @@ class _Planner:
         return await self._located(uid)
 
     async def studies_of(self, patient: str) -> list[Target]:
-        """The studies of a patient, for a peer that has no patient root: asked for one by one."""
+        """The studies of a patient, for a peer that has no patient root: asked for one by one.
+
+        A list that is cut off is asked for in parts, for what it does not name cannot be asked for; where
+        there may still be more, their lists are said to be cut short.
+        """
         self.queries = max(1, self.max_queries)  # without this one nothing can be asked for
-        try:
-            studies = await self._find(Level.STUDY, {"PatientID": patient}, ["StudyInstanceUID", _IN_STUDY])
-        except _NoMoreQueries as error:
-            raise AiodicomError(f"the studies of a patient cannot be found: {error}") from None
+        query = build_query(Level.STUDY, self.root, {"PatientID": patient}, ["StudyInstanceUID", _IN_STUDY])
+        finding = Finding(self.associations, query, MAX_PLANNED, split=True, max_queries=self.queries)
+        studies = await finding
+        if finding.capped:
+            log.warning("a patient may have more studies than are asked for: %s", finding.capped[0])
+        self.queries -= finding.queries
         targets = []
         for one in studies:
             told = _texts(one, ["PatientID", "StudyInstanceUID", _IN_STUDY])
@@ -162,7 +170,7 @@ class _Planner:
                 target = await self._located(uid)
                 if target.instances is None and target.counted is None:
                     target = replace(target, counted=_number(told.get(_IN_STUDY, "")))
-                targets.append(target)
+                targets.append(replace(target, capped=True) if finding.capped else target)
         return targets
 
     async def _located(self, uid: str) -> Target:
@@ -184,12 +192,12 @@ class _Planner:
         by level. A list by an ungranted one is believed only as far as the peer's counts agree.
         """
         relational = await self.associations.relational(find_model(self.root))
+        self.cut_off = False
         try:
-            found = await self._at_image_level(uid) if relational or not self._has_levels() else None
-            if found is not None and (not relational or len(found.instances or ()) in ROUND):
-                return await self._confirmed(found)
-            if found is not None:
-                return found
+            if relational or not self._has_levels():
+                found, doubtful = await self._at_image_level(uid)
+                if found is not None:
+                    return await self._confirmed(found) if doubtful or not relational else found
         except OperationFailed as error:
             log.info("no plan by one query: %s", error)
         except _NoMoreQueries as error:
@@ -209,12 +217,13 @@ class _Planner:
         A series without its study is in no hierarchical query. Many archives answer for it all the same, and
         what a retrieve without a list proposes may be converted (Orthanc) or refused.
         """
-        above = [unique_key(one) for one in levels(self.root) if one < self.level]
+        above = keys_above(self.level, self.root)
         return self.level < Level.SERIES and all(key in self.parents for key in above)
 
-    async def _at_image_level(self, uid: str) -> Target | None:
+    async def _at_image_level(self, uid: str) -> tuple[Target | None, bool]:
+        """What one query tells, and whether the peer may have stopped before its end."""
         root, match = await self._single({**self.parents, unique_key(self.level): uid})
-        above = [unique_key(one) for one in levels(root) if one < self.level]
+        above = keys_above(self.level, root)
         below = [unique_key(one) for one in levels(root) if self.level < one < Level.IMAGE]
         keys = [*above, *below, "SOPClassUID", "AvailableTransferSyntaxUID", *_WHERE]
         self._spend()
@@ -228,10 +237,11 @@ class _Planner:
         # some archives ignore keys, or answer without them: what they name is anybody's
         found = [one for one in values if all(_is(value, one.get(key)) for key, value in match.items())]
         if not found:
-            return None
+            return None, False
         parents = {key: found[0][key] for key in above if found[0].get(key)}
         self._note(found)
-        return _target(uid, {**parents, **self.parents}, found)
+        target = listed_target(uid, {**parents, **self.parents}, found)
+        return target, self.associations.quirks.stops(len(values))
 
     async def _confirmed(self, found: Target) -> Target:
         """A list of as many answers as archives cut off at: by what the peer counts, else series by series.
@@ -245,7 +255,7 @@ class _Planner:
         try:
             series = await self._series(keys)
             counts = [count for _, count in series]
-            total = None if None in counts else sum(count or 0 for count in counts)
+            total = None if None in counts or self.cut_off else sum(count or 0 for count in counts)
             if total == listed:
                 return found
             other = (
@@ -259,7 +269,8 @@ class _Planner:
         listed = len(found.instances or ())
         if total is None:
             each = Counter(found.series)
-            return replace(found, capped=not each or any(one in ROUND for one in each.values()))
+            short = any(map(self.associations.quirks.stops, each.values()))
+            return replace(found, capped=self.cut_off or short or not each)
         return replace(found, capped=total > listed, counted=total if total > listed else None)
 
     async def _level_by_level(self, uid: str) -> Target | None:
@@ -283,7 +294,7 @@ class _Planner:
         """A target by the instances of each of its series."""
         leaves: list[Mapping[str, str]] = []
         counted: int | None = 0
-        short = failed = False
+        short, failed = self.cut_off, False
         for keys, count in series:
             try:
                 found = await self._find(Level.IMAGE, keys, ["SOPClassUID", *_WHERE])
@@ -297,13 +308,13 @@ class _Planner:
             some = [{**above, **keys, **_texts(leaf, told)} for leaf in found if _below(leaf, keys)]
             self._note(some)
             leaves += some
-            short |= len(some) < count if count is not None else len(some) in ROUND
+            short |= len(some) < count if count is not None else bool(found.capped)
             counted = None if counted is None else counted + max(len(some), count or 0)
         if failed and len(leaves) < (counted or 0):  # some of the series were told by their counts alone
-            return _target(uid, parents, (), counted=counted)
+            return Target(uid, parents, counted=counted)
         if not leaves:
-            return _target(uid, parents, (), counted=counted) if counted else None
-        listed = _target(uid, parents, leaves)
+            return Target(uid, parents, counted=counted) if counted else None
+        listed = listed_target(uid, parents, leaves)
         more = counted if counted is not None and counted > len(listed.instances or ()) else None
         return replace(listed, capped=short or failed, counted=more)
 
@@ -327,7 +338,7 @@ class _Planner:
     async def _studies(self, keys: Mapping[str, str]) -> list[dict[str, str]]:
         if self.level >= Level.STUDY:
             return [dict(keys)]
-        found = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
+        found: list[Answer] = await self._find(Level.STUDY, keys, ["StudyInstanceUID"])
         patient = keys.get("PatientID")
         if patient is not None:
             found = [one for one in found if _is(patient, _texts(one, ["PatientID"]).get("PatientID"))]
@@ -343,14 +354,15 @@ class _Planner:
 
     async def _find(
         self, level: Level, match: Mapping[str, str], keys: Iterable[str], *, root: Root | None = None
-    ) -> list[Dataset]:
+    ) -> Matches:
         self._spend()
         if root is None:
             root, match = await self._single(match, level)
         found = await Finding(self.associations, build_query(level, root, match, keys), MAX_PLANNED)
         if len(found) >= MAX_PLANNED:
             raise _too_many()
-        return [*found]
+        self.cut_off |= level < Level.IMAGE and bool(found.capped)
+        return found
 
     def _spend(self) -> None:
         """One more query is sent."""
@@ -391,12 +403,8 @@ def _below(answer: Dataset, keys: Mapping[str, str]) -> bool:
     return _is(keys[key], str(answer.get(key, "") or ""))
 
 
-def _target(
-    uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]], *, counted: int | None = None
-) -> Target:
-    """A target with what answers at the image level say of it; `counted` where they do not say all."""
-    if counted is not None:
-        return Target(uid, parents, counted=counted)
+def listed_target(uid: str, parents: Mapping[str, str], leaves: Sequence[Mapping[str, str]]) -> Target:
+    """A target with what answers at the image level say of it."""
     named = {leaf["SOPInstanceUID"]: leaf for leaf in leaves if leaf.get("SOPInstanceUID")}
     return Target(
         uid,

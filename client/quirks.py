@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ..association.connect import WINDOW, Peer
 from ..dimse.levels import Root
 from .plan import METHODS, Method
+from .windows import is_round
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Quirks:
     relational: bool | None = None
     roles: bool | None = None
     window: bool | None = None
+
+    def stops(self, count: int) -> bool:
+        """Whether so many answers to a query may not be all: where it is known to stop, or archives do."""
+        return count == self.cap or is_round(count)
 
     def borne(self, peer: Peer) -> Peer:
         """The peer without what it is known not to bear of what is offered by default."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, unquote
 
 from ..association.errors import TotalTimeout
-from ..dimse.levels import Level, QueryError, Root, unique_key
+from ..dimse.levels import Level, QueryError, Root, keys_above, levels, unique_key
 from ..pdu.errors import AiodicomError
-from ..pdu.uids import is_near_uid, is_uid
+from ..pdu.uids import is_near_uid
 from .associations import Associations
+from .identifier import PLAN_KEYS
 from .plan import Plan, Target
-from .planning import MAX_PLANNED, make_plan
+from .planning import MAX_PLANNED, listed_target, make_plan
 from .web import DicomWeb, WebFailed, WebPeer
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
@@ -21,11 +23,11 @@ log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 PAGE = 1000
 """Answers that are asked for at a time."""
 _TAGS = {
-    "SOPInstanceUID": "00080018",
-    "SOPClassUID": "00080016",
-    "StudyInstanceUID": "0020000D",
-    "SeriesInstanceUID": "0020000E",
-    "InstanceAvailability": "00080056",
+    keyword: f"{PLAN_KEYS[keyword][0]:08X}"
+    for keyword in (
+        *("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+        *("SOPClassUID", "InstanceAvailability"),
+    )
 }
 
 
@@ -43,7 +45,7 @@ async def find_plan(
     chosen: the root, and where there is none the SOP class by which it is chosen. Raises as `make_plan`.
     """
     plan: Plan | None = None
-    root = chosen[0] or (Root.PATIENT if level is Level.PATIENT else Root.STUDY)
+    root = chosen[0]
     try:
         root = await associations.choose_root(level, *chosen)
         plan = await make_plan(associations, level, root, uids, parents, max_queries)
@@ -53,24 +55,31 @@ async def find_plan(
         if web is None:
             raise
         log.info("no plan by C-FIND: %s", error)
-    if web is not None and (plan is None or plan.stands_on == "counters"):
+    if plan is None:
+        if root is None or level not in levels(root):  # patients, which C-FIND alone makes studies of
+            root = Root.PATIENT if level is Level.PATIENT else Root.STUDY
+        plan = Plan(level, root, [Target(uid, dict(parents)) for uid in uids])
+    if web is not None and plan.stands_on == "counters":
         try:
             async with WebPeer(web, associations.peer.timeouts) as peer:
-                return await web_plan(peer, level, root, uids, parents)
+                return await with_lists(peer, plan)
         except AiodicomError as error:
             log.info("no plan by DICOMweb: %s", error)
-    return plan or Plan(level, root, [Target(uid, dict(parents)) for uid in uids])
+    return plan
 
 
-async def web_plan(
-    peer: WebPeer, level: Level, root: Root, uids: Sequence[str], parents: Mapping[str, str]
-) -> Plan:
-    """The instances below each unique key. Raises WebFailed, and what no connection came about for."""
-    return Plan(level, root, [await _target(peer, level, uid, parents) for uid in uids])
+async def with_lists(peer: WebPeer, plan: Plan) -> Plan:
+    """A plan with the instances below each unique key of which they are not known.
+
+    Raises WebFailed, and what no connection came about for.
+    """
+    targets = [one if one.listed else await _listed(peer, plan.level, one) for one in plan.targets]
+    return replace(plan, targets=targets)
 
 
-async def _target(peer: WebPeer, level: Level, uid: str, parents: Mapping[str, str]) -> Target:
+async def _listed(peer: WebPeer, level: Level, target: Target) -> Target:
     leaves: dict[str, dict[str, str]] = {}
+    uid, parents = target.uid, target.parents
     paths = [] if level is Level.IMAGE else await paths_of(peer, level, uid, parents)
     for path in paths:
         study = unquote(path.split("/")[2])
@@ -81,23 +90,10 @@ async def _target(peer: WebPeer, level: Level, uid: str, parents: Mapping[str, s
             if leaf["SOPInstanceUID"] == uid:
                 leaves[uid] = leaf
     if not leaves:
-        return Target(uid, dict(parents))
+        return target
     told = list(leaves.values())
-    above = {key: told[0][key] for key in _parents_of(level) if told[0].get(key)}
-    return Target(
-        uid,
-        {**above, **parents},
-        tuple(leaves),
-        frozenset(name for one in told if is_uid(name := one.get("SOPClassUID", ""))),
-        classes=_each(told, "SOPClassUID"),
-        series=_each(told, "SeriesInstanceUID"),
-        studies=_each(told, "StudyInstanceUID"),
-        unavailable={
-            one["SOPInstanceUID"]: word[:16]
-            for one in told
-            if (word := one.get("InstanceAvailability") or "ONLINE") != "ONLINE"
-        },
-    )
+    above = {key: told[0][key] for key in keys_above(level, Root.STUDY) if told[0].get(key)}
+    return listed_target(uid, {**above, **parents}, told)
 
 
 async def paths_of(peer: WebPeer, level: Level, uid: str, parents: Mapping[str, str]) -> list[str]:
@@ -130,11 +126,6 @@ def _above(parents: Mapping[str, str]) -> dict[str, str]:
     return {key: parents[key] for key in ("StudyInstanceUID", "SeriesInstanceUID") if parents.get(key)}
 
 
-def _parents_of(level: Level) -> tuple[str, ...]:
-    above = ("StudyInstanceUID",) if level > Level.STUDY else ()
-    return (*above, "SeriesInstanceUID") if level is Level.IMAGE else above
-
-
 async def _pages(
     peer: WebPeer, path: str, match: Mapping[str, str], key: str = "SOPInstanceUID"
 ) -> AsyncGenerator[dict[str, str], None]:
@@ -164,9 +155,3 @@ def _values(answer: Mapping[str, Any]) -> dict[str, str]:
         if isinstance(text, str) and (keyword == "InstanceAvailability" or is_near_uid(text.strip(" \0"))):
             found[keyword] = text.strip(" \0")
     return found
-
-
-def _each(told: Iterable[Mapping[str, str]], key: str) -> tuple[str, ...]:
-    """A value of every instance, nothing where none has it."""
-    found = tuple(one.get(key, "") for one in told)
-    return found if any(found) else ()

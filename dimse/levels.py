@@ -209,6 +209,11 @@ def unique_key(level: Level) -> str:
     return UNIQUE_KEYS[level]
 
 
+def keys_above(level: Level, root: Root) -> tuple[str, ...]:
+    """The unique keys of the levels above one, the topmost first."""
+    return tuple(unique_key(one) for one in levels(root) if one < level)
+
+
 def level_of_keyword(keyword: str, root: Root) -> Level | None:
     """The level a key belongs to; ``None`` for keys of no level and attributes outside the table.
 

@@ -408,7 +408,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         if len(lines) > _SHOWN:
             say(f"  ... and {len(lines) - _SHOWN} more (--json lists them)")
     if result.capped:
-        say("what the peer named as to come may be cut short: it was asked for whole")
+        say("what the peer named as to come may be cut short")
     for rung in result.rungs:
         reason = f": {rung.reason}" if rung.reason else ""
         say(f"by {rung.service} at {rung.level.value} level: {objects(rung.received)}{reason}")

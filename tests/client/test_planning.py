@@ -13,6 +13,7 @@ from aiodicom.client.connect import connect
 from aiodicom.client.pacs import Pacs
 from aiodicom.client.plan import SYNTAXES, Plan, Target
 from aiodicom.client.planning import MAX_QUERIES, _texts
+from aiodicom.client.quirks import Quirks
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.coding import decode_answer, encode_dataset
 from aiodicom.dimse import messages as m
@@ -513,3 +514,39 @@ def test_texts_are_the_same_whether_an_answer_was_looked_at_or_not(touched: bool
         "ModalitiesInStudy": "CT\\PT",
     }
     assert isinstance(answer.get_item("SOPInstanceUID"), DataElement if touched else RawDataElement)
+
+
+@pytest.mark.parametrize("cap", [3, 7])
+@pytest.mark.parametrize("grants", [True, False])
+async def test_a_list_of_as_many_as_the_peer_is_known_to_stop_at_is_not_believed(
+    tmp_path: Path, cap: int, grants: bool
+) -> None:
+    """By one query or level by level: of five series of two each a list that stops is none of all."""
+    held = [
+        ct(f"1.2.3.{series}.{n}", StudyInstanceUID="1.2.3", SeriesInstanceUID=f"1.2.3.{series}")
+        for series in range(5)
+        for n in range(2)
+    ]
+    async with Misbehaving(held, Ways(cap=cap, grants=grants)) as peer:
+        async with connect("127.0.0.1", peer.port, quirks=Quirks(cap=cap)) as pacs:
+            plan = await pacs.plan("STUDY", "1.2.3", root="STUDY")
+            assert plan.capped == (cap == 3)
+            assert (plan.stands_on, plan.objects) == ("list", 10) if cap == 7 else plan.stands_on != "list"
+            result = await pacs.get(plan=plan, directory=tmp_path)
+            assert (result.received, result.ok) == (10, True)
+
+
+@pytest.mark.parametrize("dated", [True, False])
+async def test_studies_of_a_patient_beyond_where_the_peer_stops_are_asked_for_in_parts(
+    tmp_path: Path, dated: bool
+) -> None:
+    """That there may be more is told: no query shows that no study is without a date."""
+    held = [
+        ct(f"1.2.{n}.1", PatientID="P1", StudyInstanceUID=f"1.2.{n}", StudyDate=f"202001{n + 10}" * dated)
+        for n in range(7)
+    ]
+    async with Misbehaving(held, Ways(study_only=True, cap=3)) as peer:
+        async with connect("127.0.0.1", peer.port, quirks=Quirks(cap=3)) as pacs:
+            result = await pacs.get("PATIENT", "P1", directory=tmp_path)
+            assert (result.received, result.capped) == (7 if dated else 3, True)
+            assert len(peer.queries) <= MAX_QUERIES

@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import aiodicom
 import pytest
 from aiodicom.client import webplan
-from aiodicom.client.plan import Plan
+from aiodicom.client.plan import Plan, Target
 from aiodicom.client.web import WebPeer
-from aiodicom.client.webplan import web_plan
+from aiodicom.client.webplan import with_lists
 from aiodicom.dimse.levels import Level, Root
+from peers.misbehaving import Misbehaving, Ways
 from peers.web import Answer, multipart, part10, web_site
 from pydicom.dataset import Dataset
 from wire import STEADY, ct
@@ -68,7 +69,8 @@ def querying(
 async def planned(answer: Callable[[str], Answer], level: str, uid: str, **parents: str) -> Plan:
     async with web_site(answer) as site:
         async with WebPeer(aiodicom.DicomWeb(url=site.url), STEADY) as peer:
-            return await web_plan(peer, Level.parse(level), Root.STUDY, [uid], parents)
+            unknown = Plan(Level.parse(level), Root.STUDY, [Target(uid, parents)])
+            return await with_lists(peer, unknown)
 
 
 @pytest.mark.parametrize("most", [1, 3, 10, 1000])
@@ -151,3 +153,22 @@ async def test_a_port_that_aborts_is_no_reason_to_fail(tmp_path: Path) -> None:
             here = aiodicom.Listening(host="127.0.0.1", port=0, quiet=0.1)
             result = await pacs.get("STUDY", "1.1", directory=tmp_path, via="auto", listening=here)
     assert (result.ok, result.service, result.received) == (True, "WADO-RS", 10), result.to_dict()
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_patient_of_a_peer_without_patient_root_keeps_a_plan_that_can_be_asked_for(
+    refused: bool,
+) -> None:
+    """By C-FIND become studies, which the site lists; else it is a patient, in the root that has such."""
+    held = [
+        ct(f"1.0.{n}", PatientID="P1", StudyInstanceUID="1.0", SeriesInstanceUID="1.0.0") for n in range(2)
+    ]
+    ways = Ways(study_only=True, hierarchical="refuse" if refused else "answer", relational="refuse")
+    async with Misbehaving(held, ways) as peer, web_site(querying(held)) as site:
+        async with aiodicom.connect("127.0.0.1", peer.port, dicomweb=site.url) as pacs:
+            plan = await pacs.plan("PATIENT", ["P1", "P9"], via=("get", "web"), max_queries=1)
+    if refused:
+        assert (plan.level, plan.root) == (Level.PATIENT, Root.PATIENT)
+    else:
+        assert (plan.level, plan.root, plan.not_found) == (Level.STUDY, Root.STUDY, ("P9",))
+        assert (plan.stands_on, plan.objects) == ("list", 2)

@@ -232,7 +232,9 @@ class Misbehaving:
     def _below(self, keys: Dataset) -> Iterator[Dataset]:
         for one in self.objects:
             wanted = {key: keys.get(key) for key in KEYS.values()}
-            if all(not value or str(one.get(key, "")) in _values(value) for key, value in wanted.items()):
+            first, _, last = str(keys.get("StudyDate") or "-").partition("-")
+            keyed = (not value or str(one.get(key, "")) in _values(value) for key, value in wanted.items())
+            if all(keyed) and first <= str(one.get("StudyDate", "")) <= (last or "9"):
                 yield one
 
     # --- retrieves
