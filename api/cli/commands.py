@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..association.timeouts import Timeouts
 from ..client.nodes import Node, NodeError, find_node
@@ -34,6 +35,18 @@ def _titled(title: str, decorator: Decorator) -> Decorator:
         return function
 
     return decorate
+
+
+def said(context: click.Context, names: Collection[str]) -> list[str]:
+    """Those of some parameters that the command line itself says, as a user writes them.
+
+    What the environment, or a node, says for other uses of a command is no contradiction of this one.
+    """
+    return [
+        "/".join((*one.opts, *one.secondary_opts))
+        for one in context.command.params
+        if one.name in names and context.get_parameter_source(one.name) is ParameterSource.COMMANDLINE
+    ]
 
 
 class Command(click.Command):

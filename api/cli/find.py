@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..client.finding import Finding
-from ..client.identifier import build_query, parse_model
 from ..client.keys import named
 from ..client.splitting import MAX_SPLIT_QUERIES
 from ..client.values import literal
 from ..dimse.levels import Level, QueryError
 from . import output
-from .commands import PeerCommand
+from .commands import PeerCommand, said
 from .completion import complete_keyword
 from .exits import Code
 from .options import PeerOptions, peer_command
@@ -137,11 +136,10 @@ def find(target: PeerOptions, matches: tuple[str, ...], **values: Any) -> int:
     match = parse_pairs((*matches, *(one for one in given if "=" in one)), literally=values["literally"])
     shown = _keys(values["columns"])
     more = _keys((*values["returned"], *(one for one in given if "=" not in one)))
-    level, _, root = parse_model(values["level"], values["root"])
+    level = Level.parse(values["level"])
     if not (more or shown):
         more = [key for key in SHOWN[level] if key not in match]
     asked = list(dict.fromkeys([*more, *(key for key in shown if key not in match)]))
-    build_query(level, root, match, asked)  # refuses a wrong one before anything is sent
     kind = _format(values["wanted"], json=target.json)
     names = dict.fromkeys(named(key) for key in shown or [*match, *more])
     writer = Writer(kind, list(names), header=not values["no_header"])
@@ -174,7 +172,10 @@ def _keys(texts: Iterable[str]) -> list[str]:
 
 def _format(wanted: str | None, *, json: bool) -> str:
     if json and wanted not in (None, "json"):
-        raise click.UsageError(f"--json is --format json, and not {wanted}")
+        named = said(click.get_current_context(), ("wanted", "as_json"))
+        if len(named) != 1:  # else the command line's, before the environment's
+            raise click.UsageError(f"--json is --format json, and not {wanted}")
+        json = named == ["--json"]
     return "json" if json else wanted or ("table" if sys.stdout.isatty() else "tsv")
 
 

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from ..client.identifier import parse_model
 from ..client.ladder import Via, parse_via
 from ..client.listening import LISTEN_PORT, Listening
 from ..client.negotiated import sop_class_name
 from ..client.plan import SERVICES, Plan
 from ..client.planning import MAX_QUERIES
-from ..client.receiving import MAXIMUM_OBJECT, Durability
+from ..client.receiving import MAXIMUM_OBJECT
 from ..client.retrieved import RetrieveResult
-from ..client.wanting import check_parents, check_uids
 from ..client.web import DicomWeb
-from ..dimse.levels import Level, QueryError
+from ..dimse.levels import QueryError
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from . import output
-from .commands import PeerCommand
+from .commands import PeerCommand, said
 from .exits import Code, exit_code, sentence
 from .find import LEVEL, ROOT, parse_pairs
 from .lists import from_option, with_listed
 from .options import PORT, PeerOptions, ae_title, associations_option, network, peer_command
-from .terminal import clean, complain, objects, progress_bar, say, size, speed
+from .terminal import complain, objects, progress_bar, say, show_list, size, speed
 from .web import dicomweb_options
 
 
@@ -46,7 +43,6 @@ def services(value: str) -> Via:
     return chosen
 
 
-_SHOWN = 20
 _UIDS = click.argument("uids", nargs=-1, metavar="UID...")
 _FROM = from_option("unique keys")
 _LEVEL = click.option(
@@ -125,23 +121,16 @@ _LISTEN_TLS = click.option(
 
 @dataclass(frozen=True, slots=True)
 class What:
-    """What `get` and `move` have in common: what to retrieve, and how to tell of it."""
+    """What `get` and `move` have in common: what to retrieve, and keyword arguments of `Pacs`.
 
-    level: Level
-    root: str | None
+    asking: how it is asked for. keeping: what is done with objects that come to us.
+    """
+
+    level: str
     uids: list[str]
-    parents: dict[str, str] | None
-    durability: Durability
+    asking: dict[str, Any]
+    keeping: dict[str, Any]
     max_object_size: int
-    skip_present: bool
-    associations: int
-    layout: str
-    max_queries: int
-
-    def options(self) -> dict[str, Any]:
-        """As keyword arguments of `Pacs.get` and `Pacs.move`."""
-        names = ("root", "parents", "durability", "skip_present", "associations", "layout", "max_queries")
-        return {name: getattr(self, name) for name in names}
 
 
 def retrieve_command(function: Callable[..., int]) -> Any:
@@ -149,13 +138,11 @@ def retrieve_command(function: Callable[..., int]) -> Any:
 
     @functools.wraps(function)
     def command(target: PeerOptions, **values: Any) -> int:
-        root = values.pop("root")
-        level, named, checked = parse_model(values.pop("level"), root)
         given = with_listed(values.pop("uids"), values.pop("listed"), "UID")
-        uids = check_uids(level, checked, given)
-        parents = check_parents(level, named, parse_pairs(values.pop("parents"))) or None
-        names = ("durability", "max_object_size", "skip_present", "associations", "layout", "max_queries")
-        what = What(level, root, uids, parents, **{name: values.pop(name) for name in names})
+        asking = {name: values.pop(name) for name in ("root", "associations", "max_queries")}
+        asking["parents"] = parse_pairs(values.pop("parents"))
+        keeping = {name: values.pop(name) for name in ("durability", "skip_present", "layout")}
+        what = What(values.pop("level"), given, asking, keeping, values.pop("max_object_size"))
         return function(target, what, **values)
 
     decorated: Any = command
@@ -216,11 +203,12 @@ def get(
         return _plan(target, what, via, web)
     if out is None:
         raise click.UsageError("Missing option '--out'.")
-    if not _moves(via) and (listen_port is not None or accept_from or listen_tls):
-        raise click.UsageError("--listen-port, --accept-from and --listen-tls go with --via auto")
+    moves = "move" in parse_via(via)[0]
+    if not moves:
+        _refuse(_LISTENING, "--via auto, or another with move")
     listening = Listening(
         port=listen_port or LISTEN_PORT,
-        tls=target.listen_tls() if listen_tls else None,
+        tls=target.listen_tls() if listen_tls and moves else None,
         limits=ServerLimits(max_object_size=what.max_object_size),
         accept_from=accept_from,
     )
@@ -236,7 +224,8 @@ def get(
                     listening=listening,
                     progress=progress,
                     max_object_size=what.max_object_size,
-                    **what.options(),
+                    **what.asking,
+                    **what.keeping,
                 )
                 so_far.append(retrieve.result)
                 return await retrieve
@@ -244,16 +233,11 @@ def get(
     return run_reported(work, target, out)
 
 
-def _moves(via: Via) -> bool:
-    """Whether a C-MOVE to ourselves may be asked for."""
-    return "move" in parse_via(via)[0]
-
-
 def _plan(target: PeerOptions, what: What, via: Via, web: DicomWeb | None) -> int:
     """Print what would be asked for."""
 
     async def work() -> Plan:
-        how: dict[str, Any] = {"root": what.root, "parents": what.parents, "max_queries": what.max_queries}
+        how = {name: what.asking[name] for name in ("root", "parents", "max_queries")}
         async with target.connect(dicomweb=web) as peer:
             return await peer.plan(what.level, what.uids, via=via, **how)
 
@@ -299,44 +283,38 @@ def move(
     if (destination is None) == (out is None):
         raise click.UsageError("give either --destination or --out")
     if out is None:
-        _refuse_ours()
+        _refuse(_OURS, "--out: what a destination does is its own")
     where: dict[str, Any] = {"destination": destination}
     if out is not None:
         accepting = target.listen_tls() if listen_tls else None
-        where = {"directory": out, "listen_port": listen_port or LISTEN_PORT, "listen_tls": accepting}
-        where["accept_from"] = accept_from
-        where["limits"] = ServerLimits(max_object_size=what.max_object_size)
+        where = {
+            "directory": out,
+            "listen_port": listen_port or LISTEN_PORT,
+            "listen_tls": accepting,
+            "accept_from": accept_from,
+            "limits": ServerLimits(max_object_size=what.max_object_size),
+            **what.keeping,
+        }
 
     async def work(so_far: list[RetrieveResult]) -> RetrieveResult:
         with progress_bar("move", wanted=target.progress) as progress:
             async with target.connect() as peer:
-                moving = peer.move(what.level, what.uids, progress=progress, **where, **what.options())
+                moving = peer.move(what.level, what.uids, progress=progress, **where, **what.asking)
                 so_far.append(moving.result)
                 return await moving
 
     return run_reported(work, target, out)
 
 
-_OURS = (
-    "listen_port",
-    "listen_tls",
-    "accept_from",
-    "durability",
-    "layout",
-    "skip_present",
-    "max_object_size",
-)
+_LISTENING = ("listen_port", "listen_tls", "accept_from")
+_OURS = (*_LISTENING, "durability", "layout", "skip_present", "max_object_size")
 """Options of a move to ourselves: what a destination does with what it gets is its own."""
 
 
-def _refuse_ours() -> None:
-    """Refuse what was said of objects that do not come to us."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        said = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if said and parameter.name in _OURS:
-            name = "/".join((*parameter.opts, *parameter.secondary_opts))
-            raise click.UsageError(f"{name} goes with --out: what a destination does is its own")
+def _refuse(names: Collection[str], words: str) -> None:
+    """Refuse what the command line says of a move to ourselves where there is none."""
+    for option in said(click.get_current_context(), names):
+        raise click.UsageError(f"{option} goes with {words}")
 
 
 def run_reported(
@@ -401,12 +379,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         ("not asked for and turned away", result.turned_away),
         ("nothing found of", result.not_found if result.found else []),
     ):
-        if lines:
-            say(f"{title}: {len(lines)}")
-        for line in lines[:_SHOWN]:
-            print(f"  {clean(line)}")
-        if len(lines) > _SHOWN:
-            say(f"  ... and {len(lines) - _SHOWN} more (--json lists them)")
+        show_list(title, lines)
     if result.capped:
         say("what the peer named as to come may be cut short")
     for rung in result.rungs:

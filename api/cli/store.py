@@ -13,9 +13,7 @@ from .commands import PeerCommand
 from .exits import Code, exit_code, sentence
 from .lists import from_option, with_listed
 from .options import PeerOptions, associations_option, peer_command
-from .terminal import complain, objects, progress_bar, say, size, speed
-
-_SHOWN = 20
+from .terminal import complain, objects, progress_bar, say, show_list, size, speed
 
 
 @click.command(cls=PeerCommand)
@@ -85,12 +83,7 @@ def _show(report: StoreReport) -> None:
     troubles = [str(item) for item in report.items if not item.ok]
     skipped = [f"{path}: {reason}" for path, reason in report.skipped]
     for title, lines in (("not stored, or with a warning", troubles), ("skipped", skipped)):
-        if lines:
-            say(f"{title}: {len(lines)}")
-        for line in lines[:_SHOWN]:
-            say(f"  {line}")
-        if len(lines) > _SHOWN:
-            say(f"  ... and {len(lines) - _SHOWN} more (--json lists all)")
+        show_list(title, lines)
 
 
 def _complaint(report: StoreReport) -> str:

@@ -22,8 +22,8 @@ WIDE = 120
 """Columns of a table that does not go to a terminal."""
 REDRAW = 0.05
 """Seconds between two updates of a progress bar."""
-
-
+LISTED = 20
+"""Lines of a list that are shown."""
 _STYLED = {"FORCE_COLOR", "TTY_COMPATIBLE"}
 """What in the environment has rich draw where there is no terminal."""
 
@@ -85,6 +85,16 @@ def short(text: str, length: int = 26) -> str:
 def objects(count: int) -> str:
     """``1 object``, ``22 objects``."""
     return f"{count} object" if count == 1 else f"{count} objects"
+
+
+def show_list(title: str, lines: Sequence[str]) -> None:
+    """A title with how many lines there are, and the first of them; nothing where there are none."""
+    if lines:
+        say(f"{title}: {len(lines)}")
+    for line in lines[:LISTED]:
+        say(f"  {line}")
+    if len(lines) > LISTED:
+        say(f"  ... and {len(lines) - LISTED} more (--json lists all)")
 
 
 # --- Tables --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import click
 
 from ..client.web import VARIABLE, DicomWeb, check_url, of_variable
 from ..dimse.levels import QueryError
-from .commands import CONNECTION, section
+from .commands import CONNECTION, said, section
 from .options import PEM, PeerOptions
 
 
@@ -61,8 +61,9 @@ def dicomweb_options(function: Callable[..., Any]) -> Any:
             secret = None if variable is None else of_variable(variable)
             tls = target.web_tls(trusted) if url.lower().startswith("https:") else None
             web = DicomWeb(url=url, authorization=secret, tls=tls)
-        elif variable is not None or trusted is not None:
-            raise click.UsageError("--dicomweb-authorization and --dicomweb-trusted go with --dicomweb")
+        else:
+            for option in said(click.get_current_context(), ("dicomweb_authorization", "dicomweb_trusted")):
+                raise click.UsageError(f"{option} goes with --dicomweb")
         return function(target, *args, web=web, **values)
 
     decorated: Any = command

@@ -72,7 +72,9 @@ def test_the_ladder_tells_of_its_rungs(invoke: Invoke, series: Path, tmp_path: P
         (("--out", "x", "--associations", "0"), "associations"),
         (("--out", "x", "--layout", "{PatientID}"), "SOPInstanceUID"),
         (("--out", "x", "--durability", "maybe"), "maybe"),
-        (("--out", "x", "--listen-port", "104"), "--via auto"),
+        (("--out", "x", "--listen-port", "104"), "--listen-port goes with --via auto"),
+        (("--out", "x", "--via", "get", "--listen-tls"), "--listen-tls goes with --via auto"),
+        (("--out", "x", "--dicomweb-trusted", "."), "--dicomweb-trusted goes with --dicomweb"),
         ((), "--out"),
     ],
 )
@@ -80,3 +82,46 @@ def test_wrong_usage_of_get(invoke: Invoke, closed_port: int, how: tuple[str, ..
     result = invoke("get", "127.0.0.1", closed_port, "--level", "STUDY", "1.2", *how)
     assert result.code == 2
     assert words in result.err
+
+
+def test_what_the_environment_says_of_other_uses_is_no_contradiction(
+    invoke: Invoke, archive: Served, closed_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of moves to ourselves, of a DICOMweb address: a command that has none of them goes on."""
+    for command in ("GET", "MOVE"):
+        for name, value in {
+            "LISTEN_PORT": "11113",
+            "LISTEN_TLS": "1",
+            "ACCEPT_FROM": "10.0.0.0/8",
+            "DURABILITY": "rename",
+            "LAYOUT": "uids",
+            "SKIP_PRESENT": "0",
+            "MAX_OBJECT_SIZE": "100000",
+        }.items():
+            monkeypatch.setenv(f"AIODICOM_{command}_{name}", value)
+    monkeypatch.setenv("AIODICOM_DICOMWEB_AUTHORIZATION", "TOKEN")
+    here = ("127.0.0.1", archive.port, "--level", "STUDY", STUDY)
+    assert invoke("get", *here, "--out", tmp_path).code == 0
+    assert (tmp_path / STUDY).is_dir()
+    moved = invoke("move", *here, "--destination", "NOONE")
+    assert moved.code == 1
+    assert "move destination unknown" in moved.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "how", "as_json"),
+    [("FORMAT", "csv", ["--json"], True), ("JSON", "1", ["--format", "csv"], False)],
+)
+def test_a_format_of_the_command_line_goes_before_one_of_the_environment(
+    invoke: Invoke,
+    archive: Served,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    how: list[str],
+    as_json: bool,
+) -> None:
+    monkeypatch.setenv(f"AIODICOM_FIND_{variable}", value)
+    found = invoke("find", "127.0.0.1", archive.port, f"StudyInstanceUID={STUDY}", *how)
+    assert found.code == 0
+    assert found.out.startswith("{") == as_json
