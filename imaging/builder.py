@@ -18,7 +18,7 @@ from .filling import fill, finish
 from .frames import Frame
 from .headers import frames_of_dataset
 from .piles import LeftOut
-from .pixels import DatasetPixels, SlotPixels
+from .pixels import SlotPixels
 from .space import Floats
 from .stack import ReadOptions, Stack, StackOptions, build_stack
 from .volume import Volume, volume_of
@@ -27,7 +27,6 @@ FIRST_SLOTS = 64
 """Frames room is made for at first where nobody said how many will come; it doubles when they are full."""
 AHEAD = 4 << 30
 """Bytes of the array made at first, whatever number of frames is promised."""
-_PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)
 
 
 class _Slots:
@@ -169,10 +168,7 @@ class VolumeBuilder:
         values = frame.pixels.stored(frame.index)
         slot = self._room(frame, values)
         slot[...] = values
-        dataset = None
-        if frame.pixels.format.photometric == "PALETTE COLOR" and isinstance(frame.pixels, DatasetPixels):
-            dataset = Dataset({tag: one for tag, one in frame.pixels.dataset.items() if tag not in _PIXELS})
-        self._frames.append(replace(frame, pixels=SlotPixels(slot, frame.pixels.format, dataset)))
+        self._frames.append(replace(frame, pixels=SlotPixels(slot, frame.pixels.format)))
 
     def _room(self, frame: Frame, values: NDArray[Any]) -> NDArray[Any]:
         """A free slot; UnsupportedPixels for pixels of another shape or type than those before."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .elements import BINARY, Elements, Header, attribute
 from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements
 from .modality import MODALITY_LUT, ModalityTable
-from .pixel_format import PixelFormat
+from .pixel_format import PALETTE, PixelFormat
 from .pixels import PixelSource
 
 _IMAGE_TYPE = 0x00080008
@@ -99,6 +102,7 @@ class Frame:
     has_place: the position is this frame's own, not one for all frames of the object.
     stack: which of the stacks of its object it is in.
     padding: lowest and highest stored value that stands for no measurement.
+    colormap: (entries, 3) from 0 to 1 of indices into a palette, where it was read.
     """
 
     source: str
@@ -125,6 +129,7 @@ class Frame:
     padding: tuple[int, int] | None = None
     stack: str = ""
     table: ModalityTable | None = None
+    colormap: NDArray[np.float64] | None = None
 
     @property
     def name(self) -> str:
@@ -227,7 +232,7 @@ def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float
     by the Modality LUT Sequence where both are absent (C.11.1). Colours and indices into a palette are no
     such values.
     """
-    if form.samples != 1 or form.photometric == "PALETTE COLOR":
+    if form.samples != 1 or form.photometric == PALETTE:
         return 1.0, 0.0, False
     slope, intercept = header.number(_SLOPE), header.number(_INTERCEPT)
     rescaled = slope is not None or intercept is not None

@@ -17,6 +17,7 @@ from .display import colours_of, grey, png, png_of_colours
 from .errors import IrregularGeometry, UnsupportedPixels
 from .filling import scaled
 from .geometry import VolumeGeometry
+from .pixel_format import PALETTE
 from .records import Axis, PlaneSlice, SliceSource, VolumeReport, VoxelView
 from .resample import Method, Part, resample_into, right_angled
 from .space import LAYOUTS, PARALLEL_DEGREES, Floats, Layout, System
@@ -313,7 +314,7 @@ class VoxelGrid:
         else the lowest there is. Padding stays padding, and no other voxel takes part of it. Raises
         ImagingError without scipy, `IrregularGeometry` for a mixed volume, `UnsupportedPixels` for colour.
         """
-        if self.photometric == "PALETTE COLOR" and method != "nearest":
+        if self.photometric == PALETTE and method != "nearest":
             raise UnsupportedPixels(
                 'indices into a palette cannot be mixed: method="nearest", or to_rgb first'
             )

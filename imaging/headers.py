@@ -50,7 +50,8 @@ from .groups import FRAME_GROUPS, SHARED_GROUPS, FrameElements, FunctionalGroups
 from .modality import modality_table
 from .mosaic import tiles_of
 from .nuclear import NUCLEAR, placed_by_detector
-from .pixel_format import PixelFormat
+from .palette import colormap_of
+from .pixel_format import PALETTE, PixelFormat
 from .pixels import DatasetPixels, EncapsulatedPixels, FilePixels, PixelSource, syntax_of
 from .space import slice_normal
 
@@ -161,13 +162,12 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
         location.length is not None
         and header.transfer_syntax_uid not in DEFLATED_SYNTAXES
         and form.is_plain
-        and form.photometric != "PALETTE COLOR"  # whose colours are read beside it
         and not (big_endian and form.bits_allocated == 8)  # words of two swapped pixels: pydicom knows them
     )
     syntax = header.transfer_syntax_uid
     pixels: PixelSource
     offset = header.data_offset + location.offset
-    if location.length is None and syntax not in DEFLATED_SYNTAXES and _by_ourselves(syntax, form):
+    if location.length is None and syntax not in DEFLATED_SYNTAXES and reads(syntax, form):
         pixels = EncapsulatedPixels.opened(path, offset, syntax, form, _extended(elements), name)
     elif plain:
         pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
@@ -176,7 +176,7 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         _indices(form, index, name)
         frame = frame_of(elements, pixels, name, 0)
-        if frame.has_lut:
+        if _wants_table(frame):
             (frame,) = _tabled([frame], read_dataset(path, header, stop_before_pixels=True), name)
         if frame.is_mosaic:
             return _noted(tiles_of(frame, read_dataset(path, header, stop_before_pixels=True)), notes)
@@ -199,10 +199,6 @@ def _known_format(elements: ScannedElements, tag: int, name: str) -> PixelFormat
             _formats.clear()
         _formats[key] = found
     return found
-
-
-def _by_ourselves(syntax: str, form: PixelFormat) -> bool:
-    return form.photometric != "PALETTE COLOR" and reads(syntax, form)
 
 
 def _extended(elements: Elements) -> Offsets | None:
@@ -263,7 +259,7 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
         if _is_length_of(form, len(value)):
             note = f"labelled {UID(syntax).name}, but not compressed: read so"
             return _noted(frames_of_dataset(_relabelled(dataset), name, index), (note,))
-    elif isinstance(value, bytes) and _by_ourselves(syntax, form):
+    elif isinstance(value, bytes) and reads(syntax, form):
         pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
         return _frames(dataset, pixels, name, index)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
@@ -293,11 +289,19 @@ def _indices(form: PixelFormat, index: int | None, name: str) -> Sequence[int]:
 
 
 def _tabled(frames: list[Frame], dataset: Dataset, name: str) -> list[Frame]:
-    """The frames with the modality look-up table that makes their values, where one does."""
-    if not any(frame.has_lut for frame in frames):
+    """The frames with the modality look-up table that makes their values, or the palette of their indices."""
+    if not any(map(_wants_table, frames)):
         return frames
-    table = modality_table(dataset, name, signed=frames[0].pixels.format.signed)
+    form = frames[0].pixels.format
+    if form.photometric == PALETTE:
+        colormap = colormap_of(dataset, name, signed=form.signed)
+        return [replace(frame, colormap=colormap) for frame in frames]
+    table = modality_table(dataset, name, signed=form.signed)
     return [replace(frame, table=table) if frame.has_lut else frame for frame in frames]
+
+
+def _wants_table(frame: Frame) -> bool:
+    return frame.has_lut or frame.pixels.format.photometric == PALETTE
 
 
 def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:

@@ -18,7 +18,6 @@ from .errors import UnsupportedPixels
 from .filling import fill
 from .frames import Frame
 from .headers import dataset_of_file, frames_of_dataset, frames_of_file
-from .palette import colormap_of
 from .pixels import decode
 from .stack import tell_notes
 
@@ -145,7 +144,7 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> 
     frame_time = _frame_time(timing)
     return Image(
         pixels=_pixels(dataset, frames, kept, name),
-        colormap=colormap_of(dataset, name) if form.photometric == "PALETTE COLOR" else None,
+        colormap=first.colormap,
         frame_time=frame_time,
         pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
         modality=first.modality,

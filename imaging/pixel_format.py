@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from .errors import UnsupportedPixels
 
+PALETTE = "PALETTE COLOR"
+"""Photometric interpretation of indices into a palette (PS3.3 C.7.6.3.1.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PixelFormat:

@@ -215,11 +215,10 @@ class EncapsulatedPixels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SlotPixels:
-    """A frame that was read into its slot of an array. dataset: of a palette, without its pixels."""
+    """A frame that was read into its slot of an array."""
 
     values: NDArray[Any]
     format: PixelFormat
-    dataset: Dataset | None
 
     def stored(self, index: int) -> NDArray[Any]:
         """The stored values, (rows, columns) or (rows, columns, 3), whatever the index; a copy."""

@@ -243,7 +243,7 @@ def test_a_modality_table_that_is_none_is_our_error() -> None:
     made = cine(ModalityLUTSequence=Sequence([Dataset()]))
     made.file_meta = FileMetaDataset()
     made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.1")
-    with pytest.raises(MalformedDataSet, match=r"the data set: Modality LUT Sequence .* holds no table"):
+    with pytest.raises(MalformedDataSet, match=r"the data set: LUT Data .* holds no table"):
         Image.from_dataset(made)
 
 
