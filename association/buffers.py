@@ -6,8 +6,9 @@ of the time that sending takes.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 
 from ..pdu.upper_layer import Buffer
 
@@ -23,33 +24,50 @@ class _Ours(bytearray):
 
 
 class Pool:
-    """Buffers that nobody uses, by their size in steps; used on any thread."""
+    """Buffers that nobody uses, by their size in steps; used on any thread.
+
+    Of what is too much, those go first whose size was used longest ago: else it would be full of one size for
+    ever, and those of any other made anew each time.
+    """
 
     def __init__(self, limit: int = KEPT) -> None:
-        self._limit = limit
-        self.free: dict[int, list[_Ours]] = {}
-
-    @property
-    def held(self) -> int:
+        self.held: int = 0
         """Bytes of them all."""
-        return sum(steps * _STEP * len(free) for steps, free in list(self.free.items()))
+        self._limit = limit
+        self._free: OrderedDict[int, list[_Ours]] = OrderedDict()
+        self._guard = threading.Lock()
 
     def take(self, size: int) -> memoryview:
         """A buffer of that many bytes, of which nothing is known."""
         steps = -(-size // _STEP)
-        try:
-            buffer = self.free[steps].pop()
-        except (KeyError, IndexError):
-            buffer = _Ours(steps * _STEP)
-        return memoryview(buffer)[:size]
+        with self._guard:
+            free = self._free.get(steps)
+            buffer = None
+            if free:
+                buffer = free.pop()
+                self.held -= len(buffer)
+                self._free.move_to_end(steps)
+        return memoryview(_Ours(steps * _STEP) if buffer is None else buffer)[:size]
 
-    def put(self, buffers: list[_Ours]) -> None:
+    def put(self, buffers: Iterable[_Ours]) -> None:
         """These are free now; what is too much is forgotten."""
-        room = self._limit - self.held
-        for buffer in buffers:
-            room -= len(buffer)
-            if room >= 0:
-                self.free.setdefault(len(buffer) // _STEP, []).append(buffer)
+        with self._guard:
+            for buffer in buffers:
+                if not 0 < len(buffer) <= self._limit:
+                    continue
+                steps = len(buffer) // _STEP
+                self._free.setdefault(steps, []).append(buffer)
+                self._free.move_to_end(steps)
+                self.held += len(buffer)
+                while self.held > self._limit:
+                    self._forget_one()
+
+    def _forget_one(self) -> None:
+        steps, free = next(iter(self._free.items()))
+        if free:
+            self.held -= len(free.pop())
+        else:
+            del self._free[steps]
 
 
 _ALL = Pool()

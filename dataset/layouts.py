@@ -21,7 +21,7 @@ from .walk import Walk
 from .window import FileWindow
 
 KEPT = 16
-"""Lengths of which layouts are kept, those noted last."""
+"""Lengths of which layouts are kept, those used last."""
 KEPT_OF_ONE = 4
 """Layouts kept of one length: with `KEPT` they are 5 MB at most, for beginnings of 32 kB."""
 _PATIENCE = 8
@@ -110,6 +110,7 @@ class Layouts:
             found = layout.of(view)
             if found is not None:
                 self._patience = _PATIENCE
+                self._to_front(key, layout)
                 return found
         return None
 
@@ -129,9 +130,13 @@ class Layouts:
             mask[start:stop] = b"\xff" * (stop - start)
         number = int.from_bytes(mask, "little")
         read = int.from_bytes(noting.data[:size], "little") & number
-        layout = _Layout(size, number, read, walk.places, _rest_of(found))
+        self._to_front(key, _Layout(size, number, read, walk.places, _rest_of(found)))
+
+    def _to_front(self, key: Hashable, layout: _Layout) -> None:
+        """It was used: it is the last to go, of its length and with it."""
         with self._guard:
-            self._kept[key] = (layout, *self._kept.get(key, ())[: KEPT_OF_ONE - 1])
+            others = [one for one in self._kept.get(key, ()) if one is not layout]
+            self._kept[key] = (layout, *others[: KEPT_OF_ONE - 1])
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)

@@ -63,6 +63,47 @@ def test_what_is_kept_is_bounded_for_all_together() -> None:
     assert not pool.held
 
 
+def lent(pool: Pool, *sizes: int) -> list[object]:
+    """The buffers that were given for these sizes; they are free again."""
+    views = [pool.take(size) for size in sizes]
+    pool.put([view.obj for view in views])  # type: ignore[misc]
+    return [view.obj for view in views]
+
+
+def same(one: list[object], other: list[object]) -> bool:
+    return {id(buffer) for buffer in one} == {id(buffer) for buffer in other}
+
+
+def test_a_pool_full_of_one_size_takes_to_another() -> None:
+    """What a run of today uses is kept, not what one of yesterday used."""
+    pool = Pool(16 * STEP)
+    lent(pool, *[STEP] * 16)
+    assert pool.held == 16 * STEP
+    large = lent(pool, 3 * STEP, 3 * STEP)
+    assert same(lent(pool, 3 * STEP, 3 * STEP), large)
+    assert pool.held == 16 * STEP
+
+
+def test_sizes_that_are_used_stay_and_those_that_are_not_go() -> None:
+    pool = Pool(16 * STEP)
+    unused, small = lent(pool, *[2 * STEP] * 6), lent(pool, *[STEP] * 4)
+    for steps in range(3, 12):
+        lent(pool, steps * STEP)
+        assert same(lent(pool, *[STEP] * 4), small)
+        assert pool.held <= 16 * STEP
+    again = lent(pool, *[2 * STEP] * 6)
+    assert not {id(buffer) for buffer in unused} & {id(buffer) for buffer in again}
+
+
+def test_what_is_larger_than_all_that_is_kept_costs_nobody_his() -> None:
+    pool = Pool(4 * STEP)
+    kept = lent(pool, STEP, STEP)
+    lent(pool, 5 * STEP)
+    assert same(lent(pool, STEP, STEP), kept)
+    lent(pool, 0)
+    assert pool.held == 2 * STEP
+
+
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority = trustme.CA()
     server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()

@@ -173,12 +173,16 @@ def test_layouts_that_never_come_again_are_not_noted_for_ever(monkeypatch: pytes
     assert not done, "what comes again is noted in the end"
 
 
+def unlike(number: int) -> bytes:
+    """A data set of one length, and of another layout for each number."""
+    one = image()
+    one.add_new(0x00990020 + number * 2, "LO", "xx")
+    return encode_dataset(one, EXPLICIT_VR_LITTLE_ENDIAN)
+
+
 def test_few_are_kept_and_the_last_ones_longest() -> None:
     """Of one length, and of how many lengths."""
-    many = [image() for _ in range(KEPT_OF_ONE + 3)]
-    for place, one in enumerate(many):
-        one.add_new(0x00990020 + place * 2, "LO", "xx")
-    raws = [encode_dataset(one, EXPLICIT_VR_LITTLE_ENDIAN) for one in many]
+    raws = [unlike(number) for number in range(KEPT_OF_ONE + 3)]
     assert len({len(raw) for raw in raws}) == 1
     for raw in raws:
         scanned(raw, EXPLICIT_VR_LITTLE_ENDIAN)
@@ -186,6 +190,27 @@ def test_few_are_kept_and_the_last_ones_longest() -> None:
     assert len(kept) == KEPT_OF_ONE
     for raw in raws:
         assert scanned(raw, EXPLICIT_VR_LITTLE_ENDIAN) == plain(raw, EXPLICIT_VR_LITTLE_ENDIAN)
+
+
+@pytest.mark.parametrize("one_length", [True, False])
+def test_what_is_used_stays_whatever_was_noted_since(
+    one_length: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A series that goes on beside others, of its length and of other lengths."""
+    done = walks(monkeypatch)
+    used = unlike(0)
+    scanned(used, EXPLICIT_VR_LITTLE_ENDIAN)
+    for number in range(1, 2 * KEPT):
+        other = unlike(number)
+        if not one_length:
+            other = encode_dataset(image(pixels=bytes(100 + 2 * number)), EXPLICIT_VR_LITTLE_ENDIAN)
+        scanned(other, EXPLICIT_VR_LITTLE_ENDIAN)
+        assert done.pop(), "what has not been seen is walked, and noted"
+        done.clear()
+        scanned(used, EXPLICIT_VR_LITTLE_ENDIAN)
+        assert not done
+        assert len(scan._LAYOUTS._kept) <= KEPT
+        assert all(len(kept) <= KEPT_OF_ONE for kept in scan._LAYOUTS._kept.values())
 
 
 def test_whatever_is_taken_out_of_the_bytes_is_noted() -> None:
