@@ -89,7 +89,8 @@ class Association:
         observer: Observer | None = None,
     ) -> None:
         self.session = session
-        self.address, self.origin = address, origin or address
+        self.address: str = address
+        self.origin: str = origin or address
         self._port = ""
         self.timeouts = timeouts
         self.connection: Connection = Connection(session, self, artim=timeouts.artim, opening=opening)

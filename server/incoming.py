@@ -66,7 +66,7 @@ class Incoming:
 
     def __init__(self, reception: Reception, sock: socket.socket, address: str) -> None:
         self.address = address
-        self.origin = origin_of(address, reception.limits.ipv6_prefix)
+        self.origin: str = origin_of(address, reception.limits.ipv6_prefix)
         self.phase = Phase.GONE  # not counted yet
         self.association: Association | None = None
         self._reception = reception
