@@ -38,12 +38,23 @@ class Told:
     guessed: set[str] = field(default_factory=set)
     ignored: set[str] = field(default_factory=set)
     capped: list[str] = field(default_factory=list)
+    warned: int = 0
     filtered: int = 0
     empty: int = 0
     queries: int = 0
     ended: bool = False
     emulated: bool = False
     status: Status | None = None
+
+    @property
+    def complete(self) -> bool:
+        """See `Finding.complete`."""
+        return self.ended and not self.capped
+
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        """See `Finding.unsupported`."""
+        return tuple(key for key in self.asked if key in self.missed)
 
 
 @dataclass(slots=True)
@@ -102,6 +113,7 @@ class Asking:
                     told.undecoded.update(undecoded)
                     told.guessed.update(guessed)
                     if status == PENDING_WARNING:
+                        told.warned += 1
                         told.missed.update(key for key in told.asked if _place(answer, key) is None)
                     outcome.shown.take(keys, answer)
                     if window is not None:

@@ -66,7 +66,7 @@ class Finding(Stream["Answer"]):
     @property
     def complete(self) -> bool:
         """Whether the query has ended and nothing says that there might be more."""
-        return self._told.ended and not self._told.capped
+        return self._told.complete
 
     @property
     def capped(self) -> tuple[str, ...]:
@@ -84,7 +84,15 @@ class Finding(Stream["Answer"]):
 
         Whether those were matched cannot be told.
         """
-        return tuple(key for key in self._told.asked if key in self._told.missed)
+        return self._told.unsupported
+
+    @property
+    def warned(self) -> int:
+        """How many answers came with FF01H: the peer does not support some key, in matching or in answers.
+
+        Where `unsupported` is empty, it does not show which (PS3.4 C.4.1.1.4).
+        """
+        return self._told.warned
 
     @property
     def ignored(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Matches(list["Answer"]):
-    """The matches of a query, in the order they came in, and what the peer said of them.
+    """The matches of a query, in the order they came in, and what the peer said of them: as of `Finding`.
 
     Columns are keys: keywords, tags, paths; those that were asked for by default.
 
@@ -34,9 +34,16 @@ class Matches(list["Answer"]):
     def __init__(self, found: Iterable[Answer], columns: Sequence[str], told: Told) -> None:
         super().__init__(found)
         self.columns: tuple[str, ...] = tuple(columns)
-        self.complete: bool = told.ended and not told.capped
+        self.complete: bool = told.complete
         self.capped: tuple[str, ...] = tuple(told.capped)
         self.status: Status | None = told.status
+        self.warned: int = told.warned
+        self.unsupported: tuple[str, ...] = told.unsupported
+        self.ignored: tuple[str, ...] = tuple(sorted(told.ignored))
+        self.filtered: int = told.filtered
+        self.undecoded: tuple[str, ...] = tuple(sorted(told.undecoded))
+        self.guessed: tuple[str, ...] = tuple(sorted(told.guessed))
+        self.emulated: bool = told.emulated
 
     def dicts(self) -> list[dict[str, Any]]:
         """A dict a match: values by keyword, by ``GGGGEEEE`` where there is none.

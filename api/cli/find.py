@@ -154,7 +154,7 @@ def find(target: PeerOptions, matches: tuple[str, ...], **values: Any) -> int:
                 async for answer in answers:
                     writer.take(answer)
             limited = limit is not None and writer.count == limit
-            _complain_of(answers, limited=limited, split=split)
+            _complain_of(answers, limited=limited, split=split, known_set=quirks.character_set is not None)
         return Code.FAILED if split and answers.capped and not limited else Code.OK
 
     try:
@@ -179,18 +179,28 @@ def _format(wanted: str | None, *, json: bool) -> str:
     return "json" if json else wanted or ("table" if sys.stdout.isatty() else "tsv")
 
 
-def _complain_of(answers: Finding, *, limited: bool, split: bool) -> None:
+def _complain_of(answers: Finding, *, limited: bool, split: bool, known_set: bool) -> None:
     if answers.emulated:
         complain("the peer knows no patients, they were found by their studies", kind="note")
     if answers.unsupported:
-        complain(f"the peer does not support these keys: {', '.join(answers.unsupported)}")
+        names = ", ".join(answers.unsupported)
+        complain(f"the peer does not support these keys: {names}", kind="warning")
+    elif answers.warned:
+        complain("the peer warns (FF01H) that it does not support some key, and not which", kind="warning")
     if answers.ignored:
         names = ", ".join(answers.ignored)
         complain(f"left out {answers.filtered} answers: the peer does not go by {names}", kind="warning")
     if answers.empty:
         complain(f"left out {answers.empty} answers: the peer sent no identifier with them", kind="warning")
     if answers.undecoded:
-        complain(f"left out of answers, for they cannot be decoded: {', '.join(answers.undecoded)}")
+        names = ", ".join(answers.undecoded)
+        complain(f"left out of answers, for they cannot be decoded: {names}", kind="warning")
+    if answers.guessed and not known_set:
+        names = ", ".join(answers.guessed)
+        complain(
+            f"the text of these is not in the character set that answers name: {names}; --charset says which",
+            kind="note",
+        )
     if answers.capped and not limited:
         advice = "" if split else "; --split asks in parts"
         complain(f"there may be more matches: {'; '.join(answers.capped)}{advice}", kind="warning")

@@ -127,11 +127,13 @@ def test_a_private_key_is_one_of_several() -> None:
 # --- what is told of the answers
 
 
-async def answers(listener: ScriptedListener, *matches: Dataset | bytes, status: int = 0) -> Said:
+async def answers(
+    listener: ScriptedListener, *matches: Dataset | bytes, status: int = 0, pending: int = 0xFF00
+) -> Said:
     peer, _ = await accepted(listener)
     heard = await hear(peer, m.CFindRQ)
     for one in matches:
-        await reply(peer, heard, 0xFF00, one)
+        await reply(peer, heard, pending, one)
     await reply(peer, heard, status)
     await peer.answer_release()
     return heard
@@ -197,6 +199,27 @@ async def test_the_character_set_of_a_peer(invoke: Invoke) -> None:
     arguments = ("--columns", "PatientName", "--no-header")
     result = await against(script, invoke, "find", "--charset", "ISO_IR 144", *arguments)
     assert (result.out, result.err) == (b"\xcc\xfc\xeb\xeb\xe5\xf0".decode("iso8859-5") + "\n", "")
+    guessed = await against(script, invoke, "find", *arguments)
+    assert guessed.code == 0
+    assert guessed.err == (
+        "aiodicom: note: the text of these is not in the character set that answers name: PatientName;"
+        " --charset says which\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("PatientSex", "the peer does not support these keys: PatientSex"),
+        ("PatientID", "the peer warns (FF01H) that it does not support some key, and not which"),
+    ],
+)
+async def test_a_warning_pending_status_is_told(invoke: Invoke, key: str, said: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        await answers(listener, identifier(PatientID="A1", StudyInstanceUID="1.2"), pending=0xFF01)
+
+    result = await against(script, invoke, "find", "--return", key)
+    assert (result.code, result.err) == (0, f"aiodicom: warning: {said}\n")
 
 
 # --- tables

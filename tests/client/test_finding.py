@@ -707,6 +707,9 @@ async def test_it_is_awaited_for_all_matches_or_kept_for_what_was_said() -> None
             assert len(await finding) == 2
             assert finding.status == 0
             assert finding.unsupported == ("StudyDate", "StudyDescription")
+            for said in ("warned", "unsupported", "ignored", "filtered", "undecoded", "guessed", "emulated"):
+                assert getattr(await finding, said) == getattr(finding, said)
+            assert finding.warned == 1
 
     await play(script, user)
 

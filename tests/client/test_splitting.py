@@ -437,7 +437,10 @@ async def test_a_key_that_answers_lack_is_told_as_unsupported() -> None:
     warned = await find(
         Archive(studies=spread(5), mute=("StudyTime",), pending=0xFF01), return_keys=["StudyTime"]
     )
-    assert warned.unsupported == ("StudyTime",)
+    assert (warned.unsupported, warned.warned) == (("StudyTime",), 5)
+    unnamed = await find(Archive(studies=spread(5), pending=0xFF01), return_keys=["StudyTime"])
+    assert (unnamed.unsupported, unnamed.warned) == ((), 5)
+    assert finding.warned == 0
 
 
 async def test_a_key_that_comes_back_empty_is_told_as_unsupported_and_drops_nothing() -> None:
