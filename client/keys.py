@@ -142,6 +142,8 @@ class Putting:
             self._put_item(item, where, first, value)
         else:
             checked = match_value(first, vr, value)
+            if tag in item and item[tag].VM:
+                raise QueryError(f"{first} is given twice")
             if above and isinstance(checked, str) and over_midnight(vr, checked):
                 raise QueryError(f"{first}: inside a sequence no range leads over midnight")
             if isinstance(value, LiteralText) and vr in WILD:
@@ -161,6 +163,8 @@ class Putting:
         if isinstance(value, Dataset):
             value = given(value)
         if value is None or value == "" or value == [] or value == {}:
+            if where[-1] in item and any(_has_a_value(one) for one in item[where[-1]].value):
+                raise QueryError(f"{name} is given twice")
             item.add_new(where[-1], "SQ", Sequence([Dataset()]))
         elif isinstance(value, Mapping):
             for key, one in value.items():
@@ -169,6 +173,10 @@ class Putting:
                 self._put(_item(item, where[-1]), where, parts(named(name)), one)
         else:
             raise QueryError(f"{name} is a sequence: match it with one item, a mapping or a pydicom Dataset")
+
+
+def _has_a_value(item: Dataset) -> bool:
+    return any(element.VM for element in item.iterall() if element.VR != "SQ")
 
 
 def unjudged(tag: int, vr: str, value: object) -> DataElement:

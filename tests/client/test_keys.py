@@ -27,6 +27,43 @@ def test_a_tag_is_as_good_as_its_keyword(key: str) -> None:
     assert asked({}, (key,)).AccessionNumber == ""
 
 
+REQUEST = "RequestAttributesSequence"
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {"PatientName": "A", "0010,0010": "B"},
+        {"0010,0010": "A", "PatientName": ""},  # would ask for every name
+        {'(0009,"ACME",01)': "A", '0009,"ACME",xx01': "B"},
+        {REQUEST: {"RequestedProcedureID": "1"}, f"{REQUEST}.RequestedProcedureID": "2"},
+        {f"{REQUEST}.RequestedProcedureID": "1", "0040,0275": None},
+    ],
+)
+def test_a_key_with_two_values_is_refused(match: dict[str, object]) -> None:
+    """The last would be taken, and what the other says forgotten."""
+    with pytest.raises(QueryError, match="is given twice"):
+        asked(match, level="SERIES")
+
+
+@pytest.mark.parametrize(
+    ("match", "keys", "values"),
+    [
+        (
+            {REQUEST: {"RequestedProcedureID": "1"}, f"{REQUEST}.ScheduledProcedureStepID": "2"},
+            (),
+            ["2", "1"],
+        ),
+        ({f"{REQUEST}.RequestedProcedureID": "1"}, (REQUEST, f"{REQUEST}.RequestedProcedureID"), ["1"]),
+        ({}, (f"{REQUEST}.RequestedProcedureID", REQUEST), []),
+        ({REQUEST: None}, (f"{REQUEST}.RequestedProcedureID",), []),
+    ],
+)
+def test_an_item_is_put_together(match: dict[str, object], keys: tuple[str, ...], values: list[str]) -> None:
+    [item] = asked(match, keys, level="SERIES").RequestAttributesSequence
+    assert [element.value for element in item] == values
+
+
 def test_a_private_element_can_be_asked_for_and_matched() -> None:
     found = asked({"0009,1001": "x"}, ("0009,0010",))
     assert found[0x00091001].value == "x"
