@@ -162,6 +162,8 @@ class Finding(Stream["Answer"]):
                     count += 1
         except OperationFailed as error:
             told.status = error.status
+            if count == self._limit and told.capped:
+                return  # refused is what would be beyond the limit
             raise
         told.ended = True
 

@@ -162,6 +162,26 @@ async def test_a_final_status_that_is_no_success_follows_the_matches(
     await play(script, user)
 
 
+@pytest.mark.parametrize("status", [0xA700, 0xFE00])
+async def test_a_peer_that_stops_at_the_limit_has_given_what_was_asked_for(status: int) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        for _ in range(2):
+            await answer(peer, 3, status=status)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            finding = client.find("STUDY", limit=3)
+            assert len(await finding) == 3
+            assert (finding.complete, finding.status) == (False, status)
+            assert "after 3 answers" in finding.capped[0]
+            with pytest.raises(OperationFailed):
+                await client.find("STUDY", limit=4)
+
+    await play(script, user)
+
+
 async def test_a_final_response_that_carries_a_data_set() -> None:
     """Orthanc's FE00 does."""
 
