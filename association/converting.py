@@ -1,7 +1,7 @@
 """Stored objects sent in another uncompressed transfer syntax, where the peer took none of their own.
 
 PS3.5 10.1: who holds an object without compression can be asked for it in the default transfer syntax, so a
-peer may rightly have chosen one in which it does not lie here.
+peer may rightly have chosen one in which it does not lie here. Some take explicit VR alone.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .sending import PART, Parts
 from .tasks import Job
 
 C = TypeVar("C")
+_OFFERED = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 _NATIVE = frozenset({*CONVERTIBLE, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN})
 
 
@@ -44,15 +45,17 @@ def native_context(item: Instance, contexts: Mapping[tuple[str, str], C]) -> tup
 
 
 def with_defaults(proposals: list[Proposal], *, decoding: bool = False) -> list[Proposal]:
-    """With the default transfer syntax for each class that lies here without compression (PS3.5 10.1).
+    """With both little endian syntaxes for each class that lies here without compression (PS3.5 10.1).
 
-    decoding: for the others too, for they can be decompressed.
+    One that no object of the class is in is offered in a context of its own, where there is room; the default
+    goes before. decoding: for the others too, for they can be decompressed.
     """
     stored = [(one.abstract_syntax, one.transfer_syntaxes[0]) for one in proposals]
     native = dict.fromkeys(sop_class for sop_class, syntax in stored if decoding or syntax in _NATIVE)
-    more = [uid for uid in native if (uid, IMPLICIT_VR_LITTLE_ENDIAN) not in stored]
-    room = MAX_CONTEXTS - len(proposals)
-    return proposals + [Proposal(uid, (IMPLICIT_VR_LITTLE_ENDIAN,)) for uid in more[:room]]
+    found = [(uid, tuple(one for one in _OFFERED if (uid, one) not in stored)) for uid in native]
+    more = [Proposal(uid, syntaxes) for uid, syntaxes in found if syntaxes]
+    more.sort(key=lambda one: IMPLICIT_VR_LITTLE_ENDIAN not in one.transfer_syntaxes)
+    return proposals + more[: MAX_CONTEXTS - len(proposals)]
 
 
 class Conversion:

@@ -159,16 +159,21 @@ async def test_an_object_in_doubt_is_not_converted_and_fails_alone(tmp_path: Pat
     assert "1.2.3.99" not in came
 
 
-class OnlyTheDefault(Plain):
-    """A store of CT in implicit VR and nothing else."""
+class OnlyOne(Plain):
+    """A store of CT in one transfer syntax and no other."""
+
+    def __init__(self, syntax: str = IMPLICIT) -> None:
+        super().__init__()
+        self.syntax = syntax
 
     def supported(self) -> Supported:
-        return Supported({CT: (IMPLICIT,)})
+        return Supported({CT: (self.syntax,)})
 
 
-async def test_a_move_offers_the_default_transfer_syntax(tmp_path: Path) -> None:
-    """PS3.5 10.1: to a destination that takes nothing else."""
-    destination = OnlyTheDefault()
+@pytest.mark.parametrize("taken", [IMPLICIT, EXPLICIT])
+async def test_a_move_offers_both_little_endian_syntaxes(tmp_path: Path, taken: str) -> None:
+    """PS3.5 10.1: to who takes the default alone, and to who should take it and does not."""
+    destination = OnlyOne(taken)
     async with serve(destination, port=0) as there:
         where = {"THERE": ("127.0.0.1", there.port)}
         async with serve_archive(tmp_path, port=0, destinations=where) as server:
@@ -181,37 +186,38 @@ async def test_a_move_offers_the_default_transfer_syntax(tmp_path: Path) -> None
                 result = await pacs.move("PATIENT", "P1", destination="THERE")
     assert result.ok
     assert result.completed == 2
-    assert destination.stored == {data.SOPInstanceUID: encode(data, IMPLICIT) for data in (one, other)}
+    assert destination.stored == {data.SOPInstanceUID: encode(data, taken) for data in (one, other)}
 
 
 @pytest.mark.parametrize("stored", [EXPLICIT, BIG, DEFLATED, IMPLICIT])
 @pytest.mark.parametrize("kind", ["file", "memory"])
-async def test_a_store_to_who_takes_the_default_alone(tmp_path: Path, stored: str, kind: str) -> None:
+@pytest.mark.parametrize("taken", [IMPLICIT, EXPLICIT])
+async def test_a_store_to_who_takes_one_syntax_alone(
+    tmp_path: Path, stored: str, kind: str, taken: str
+) -> None:
     """PS3.5 10.1: it is offered for what has no compression, and the report says what was sent."""
     dataset = image()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = UID(stored)
     dataset.save_as(tmp_path / "a.dcm", enforce_file_format=True)
-    there = OnlyTheDefault()
+    there = OnlyOne(taken)
     source = tmp_path / "a.dcm" if kind == "file" else dataset
     async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
         report = await pacs.store(source)
         assert report.ok
-        assert there.stored == {dataset.SOPInstanceUID: encode(dataset, IMPLICIT)}
+        assert there.stored == {dataset.SOPInstanceUID: encode(dataset, taken)}
         [item] = report.items
-        assert (
-            item.converted_to == item.to_dict()["converted_to"] == (None if stored == IMPLICIT else IMPLICIT)
-        )
+        assert item.converted_to == item.to_dict()["converted_to"] == (None if stored == taken else taken)
         there.stored.clear()
         report = await pacs.store(source, convert=False)
-    assert report.ok == bool(there.stored) == (stored == IMPLICIT)
-    if stored != IMPLICIT:
+    assert report.ok == bool(there.stored) == (stored == taken)
+    if stored != taken:
         assert "presentation context refused" in str(report.items[0].error)
 
 
 async def test_what_is_compressed_is_not_offered_otherwise(tmp_path: Path) -> None:
     dataset = labelled(image(), JPEG)
-    there = OnlyTheDefault()
+    there = OnlyOne()
     async with serve(there, port=0) as server, connect("127.0.0.1", server.port) as pacs:
         report = await pacs.store(dataset)
     assert not there.stored
@@ -224,4 +230,9 @@ def test_defaults_are_offered_within_the_room_there_is() -> None:
     some = [Proposal("1.2", (EXPLICIT,)), Proposal("1.2", (JPEG,)), Proposal("1.3", (IMPLICIT,)),
             Proposal("1.4", (JPEG,)), Proposal("1.5", (DEFLATED,))]  # fmt: skip
     more = with_defaults(some)[len(some) :]
-    assert more == [Proposal("1.2", (IMPLICIT,)), Proposal("1.5", (IMPLICIT,))]
+    both, default, explicit = (EXPLICIT, IMPLICIT), (IMPLICIT,), (EXPLICIT,)
+    assert more == [Proposal("1.2", default), Proposal("1.5", both), Proposal("1.3", explicit)]
+    decoded = with_defaults(some, decoding=True)[len(some) :]
+    assert decoded == [*more[:1], Proposal("1.4", both), *more[1:]]
+    assert with_defaults(full[:125] + some[:3])[128:] == []
+    assert with_defaults(full[:124] + some[:3])[127:] == [Proposal(full[0].abstract_syntax, default)]
