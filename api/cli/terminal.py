@@ -18,8 +18,8 @@ from ..client.progress import Progress, ProgressCallback
 if TYPE_CHECKING:  # rich takes longer to load than an echo: only what draws loads it
     from rich.console import Console
 
-WIDE = 120
-"""Columns of a table that does not go to a terminal."""
+WIDE = 10_000
+"""Columns of what does not go to a terminal: the next program reads lines, so that none is folded."""
 REDRAW = 0.05
 """Seconds between two updates of a progress bar."""
 LISTED = 20

@@ -255,6 +255,16 @@ def test_no_uid_is_ever_split(
         assert ("StudyDescription  CT Thorax" in out) == (width < description + 25 + 4 + len(UID))
 
 
+def test_a_table_in_a_pipe_is_as_wide_as_it_has_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    """A match is a line, for who reads lines: as many columns as there may be, and each as long."""
+    names = [f"{name}{number}" for number in range(3) for name in COLUMNS]
+    show_matches(names, [ROW * 3, ROW * 3])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ") for line in lines[2:]] == [ROW * 3] * 2
+    terminal.show_table(["path"], [["x" * 500]])
+    assert "x" * 500 in capsys.readouterr().out
+
+
 def test_several_uids_of_a_cell_are_kept_together_where_they_fit(capsys: pytest.CaptureFixture[str]) -> None:
     show_matches(["A", "B"], [["x", f"{UID}\\1.2.3.4"]])
     assert f"{UID}\\1.2.3.4" in capsys.readouterr().out
