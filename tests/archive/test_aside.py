@@ -33,6 +33,16 @@ def test_conflicts_of_one_object_are_bounded(tmp_path, caplog):
     assert not [name for name in os.listdir(tmp_path / "incoming") if name != "journal"]
 
 
+def test_the_same_conflict_again_takes_no_room(tmp_path):
+    with Archive(tmp_path, durability="rename") as archive:
+        store(archive, image())
+        for _ in range(MAX_CONFLICTS + 1):
+            assert store(archive, image(ImageComments="the same")).status == 0x0111
+        assert len(aside(tmp_path, "conflicts")) == 1
+        store(archive, image(ImageComments="another"))
+        assert len(aside(tmp_path, "conflicts")) == 2
+
+
 def test_conflicts_are_bounded_in_all(tmp_path, monkeypatch, caplog):
     """A peer that contradicts every object of the archive does not fill its disk."""
     monkeypatch.setattr(files, "MAX_CONFLICTS_IN_ALL", 3)

@@ -261,3 +261,27 @@ def test_a_defect_in_what_is_done_behind_the_commits_stops_none(tmp_path, caplog
         assert store(archive, image(0)).status == 0
     assert "work behind the commits failed: KeyError" in caplog.text
     assert "Doe" not in caplog.text
+
+
+def test_what_was_replaced_while_it_was_compared_is_compared_again(tmp_path, monkeypatch):
+    """The same object came, and the stored one is another by the time it is answered."""
+    real = archive_commit.same_data
+    compared = []
+
+    def replacing(*arguments):
+        compared.append(real(*arguments))
+        if len(compared) == 1:
+            other = first.path.read_bytes()[:-1] + b"x"
+            first.path.with_suffix(".new").write_bytes(other)
+            first.path.with_suffix(".new").rename(first.path)
+        return compared[-1]
+
+    data = encode(image(0, BitsAllocated=8, PixelData=bytes(archive_commit.COMPARED_IN_TURN)))
+    with Archive(tmp_path) as archive:
+        first = store(archive, image(0), data=data)
+        monkeypatch.setattr(archive_commit, "same_data", replacing)
+        again = sink_for(archive, image(0))
+        again.write(memoryview(data))
+        assert again.committed().result(30).status == 0x0111
+    assert compared == [True, False]
+    assert len(list((tmp_path / "conflicts").iterdir())) == 1

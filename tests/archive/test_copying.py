@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -175,3 +176,37 @@ def test_what_is_set_aside_and_cannot_be_copied_is_said(
     assert not os.path.lexists(tmp_path / "copy" / name / f"{ASIDE}.dcm")
     with Archive(tmp_path / "copy", create=False) as archive:
         assert archive.counts().instances == report.objects > 0
+
+
+def test_a_copy_is_on_the_disk_before_it_has_its_name(tmp_path: Path, folder: Path, monkeypatch) -> None:
+    calls: list[str] = []
+
+    def noted(name: str) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: object) -> object:
+            calls.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+
+    noted("sync")
+    noted("rename")
+    copy_archive(folder, tmp_path / "copy")
+    assert calls == ["sync", "rename"]
+
+
+def test_a_reason_that_cannot_be_read_fails_the_copy(tmp_path: Path, folder: Path, monkeypatch) -> None:
+    """It is not left out in silence."""
+    (folder / "quarantine" / f"1.2.3.{'0' * 16}.reason").write_text("why")
+    real = copying._copy
+
+    def failing(source: Path, target: Path, link: bool) -> None:
+        if source.suffix == ".reason":
+            raise OSError(errno.EIO, "an error of the disk")
+        real(source, target, link)
+
+    monkeypatch.setattr(copying, "_copy", failing)
+    with pytest.raises(OSError, match="an error of the disk"):
+        copy_archive(folder, tmp_path / "copy")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["archive"]

@@ -280,3 +280,11 @@ def test_readers_are_used_again_and_few_are_kept(tmp_path):
         assert fresh is not left
         index.close()  # while somebody reads: it ends with the last of them
     assert descriptors() == before
+
+
+def test_of_the_rows_written_few_are_remembered(index, monkeypatch):
+    monkeypatch.setattr("aiodicom.archive.index._ROWS_KEPT", 6)
+    for number in range(20):
+        index.add([entry(image(1, study=f"1.2.{number}"))])
+        assert len(index._studies) + len(index._series) <= 8
+    assert index.counts().studies == 20
