@@ -88,13 +88,18 @@ class Upkeep:
     def settle(self) -> bool:
         """What a start has to do before it serves; gives whether files and index are to be compared then."""
         if not self._index.whole:
-            self.rebuild()
+            left = self.rebuild()
+            say(left)
+            count = self._index.counts().instances
+            if count or left:  # else the archive is new
+                text = "the index was not there, or not whole: made anew of %d objects, %d left out"
+                log.warning(text, count, len(left))
             return False
         self._recover()
         return True
 
     def rebuild(self) -> list[LeftOut]:
-        """Fill the index anew from the files alone, in one transaction."""
+        """Fill the index anew from the files alone, in one transaction; gives what was left out."""
         left: list[LeftOut] = []
         expected = self._count()
         self._index.add(
@@ -103,7 +108,6 @@ class Upkeep:
             doubled=lambda one: left.append(doubled(self._files.root / one.path)),
         )
         self._files.clear_announced()
-        say(left)
         return left
 
     def _recover(self) -> None:

@@ -330,6 +330,20 @@ def test_progress_of_a_long_rebuild_is_told(tmp_path, monkeypatch):
         assert told == [(2, 5), (4, 5)]
 
 
+@pytest.mark.parametrize("lost", ["removed", "emptied"])
+def test_that_an_index_was_made_anew_is_said(tmp_path, caplog, lost):
+    """An index that is lost may be the mark of a disk that fails; a new archive has lost none."""
+    stored(tmp_path, range(3))
+    assert "made anew" not in caplog.text
+    next((tmp_path / "objects").rglob("*.dcm")).write_bytes(b"")
+    (tmp_path / "index.sqlite").unlink()
+    if lost == "emptied":
+        (tmp_path / "index.sqlite").touch()
+    Archive(tmp_path).close()
+    [said] = [one for one in caplog.messages if "made anew" in one]
+    assert said.endswith("made anew of 2 objects, 1 left out")
+
+
 def test_many_left_out_are_counted(tmp_path, monkeypatch, caplog):
     stored(tmp_path, range(30))
     for path in (tmp_path / "objects").rglob("*.dcm"):
