@@ -7,15 +7,19 @@ import os
 import zlib
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aiodicom.association.converting import Conversion, converted_parts, substitute, with_defaults
+from aiodicom.association.errors import AssociationEnded
+from aiodicom.association.operations import Operation
 from aiodicom.association.outgoing import WHOLE_READ
+from aiodicom.association.stores import Outcome, StoreRun
 from aiodicom.client.connect import connect
 from aiodicom.dataset.errors import MalformedDataSet
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Proposal, Supported
+from aiodicom.dimse.contexts import Context, Proposal, Supported
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
 from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image, labelled
@@ -49,6 +53,38 @@ def test_nothing_else_is_converted() -> None:
     assert substitute(Instance(Path(), CT, "1.2", JPEG), {(CT, EXPLICIT): 1}) is None
     assert substitute(Instance(Path(), CT, "1.2", EXPLICIT), {("1.2", IMPLICIT): 1}) is None
     assert substitute(Instance(Path(), CT, "1.2", EXPLICIT), {(CT, JPEG): 1}) is None
+
+
+def test_what_inflates_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is not cut to what was kept of it."""
+    monkeypatch.setattr("aiodicom.association.converting.MAX_COPIED", 1000)
+    one = instance(tmp_path / "a", deflated(encode(image(ImageComments="x" * 2000))), DEFLATED)
+    with pytest.raises(MalformedDataSet, match="inflates over 1000 bytes"):
+        Conversion(one, IMPLICIT)
+
+
+async def test_what_could_not_be_sent_at_all_is_closed(tmp_path: Path) -> None:
+    dataset = image(BitsAllocated=8, PixelData=bytes(WHOLE_READ + 10))
+    dataset["PixelData"].VR = "OB"
+    item = instance(tmp_path / "a", encode(dataset), EXPLICIT)
+    gone = AssociationEnded("the association is being released")
+
+    async def invoke(*_: object) -> Operation:
+        raise gone
+
+    over = SimpleNamespace(
+        connection=SimpleNamespace(taken=lambda: 0),
+        session=SimpleNamespace(window=SimpleNamespace(invoked=1)),
+        contexts={1: Context(1, CT, IMPLICIT)},
+        invoke=invoke,
+    )
+    before = descriptors()
+    told: list[Outcome] = []
+    run = StoreRun(association=over, done=told.append, convert=True)  # type: ignore[arg-type]
+    with pytest.raises(AssociationEnded) as raised:
+        await run.run([item])
+    assert descriptors() == before, raised  # which holds what the frames held
+    assert [one.error for one in told] == [f"not sent whole: {gone}"]
 
 
 @pytest.mark.parametrize("size", [10, WHOLE_READ + 10])

@@ -7,17 +7,19 @@ import os
 import signal
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from aiodicom.association import decompressing
 from aiodicom.association.decompressing import Decompressor
+from aiodicom.association.stores import Outcome, StoreRun
 from aiodicom.client.connect import connect
 from aiodicom.dataset.convert import convert
 from aiodicom.dataset.errors import ImagingError
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Supported
+from aiodicom.dimse.contexts import Context, Supported
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import serve
@@ -77,6 +79,37 @@ async def test_one_process_decodes_one_object_after_the_other(tmp_path: Path, te
     finally:
         await decompressor.close()
     assert not children()
+    assert not list(temporary.iterdir())
+
+
+async def test_what_was_cancelled_while_it_was_decoded_is_not_sent(tmp_path: Path, temporary: Path) -> None:
+    item, _ = stored(tmp_path)
+    asked: list[int] = []
+
+    def wanted() -> bool:  # not any more, once it is decoded
+        asked.append(len(list(temporary.iterdir())))
+        return not asked[-1]
+
+    nobody = SimpleNamespace(
+        connection=SimpleNamespace(taken=lambda: 0),
+        session=SimpleNamespace(window=SimpleNamespace(invoked=1)),
+        contexts={1: Context(1, CT, EXPLICIT)},
+        invoke=None,  # which is not called
+    )
+    decompressor = Decompressor(1, LIMIT, PATIENCE)
+    told: list[Outcome] = []
+    run = StoreRun(
+        association=nobody,  # type: ignore[arg-type]
+        done=told.append,
+        wanted=wanted,
+        convert=True,
+        decompressor=decompressor,
+    )
+    try:
+        await run.run([item])
+    finally:
+        await decompressor.close()
+    assert (asked, told) == ([0, 1], [])
     assert not list(temporary.iterdir())
 
 

@@ -142,6 +142,9 @@ MUTANTS = (
     Mutant("association/stores.py", "            async with self.turn():\n                return await self._send_converted(", "            if True:\n                return await self._send_converted(", "server/test_resources.py"),
     Mutant("association/stores.py", "                connection.narrow(LITTLE)\n", "                pass\n", "server/test_resources.py"),
     Mutant("association/outgoing.py", "            if not ahead:\n                close()\n", "            pass\n", "server/test_resources.py"),
+    Mutant("association/stores.py", "            if not conversion.begun:", "            if False:", "association/test_converting.py"),
+    Mutant("association/stores.py", "            if not self.wanted():  # decoding may take long\n                return []\n", "", "association/test_decompressing.py"),
+    Mutant("association/converting.py", "inflate(self._held, MAX_COPIED, MAX_COPIED)", "inflate(self._held, 10 * MAX_COPIED, MAX_COPIED)", "association/test_converting.py"),
     Mutant("association/outgoing.py", "coming.drop(close)", "coming.drop(lambda: None)", "association/test_outgoing.py"),
     Mutant("association/outgoing.py", "if len(data) < min(part, end - position):", "if not data:", "association/test_outgoing.py"),
     # --- the command line
