@@ -36,7 +36,8 @@ def frame_spans(
 
     Taken from the extended offset table, the basic one, or the number of fragments; where there are more
     fragments than frames and no table, from how code streams begin. Raises UnsupportedPixels for a table that
-    points beside the fragments and for frames that cannot be told apart, MalformedDataSet for torn items.
+    points beside the fragments or leaves some out, and for frames that cannot be told apart; MalformedDataSet
+    for torn items.
     """
     table, fragments = _items(buffer, at, name)
     starts = {offset - _ITEM.size: place for place, (offset, _) in enumerate(fragments)}
@@ -93,6 +94,8 @@ def _places(begins: Sequence[int], starts: dict[int, int], name: str) -> list[in
     places = [starts.get(begin, -1) for begin in begins]
     if -1 in places or any(a >= b for a, b in pairwise(places)):
         raise UnsupportedPixels(f"{name}: its offset table points beside the fragments")
+    if places[0] != 0:
+        raise UnsupportedPixels(f"{name}: its offset table leaves out the first fragment")
     return places
 
 
@@ -110,6 +113,8 @@ def _by_extended(
     places = [starts.get(first + offset, -1) for offset in extended.offsets]
     if -1 in places:
         raise UnsupportedPixels(f"{name}: its extended offset table points beside the fragments")
+    if sorted(places) != list(range(len(fragments))):
+        raise UnsupportedPixels(f"{name}: its extended offset table does not name each fragment once")
     spans: list[tuple[Span, ...]] = []
     for place, length in zip(places, extended.lengths, strict=True):
         offset, whole = fragments[place]

@@ -207,10 +207,9 @@ def _extended(elements: Elements) -> Offsets | None:
     return Offsets(*halves) if any(halves) else None
 
 
-def dataset_of_file(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
-    """The data set of a file, whole or what lies before its pixels; errors as for `frames_of_file`."""
-    header, _, end, _ = _scan(path)
-    return read_dataset(path, header, stop_before_pixels=stop_before_pixels, end=end)
+def header_of_file(path: Path) -> Dataset:
+    """What lies before the pixels in the data set of a file; errors as for `frames_of_file`."""
+    return read_dataset(path, _scan(path).header, stop_before_pixels=True)
 
 
 def _noted(frames: list[Frame], notes: tuple[str, ...]) -> list[Frame]:
@@ -255,11 +254,15 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
     elements = DatasetElements(dataset, name)
     form = pixel_format(elements, tag, name)
     syntax, value = str(syntax_of(dataset) or ""), value_of(dataset, tag, name)
-    if isinstance(value, bytes) and not value.startswith(_ITEM) and contradiction(syntax, tag, len(value)):
-        if _is_length_of(form, len(value)):
+    if isinstance(value, bytes):
+        plain, items = _is_length_of(form, len(value)), value.startswith(_ITEM)
+        told = contradiction(syntax, tag, None if items and not plain else len(value))
+        if told and plain and not items:
             note = f"labelled {UID(syntax).name}, but not compressed: read so"
             return _noted(frames_of_dataset(_relabelled(dataset), name, index), (note,))
-    elif isinstance(value, bytes) and reads(syntax, form):
+        if told and not plain:
+            raise MalformedDataSet(f"{name} contradicts itself: {told}")
+    if isinstance(value, bytes) and reads(syntax, form):
         pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
         return _frames(dataset, pixels, name, index)
     return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,7 @@ from .elements import DatasetElements, Header
 from .errors import UnsupportedPixels
 from .filling import fill
 from .frames import Frame
-from .headers import dataset_of_file, frames_of_dataset, frames_of_file
-from .pixels import decode
+from .headers import frames_of_dataset, frames_of_file, header_of_file
 from .stack import tell_notes
 
 _CINE_RATE = 0x00180040
@@ -114,8 +113,7 @@ class Image:
         """
         path = Path(path)
         frames = frames_of_file(path, frame)
-        dataset = dataset_of_file(path, stop_before_pixels=bool(frames) and _read_by_frame(frames[0]))
-        return _make(dataset, frames, str(path), _Kept(frame, keep_stored, double))
+        return _make(header_of_file(path), frames, str(path), stored=keep_stored, double=double)
 
     @classmethod
     def from_dataset(
@@ -124,18 +122,10 @@ class Image:
         """Make an image of a pydicom data set with its pixel data. Options, errors as for `from_file`."""
         name = "the data set"
         frames = frames_of_dataset(dataset, name, frame)
-        return _make(dataset, frames, name, _Kept(frame, keep_stored, double))
+        return _make(dataset, frames, name, stored=keep_stored, double=double)
 
 
-class _Kept(NamedTuple):
-    """What the caller asked for."""
-
-    frame: int | None
-    stored: bool
-    double: bool
-
-
-def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> Image:
+def _make(dataset: Dataset, frames: Sequence[Frame], name: str, *, stored: bool, double: bool) -> Image:
     if not frames:
         raise UnsupportedPixels(f"{name} holds no image")
     first = frames[0]
@@ -143,7 +133,7 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> 
     timing = Header(DatasetElements(dataset, name), name)
     frame_time = _frame_time(timing)
     return Image(
-        pixels=_pixels(dataset, frames, kept, name),
+        pixels=_pixels(frames, double=double),
         colormap=first.colormap,
         frame_time=frame_time,
         pixel_spacing=(first.spacing[0], first.spacing[1]) if first.spacing else None,
@@ -155,27 +145,14 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, kept: _Kept) -> 
         assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
         overlays=overlays_of(dataset, name),
         real_world=mappings_of(dataset, first.index, name),
-        stored=_grey(frames, stored=True) if kept.stored and form.samples == 1 else None,
+        stored=_pixels(frames, stored=True) if stored and form.samples == 1 else None,
     )
 
 
-def _grey(frames: Sequence[Frame], *, stored: bool = False, double: bool = False) -> NDArray[Any]:
-    """Grey frames as (rows, columns, frames, 1)."""
-    return fill(frames, stored=stored, double=double).transpose(1, 2, 0)[..., None]
-
-
-def _read_by_frame(frame: Frame) -> bool:
-    """Its values are read from where they lie, without the data set: plain grey, and indices."""
-    return frame.pixels.format.samples == 1
-
-
-def _pixels(dataset: Dataset, frames: Sequence[Frame], kept: _Kept, name: str) -> NDArray[Any]:
-    """The frames as (rows, columns, frames, channels); the data stay where the decoder left them."""
-    form = frames[0].pixels.format
-    if _read_by_frame(frames[0]):
-        return _grey(frames, double=kept.double)
-    decoded = decode(dataset, name, index=kept.frame, raw=False)
-    return decoded.reshape(len(frames), form.rows, form.columns, decoded.shape[-1]).transpose(1, 2, 0, 3)
+def _pixels(frames: Sequence[Frame], *, stored: bool = False, double: bool = False) -> NDArray[Any]:
+    """The frames as (rows, columns, frames, channels), a view of how they were read."""
+    read = fill(frames, stored=stored, double=double)
+    return np.moveaxis(read if read.ndim == 4 else read[..., None], 0, 2)
 
 
 def _frame_time(header: Header) -> float | None:

@@ -269,11 +269,11 @@ def decode(
     dataset: Dataset,
     name: str,
     *,
-    index: int | None,
+    index: int,
     raw: bool,
     offsets: tuple[list[int], list[int]] | None = None,
 ) -> NDArray[Any]:
-    """Decode one frame, or all when `index` is `None`; `UnsupportedPixels` for what no decoder can read.
+    """Decode one zero-based frame; `UnsupportedPixels` for what no decoder can read.
 
     offsets: as `frame_offsets` finds them.
     """

@@ -62,6 +62,7 @@ def test_an_extended_table_tells_and_leaves_out_padding() -> None:
         ([0, 2**32 - 1, 22], None),
         ([22, 12, 0], None),
         ([0, 12], None),
+        ([12, 22, 34], None),
         ([], Offsets([0, 1, 2], [1, 1, 1])),
         ([], Offsets([0, 12], [1, 1])),
         ([], Offsets([0, 12, 22], [4, 99, 4])),
@@ -71,6 +72,14 @@ def test_an_extended_table_tells_and_leaves_out_padding() -> None:
 def test_tables_that_point_elsewhere_are_refused(table: list[int], extended: Offsets | None) -> None:
     with pytest.raises(UnsupportedPixels, match="table"):
         read(value(PARTS, struct.pack(f"<{len(table)}L", *table)), 3, extended)
+
+
+@pytest.mark.parametrize("named", [[0, 0, 2], [0, 1, 3], [1, 2, 3]])
+def test_an_extended_table_names_each_fragment_once(named: list[int]) -> None:
+    """PS3.3 C.7.6.3.1.8: a frame is one fragment, so there are no others."""
+    parts = [b"aaaa", b"bbbb", b"cccc", b"dddd"][: max(named) + 1]
+    with pytest.raises(UnsupportedPixels, match="each fragment once"):
+        read(value(parts), 3, Offsets(offsets_of(parts, named), [4, 4, 4]))
 
 
 def test_torn_items_are_our_error_wherever_they_are_cut() -> None:

@@ -863,6 +863,31 @@ def test_plain_pixels_labelled_as_compressed_are_read_and_told(
         assert "not compressed" in "".join(volume.report.assumptions)
 
 
+def test_plain_colours_labelled_as_compressed_are_read_and_told() -> None:
+    made = image(
+        1, kind="<u1", SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=bytes(range(36))
+    )
+    made.PlanarConfiguration = 0
+    made.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.70")
+    for found in (Image.from_dataset(made).pixels[:, :, 0], Volume.from_datasets([made]).voxels[0]):
+        assert found.ravel().tolist() == list(range(36))
+
+
+@pytest.mark.parametrize("length", [2, 22, 40])
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+def test_fragments_labelled_as_plain_are_no_pixels(length: int, syntax: str) -> None:
+    """PS3.5 A.4: shorter or longer than the 24 bytes of the pixels."""
+    made = image(1, syntax, PixelData=encapsulate([bytes(range(length))], has_bot=False))
+    for work in (lambda: Image.from_dataset(made), lambda: Volume.from_datasets([made])):
+        with pytest.raises(MalformedDataSet, match="are encapsulated, which its"):
+            work()
+
+
+def test_pixels_that_look_like_an_item_are_pixels() -> None:
+    pixels = b"\xfe\xff\0\xe0" + bytes(20)
+    assert Volume.from_datasets([image(1, kind="<u2", PixelData=pixels)]).voxels[0, 0, 1] == 0xE000
+
+
 def test_a_whole_file_that_contradicts_itself_is_not_called_truncated(tmp_path: Path) -> None:
     made = image(1)
     made.PixelData += b"\0\0"  # and what it says can be nothing else
