@@ -71,8 +71,24 @@ def nifti(voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry, axes: 
         image.set_qform(affine, code=1)
     else:
         image.set_qform(None, code=0)  # a quaternion has no shear
-    image.header.set_xyzt_units("mm", "msec" if axes and axes[0].unit == "ms" else "unknown")
+    clock = even_times(axes[0]) if axes else None
+    if clock is None:
+        image.header.set_xyzt_units("mm", "unknown")
+        return image
+    image.header.set_xyzt_units("mm", {"ms": "msec", "s": "sec"}[axes[0].unit])
+    image.header["toffset"] = clock[0]
+    image.header.set_zooms((*image.header.get_zooms()[:3], clock[1], *image.header.get_zooms()[4:]))
     return image
+
+
+def even_times(axis: Axis) -> tuple[float, float] | None:
+    """First value and step of an axis of times; `None` of any other, and where a step is none or another."""
+    if axis.name not in _TIMES or axis.unit not in _UNITS:
+        return None
+    if len(axis.values) < 2 or not all(isinstance(one, (int, float)) for one in axis.values):
+        return None
+    steps = np.diff(axis.values)
+    return (float(axis.values[0]), float(steps[0])) if steps[0] > 0 and np.allclose(steps, steps[0]) else None
 
 
 def write_nrrd(path: Path, voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry) -> None:
@@ -124,7 +140,7 @@ def write_zarr(path: Path, voxels: NDArray[Any], facts: dict[str, Any], geometry
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(path.parent))
     layout = facts["layout"]
     attributes = {"aiodicom": {"format": SIDECAR, **facts}}
-    ome = _ome(voxels, layout, facts["axes"], geometry)
+    ome = _ome(voxels, layout, [Axis(**axis) for axis in facts["axes"]], geometry)
     if ome is not None:
         attributes["ome"] = {"version": _OME, "multiscales": [{"name": path.stem, **ome}]}
     space = [min(a, b) for a, b in zip(reversed(CHUNK), geometry.shape, strict=True)]
@@ -139,25 +155,24 @@ def write_zarr(path: Path, voxels: NDArray[Any], facts: dict[str, Any], geometry
 
 
 def _ome(
-    voxels: NDArray[Any], layout: Sequence[str], axes: Sequence[dict[str, Any]], geometry: VolumeGeometry
+    voxels: NDArray[Any], layout: Sequence[str], axes: Sequence[Axis], geometry: VolumeGeometry
 ) -> dict[str, Any] | None:
     """Axes and scale as OME-Zarr has them; None where it has no such: colours last, an axis too many.
 
     One of time at even steps comes first, then one of another kind, then those of space. It knows no
     directions, so only a volume whose axes run along those of the patient is put in its place.
     """
-    timed = [axis["name"] in _TIMES and axis["unit"] in _UNITS for axis in axes]
+    timed = [axis.name in _TIMES and axis.unit in _UNITS for axis in axes]
     if voxels.ndim > len(layout) or len(axes) > 2 or timed not in ([], [True], [False], [True, False]):
         return None
     told, scale, origin = [], [], []
     for axis, is_time in zip(axes, timed, strict=True):
-        steps = np.diff([float(one) for one in axis["values"]]) if is_time else np.ones(1)
-        if steps.size and not np.allclose(steps, steps[0]):
+        clock = even_times(axis) if is_time else (0.0, 1.0)
+        if clock is None:
             return None
-        kind = {"type": "time", "unit": _UNITS[axis["unit"]]} if is_time else {}
-        told.append({"name": axis["name"], **kind})
-        scale.append(float(steps[0]) if steps.size and steps[0] > 0 else 1.0)
-        origin.append(float(axis["values"][0]) if is_time else 0.0)
+        told.append({"name": axis.name, **({"type": "time", "unit": _UNITS[axis.unit]} if is_time else {})})
+        origin.append(clock[0])
+        scale.append(clock[1])
     told += [{"name": name, "type": "space", "unit": "millimeter"} for name in "zyx"]
     scale += [float(mm) for mm in reversed(geometry.spacing)]
     steps_of_place: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]

@@ -46,6 +46,8 @@ _STACK = 0x00209056
 FRAME_OFFSETS = 0x3004000C
 _DOSE_SCALING = 0x3004000E
 RT_DOSE = "RTDOSE"
+UNKNOWN = "unknown"
+"""The modality of what names none."""
 PIXEL_KINDS = {0x7FE00010: "integer", 0x7FE00008: "float", 0x7FE00009: "double"}
 _VARIANTS = {
     0x0062000B: "segment",
@@ -182,7 +184,7 @@ def frame_of(elements: Elements, pixels: PixelSource, name: str, index: int) -> 
         series_uid=text(SERIES),
         series_number=header.label(_SERIES_NUMBER),
         description=header.label(_DESCRIPTION),
-        modality=text(_MODALITY) or "unknown",
+        modality=text(_MODALITY) or UNKNOWN,
         reference=text(_REFERENCE),
         position=header.numbers(POSITION, 3),
         orientation=header.numbers(ORIENTATION, 6),

@@ -13,6 +13,7 @@ from pydicom.uid import UID, generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from .errors import IrregularGeometry, UnsupportedPixels
+from .frames import UNKNOWN
 from .geometry import VolumeGeometry
 from .records import Axis
 from .space import Floats
@@ -118,7 +119,7 @@ def _common(
     reference = template.get("FrameOfReferenceUID") if template else None
     dataset.FrameOfReferenceUID = reference or generate_uid(prefix=None)
     dataset.SeriesInstanceUID = generate_uid(prefix=None)
-    dataset.SeriesNumber, dataset.Modality = None, modality
+    dataset.SeriesNumber, dataset.Modality = None, "OT" if modality == UNKNOWN else modality
     dataset.SOPClassUID = UID(_STORAGE.get(modality, _SECONDARY_CAPTURE))
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     if dataset.SOPClassUID == _SECONDARY_CAPTURE:

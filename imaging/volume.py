@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -160,7 +160,8 @@ class Volume(VoxelGrid):
         """Write what the ending names: .nii, .nii.gz, .nrrd, .npy with its geometry in a .json, or .zarr.
 
         The last is a folder in chunks, which a program opens without reading it whole, with OME-Zarr's
-        metadata where they can say what the axes are.
+        metadata where they can say what the axes are. Of a palette .nii and .nrrd hold the indices alone:
+        `to_rgb` first for its colours.
 
         Returns the path. Raises OSError, `IrregularGeometry` for a stack on no regular grid, ImagingError
         where the package for the format is not installed or cannot write it, ValueError for another ending.
@@ -190,6 +191,8 @@ class Volume(VoxelGrid):
                 "layout": [*(axis.name for axis in self.axes), "slice", "row", "column"],
             }
             facts["system"] = "LPS"
+            if self.colormap is not None:
+                facts["colormap"] = self.colormap.tolist()
             if target.suffix == ".zarr":
                 write_zarr(target, self.voxels, facts, self.geometry)
             else:
@@ -208,11 +211,12 @@ class Volume(VoxelGrid):
     @classmethod
     def _from_facts(cls, path: Path | str, voxels: NDArray[Any], facts: dict[str, Any]) -> Volume:
         try:
-            axes = [Axis(one["name"], one["unit"], tuple(one["values"])) for one in facts["axes"]]
+            axes = [Axis(one["name"], one["unit"], _frozen(one["values"])) for one in facts["axes"]]
             shape = facts["shape"][len(axes) : len(axes) + 3]
             geometry = VolumeGeometry.from_affine(shape, facts["affine"])
             kinds = {"modality": str(facts["modality"]), "photometric": str(facts["photometric"])}
-            return cls.from_array(voxels, geometry, axes=axes, **kinds)
+            made = cls.from_array(voxels, geometry, axes=axes, **kinds)
+            return replace(made, colormap=np.array(facts["colormap"])) if "colormap" in facts else made
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise ImagingError(f"{path} has no geometry of a volume with it ({error!r})") from error
 
@@ -247,6 +251,11 @@ class Volume(VoxelGrid):
         return images_of(
             self.voxels, self.geometry, self.axes, self.modality, self.windows, self.photometric, template
         )
+
+
+def _frozen(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Coordinates out of JSON, which has no tuples."""
+    return tuple(_frozen(one) if isinstance(one, list) else one for one in values)
 
 
 def _assemble(found: Found, options: StackOptions) -> Volume:

@@ -18,7 +18,7 @@ from aiodicom.imaging.volume import Volume
 from geometries import close, everywhere, geometries
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from imaging_series import image, series
+from imaging_series import image, palette, series
 from pydicom.dataset import Dataset
 
 SHEARED = np.array([[0.1, 0, 0.5, 4], [0.9, 0.7, 0, 5], [2, 0, 0, 6], [0, 0, 0, 1.0]])
@@ -47,6 +47,30 @@ def test_nifti(tmp_path: Path, axes: tuple[Axis, ...], ending: str) -> None:
     assert np.allclose(read.affine @ (3, 1, 1, 1), (-x, -y, z, 1), atol=1e-5)
     assert read.header["sform_code"] == 1
     assert read.header["qform_code"] == 0  # sheared
+
+
+@pytest.mark.parametrize(
+    ("axes", "step", "unit", "first"),
+    [
+        ([("trigger time", "ms", (5.0, 505.0, 1005.0))], 500, "msec", 5),
+        ([("time", "s", (0.0, 2.5)), ("echo time", "ms", (9.0, 18.0))], 2.5, "sec", 0),
+        ([("trigger time", "ms", (0.0, 40.0, 90.0))], 1, "unknown", 0),
+        ([("trigger time", "ms", (None, 40.0, 80.0))], 1, "unknown", 0),
+        ([("frame reference time", "ms", (7.0,))], 1, "unknown", 0),
+        ([("echo time", "ms", (0.0, 9.0))], 1, "unknown", 0),
+        ([("echo time", "ms", (0.0, 9.0)), ("trigger time", "ms", (0.0, 40.0))], 1, "unknown", 0),
+        ([("temporal position", "", (1.0, 2.0))], 1, "unknown", 0),
+    ],
+)
+def test_nifti_says_times_at_even_steps_and_no_others(
+    axes: list[tuple[str, str, tuple[Any, ...]]], step: float, unit: str, first: float
+) -> None:
+    pytest.importorskip("nibabel")
+    made = numbered(VOLUME.geometry, tuple(Axis(*one) for one in axes)).to_nifti()
+    assert made.header.get_zooms()[3] == step
+    assert made.header.get_xyzt_units() == ("mm", unit)
+    assert made.header["toffset"] == first
+    assert np.allclose(made.affine, VOLUME.geometry.affine_in("crs", "RAS"))
 
 
 def test_a_quaternion_where_it_can_say_it(tmp_path: Path) -> None:
@@ -131,6 +155,31 @@ def test_zarr_of_colours_and_of_an_axis_at_uneven_steps(tmp_path: Path) -> None:
         group = zarr.open_group(str(path), mode="r")
         assert "ome" not in group.attrs
         assert np.array_equal(Volume.from_zarr(path).voxels, volume.voxels)
+
+
+@pytest.mark.parametrize("values", [(None, 10.0, 20.0), ("early", 1.0, 2.0), (0.0, 0.0, 0.0)])
+def test_zarr_of_times_that_are_none(tmp_path: Path, values: tuple[Any, ...]) -> None:
+    zarr = pytest.importorskip("zarr")
+    volume = numbered(VOLUME.geometry, (Axis("trigger time", "ms", values),))
+    path = volume.write(tmp_path / "v.zarr")
+    assert "ome" not in zarr.open_group(str(path), mode="r").attrs
+    assert Volume.from_zarr(path).axes == volume.axes
+
+
+@pytest.mark.parametrize("ending", ["npy", "zarr"])
+def test_coordinates_of_several_numbers_and_palettes_come_again(tmp_path: Path, ending: str) -> None:
+    directions = (None, (1.0, 0.0, 0.0), (0.0, 0.6, 0.8))
+    volume = numbered(VOLUME.geometry, (Axis("direction", "", directions),))
+    read = {"npy": Volume.from_npy, "zarr": Volume.from_zarr}[ending]
+    assert read(volume.write(tmp_path / f"v.{ending}")).axes == volume.axes
+    colours = Volume.from_datasets([palette(1), palette(2)])
+    again = read(colours.write(tmp_path / f"p.{ending}"))
+    assert again.to_rgb().voxels.tolist() == colours.to_rgb().voxels.tolist()
+
+
+def test_a_series_of_no_known_modality_is_other() -> None:
+    volume = Volume.from_datasets(series(2, Modality=None))
+    assert {one.Modality for one in volume.to_datasets()} == {"OT"}
 
 
 def test_zarr_leaves_nothing_that_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
