@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,39 +57,69 @@ class RealWorldMapping(NamedTuple):
         return made
 
 
-def overlays_of(dataset: Dataset, name: str) -> tuple[Overlay, ...]:
-    """The overlays that lie in elements of their own; MalformedDataSet for one with too few bits.
+def overlays_of(dataset: Dataset, header: Header) -> tuple[Overlay, ...]:
+    """The overlays that lie in elements of their own; one that is none is left out, with a note.
 
-    Those in unused bits of the pixels (retired in 2004) have no Overlay Data and are left out.
+    Those in unused bits of the pixels (retired in 2004) have no Overlay Data and are left out. header: of the
+    data set.
     """
     found = []
     for group in range(0x6000, 0x6020, 2):
-        value = value_of(dataset, group << 16 | 0x3000, name)
-        if not isinstance(value, bytes):
+        try:
+            overlay = _overlay(dataset, group, header)
+        except MalformedDataSet as error:
+            header.leave_out(error)
             continue
-        header = Header(DatasetElements(dataset, name), name)
-        rows, columns = (header.whole(group << 16 | tag) or 0 for tag in (0x0010, 0x0011))
-        frames = header.whole(group << 16 | 0x0015) or 1
-        count = rows * columns * frames
-        if not (0 < rows < 65536 and 0 < columns < 65536 and 0 < frames <= _MAX_FRAMES):
-            raise MalformedDataSet(f"{name}: its overlay {group:04X} has no size")
-        if len(value) * 8 < count:
-            raise MalformedDataSet(f"{name}: its overlay {group:04X} has {len(value)} bytes for {count} bits")
-        bits = np.unpackbits(np.frombuffer(value, np.uint8, (count + 7) // 8), bitorder="little")
-        origin = header.numbers(group << 16 | 0x0050, 2) or (1.0, 1.0)
-        pixels = bits[:count].reshape(frames, rows, columns).astype(np.bool_)
-        found.append(Overlay(group, pixels, (int(origin[0]), int(origin[1]))))
+        if overlay is not None:
+            found.append(overlay)
     return tuple(found)
 
 
-def mappings_of(dataset: Dataset, index: int, name: str) -> tuple[RealWorldMapping, ...]:
-    """The real world value mappings of a zero-based frame: its own, those of all frames, those at the top."""
+def _overlay(dataset: Dataset, group: int, header: Header) -> Overlay | None:
+    """That of a group; MalformedDataSet for one with too few bits."""
+    name = header.name
+    value = value_of(dataset, group << 16 | 0x3000, name)
+    if not isinstance(value, bytes):
+        return None
+    rows, columns = (header.whole(group << 16 | tag) or 0 for tag in (0x0010, 0x0011))
+    frames = header.whole(group << 16 | 0x0015) or 1
+    count = rows * columns * frames
+    if not (0 < rows < 65536 and 0 < columns < 65536 and 0 < frames <= _MAX_FRAMES):
+        raise MalformedDataSet(f"{name}: its overlay {group:04X} has no size")
+    if len(value) * 8 < count:
+        raise MalformedDataSet(f"{name}: its overlay {group:04X} has {len(value)} bytes for {count} bits")
+    bits = np.unpackbits(np.frombuffer(value, np.uint8, (count + 7) // 8), bitorder="little")
+    origin = header.numbers(group << 16 | 0x0050, 2) or (1.0, 1.0)
+    pixels = bits[:count].reshape(frames, rows, columns).astype(np.bool_)
+    return Overlay(group, pixels, (int(origin[0]), int(origin[1])))
+
+
+def mappings_of(dataset: Dataset, index: int, header: Header) -> tuple[RealWorldMapping, ...]:
+    """The real world value mappings of a zero-based frame: its own, those of all frames, those at the top.
+
+    One that is none is left out, with a note. header: of the data set.
+    """
+    try:
+        items = _mapping_items(dataset, index, header.name)
+    except MalformedDataSet as error:
+        header.leave_out(error)
+        return ()
+    found = []
+    for item in items:
+        try:
+            found.append(_mapping(item, header.name))
+        except MalformedDataSet as error:
+            header.leave_out(error)
+    return tuple(found)
+
+
+def _mapping_items(dataset: Dataset, index: int, name: str) -> Sequence[Dataset]:
     frames = items_of(dataset, FRAME_GROUPS, name)
     shared = one_item(dataset, SHARED_GROUPS, name)
     for place in (frames[index] if index < len(frames) else None, shared, dataset):
         items = items_of(place, _MAPPINGS, name) if place is not None else ()
         if items:
-            return tuple(_mapping(item, name) for item in items)
+            return items
     return ()
 
 

@@ -178,6 +178,10 @@ class Header:
             self.notes.append(f"{attribute(tag)} cannot be read and is left out")
             return ""
 
+    def leave_out(self, error: MalformedDataSet) -> None:
+        """Note that what an error tells of is left out."""
+        self.notes.append(f"{str(error).removeprefix(f'{self.name}: ')}: left out")
+
     def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
         """The first `count` numbers of an element, `None` when it is absent; else `MalformedDataSet`."""
         texts = self.elements.texts(tag)

@@ -141,10 +141,11 @@ def _is_length_of(form: PixelFormat, length: int) -> bool:
     return length in (form.encoded_bytes, form.encoded_bytes + form.encoded_bytes % 2)
 
 
-def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
+def frames_of_file(path: Path, index: int | None = None, *, as_stored: bool = False) -> list[Frame]:
     """Read the header of a file, pixels later; no frames when the object holds no pixel data.
 
-    index: the zero-based frame that is wanted alone. Raises OSError, `NotDicom`, `TruncatedFile` when the end
+    index: the zero-based frame that is wanted alone. as_stored: nobody asks where frames lie; a mosaic is one
+    of them. Raises OSError, `NotDicom`, `TruncatedFile` when the end
     of the file is missing, `MalformedDataSet` when it contradicts itself, `UnsupportedPixels` when the pixels
     cannot be read, and `IndexError`.
     """
@@ -172,17 +173,18 @@ def frames_of_file(path: Path, index: int | None = None) -> list[Frame]:
     elif plain:
         pixels = FilePixels.opened(path, offset, location.length or 0, form, big_endian)
     else:
-        return _noted(frames_of_dataset(read_dataset(path, header, end=end), name, index), notes)
+        dataset = read_dataset(path, header, end=end)
+        return _noted(frames_of_dataset(dataset, name, index, as_stored=as_stored), notes)
     if form.frames == 1 and SHARED_GROUPS not in present and FRAME_GROUPS not in present:
         _indices(form, index, name)
         frame = frame_of(elements, pixels, name, 0)
         if _wants_table(frame):
             (frame,) = _tabled([frame], read_dataset(path, header, stop_before_pixels=True), name)
-        if frame.is_mosaic:
+        if frame.is_mosaic and not as_stored:
             return _noted(tiles_of(frame, read_dataset(path, header, stop_before_pixels=True)), notes)
         return _noted([frame], notes)
     dataset = read_dataset(path, header, stop_before_pixels=True)
-    return _noted(_frames(dataset, pixels, name, index), notes)
+    return _noted(_frames(dataset, pixels, name, index, as_stored), notes)
 
 
 _formats: dict[tuple[bytes | None, ...], PixelFormat] = {}
@@ -240,11 +242,13 @@ def read_dataset(
     return dataset
 
 
-def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> list[Frame]:
+def frames_of_dataset(
+    dataset: Dataset, name: str, index: int | None = None, *, as_stored: bool = False
+) -> list[Frame]:
     """Read the header of a pydicom data set, named `name` in messages; no frames when it holds no pixel data.
 
-    index: the zero-based frame that is wanted alone. Raises MalformedDataSet, `UnsupportedPixels` when the
-    pixels cannot be read, and `IndexError`.
+    index, as_stored: as for `frames_of_file`. Raises MalformedDataSet, `UnsupportedPixels` when the pixels
+    cannot be read, and `IndexError`.
     """
     tags = [tag for tag in PIXEL_KINDS if tag in dataset]
     if not tags:
@@ -259,13 +263,14 @@ def frames_of_dataset(dataset: Dataset, name: str, index: int | None = None) -> 
         told = contradiction(syntax, tag, None if items and not plain else len(value))
         if told and plain and not items:
             note = f"labelled {UID(syntax).name}, but not compressed: read so"
-            return _noted(frames_of_dataset(_relabelled(dataset), name, index), (note,))
+            frames = frames_of_dataset(_relabelled(dataset), name, index, as_stored=as_stored)
+            return _noted(frames, (note,))
         if told and not plain:
             raise MalformedDataSet(f"{name} contradicts itself: {told}")
     if isinstance(value, bytes) and reads(syntax, form):
         pixels = EncapsulatedPixels.opened(value, 0, syntax, form, _extended(elements), name)
-        return _frames(dataset, pixels, name, index)
-    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index)
+        return _frames(dataset, pixels, name, index, as_stored)
+    return _frames(dataset, DatasetPixels.opened(dataset, tag, form, name), name, index, as_stored)
 
 
 def _relabelled(dataset: Dataset) -> Dataset:
@@ -307,21 +312,27 @@ def _wants_table(frame: Frame) -> bool:
     return frame.has_lut or frame.pixels.format.photometric == PALETTE
 
 
-def _frames(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
+def _frames(
+    dataset: Dataset, pixels: PixelSource, name: str, index: int | None, as_stored: bool
+) -> list[Frame]:
     """The frames of one object, as they are placed and scaled."""
-    return _tabled(_placed(dataset, pixels, name, index), dataset, name)
+    return _tabled(_placed(dataset, pixels, name, index, as_stored), dataset, name)
 
 
-def _placed(dataset: Dataset, pixels: PixelSource, name: str, index: int | None) -> list[Frame]:
+def _placed(
+    dataset: Dataset, pixels: PixelSource, name: str, index: int | None, as_stored: bool
+) -> list[Frame]:
     """The frames of one object, each with its own elements before the shared ones (PS3.3 C.7.6.16)."""
     count = pixels.format.frames
     wanted = _indices(pixels.format, index, name)
     groups = FunctionalGroups(dataset, count, name)
     if groups or count == 1:
         made = [frame_of(FrameElements(groups, one), pixels, name, one) for one in wanted]
-        return tiles_of(made[0], dataset) if count == 1 and made[0].is_mosaic else made
+        return tiles_of(made[0], dataset) if count == 1 and made[0].is_mosaic and not as_stored else made
     first = frame_of(groups.top, pixels, name, wanted[0])
     frames = [replace(first, index=one, has_place=False) for one in wanted]
+    if as_stored:
+        return frames
     if first.modality == NUCLEAR:
         return placed_by_detector(frames, dataset, name)
     offsets = groups.top.texts(FRAME_OFFSETS) if first.modality == RT_DOSE else ()

@@ -34,7 +34,7 @@ class Image:
     whatever it was stored as, palette colour stays indices into `colormap`. MONOCHROME1 is not inverted.
     colormap: (entries, 3) from 0 to 1 for palette colour, else `None`.
     frame_time: milliseconds from frame to frame, `None` when the header gives none.
-    assumptions: what of the header was left out, such as a window that is no number.
+    assumptions: what of the header was left out, such as a window that is no number, an overlay of few bits.
     pixel_spacing: mm in the patient (between rows, between columns), or `None`.
     window_center, window_width: of the first frame held, or `None`.
     overlays: planes of bits over the image, which the pixels do not show.
@@ -112,7 +112,7 @@ class Image:
         `IndexError` for a frame that is not there.
         """
         path = Path(path)
-        frames = frames_of_file(path, frame)
+        frames = frames_of_file(path, frame, as_stored=True)
         return _make(header_of_file(path), frames, str(path), stored=keep_stored, double=double)
 
     @classmethod
@@ -121,7 +121,7 @@ class Image:
     ) -> Image:
         """Make an image of a pydicom data set with its pixel data. Options, errors as for `from_file`."""
         name = "the data set"
-        frames = frames_of_dataset(dataset, name, frame)
+        frames = frames_of_dataset(dataset, name, frame, as_stored=True)
         return _make(dataset, frames, name, stored=keep_stored, double=double)
 
 
@@ -130,8 +130,9 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, *, stored: bool,
         raise UnsupportedPixels(f"{name} holds no image")
     first = frames[0]
     form = first.pixels.format
-    timing = Header(DatasetElements(dataset, name), name)
-    frame_time = _frame_time(timing)
+    beside = Header(DatasetElements(dataset, name), name)
+    frame_time = _frame_time(beside)
+    overlays, mappings = overlays_of(dataset, beside), mappings_of(dataset, first.index, beside)
     return Image(
         pixels=_pixels(frames, double=double),
         colormap=first.colormap,
@@ -142,9 +143,9 @@ def _make(dataset: Dataset, frames: Sequence[Frame], name: str, *, stored: bool,
         window_width=first.window[1] if first.window else None,
         photometric=form.photometric,
         sop_instance_uid=first.sop_instance_uid,
-        assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in timing.notes)),
-        overlays=overlays_of(dataset, name),
-        real_world=mappings_of(dataset, first.index, name),
+        assumptions=(*tell_notes(frames), *(f"{name}: {note}" for note in beside.notes)),
+        overlays=overlays,
+        real_world=mappings,
         stored=_pixels(frames, stored=True) if stored and form.samples == 1 else None,
     )
 

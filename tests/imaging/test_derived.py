@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aiodicom.dataset.errors import MalformedDataSet
 from aiodicom.imaging.image import Image
 from imaging_series import image
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 
 def test_real_overlays_are_what_pydicom_makes_of_them(data: Path) -> None:
@@ -42,9 +43,25 @@ def test_frames_of_an_overlay_run_on_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"data": b"\1\0"}, {"US": 0}, {"US": 65535}, {"IS": 99999999}])
-def test_an_overlay_that_claims_more_than_there_is(changes: Any) -> None:
-    with pytest.raises(MalformedDataSet, match="overlay 6002"):
-        Image.from_dataset(overlaid(**changes))
+def test_an_overlay_that_claims_more_than_there_is_is_left_out_and_told(changes: Any) -> None:
+    dataset = overlaid(**changes)
+    for tag, vr, value in ((0x10, "US", 1), (0x11, "US", 2), (0x3000, "OW", b"\3\0")):
+        dataset.add_new(0x60040000 | tag, vr, value)
+    made = Image.from_dataset(dataset)
+    assert made.pixels.ravel().tolist() == list(range(100, 112))
+    assert [one.group for one in made.overlays] == [0x6004]
+    (note,) = made.assumptions
+    assert "its overlay 6002 has" in note
+    assert note.endswith("left out")
+
+
+def test_an_overlay_whose_elements_cannot_be_read_is_left_out_and_told() -> None:
+    dataset = overlaid()
+    tag = Tag(0x60020010)
+    dataset[tag] = RawDataElement(tag, "US", 3, b"abc", 0, False, True)
+    made = Image.from_dataset(dataset)
+    assert made.overlays == ()
+    assert "(6002,0010)" in "".join(made.assumptions)
 
 
 def mapping(**changes: Any) -> Dataset:
@@ -90,9 +107,21 @@ def test_a_table_maps_each_value() -> None:
         mapping(RealWorldValueSlope=1.0, RealWorldValueIntercept=0.0, RealWorldValueLUTData=[1.0] * 5),
     ],
 )
-def test_a_mapping_that_is_none_is_refused(item: Dataset) -> None:
-    with pytest.raises(MalformedDataSet, match="real world"):
-        Image.from_dataset(image(1, RealWorldValueMappingSequence=Sequence([item])))
+def test_a_mapping_that_is_none_is_left_out_and_told(item: Dataset) -> None:
+    line = mapping(RealWorldValueSlope=0.5, RealWorldValueIntercept=-1.0)
+    made = Image.from_dataset(image(1, RealWorldValueMappingSequence=Sequence([item, line])))
+    assert [one.slope for one in made.real_world] == [0.5]
+    (note,) = made.assumptions
+    assert "a real world value mapping" in note
+    assert note.endswith("left out")
+
+
+def test_mappings_in_no_sequence_are_left_out_and_told() -> None:
+    made = image(1)
+    made.add_new(0x00409096, "LO", "none")
+    found = Image.from_dataset(made)
+    assert found.real_world == ()
+    assert "is no sequence: left out" in "".join(found.assumptions)
 
 
 def test_an_image_without_them_has_none() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import struct
 import weakref
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import pytest
 from aiodicom.dataset.errors import ImagingError, MalformedDataSet
 from aiodicom.imaging.errors import IrregularGeometry
 from aiodicom.imaging.headers import frames_of_dataset
+from aiodicom.imaging.image import Image
 from aiodicom.imaging.mosaic import csa_elements
 from aiodicom.imaging.pixels import DatasetPixels
 from aiodicom.imaging.volume import Volume
 from imaging_series import image, save
 from pydicom.dataset import Dataset
+from pydicom.pixels import pixel_array
+from pydicom.sequence import Sequence
 
 
 def csa(elements: dict[str, list[str]], version: int = 2) -> bytes:
@@ -98,6 +102,19 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
 def test_what_does_not_say_where_its_tiles_are_is_refused(made: Dataset) -> None:
     with pytest.raises(IrregularGeometry, match="data set 1"):
         Volume.from_datasets([made])
+
+
+@pytest.mark.parametrize("made", [mosaic(csa(HEADER)), mosaic()])
+@pytest.mark.parametrize("groups", [False, True])
+def test_an_image_is_the_mosaic_as_it_is_stored(tmp_path: Path, made: Dataset, groups: bool) -> None:
+    """Nobody asks an image where its slices lie, and removed private elements cannot tell it."""
+    if groups:
+        made = deepcopy(made)
+        made.SharedFunctionalGroupsSequence = Sequence([Dataset()])
+    path = save(tmp_path, [made]) / "z.dcm"
+    wanted = pixel_array(made)
+    for image_ in (Image.from_dataset(made), Image.from_file(path), Image.from_file(path, frame=0)):
+        assert image_.pixels[:, :, 0, 0].tolist() == wanted.tolist()
 
 
 @pytest.mark.parametrize("version", [1, 2])

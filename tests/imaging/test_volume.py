@@ -863,6 +863,17 @@ def test_plain_pixels_labelled_as_compressed_are_read_and_told(
         assert "not compressed" in "".join(volume.report.assumptions)
 
 
+@pytest.mark.parametrize("changes", [{"ImageOrientationPatient": None}, {"GridFrameOffsetVector": [0, 1, 2]}])
+def test_an_image_is_read_where_its_frames_cannot_be_placed(changes: dict[str, Any]) -> None:
+    made = image(1, Modality="RTDOSE", NumberOfFrames=2, GridFrameOffsetVector=[0, 1], DoseGridScaling=1)
+    made.PixelData = bytes(48)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    assert Image.from_dataset(made).num_frames == 2
+    with pytest.raises((IrregularGeometry, MalformedDataSet)):
+        Volume.from_datasets([made])
+
+
 def test_plain_colours_labelled_as_compressed_are_read_and_told() -> None:
     made = image(
         1, kind="<u1", SamplesPerPixel=3, PhotometricInterpretation="RGB", PixelData=bytes(range(36))
