@@ -27,12 +27,12 @@ from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.tasks import Tasks
 from ..pdu.types import AsyncOperationsWindow
+from .accepted import AcceptedConnection, Reception
 from .access import Access
 from .admission import Admission
 from .binding import bind
 from .connections import Connections
 from .destinations import Destinations
-from .incoming import Incoming, Reception
 from .limits import ServerLimits
 from .origin import origin_of
 from .resources import CONVERTED_PER_ADDRESS, DECODED_PER_ADDRESS, DECODERS, Resources
@@ -207,7 +207,9 @@ class Server:
     async def serve_forever(self, *, signals: bool = True) -> None:
         """Serve until cancelled, or until SIGTERM or SIGINT; then drain and close."""
         stop = asyncio.Event()
-        handled = handling(self._loop, stop.set, (signal.SIGTERM, signal.SIGINT) if signals else ())
+        handled = add_signal_handlers(
+            self._loop, stop.set, (signal.SIGTERM, signal.SIGINT) if signals else ()
+        )
         try:
             await stop.wait()
         finally:
@@ -240,11 +242,11 @@ class Server:
                 self._logbook.note("resources", str(address[0]), text)
                 sock.close()
                 continue
-            Incoming(self._reception, sock, str(address[0]))
+            AcceptedConnection(self._reception, sock, str(address[0]))
             await asyncio.sleep(0)  # `sock_accept` gives way to nobody while connections wait for it
 
 
-def handling(
+def add_signal_handlers(
     loop: asyncio.AbstractEventLoop, told: Callable[[], object], numbers: Sequence[int]
 ) -> Sequence[int]:
     """Have these signals tell; which do: none where a loop has no such thing (Windows)."""

@@ -85,7 +85,7 @@ ON_THE_WIRE = {
     "server/admission": "server/test_listener",
     "server/binding": "server/test_listener",
     "server/connections": "server/test_listener",
-    "server/incoming": "server/test_wire_services",
+    "server/accepted": "server/test_wire_services",
     "server/shares": "server/test_archive_service",
     "server/service": "server/test_wire_services",
     "server/suboperations": "server/test_wire_services",

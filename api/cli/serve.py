@@ -20,7 +20,7 @@ from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
-from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, descriptors, handling
+from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, add_signal_handlers, descriptors
 from ..server.metrics import MetricsEndpoint
 from ..server.service import Destination
 from .commands import LIMITS, Command, section
@@ -261,7 +261,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
         for number in signals:
             loop.remove_signal_handler(number)
 
-    handled = handling(loop, told, signals)
+    handled = add_signal_handlers(loop, told, signals)
     try:
         yield stop
     finally:

@@ -11,7 +11,7 @@ import pytest
 from aiodicom.association.performing import Request
 from aiodicom.pdu import AAssociateAC, AAssociateRJ
 from aiodicom.server import listener
-from aiodicom.server.incoming import Incoming
+from aiodicom.server.accepted import AcceptedConnection
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.origin import origin_of
 from aiodicom.testing import ScriptedPeer, associate_request
@@ -61,8 +61,8 @@ def come_from(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def use(*addresses: str) -> None:
         left: Iterator[str] = iter(addresses)
-        made: Callable[..., Any] = lambda reception, sock, _: Incoming(reception, sock, next(left))  # noqa: E731
-        monkeypatch.setattr(listener, "Incoming", made)
+        made: Callable[..., Any] = lambda reception, sock, _: AcceptedConnection(reception, sock, next(left))  # noqa: E731
+        monkeypatch.setattr(listener, "AcceptedConnection", made)
 
     return use
 

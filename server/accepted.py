@@ -61,7 +61,7 @@ class Reception:
     tally: Tally
 
 
-class Incoming:
+class AcceptedConnection:
     """One connection, and the acceptor of its association."""
 
     def __init__(self, reception: Reception, sock: socket.socket, address: str) -> None:
