@@ -22,6 +22,7 @@ from .observing import (
     PduEvent,
     RequestEvent,
     name_of,
+    service_name,
 )
 
 log: logging.Logger = logging.getLogger("aiodicom.association")
@@ -102,7 +103,7 @@ def _message(event: MessageEvent) -> str:
         number = message.message_id_being_responded_to
     parts = [f"{name_of(message)} id {number}{where}"]
     if isinstance(message, m.Response):
-        status = Status(message.status, name_of(message).removesuffix("-RSP"))
+        status = Status(message.status, service_name(type(message)))
         parts.append(str(status))
     for name in ("remaining", "completed", "failed", "warning"):
         count = getattr(message, name, None)

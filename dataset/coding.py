@@ -44,9 +44,11 @@ class DatasetDecodeError(AiodicomError):
     """Bytes that are no data set in the transfer syntax they came in.
 
     undecoded: keywords or tags of the elements that could not be decoded, where that is all that is wrong.
+    problem: what of the encoding is wrong, where our own reader found it.
     """
 
     undecoded: tuple[str, ...] = ()
+    problem: str | None = None
 
 
 def _encoding(transfer_syntax: str) -> tuple[bool, bool]:
@@ -139,7 +141,25 @@ def decode_dataset(data: bytes | bytearray | memoryview, transfer_syntax: str) -
     Raises DatasetDecodeError, also where the bytes end inside an element (PS3.5 7.1): pydicom would give what
     is there as if it were all. Deflated data is inflated to `MAXIMUM_INFLATED_IDENTIFIER` at most.
     """
-    dataset, undecoded = _decoded(data, transfer_syntax)
+    return _all_of(_decoded(data, transfer_syntax), transfer_syntax)
+
+
+def decode_identifier(data: bytes, transfer_syntax: str, *, max_depth: int, max_elements: int) -> Dataset:
+    """`decode_dataset` of what a peer asks by, within limits; what is in doubt is refused.
+
+    Half a query could ask for more than the whole one, one in doubt for something else. Raises
+    DatasetDecodeError for all of that before pydicom, which reads recursively and slowly, sees any of it.
+    """
+    mend_tables()
+    raw = _plain(data, transfer_syntax, MAXIMUM_INFLATED_IDENTIFIER)
+    found = _whole(raw, transfer_syntax, max_depth=max_depth, max_elements=max_elements)
+    if found.doubt is not None:
+        raise _refused(f"in doubt in {transfer_syntax}", found.doubt)
+    return _all_of(_read(raw[: found.end], transfer_syntax), transfer_syntax)
+
+
+def _all_of(decoded: tuple[Dataset, tuple[str, ...]], transfer_syntax: str) -> Dataset:
+    dataset, undecoded = decoded
     if undecoded:
         error = DatasetDecodeError(f"not a data set in {transfer_syntax}: {', '.join(undecoded)}")
         error.undecoded = undecoded
@@ -231,22 +251,32 @@ def decode_object(data: bytes | bytearray | memoryview, transfer_syntax: str) ->
 def _decoded(
     data: bytes | bytearray | memoryview, transfer_syntax: str, character_set: str | None = None
 ) -> tuple[Dataset, tuple[str, ...]]:
-    """Warnings about values are silenced: they hold the value, and Python keeps each for ever."""
     from pydicom.dataset import Dataset
-    from pydicom.filereader import read_dataset
 
     mend_tables()
     raw = _plain(data, transfer_syntax, MAXIMUM_INFLATED_IDENTIFIER)
     if not raw:
         return Dataset(), ()
-    implicit, little = _encoding(transfer_syntax)
     found = _whole(raw, transfer_syntax)
     if found.doubt is not None:
         return _salvaged(raw, transfer_syntax, character_set)
+    return _read(raw[: found.end], transfer_syntax, character_set)
+
+
+def _read(
+    raw: bytes, transfer_syntax: str, character_set: str | None = None
+) -> tuple[Dataset, tuple[str, ...]]:
+    """What pydicom reads in a plain data set that is whole, and what of it cannot be decoded.
+
+    Warnings about values are silenced: they hold the value, and Python keeps each for ever.
+    """
+    from pydicom.filereader import read_dataset
+
+    implicit, little = _encoding(transfer_syntax)
     undecoded: list[str] = []
     try:
         with _quiet():
-            dataset = read_dataset(BytesIO(raw[: found.end]), implicit, little)
+            dataset = read_dataset(BytesIO(raw), implicit, little)
             _take_as(dataset, character_set)
             _decode_elements(dataset, undecoded)
     except RecursionError:
@@ -266,18 +296,39 @@ def _plain(data: bytes | bytearray | memoryview, transfer_syntax: str, limit: in
     return bytes(inflated.window)
 
 
-def _whole(raw: bytes, transfer_syntax: str, tags: Collection[int] = ()) -> ScanResult:
+def _whole(
+    raw: bytes,
+    transfer_syntax: str,
+    tags: Collection[int] = (),
+    *,
+    max_depth: int = 64,
+    max_elements: int | None = None,
+) -> ScanResult:
     """What our own reader finds in a plain data set. Raises DatasetDecodeError where it is not whole."""
     inflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     plain = EXPLICIT_VR_LITTLE_ENDIAN if inflated else transfer_syntax
     try:
         # pydicom takes a sequence that is cut, of which only its dictionary knows that it is one, for empty
-        found = scan_dataset(raw, plain, tags, check_nested=True, vr_of=dictionary_vr)
-    except NestingTooDeep:
-        raise DatasetDecodeError("sequences are nested too deeply") from None
+        found = scan_dataset(
+            raw,
+            plain,
+            tags,
+            max_depth=max_depth,
+            check_nested=True,
+            max_elements=max_elements,
+            vr_of=dictionary_vr,
+        )
+    except NestingTooDeep as error:
+        raise DatasetDecodeError("sequences are nested too deeply") from error
     if found.problem is not None:
-        raise DatasetDecodeError(f"not a whole data set in {transfer_syntax}: {found.problem}")
+        raise _refused(f"not a whole data set in {transfer_syntax}", found.problem)
     return found
+
+
+def _refused(what: str, problem: str) -> DatasetDecodeError:
+    error = DatasetDecodeError(f"{what}: {problem}")
+    error.problem = problem
+    return error
 
 
 def _take_as(dataset: Dataset, character_set: str | None) -> None:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..association.incoming import Incoming
 from ..association.performing import Refused, Request
 from ..association.sinking import Head, HeadSink
 from ..association.tasks import Tasks, on_thread
+from ..dataset.coding import encode_dataset
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Supported
 from ..dimse.sop_classes import SUPPORTED_STORAGE
 from ..dimse.status import PROCESSING_FAILURE, SOP_CLASS_NOT_SUPPORTED
 from ..pdu.uids import UNCOMPRESSED
-from .service import EncodedMatches, Match, Service, closing_after
+from .service import EncodedMatches, Service, closing_after
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+    from ..archive.keys import Keys
+
 MAXIMUM_OBJECT = 64 * 1024**3
 """Bytes of one object that a `StorageService` takes unless told: one without end must not fill a disk."""
+TOGETHER = 64
+"""Items of a worklist that are matched and encoded in one go, and that are taken ahead of it."""
+WRITE_BYTES = 256 * 1024
+"""Bytes of answers at which they are enough for one write."""
 MODALITY_WORKLIST = "1.2.840.10008.5.1.4.31"
 
 Handled: TypeAlias = "StoreOutcome | int | None"
@@ -128,7 +137,8 @@ class WorklistService(Service):
 
     Keys of every kind are matched here (ranges, wildcards, within sequences), and what was asked for is
     returned of each item, so `items` may give more than matches, and narrow by the identifier if it likes. It
-    may be an async generator too. A key that cannot be used is answered C000H with its tag.
+    may be an async generator too, each item a data set of its own: `TOGETHER` of them are taken ahead of the
+    answers. A key that cannot be used is answered C000H with its tag.
 
     >>> import pydicom
     >>> async def items(identifier):
@@ -145,10 +155,8 @@ class WorklistService(Service):
         """Verification and the worklist."""
         return Supported({VERIFICATION: UNCOMPRESSED, MODALITY_WORKLIST: UNCOMPRESSED})
 
-    async def find_in_model(
-        self, request: Request, identifier: Dataset
-    ) -> AsyncIterator[Match | EncodedMatches]:
-        """The items that match."""
+    async def find_in_model(self, request: Request, identifier: Dataset) -> AsyncIterator[EncodedMatches]:
+        """The items that match, matched and encoded on a thread, those together that are there."""
         from ..archive.errors import IdentifierError
         from ..archive.keys import Keys
 
@@ -158,18 +166,83 @@ class WorklistService(Service):
             keys = await on_thread(lambda: Keys.of(identifier))
         except IdentifierError as error:
             raise Refused(error.status, error.comment, error.offending_elements) from None
-
-        def matched(item: Dataset) -> Dataset | None:
-            return keys.answer(item) if keys.hold(item) else None
-
         given = self._items(identifier)
-        async with closing_after(given if isinstance(given, AsyncIterable) else _each(given)) as items:
-            async for item in items:
-                answer = await on_thread(partial(matched, item))
-                if answer is not None:
-                    yield Match(answer)
+        batches = _as_they_come(given) if isinstance(given, AsyncIterable) else _in_batches(given)
+        async with aclosing(batches):
+            async for batch in batches:
+                work = partial(_answers, keys, batch, request.context.transfer_syntax)
+                for answers in await on_thread(work):
+                    yield EncodedMatches(answers)
 
 
-async def _each(given: Awaitable[Iterable[Dataset]]) -> AsyncIterator[Dataset]:
-    for one in await given:
-        yield one
+def _answers(keys: Keys, items: Iterable[Dataset], transfer_syntax: str) -> list[list[bytes]]:
+    """The answers that items make, those of one write together."""
+    writes: list[list[bytes]] = []
+    room = 0
+    for item in items:
+        if not keys.hold(item):
+            continue
+        answer = encode_dataset(keys.answer(item), transfer_syntax)
+        if room <= 0:
+            writes.append([])
+            room = WRITE_BYTES
+        writes[-1].append(answer)
+        room -= len(answer)
+    return writes
+
+
+async def _in_batches(given: Awaitable[Iterable[Dataset]]) -> AsyncGenerator[list[Dataset], None]:
+    items = iter(await given)
+    while batch := list(islice(items, TOGETHER)):
+        yield batch
+
+
+async def _as_they_come(items: AsyncIterable[Dataset]) -> AsyncGenerator[list[Dataset], None]:
+    """What has come while others were answered is one batch: none waits for a later one."""
+    coming = _Coming(items)
+    tasks = Tasks()
+    taking = tasks.start(coming.take(), coming.changed.set)
+    try:
+        while True:
+            coming.changed.clear()
+            batch = coming.batch()
+            if batch:
+                yield batch
+            elif taking.done():
+                taking.result()
+                return
+            else:
+                await coming.changed.wait()
+    finally:
+        tasks.end()
+        await tasks.wait()
+
+
+class _Coming:
+    """Items taken from who gives them, `TOGETHER` at most ahead of who answers."""
+
+    def __init__(self, items: AsyncIterable[Dataset]) -> None:
+        self.changed = asyncio.Event()
+        self._items = items
+        self._waiting: list[Dataset] = []
+        self._room = asyncio.Event()
+
+    async def take(self) -> None:
+        """Take them. Raises ValueError for one data set given twice on end, changed meanwhile maybe."""
+        last: Dataset | None = None
+        async with closing_after(self._items):
+            async for item in self._items:
+                if item is last:
+                    raise ValueError("a worklist gave the same data set twice: each item needs its own")
+                last = item
+                self._waiting.append(item)
+                self.changed.set()
+                if len(self._waiting) >= TOGETHER:
+                    self._room.clear()
+                    await self._room.wait()
+
+    def batch(self) -> list[Dataset]:
+        """Those that wait, which are no more."""
+        batch, self._waiting = self._waiting, []
+        self._room.set()
+        return batch

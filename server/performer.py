@@ -1,17 +1,16 @@
-"""Between an association and a `Service`: decodes identifiers, runs the service, sends the responses."""
+"""Between an association and a `Service`: decodes what is asked, runs the service, sends what it answers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 from ..association.budget import Budget
 from ..association.performing import Refused, Request
 from ..association.tasks import on_thread
-from ..dataset.coding import DatasetDecodeError, decode_dataset, encode_dataset
-from ..dataset.errors import ImagingError
-from ..dataset.scan import scan_dataset
+from ..dataset.coding import DatasetDecodeError, decode_identifier, encode_dataset
+from ..dataset.deflated import DEFLATED_SYNTAXES
 from ..dataset.sinks import StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
@@ -25,12 +24,11 @@ from .suboperations import SubOperationsSender
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-M = TypeVar("M")
+T = TypeVar("T")
 
-DECODED_IN_LOOP = 1024
-"""Bytes of an identifier that are decoded in the loop; pydicom takes its time for each element."""
-ELEMENTS_IN_LOOP = 48
-"""Elements and items of such an identifier: as many as queries have."""
+DECODED_IN_LOOP = 512
+"""Bytes of an identifier that are decoded in the loop: 64 elements at most, for each of which pydicom takes
+its time."""
 
 
 class Performer:
@@ -63,29 +61,32 @@ class Performer:
     async def _decode(self, request: Request, data: bytes | None) -> Dataset:
         """An identifier; one that takes long is decoded on a thread. Raises Refused."""
         context, raw = request.context, data or b""
-        if len(raw) <= DECODED_IN_LOOP and _few(raw, context.transfer_syntax):
+        if len(raw) <= DECODED_IN_LOOP and context.transfer_syntax not in DEFLATED_SYNTAXES:
             return self._decoded(context, raw)
+        return await self._on_thread(request, lambda: self._decoded(context, raw))
+
+    async def _encode(self, request: Request, dataset: Dataset) -> bytes:
+        """What a service answers, however large. Raises LocalProtocolError."""
+        return await self._on_thread(
+            request, lambda: encode_dataset(dataset, request.context.transfer_syntax)
+        )
+
+    async def _on_thread(self, request: Request, work: Callable[[], T]) -> T:
         async with self._shared.decoding.turn(request.origin):
-            return await on_thread(lambda: self._decoded(context, raw), executor=self._shared.decoders)
+            return await on_thread(work, executor=self._shared.decoders)
 
     def _decoded(self, context: Context, raw: bytes) -> Dataset:
-        """Decode after a look at size and nesting: pydicom reads recursively and slowly. Raises Refused."""
-        limits, syntax = self._limits, context.transfer_syntax
+        limits = self._limits
         try:
-            found = scan_dataset(
+            return decode_identifier(
                 raw,
-                syntax,
+                context.transfer_syntax,
                 max_depth=limits.max_sequence_depth,
-                check_nested=True,
                 max_elements=limits.max_identifier_elements,
             )
-            # half a query could ask for more than the whole one; one in doubt could ask for something else
-            if not found.complete or found.doubt:
-                raise Refused(UNABLE_TO_PROCESS, f"identifier refused: {found.problem or found.doubt}")
-            return decode_dataset(raw, syntax)
-        except (ImagingError, DatasetDecodeError) as error:
-            named = error.undecoded if isinstance(error, DatasetDecodeError) else ()
-            raise Refused(UNABLE_TO_PROCESS, "identifier cannot be decoded", _tags(named)) from None
+        except DatasetDecodeError as error:
+            why = f"identifier refused: {error.problem}" if error.problem else "identifier cannot be decoded"
+            raise Refused(UNABLE_TO_PROCESS, why, _tags(error.undecoded)) from None
 
     # --- C-FIND
 
@@ -115,7 +116,7 @@ class Performer:
         if isinstance(match, EncodedMatches):
             await request.respond_each(response, match.datasets)
         else:
-            await request.respond(response, encode_dataset(match.dataset, request.context.transfer_syntax))
+            await request.respond(response, await self._encode(request, match.dataset))
 
     # --- C-GET, C-MOVE
 
@@ -142,17 +143,9 @@ class Performer:
         reply = await self._service.perform(request, dataset)
         data = None
         if reply.dataset is not None:
-            data = encode_dataset(reply.dataset, request.context.transfer_syntax)
+            data = await self._encode(request, reply.dataset)
         fields = {"error_comment": reply.comment, **reply.fields, "has_dataset": data is not None}
         await request.respond(m.make_response(request.message, reply.status, **fields), data)
-
-
-def _few(raw: bytes, transfer_syntax: str) -> bool:
-    """Whether a small identifier is whole and has few enough elements and items to be decoded at once."""
-    try:
-        return scan_dataset(raw, transfer_syntax, check_nested=True, max_elements=ELEMENTS_IN_LOOP).complete
-    except ImagingError:
-        return False  # what is wrong with it is said by who decodes it
 
 
 def _level(identifier: Dataset, root: Root) -> Level:

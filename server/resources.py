@@ -11,10 +11,10 @@ from .destinations import Destinations
 from .shares import Shares
 
 DECODED_PER_ADDRESS = 1
-"""Identifiers of one peer address decoded at a time; of a server's `DECODERS` it can never have all."""
+"""Data sets of one peer address decoded or encoded at a time: it can never have all `DECODERS`."""
 DECODERS = 2
-"""Threads of one server that decode identifiers, apart from those of files and queries: neither waits for the
-other. Addresses beyond as many that send long ones wait for each other."""
+"""Threads of one server that decode identifiers and encode answers, apart from those of files and queries:
+neither waits for the other. Addresses beyond as many that send long ones wait for each other."""
 CONVERTED_PER_ADDRESS = 2
 """Objects that the retrieves of one peer address hold in another transfer syntax than they lie in, until
 they are taken: each may be all of the object, in memory or in a temporary file."""

@@ -8,17 +8,22 @@ import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from typing import Any
 
 import pytest
+from aiodicom.dataset import coding
 from aiodicom.dataset.coding import (
     MAXIMUM_INFLATED_IDENTIFIER,
     DatasetDecodeError,
     decode_answer,
     decode_dataset,
+    decode_identifier,
     decode_object,
     encode_dataset,
 )
 from aiodicom.dataset.encoding import encode_uids
+from aiodicom.dataset.found import ScanResult
+from aiodicom.dataset.scan import scan_dataset
 from aiodicom.pdu import LocalProtocolError
 from aiodicom.pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
 from aiodicom.pdu.uids import EXPLICIT_VR_BIG_ENDIAN as BIG
@@ -303,6 +308,45 @@ def test_we_read_what_pydicom_writes() -> None:
     for implicit, little, syntax in ((True, True, IMPLICIT), (False, True, EXPLICIT), (False, False, BIG)):
         raw = pydicom_bytes(dataset, implicit, little)
         assert decode_dataset(raw, syntax) == read_dataset(BytesIO(raw), implicit, little) == dataset
+
+
+# --- identifiers: within limits, in one go, and nothing in doubt
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+def test_an_identifier_is_read_as_any_data_set(syntax: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And looked through once."""
+    asked = _dataset({"QueryRetrieveLevel": "STUDY", "PatientName": "Doe^J*", "StudyDate": ""})
+    asked.ProcedureCodeSequence = [_dataset({"CodeValue": "1"})]
+    raw, scans = encode_dataset(asked, syntax), []
+
+    def counted(data: bytes, *rest: Any, **how: Any) -> ScanResult:
+        scans.append(len(data))
+        return scan_dataset(data, *rest, **how)
+
+    monkeypatch.setattr(coding, "scan_dataset", counted)
+    assert decode_identifier(raw, syntax, max_depth=4, max_elements=20) == asked
+    assert len(scans) == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "how", "problem"),
+    [
+        (explicit_lengths(3), {"max_depth": 2}, None),
+        (explicit_lengths(3), {"max_elements": 2}, "over 2 elements"),
+        (b"", {}, "empty"),
+        (struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 4) + b"12", {}, "claims 4 bytes"),
+        (struct.pack("<HH2sH", 0x0010, 0x0020, b"zz", 4) + b"12  ", {}, "no value representation"),
+    ],
+)
+def test_an_identifier_over_a_limit_or_in_doubt_or_not_whole(
+    raw: bytes, how: dict[str, int], problem: str | None
+) -> None:
+    limits = {"max_depth": 8, "max_elements": 100, **how}
+    for data, syntax in ((raw, EXPLICIT), (deflate(raw), DEFLATED)):
+        with pytest.raises(DatasetDecodeError) as caught:
+            decode_identifier(data, syntax, **limits)
+        assert problem in (caught.value.problem or "") if problem else not caught.value.undecoded
 
 
 # --- answers of peers: an element that cannot be decoded costs itself

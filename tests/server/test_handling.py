@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any
 import aiodicom
 import pytest
 from aiodicom import Incoming, StorageService, WorklistService
+from aiodicom.archive.keys import Keys
 from aiodicom.association.incoming import PARTS
+from aiodicom.association.performing import Refused
+from aiodicom.association.tasks import on_thread
 from aiodicom.client.negotiated import need_context
 from aiodicom.dataset.coding import decode_dataset, encode_dataset
-from aiodicom.server.handling import MODALITY_WORKLIST
+from aiodicom.server import handling
+from aiodicom.server.handling import MODALITY_WORKLIST, TOGETHER
 from archive_objects import stored
 from pydicom import dcmread
 from pydicom.config import IGNORE
@@ -266,8 +271,10 @@ def asked_for(modality: str, date: str = "") -> Dataset:
     return identifier
 
 
-async def found(service: WorklistService, identifier: Dataset) -> tuple[int, list[Dataset], Any]:
-    """The final status, the answers and the final response of a worklist query."""
+async def found(
+    service: WorklistService, identifier: Dataset, heard: Callable[[], object] = lambda: None
+) -> tuple[int, list[Dataset], Any]:
+    """The final status, the answers and the final response of a worklist query; `heard` is told of each."""
     async with aiodicom.serve(service, port=0) as server:
         async with aiodicom.connect("127.0.0.1", server.port, timeouts=TIMES) as pacs:
             async with pacs.association([aiodicom.Proposal(MODALITY_WORKLIST)]) as association:
@@ -285,6 +292,7 @@ async def found(service: WorklistService, identifier: Dataset) -> tuple[int, lis
                         return response.status, answers, response
                     assert found is not None
                     answers.append(decode_dataset(found, context.transfer_syntax))
+                    heard()
 
 
 @pytest.mark.parametrize("items", [listed, one_by_one])
@@ -304,7 +312,7 @@ async def test_a_generator_of_items_is_closed_when_its_peer_goes_away() -> None:
     async def forever(identifier: Dataset) -> AsyncIterator[Dataset]:
         try:
             while True:
-                yield ITEMS[0]
+                yield scheduled(1, "CT")
                 begun.set()
                 await asyncio.sleep(0)
         finally:
@@ -316,6 +324,97 @@ async def test_a_generator_of_items_is_closed_when_its_peer_goes_away() -> None:
     asking.cancel()
     await asyncio.wait([asking])
     assert await asyncio.wait_for(closed.wait(), PATIENCE)
+
+
+class Works:
+    """What is done on threads for a worklist, and that nothing is encoded anywhere else."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(handling, "on_thread", self._on_thread)
+        monkeypatch.setattr(handling, "encode_dataset", self._encode)
+
+    async def _on_thread(self, work: Any) -> Any:
+        self.count += 1
+        return await on_thread(work)
+
+    def _encode(self, dataset: Dataset, syntax: str) -> bytes:
+        assert threading.current_thread() is not threading.main_thread()
+        return encode_dataset(dataset, syntax)
+
+
+@pytest.mark.parametrize("generated", [True, False])
+async def test_many_items_are_few_works(generated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matched and encoded on a thread, as many together as there are."""
+    works, many = Works(monkeypatch), [scheduled(n % 9 + 1, "CT") for n in range(5 * TOGETHER)]
+
+    async def generate(identifier: Dataset) -> AsyncIterator[Dataset]:
+        for item in many:
+            yield item
+
+    async def give(identifier: Dataset) -> list[Dataset]:
+        return many
+
+    service = WorklistService(generate if generated else give)
+    status, answers, _ = await found(service, asked_for("CT"))
+    assert status == 0
+    assert [one.PatientID for one in answers] == [one.PatientID for one in many]
+    assert works.count == 5 + 1  # and the keys
+
+
+async def test_items_that_come_slowly_are_answered_as_they_come() -> None:
+    """None waits for a later one; what a generator fails with comes behind what it gave."""
+    heard = asyncio.Event()
+
+    async def slow(identifier: Dataset) -> AsyncIterator[Dataset]:
+        yield ITEMS[0]
+        await heard.wait()
+        yield ITEMS[2]
+        raise Refused(0xA700, "no more")
+
+    status, answers, _ = await found(WorklistService(slow), asked_for("CT"), heard.set)
+    assert (status, [one.PatientID for one in answers]) == (0xA700, ["P1", "P3"])
+
+
+async def test_items_are_taken_so_far_ahead_and_no_farther() -> None:
+    taken = 0
+
+    async def endless() -> AsyncIterator[Dataset]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield scheduled(1, "CT")
+
+    batches = handling._as_they_come(endless())
+    assert len(await anext(batches)) == TOGETHER
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert taken == 2 * TOGETHER
+    await batches.aclose()
+
+
+def test_large_answers_go_out_in_several_writes() -> None:
+    item = scheduled(1, "CT")
+    item.TextValue = "x" * (handling.WRITE_BYTES // 2)
+    identifier = asked_for("CT")
+    identifier.TextValue = ""
+    keys = Keys.of(identifier)
+    writes = handling._answers(keys, [item] * 5, EXPLICIT)
+    assert [len(answers) for answers in writes] == [2, 2, 1]
+    assert handling._answers(keys, [scheduled(1, "MR")], EXPLICIT) == []
+
+
+async def test_a_data_set_given_twice_is_a_defect_of_the_handlers() -> None:
+    """It may have been changed before anybody looked at it."""
+
+    async def same(identifier: Dataset) -> AsyncIterator[Dataset]:
+        item = scheduled(1, "CT")
+        for number in range(3):
+            item.PatientID = str(number)
+            yield item
+
+    status, _, _ = await found(WorklistService(same), asked_for("CT"))
+    assert status == 0x0110
 
 
 def test_a_service_may_live_in_one_loop_after_the_other() -> None:

@@ -12,14 +12,19 @@ from typing import Any
 
 import pytest
 from aiodicom.association.budget import Budgets
+from aiodicom.dataset.coding import encode_dataset
 from aiodicom.dimse import messages as m
+from aiodicom.dimse.contexts import Context
+from aiodicom.pdu.uids import DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN as DEFLATED
+from aiodicom.server import performer
 from aiodicom.server.destinations import Destinations
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.performer import DECODED_IN_LOOP, Performer
 from aiodicom.server.resources import DECODED_PER_ADDRESS, DECODERS, Resources
-from aiodicom.server.service import Service
+from aiodicom.server.service import Reply, Service
 from aiodicom.server.shares import Shares
-from wire import FIND, Plain, calling, hear, identifier, implicit, say, serving
+from pydicom.dataset import Dataset
+from wire import CT, FIND, Plain, calling, hear, identifier, implicit, say, serving
 
 IMPLICIT = "1.2.840.10008.1.2"
 LONG = b"\x11\0\x10\0\0\0\0\0" * DECODED_IN_LOOP
@@ -116,3 +121,58 @@ async def test_one_server_keeps_no_other_from_decoding() -> None:
         finally:
             go.set()
         assert all(one.result() for one in threads)
+
+
+class Where(Performer):
+    """Notes on which thread it decodes."""
+
+    def __init__(self, decoders: Executor) -> None:
+        limits = ServerLimits()
+        turns = Destinations(limits, 100)
+        shared = Resources(Budgets(0, 0), Shares(DECODED_PER_ADDRESS), decoders, Shares(1), None, turns)
+        super().__init__(Service(), limits, shared, "a")
+        self.in_loop: list[bool] = []
+
+    def _decoded(self, context: Context, raw: bytes) -> Dataset:
+        self.in_loop.append(threading.current_thread() is threading.main_thread())
+        return super()._decoded(context, raw)
+
+
+async def test_small_identifiers_alone_are_decoded_in_the_loop(decoders: Executor) -> None:
+    """One that is deflated may be any size."""
+    where = Where(decoders)
+    for syntax, size, in_loop in (
+        (IMPLICIT, DECODED_IN_LOOP, True),
+        (IMPLICIT, DECODED_IN_LOOP + 2, False),
+        (DEFLATED, 100, False),
+    ):
+        asked = Dataset()
+        asked.StudyComments = "x" * (size - 8)
+        raw = encode_dataset(asked, syntax)
+        assert syntax == DEFLATED or len(raw) == size
+        request: Any = SimpleNamespace(origin="a", context=Context(1, CT, syntax))
+        assert await where._decode(request, raw) == asked
+        assert where.in_loop.pop() is in_loop
+
+
+async def test_what_is_answered_is_encoded_on_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service chooses how large it is: of a query, and of a DIMSE-N request."""
+    in_loop: list[bool] = []
+
+    def encode(dataset: Dataset, syntax: str) -> bytes:
+        in_loop.append(threading.current_thread() is threading.main_thread())
+        return encode_dataset(dataset, syntax)
+
+    class Answering(Plain):
+        async def perform(self, request: Any, dataset: Dataset | None) -> Reply:
+            return Reply(dataset=identifier(StudyComments="x"))
+
+    monkeypatch.setattr(performer, "encode_dataset", encode)
+    async with serving(Answering(matches=[identifier()] * 3)) as server, calling(server) as peer:
+        await say(peer, 5, m.CFindRQ(message_id=1, affected_sop_class_uid=FIND), identifier())
+        statuses = [(await hear(peer)).message.status for _ in range(4)]
+        assert statuses == [0xFF00] * 3 + [0]
+        request = m.NGetRQ(message_id=2, requested_sop_class_uid=CT, requested_sop_instance_uid="1.2")
+        await say(peer, 3, request)
+        assert (await hear(peer)).message.status == 0
+    assert in_loop == [False] * 4
