@@ -72,10 +72,10 @@ class Associations:
 
     @property
     def info(self) -> ConnectionInfo:
-        """What the last one opened negotiated. Raises AiodicomError before there was one."""
+        """What the last one opened negotiated, and how others ended. Raises AiodicomError before any."""
         if self._info is None:
             raise AiodicomError("no association has been opened yet").at(self.peer.name)
-        return self._info
+        return replace(self._info, ended=tuple(self.ended))
 
     @property
     def opened(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 from ..association.answers import words_of
 from ..association.association import Association
 from ..association.connect import Peer
-from ..association.errors import OperationFailed
+from ..association.errors import AssociationAborted, OperationFailed
 from ..association.performing import Provider
 from ..association.sinking import SinkFactory
 from ..association.tasks import on_thread, to_its_end
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
 _QR_MODELS = tuple(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
+log: logging.Logger = logging.getLogger("aiodicom.client")
+
 _MODELS = {"get": get_model, "move": move_model, "web": find_model}
 """The SOP class by which the root of a retrieve is chosen."""
 BASIC_PROPOSALS = tuple(Proposal(uid) for uid in (VERIFICATION, *_QR_MODELS))
@@ -109,16 +112,22 @@ class Pacs:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            await self.close()
-        else:
+        if kind is not None:
             await self._associations.close_after_error()
+            return
+        try:
+            await self.close()
+        except AssociationAborted as aborted:  # nothing ran on it any more: `ended` tells
+            if not aborted.by_peer:
+                raise
+            log.info("the peer aborted an association instead of releasing it: %s", aborted)
 
     async def close(self) -> None:
         """Release every association, cancelling what still runs on it: that ends by AssociationEnded.
 
         Nothing can be asked afterwards, unless the client is entered again. Raises what the first release
-        failed with. An association that the peer ended before stands in `ended`.
+        failed with; leaving ``async with`` is content with an abort in its place. An association that the
+        peer ended before stands in `ended`.
         """
         await self._associations.close()
 

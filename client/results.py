@@ -18,7 +18,8 @@ from ..pdu.errors import AiodicomError, Deviation
 class ConnectionInfo:
     """What a connection is: both ends, what was negotiated, and how it is protected.
 
-    Maximum lengths are in bytes, 0 for no limit.
+    Maximum lengths are in bytes, 0 for no limit. `ended` are the last errors by which associations of the
+    client ended, oldest first: a peer may drop one on which nothing runs.
 
     >>> async with aiodicom.connect(HOST, PORT) as pacs:
     ...     pacs.info.called_ae, pacs.info.peer_maximum_length
@@ -36,6 +37,7 @@ class ConnectionInfo:
     contexts: tuple[Context, ...]
     deviations: tuple[Deviation, ...]
     tls: TLSInfo | None
+    ended: tuple[AiodicomError, ...] = ()
 
     def __repr__(self) -> str:
         name = self.implementation_version_name or self.implementation_class_uid or "unnamed"
@@ -68,6 +70,7 @@ class ConnectionInfo:
             "contexts": [asdict(context) for context in self.contexts],
             "deviations": [asdict(one) for one in self.deviations],
             "tls": None if self.tls is None else asdict(self.tls),
+            "ended": [error_dict(one) for one in self.ended],
         }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..dimse import messages as m
-from ..dimse.status import SUCCESS, Category, Status
+from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, Category, Status
 from ..pdu.errors import AiodicomError
 from .plan import StandsOn
 from .progress import Meter, Phase, ProgressCallback
@@ -201,9 +201,10 @@ class RetrieveResult:
     @property
     def found(self) -> int:
         """Objects the peer is known to have of what was asked for: by query, by counters, or by coming."""
-        counted = (self.completed or 0) + (self.warning or 0) + self._failures
         came = self.received + self.present + len(self._failed)
-        return max(self.expected_count or 0, counted, came)
+        failed = max(0, self._failures - len(self._failed))
+        sent = max(0, self._sent_in_vain - max(0, len(self._failed) - self._failures))
+        return max(self.expected_count or 0, came + failed + sent)
 
     @property
     def expected_count(self) -> int | None:
@@ -218,7 +219,11 @@ class RetrieveResult:
     @property
     def advice(self) -> str | None:
         """What the attempts say about the peer, or about us, in words."""
-        if self.unreached is not None and not self.ok:
+        asked_wrong = self.status in (
+            IDENTIFIER_MISMATCH,
+            SOP_CLASS_NOT_SUPPORTED,
+        )  # and nobody had to connect
+        if self.unreached is not None and not self.ok and not asked_wrong:
             return f"nobody connected to port {self.unreached}: is our title registered there?"
         brought = [rung.service for rung in self.rungs if rung.received]
         services = dict.fromkeys(rung.service for rung in self.rungs)
@@ -243,13 +248,17 @@ class RetrieveResult:
         """Objects the peer counted as sent that did not come: a query may have told of fewer than it has."""
         if not self.received_here:
             return 0
+        listed = self.expected is not None and not self.capped
+        counted = 0 if listed else (self.counted or 0) - self.received - self.present
+        return max(0, self._sent_in_vain, counted)
+
+    @property
+    def _sent_in_vain(self) -> int:
+        """How many more the peer counted as sent than came, each time; negative where it counts less."""
         # one that came twice was sent twice; one that was not asked for was sent all the same, and counts as
         # sent where the peer does not count as failed what we turned away
         away = max(0, self._refused - (self.failed or 0))
-        sent = (self.completed or 0) + (self.warning or 0) - self._arrivals - away
-        listed = self.expected is not None and not self.capped
-        counted = 0 if listed else (self.counted or 0) - self.received - self.present
-        return max(0, sent, counted)
+        return (self.completed or 0) + (self.warning or 0) - self._arrivals - away
 
     @property
     def _failures(self) -> int:

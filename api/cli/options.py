@@ -16,7 +16,6 @@ from typing import Any, TypeVar, cast
 import click
 
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
-from ..association.errors import AssociationAborted
 from ..association.observing import Observer
 from ..association.timeouts import Timeouts
 from ..association.tls import PROFILES, client_context, server_context
@@ -31,7 +30,7 @@ from ..pdu.types import UserIdentityRQ
 from . import output
 from .commands import CONNECTION, GENERAL, LIMITS, NODE, SECURITY, section
 from .completion import complete_host
-from .exits import Terminated, exit_code, first_cause
+from .exits import Code, Terminated, exit_code, first_cause, sentence
 from .fields import field_options, take_fields
 from .logs import start_logging
 from .terminal import complain
@@ -97,18 +96,30 @@ class Common:
     def run_told(self, work: Callable[[list[R]], Coroutine[Any, Any, R]], show: Callable[[R], object]) -> R:
         """`run_stoppable` of work that says in a list what its report is, as soon as there is one.
 
-        Interrupted, the report so far is printed before the interruption is raised on.
+        The report so far is printed too before an interruption is raised on, or the error that is the end.
         """
         so_far: list[R] = []
         try:
             return self.run_stoppable(work(so_far))
         except (KeyboardInterrupt, Terminated):
-            for one in so_far:
-                if self.json:
-                    output.emit(one.to_dict() | {"ok": False, "interrupted": True})
-                else:
-                    show(one)
+            self._show(so_far, show, {"ok": False, "interrupted": True})
             raise
+        except Exception as error:
+            cause = first_cause(error)
+            code = exit_code(cause)
+            if not so_far or code in (None, Code.USAGE) or isinstance(cause, BrokenPipeError):
+                raise
+            assert code is not None
+            self._show([one for one in so_far if self.json or one.bytes], show, output.failure(cause, code))
+            complain(sentence(cause))
+            raise click.exceptions.Exit(code) from error
+
+    def _show(self, so_far: list[R], show: Callable[[R], object], more: dict[str, Any]) -> None:
+        for one in so_far:
+            if self.json:
+                output.emit(one.to_dict() | more)
+            else:
+                show(one)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a command's work to its end on the loop chosen."""
@@ -152,9 +163,7 @@ class PeerOptions(Common):
         client = Pacs(self.peer, lazy=lazy, quirks=quirks or self.quirks, dicomweb=dicomweb)
         async with client:
             yield client
-        for error in client.ended:
-            if isinstance(error, AssociationAborted) and error.by_peer:
-                raise error
+            await client.close()  # raises what leaving alone is content with
 
 
 def _chain(function: Any, options: list[Callable[[Any], Any]]) -> Any:

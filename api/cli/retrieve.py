@@ -407,6 +407,8 @@ def _complaint(result: RetrieveResult) -> str:
         parts.append(f"{result.warning} with a warning")
     if result.missing:
         parts.append(f"{len(result.missing)} missing")
+    if result.unaccounted and not result.missing:
+        parts.append(f"{result.unaccounted} counted by the peer did not come")
     if result.not_found and result.found:
         parts.append(f"nothing found of {len(result.not_found)} of the keys")
     refused = sum(not item.ok for item in result.items)

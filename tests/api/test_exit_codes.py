@@ -17,6 +17,7 @@ from aiodicom.pdu import AAbort, AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from aiodicom.testing import ScriptedListener
 from archive_objects import files_below
+from peers.misbehaving import Misbehaving, Ways
 from wire import CT, IMPLICIT, accept_as, accepted, ct, hear, identifier, implicit, reply, say, store_request
 
 from .conftest import Files, Invoke, Result, Served, start
@@ -309,6 +310,76 @@ async def test_a_success_is_none_when_the_association_does_not_end_in_order(invo
     result = await against(script, invoke, "echo")
     assert result.code == 5
     assert result.out == ""
+
+
+FEW = [ct(f"1.2.3.1.{n}", SeriesInstanceUID="1.2.3.1") for n in range(3)]
+
+
+async def retrieved(invoke: Invoke, ways: Ways, tmp_path: Path, *more: object) -> Result:
+    """A study of three objects from a peer that misbehaves."""
+    async with Misbehaving(FEW, ways) as peer:
+        how = ("--level", "STUDY", "1.2.3", "--root", "STUDY", "--out", tmp_path / "out", *more)
+        return await asyncio.to_thread(invoke, "get", "127.0.0.1", peer.port, *how)
+
+
+async def test_a_query_of_ours_that_is_aborted_is_no_failure_of_the_retrieve(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    ways = Ways(relational="abort", hierarchical="abort")
+    result = await retrieved(invoke, ways, tmp_path, "--json")
+    assert result.code == 0
+    assert result.json()["ok"] is True
+    assert result.json()["received"] == 3
+
+
+@pytest.mark.parametrize("how", ["--json", "--no-progress"])
+async def test_what_was_retrieved_is_told_when_the_association_does_not_end_in_order(
+    invoke: Invoke, tmp_path: Path, how: str
+) -> None:
+    result = await retrieved(invoke, Ways(released=False), tmp_path, how)
+    assert result.code == 5
+    assert "aborted" in result.error
+    if how == "--json":
+        found = result.json()
+        assert (found["ok"], found["outcome"], found["received"]) == (False, "complete", 3)
+        assert found["error"]["type"] == "AssociationAborted"
+        assert found["error"]["exit_code"] == 5
+        assert len(found["items"]) == 3
+    else:
+        assert "received 3 objects" in result.out
+
+
+async def test_what_was_stored_is_told_when_the_association_does_not_end_in_order(
+    invoke: Invoke, series: Path
+) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        for _ in sorted(series.iterdir()):
+            await reply(peer, await hear(peer, m.CStoreRQ), 0)
+        await peer.receive()  # the A-RELEASE-RQ
+        await peer.send(AAbort(0, 0))
+        await peer.drain_until_close()
+
+    result = await against(script, invoke, "store", series, "--json")
+    assert result.code == 5
+    assert (result.json()["ok"], result.json()["stored"]) == (False, 4)
+
+
+async def test_a_retrieve_that_brings_nothing_says_what_it_misses(invoke: Invoke, tmp_path: Path) -> None:
+    result = await retrieved(invoke, Ways(drop_after=0), tmp_path, "--json")
+    assert result.code == 5
+    found = result.json()
+    assert (found["ok"], found["outcome"], found["status"]) == (False, "failed", None)
+    assert found["error"]["type"] == "ConnectionClosed"
+    assert len(found["missing"]) == 3
+
+
+async def test_what_the_peer_counted_and_did_not_send_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    lost = frozenset({"1.2.3.1.1"})
+    ways = Ways(relational="refuse", hierarchical="refuse", keep_back=lost, count_kept=True)
+    result = await retrieved(invoke, ways, tmp_path)
+    assert result.code == 1
+    assert result.error == "1 counted by the peer did not come"
 
 
 # --- 6: time

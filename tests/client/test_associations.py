@@ -27,6 +27,7 @@ from aiodicom.pdu import (
     AAssociateAC,
     AAssociateRJ,
     AAssociateRQ,
+    AReleaseRQ,
     AsyncOperationsWindow,
     ContextResult,
     PresentationContextAC,
@@ -406,3 +407,26 @@ async def test_a_time_that_ran_out_tells_which_and_how_long(limit: str) -> None:
         for one in held:
             one.close()
     assert (caught.value.limit, caught.value.seconds) == (limit, 0.05)
+
+
+@pytest.mark.parametrize("how", ["abort", "close", "reset"])
+async def test_leaving_is_content_with_a_peer_that_drops_what_is_released(how: str) -> None:
+    """It may have done so while the release was on its way: nothing ran on it, and nothing was lost."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener)
+        await reply(peer, await hear(peer, m.CEchoRQ), 0)
+        await peer.expect(AReleaseRQ)
+        if how == "abort":
+            await peer.send(AAbort(0, 0))
+        await (peer.reset() if how == "reset" else peer.close())
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            await client.echo()
+            assert not client.info.ended
+        (error,) = client.info.ended
+        assert isinstance(error, AssociationAborted if how == "abort" else ConnectionClosed)
+        assert client.info.to_dict()["ended"] == [{"type": type(error).__name__, "message": str(error)}]
+
+    await play(script, user)

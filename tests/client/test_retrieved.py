@@ -39,6 +39,27 @@ def test_an_object_that_comes_twice_counts_once() -> None:
     assert arrived.result.missing == []
 
 
+def test_what_came_again_or_unasked_is_nothing_more_that_the_peer_has() -> None:
+    result = RetrieveResult()
+    arrived = Arrived(result, None)
+    for _ in range(2):  # and once more, by another rung
+        result.begin()
+        for uid in ("1.2", "1.2", "1.3"):
+            arrived.add(item(uid))
+        arrived.set_aside(item("1.9", patient="P2"))
+        result.status, result.completed = SUCCESS, 4
+        assert result.found == 2
+        assert result.ok
+
+
+@pytest.mark.parametrize(
+    ("status", "where"), [(0xA900, False), (0x0122, False), (0xA801, True), (0xA702, True)]
+)
+def test_what_a_move_was_refused_for_has_nothing_to_do_with_our_port(status: int, where: bool) -> None:
+    result = RetrieveResult(status=Status(status, "C-MOVE"), service="C-MOVE", unreached=11112)
+    assert ("port 11112" in (result.advice or "")) == where
+
+
 def test_what_is_missing_is_kept_as_objects_come() -> None:
     arrived = Arrived(RetrieveResult(), None)
     arrived.expect(["1.2", "1.3"])

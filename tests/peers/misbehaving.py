@@ -49,7 +49,8 @@ class Ways:
     retrieve is refused with A900H. counters: whether the final response of a retrieve has them. availability:
     what InstanceAvailability is answered with. study_only: it has no patient root. single: below patients it
     takes no Patient ID with a wildcard, in the patient root. leaves: what it has closed the connection after,
-    though the client could not know it yet: the next request on it meets a reset.
+    though the client could not know it yet: the next request on it meets a reset. released: whether a release
+    is answered by one, not by an abort.
     """
 
     cap: int | None = None
@@ -74,6 +75,7 @@ class Ways:
     study_only: bool = False
     single: bool = False
     leaves: frozenset[type[Any]] = frozenset()
+    released: bool = True
 
 
 @dataclass
@@ -168,7 +170,7 @@ class Misbehaving:
                 storage.setdefault(context.abstract_syntax, context.context_id)
         while True:
             if await _releasing(peer):
-                await peer.answer_release()
+                await (peer.answer_release() if self.ways.released else peer.send(AAbort(0, 0)))
                 return
             heard = await hear(peer)
             if isinstance(heard.message, m.CFindRQ):
