@@ -30,3 +30,9 @@ class Timeouts:
     artim: float = 2.0
     busy: float = 3.0
     cancel: float = 5.0
+
+    def silence(self, *, away: bool) -> float | None:
+        """How long nothing may move while objects are retrieved; `away`: some of which are not ONLINE."""
+        if not away or self.inactivity is None:
+            return self.inactivity
+        return None if self.nearline is None else max(self.inactivity, self.nearline)

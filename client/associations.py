@@ -152,42 +152,36 @@ class Associations:
         return holder
 
     async def _associate(self, proposals: list[Proposal], provider: Provider) -> Association:
-        """Open one; without a window if the peer drops a connection that offers the default one.
-
-        Some archives do so with a request that holds what they do not know. It is remembered.
-        """
-        try:
-            return await self._ask(proposals, provider)
-        except (AssociationAborted, ConnectionClosed) as error:
-            by_peer = isinstance(error, ConnectionClosed) or error.by_peer
-            if self.peer.async_operations is not WINDOW or not by_peer:
-                raise
-            log.info("%s; asked once more, without an asynchronous operations window", error)
-        self.peer = replace(self.peer, async_operations=None)
-        return await self._ask(proposals, provider)
-
-    async def _ask(self, proposals: list[Proposal], provider: Provider) -> Association:
-        """Ask; once more without relational queries of a peer that does not bear the question."""
+        """Open one; where the peer does not bear what is offered unasked, once more for less."""
         while True:
             peer = asking(self.peer, proposals) if self.asks_relational else self.peer
             try:
                 return await associate(peer, proposals, provider=provider)
-            except (AssociationAborted, ConnectionClosed) as error:
-                by_peer = isinstance(error, ConnectionClosed) or error.by_peer
-                window = self.peer.async_operations
-                if peer is self.peer or not by_peer or not (window is WINDOW or window is None):
-                    raise  # a window of the user's own is not given up
-                self.asks_relational = False
-                if self.peer.async_operations is WINDOW:
-                    raise  # asked once more, without either
-                log.info("%s; asked once more, without relational queries", error)
-                continue
-            except AssociationRejected as error:
-                if peer is not self.peer and not error.transient and error.reason == 1:  # none is given
-                    self.asks_relational = False
-                    log.info("%s; asked once more, without relational queries", error)
-                    continue
-                raise
+            except (AssociationAborted, ConnectionClosed, AssociationRejected) as error:
+                if not self._asks_less(error, relational=peer is not self.peer):
+                    raise
+                log.info("%s; asked once more, for less", error)
+
+    def _asks_less(
+        self, error: AssociationAborted | ConnectionClosed | AssociationRejected, *, relational: bool
+    ) -> bool:
+        """Give up what a request may have failed for; False where that was nothing of ours.
+
+        Some archives drop a connection with a request that holds what they do not know: a default window,
+        `relational` queries. A window of the user's own is not given up. It is remembered.
+        """
+        default = self.peer.async_operations is WINDOW
+        if isinstance(error, AssociationRejected):
+            default = False
+            less = relational and not error.transient and error.reason == 1  # none is given
+        else:
+            by_peer = isinstance(error, ConnectionClosed) or error.by_peer
+            less = by_peer and (default or (relational and self.peer.async_operations is None))
+        if less and relational:
+            self.asks_relational = False
+        if less and default:
+            self.peer = replace(self.peer, async_operations=None)
+        return less
 
     def _check_open(self) -> None:
         if self._closed:
@@ -212,20 +206,23 @@ class Associations:
 
     async def accepted(self, *models: str) -> set[str]:
         """Which of these SOP classes the peer accepts."""
-        wanted = [Proposal(model) for model in models]
-        for holder in self._holders:  # a busy one tells as well
-            if holder.association.usable and holder.covers(wanted):
-                return {model for model in models if holder.association.find_contexts(model)}
-        async with self.use(wanted) as association:
+        async with self._with([Proposal(model) for model in models]) as association:
             return {model for model in models if association.find_contexts(model)}
 
     async def relational(self, model: str) -> bool:
         """Whether the peer granted relational queries of this model."""
-        for holder in self._holders:
-            if holder.association.usable and holder.covers([Proposal(model)]):
-                return self.asks_relational and granted(holder.association, model)
-        async with self.use([Proposal(model)]) as association:
+        async with self._with([Proposal(model)]) as association:
             return self.asks_relational and granted(association, model)
+
+    @asynccontextmanager
+    async def _with(self, wanted: list[Proposal]) -> AsyncGenerator[Association, None]:
+        """An association that tells what of this is accepted: one in use does that as well."""
+        for holder in self._holders:
+            if holder.association.usable and holder.covers(wanted):
+                yield holder.association
+                return
+        async with self.use(wanted) as association:
+            yield association
 
     # --- using one
 

@@ -83,6 +83,7 @@ class Fetching:
         self, peer: WebPeer, target: Target, paths: Sequence[str], failures: list[WebFailed]
     ) -> None:
         """What lies at these paths; one that is not there does not keep back the others."""
+        silence = self._peer.timeouts.silence(away=bool(target.unavailable))
         if not paths:
             self._nothing(target)
         for path in paths:
@@ -90,7 +91,7 @@ class Fetching:
                 self._say(CANCEL, "no room is left here")
                 return
             try:
-                async with peer.get(path, ACCEPT, silence=self._silence(target)) as answer:
+                async with peer.get(path, ACCEPT, silence=silence) as answer:
                     await self._take(answer)
             except WebFailed as error:
                 if error.final:
@@ -106,19 +107,9 @@ class Fetching:
         if target.uid not in self._intake.result.not_found:
             self._intake.result.not_found.append(target.uid)
 
-    def _silence(self, target: Target) -> float | None:
-        """The inactivity limit: a longer one where the peer says that some of it is not ONLINE."""
-        times = self._peer.timeouts
-        if not target.unavailable or times.inactivity is None:
-            return times.inactivity
-        return None if times.nearline is None else max(times.inactivity, times.nearline)
-
-    def _say(self, status: Status, comment: str) -> None:
-        """Add to the result: the first that is no success stays the status of the whole."""
-        result = self._intake.result
-        if not result.status:
-            result.status = Status(status, "C-GET")
-            result.comment = comment or None
+    def _say(self, status: int, comment: str) -> None:
+        """One answer, with a status of DIMSE."""
+        self._intake.result.answered(Status(status, "C-GET"), comment or None)
 
     # --- where it lies
 

@@ -188,11 +188,11 @@ class Finding(Stream["Answer"]):
 
     async def _collect(self) -> Matches:
         if self._all is None:
-            from .matches import Matches, columns_of
+            from .matches import Matches
 
             async with self:
                 found = [match async for match in self]
-            self._all = Matches(found, columns_of(self._query.identifier), self._told)
+            self._all = Matches(found, self._told)
         return self._all
 
 

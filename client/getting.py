@@ -117,19 +117,15 @@ class Getting:
 
 def patience(association: Association, target: Target) -> AbstractContextManager[None]:
     """The longer inactivity limit, where the peer says that some of it is not ONLINE."""
-    times = association.timeouts
-    if not target.unavailable or times.inactivity is None:
-        return nullcontext()
-    return association.patient(None if times.nearline is None else max(times.inactivity, times.nearline))
+    limit = association.timeouts.silence(away=bool(target.unavailable))
+    return nullcontext() if limit == association.timeouts.inactivity else association.patient(limit)
 
 
 def add_final(
     result: RetrieveResult, response: m.CGetRSP | m.CMoveRSP, data: bytes | None, transfer_syntax: str
 ) -> None:
-    """Add a final response to a result: the first that is no success stays the status of the whole."""
-    if not result.status:
-        result.status = Status(response.status, result.service)
-        result.comment = words_of(response, data, transfer_syntax)
+    """Add a final response to a result."""
+    result.answered(Status(response.status, result.service), words_of(response, data, transfer_syntax))
     for name in ("completed", "failed", "warning"):
         value = getattr(response, name)
         if value is not None:

@@ -331,7 +331,7 @@ class Intake(Generic[T]):
 
     def expect(self, plan: Plan) -> None:
         """What is promised."""
-        self.arrived.expect(plan.expected)
+        self.result.expect(plan.expected)
         self.planned = frozenset(uid for one in plan.targets for uid in one.instances or ())
         patients = {one.parents.get("PatientID", "") for one in plan.targets}
         self._patients = patients if self.planned and "" not in patients else set()

@@ -49,19 +49,6 @@ class Listening:
     accept_from: Sequence[str] = ()
     observer: Observer | None = None
 
-    @classmethod
-    def at(
-        cls,
-        host: str | None,
-        port: int,
-        tls: ssl.SSLContext | None,
-        limits: ServerLimits | None,
-        quiet: float,
-        accept_from: Sequence[str],
-    ) -> Listening:
-        """With every value said."""
-        return cls(host=host, port=port, tls=tls, limits=limits, quiet=quiet, accept_from=accept_from)
-
 
 @dataclass(slots=True)
 class Arrivals(Service):

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, MutableSequence
 from typing import TYPE_CHECKING, Any
 
 from ..dimse.status import Status
@@ -31,9 +31,9 @@ class Matches(list["Answer"]):
     [('20240229', 'Phantom^Head')]
     """
 
-    def __init__(self, found: Iterable[Answer], columns: Sequence[str], told: Told) -> None:
+    def __init__(self, found: Iterable[Answer], told: Told) -> None:
         super().__init__(found)
-        self.columns: tuple[str, ...] = tuple(columns)
+        self.columns: tuple[str, ...] = told.asked
         self.complete: bool = told.complete
         self.capped: tuple[str, ...] = tuple(told.capped)
         self.status: Status | None = told.status
@@ -131,15 +131,3 @@ def cell(found: Dataset, key: str) -> str:
     if _is_list(value):
         return "\\".join("" if one is None else str(one) for one in value)
     return str(value)
-
-
-def columns_of(identifier: Mapping[str, str] | Dataset) -> list[str]:
-    """The keys of a query as columns, in the order of their tags."""
-    if isinstance(identifier, Mapping):
-        return [key for key in identifier if key != "QueryRetrieveLevel"]
-    left_out = {"QueryRetrieveLevel", "SpecificCharacterSet"}
-    return [
-        element.keyword or f"{element.tag.group:04X},{element.tag.element:04X}"
-        for element in identifier
-        if element.keyword not in left_out
-    ]

@@ -10,9 +10,8 @@ from typing import Any, Self
 
 from ..association.connect import Peer
 from ..association.tasks import Tasks
-from .associations import Associations
 from .connect import connect
-from .pacs import BASIC_PROPOSALS, Pacs
+from .pacs import Pacs, another
 from .quirks import Quirks
 from .web import DicomWeb
 
@@ -42,14 +41,11 @@ class Pool(Pacs):
         dicomweb: DicomWeb | None = None,
     ) -> None:
         """max_idle: seconds; None keeps idle associations open. Raises ValueError."""
-        if max_size < 1:
-            raise ValueError(f"a pool has at least one association, not {max_size}")
         if max_idle is not None and max_idle < 0:
             raise ValueError(f"max_idle is a number of seconds or None, not {max_idle}")
-        super().__init__(peer, lazy=True, quirks=quirks, dicomweb=dicomweb)
+        super().__init__(peer, lazy=True, quirks=quirks, dicomweb=dicomweb, max_associations=max_size)
         self.max_size = max_size
         self.max_idle = max_idle
-        self._associations = Associations(peer, BASIC_PROPOSALS, quirks, limit=max_size)
         self._associations.changed = self._watch
         self._tasks: Tasks | None = None  # while it is open
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +67,7 @@ class Pool(Pacs):
         One that is idle is taken, else one is opened by the first operation; it goes back to the pool.
         """
         async with self._associations.turn():
-            member = self.kind(self.peer, lazy=True, quirks=self.quirks, dicomweb=self.dicomweb)
+            member = another(self, self.kind, lazy=True)
             member._associations = self._associations.member()
             try:
                 yield member
@@ -136,5 +132,4 @@ def create_pool(
     client = connect(host, port, **options)
     if client.max_associations is not None:
         raise TypeError("a pool has max_size associations: max_associations is of connect alone")
-    known: Any = {"quirks": client.quirks, "dicomweb": client.dicomweb}
-    return Pool(client.peer, max_size=max_size, max_idle=max_idle, **known)
+    return another(client, Pool, max_size=max_size, max_idle=max_idle)

@@ -183,6 +183,11 @@ class RetrieveResult:
             self.items = [item for item in self.items if item.ok]
             self._failed.clear()
 
+    def answered(self, status: Status, comment: str | None) -> None:
+        """One request has its answer: the first that is no success stays the status of the whole."""
+        if not self.status:
+            self.status, self.comment = status, comment
+
     @property
     def waiting(self) -> int | None:
         """How many of the promised ones are not here; None where none were promised."""
@@ -372,10 +377,6 @@ class Arrived:
         self._patients: set[str] = set()
         self._meter = Meter(progress)
         self._counted: int | None = None  # what the peer's counters come to
-
-    def expect(self, uids: list[str] | None) -> None:
-        """What the peer promised."""
-        self.result.expect(uids)
 
     def add(self, item: ReceivedItem) -> None:
         """An object has come, or failed to. One that comes again counts once."""

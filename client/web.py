@@ -224,9 +224,11 @@ class WebPeer:
         try:
             yield
         except (httpx.ConnectTimeout, httpx.PoolTimeout):
-            raise ConnectTimeout(f"no connection within {times.connect} s").at(url) from None
+            text = f"no connection within {times.connect} s"
+            raise ConnectTimeout(text, limit="connect", seconds=times.connect).at(url) from None
         except httpx.TimeoutException:
-            raise InactivityTimeout(f"nothing moved for {silence} s").at(url) from None
+            text = f"nothing moved for {silence} s"
+            raise InactivityTimeout(text, limit="inactivity", seconds=silence).at(url) from None
         except httpx.ConnectError as error:
             cause = _tls_error(error)
             if cause is not None:

@@ -249,7 +249,7 @@ async def test_silence_ends_it_and_what_is_not_online_is_waited_for(
     tmp_path: Path, availability: str, limit: float
 ) -> None:
     times = replace(TIMES, inactivity=0.2, nearline=0.4)
-    with pytest.raises(aiodicom.InactivityTimeout, match=f"nothing moved for {limit} s"):
+    with pytest.raises(aiodicom.InactivityTimeout, match=f"nothing moved for {limit} s") as raised:
         await retrieved(
             lambda path: Answer(silent=True),
             tmp_path,
@@ -257,6 +257,7 @@ async def test_silence_ends_it_and_what_is_not_online_is_waited_for(
             via="web",
             ways=Ways(availability=availability),
         )
+    assert (raised.value.limit, raised.value.seconds) == ("inactivity", limit)
 
 
 async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:

@@ -7,14 +7,15 @@ import csv
 import io
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiodicom.client.answers import Answer
-from aiodicom.client.asking import Told
+from aiodicom.client.asking import Told, keywords
 from aiodicom.client.identifier import build_query
-from aiodicom.client.matches import Matches, cell, columns_of, to_dict
+from aiodicom.client.matches import Matches, cell, to_dict
 from aiodicom.dimse.status import SUCCESS, Status
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -46,8 +47,7 @@ TWO = answer(PatientName="Doe, Jane", ModalitiesInStudy="MR")
 
 
 def matches(columns: tuple[str, ...] = ("PatientName", "ModalitiesInStudy"), **told: Any) -> Matches:
-    said = Told((), ended=True, status=Status(SUCCESS), **told)
-    return Matches([ONE, TWO], columns, said)
+    return Matches([ONE, TWO], Told(columns, ended=True, status=Status(SUCCESS), **told))
 
 
 def test_matches_are_a_list_that_knows_whether_it_is_all() -> None:
@@ -134,5 +134,17 @@ def test_without_pandas_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
 def test_the_columns_of_a_query_are_its_keys() -> None:
     match = {"PatientID": "1", "0009,1001": "x", "SpecificCharacterSet": "ISO_IR 100"}
     query = build_query("STUDY", "STUDY", match, ["StudyDate"])
-    assert columns_of(query.identifier) == ["StudyDate", "0009,1001", "PatientID", "StudyInstanceUID"]
-    assert columns_of({"PatientID": "1", "QueryRetrieveLevel": "STUDY"}) == ["PatientID"]
+    assert keywords(query) == ("StudyDate", "0009,1001", "PatientID", "StudyInstanceUID")
+    plain = replace(query, identifier={"PatientID": "1", "QueryRetrieveLevel": "STUDY"})
+    assert keywords(plain) == ("PatientID",)
+
+
+def test_a_private_key_is_a_column_by_its_creator_whatever_block_an_answer_has_it_in() -> None:
+    key = '(0029,"ACME",01)'
+    query = build_query("STUDY", "STUDY", {key: "x"}, [])
+    one = answer(StudyInstanceUID="1.2")
+    one.add_new(0x00290011, "LO", "ACME")
+    one.add_new(0x00291101, "LO", "x")
+    found = Matches([one], Told(keywords(query)))
+    assert found.columns == ("StudyInstanceUID", key)
+    assert found.rows() == [("1.2", "x")]

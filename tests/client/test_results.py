@@ -175,7 +175,7 @@ def test_what_an_object_costs_does_not_grow_with_their_number(keep: Any, promise
     def work(items: list[ReceivedItem]) -> None:
         made = RetrieveResult(keep=keep)
         arrived = Arrived(made, lambda now: None)
-        arrived.expect([one.sop_instance_uid for one in items] if promised else None)
+        made.expect([one.sop_instance_uid for one in items] if promised else None)
         for one in items:
             arrived.add(one)
             assert made.waiting is None or made.waiting >= 0

@@ -30,7 +30,7 @@ def item(uid: str, *, ok: bool = True, patient: str = "P1") -> ReceivedItem:
 def test_an_object_that_comes_twice_counts_once() -> None:
     told: list[Progress] = []
     arrived = Arrived(RetrieveResult(), told.append)
-    arrived.expect(["1.2", "1.3"])
+    arrived.result.expect(["1.2", "1.3"])
     for uid in ("1.2", "1.2", "1.3"):
         arrived.add(item(uid))
     assert [one.objects for one in told] == [1, 1, 2]
@@ -62,7 +62,7 @@ def test_what_a_move_was_refused_for_has_nothing_to_do_with_our_port(status: int
 
 def test_what_is_missing_is_kept_as_objects_come() -> None:
     arrived = Arrived(RetrieveResult(), None)
-    arrived.expect(["1.2", "1.3"])
+    arrived.result.expect(["1.2", "1.3"])
     arrived.add(item("1.2", ok=False))
     assert arrived.result.missing == ["1.2", "1.3"]
     assert arrived.result.waiting == 2
@@ -73,7 +73,7 @@ def test_what_is_missing_is_kept_as_objects_come() -> None:
 
 def test_without_a_plan_nothing_is_known_to_be_missing() -> None:
     arrived = Arrived(RetrieveResult(), None)
-    arrived.expect(None)
+    arrived.result.expect(None)
     arrived.add(item("1.2"))
     assert arrived.result.waiting is None
     assert arrived.result.missing is None
@@ -225,7 +225,7 @@ async def test_what_nobody_asked_for_is_not_taken_without_end(
 
 def answered(expected: list[str] | None = None, **said: Any) -> Arrived:
     arrived = Arrived(RetrieveResult(status=Status(0, "C-GET")), None)
-    arrived.expect(expected)
+    arrived.result.expect(expected)
     for name, value in said.items():
         setattr(arrived.result, name, value)
     return arrived
