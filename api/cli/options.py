@@ -18,7 +18,7 @@ import click
 from ..association.connect import DEFAULT_CALLED_AE, DEFAULT_CALLING_AE, WINDOW, Peer
 from ..association.observing import Observer
 from ..association.timeouts import Timeouts
-from ..association.tls import PROFILES, client_context, server_context
+from ..association.tls import PROFILES, TLSProfile, client_context, server_context
 from ..client.nodes import Node
 from ..client.pacs import Pacs
 from ..client.parallel import MAX_ASSOCIATIONS
@@ -136,15 +136,59 @@ class Common:
 
 
 @dataclass(frozen=True, slots=True)
+class Protection:
+    """What the options say of TLS; contexts of it for either side."""
+
+    key: Path | None
+    cert: Path | None
+    trusted: Path | None
+    password: str | None
+    profile: TLSProfile
+    check_host: bool
+
+    @classmethod
+    def take(cls, values: dict[str, Any]) -> Protection:
+        """As parameters say, taken out of them."""
+        return cls(
+            key=values.pop("key"),
+            cert=values.pop("cert"),
+            trusted=values.pop("trusted"),
+            password=values.pop("key_password"),
+            profile=values.pop("tls_profile"),
+            check_host=not values.pop("no_verify_host", False),
+        )
+
+    @property
+    def given(self) -> bool:
+        """Whether something says that TLS is wanted."""
+        return bool(self.key or self.cert or self.trusted or not self.check_host)
+
+    def client(self, trusted: Path | None = None) -> ssl.SSLContext:
+        """A context to connect with; `trusted`: other authorities."""
+        return client_context(
+            self.key,
+            self.cert,
+            trusted or self.trusted,
+            check_hostname=self.check_host,
+            profile=self.profile,
+            password=self.password,
+        )
+
+    def server(self, needing: str) -> ssl.SSLContext:
+        """A context to accept with. Raises click.UsageError without a certificate, which `needing` needs."""
+        if self.cert is None:
+            raise click.UsageError(f"{needing} needs --cert")
+        return server_context(self.key, self.cert, self.trusted, profile=self.profile, password=self.password)
+
+
+@dataclass(frozen=True, slots=True)
 class PeerOptions(Common):
-    """A peer as the options describe it; `listen_tls` makes a context to accept with, of the same options,
-    and `web_tls` one for an https address, with other authorities where a file of them is given. `node` is
-    what the file says, where it was named.
+    """A peer as the options describe it, and the TLS that they say: for listening, and for an https address,
+    too. `node` is what the file says, where it was named.
     """
 
     peer: Peer
-    listen_tls: Callable[[], ssl.SSLContext]
-    web_tls: Callable[[Path | None], ssl.SSLContext]
+    protection: Protection
     node: Node | None = None
 
     @property
@@ -355,17 +399,12 @@ def peer_command(
         def command(**values: Any) -> Any:
             common = _take_common(values, 30)
             with _failure_as_json(common["json"] and not lines):
-                listen_tls, web_tls = _listen_tls(values), _web_tls(values)
+                protection = Protection.take(values)
                 with tracing(values.pop("trace_path")) as observer:
-                    peer = _take_peer(values, observer)
+                    peer = _take_peer(values, protection, observer)
                     node = click.get_current_context().meta.get(NODE)
-                    known: dict[str, Any] = {
-                        "peer": peer,
-                        "listen_tls": listen_tls,
-                        "web_tls": web_tls,
-                        "node": node,
-                    }
-                    return function(PeerOptions(**common, **known), **values)
+                    target = PeerOptions(**common, peer=peer, protection=protection, node=node)
+                    return function(target, **values)
 
         shared = [*_common_options(json=json, progress=progress), trace_option]
         return _chain(command, [*_PEER_OPTIONS, *shared])
@@ -391,57 +430,23 @@ def tracing(path: Path | None) -> Iterator[Observer | None]:
             complain(f"the trace {path} is not whole: {why}")
 
 
-def _take_peer(values: dict[str, Any], observer: Observer | None) -> Peer:
+def _take_peer(values: dict[str, Any], protection: Protection, observer: Observer | None) -> Peer:
     """The peer that parameters describe, taken out of them."""
+    wanted = values.pop("tls")
+    if wanted is False and protection.given:
+        raise click.UsageError("--no-tls goes with none of --key, --cert, --trusted and --no-verify-host")
     timeouts = take_fields(Timeouts, values, TIMEOUT_SUFFIX)
     return Peer(
         host=values.pop("host"),
         port=values.pop("port"),
         calling_ae=values.pop("calling"),
         called_ae=values.pop("called"),
-        tls=_client_tls(values),
+        tls=protection.client() if wanted or protection.given else None,
         timeouts=timeouts,
         user_identity=_identity(values.pop("user"), values.pop("passcode")),
         observer=observer,
         async_operations=WINDOW,
     )
-
-
-def _client_tls(values: dict[str, Any]) -> ssl.SSLContext | None:
-    wanted = values.pop("tls")
-    key, cert, trusted = values.pop("key"), values.pop("cert"), values.pop("trusted")
-    password, profile = values.pop("key_password"), values.pop("tls_profile")
-    no_host = values.pop("no_verify_host")
-    given = key or cert or trusted or no_host
-    if wanted is False and given:
-        raise click.UsageError("--no-tls goes with none of --key, --cert, --trusted and --no-verify-host")
-    if not (wanted or given):
-        return None
-    return client_context(key, cert, trusted, check_hostname=not no_host, profile=profile, password=password)
-
-
-def _listen_tls(values: dict[str, Any]) -> Callable[[], ssl.SSLContext]:
-    key, cert, trusted = values["key"], values["cert"], values["trusted"]
-    password, profile = values["key_password"], values["tls_profile"]
-
-    def make() -> ssl.SSLContext:
-        if cert is None:
-            raise click.UsageError("--listen-tls needs --cert")
-        return server_context(key, cert, trusted, profile=profile, password=password)
-
-    return make
-
-
-def _web_tls(values: dict[str, Any]) -> Callable[[Path | None], ssl.SSLContext]:
-    key, cert, trusted = values["key"], values["cert"], values["trusted"]
-    password, profile, no_host = values["key_password"], values["tls_profile"], values["no_verify_host"]
-
-    def make(authority: Path | None) -> ssl.SSLContext:
-        return client_context(
-            key, cert, authority or trusted, check_hostname=not no_host, profile=profile, password=password
-        )
-
-    return make
 
 
 def _identity(user: str | None, passcode: str | None) -> UserIdentityRQ | None:
@@ -456,21 +461,10 @@ def _identity(user: str | None, passcode: str | None) -> UserIdentityRQ | None:
 
 
 def server_tls_options(function: F) -> F:
-    """The TLS options of a server; `take_server_tls` reads them."""
+    """The TLS options of a server; `Protection.take` reads them."""
     trusted = click.option(
         "--trusted",
         type=PEM,
         help="File or folder of certificates (PEM): clients must show one that these vouch for.",
     )
     return cast(F, _chain(function, section(SECURITY, trusted, *_KEY_OPTIONS)))
-
-
-def take_server_tls(values: dict[str, Any]) -> ssl.SSLContext | None:
-    """The context a server's parameters describe, taken out of them; None for a plain server."""
-    key, cert, trusted = values.pop("key"), values.pop("cert"), values.pop("trusted")
-    password, profile = values.pop("key_password"), values.pop("tls_profile")
-    if cert is None:
-        if key or trusted:
-            raise click.UsageError("TLS needs --cert, the server's certificate")
-        return None
-    return server_context(key, cert, trusted, profile=profile, password=password)

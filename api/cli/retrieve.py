@@ -208,7 +208,7 @@ def get(
         _refuse(_LISTENING, "--via auto, or another with move")
     listening = Listening(
         port=listen_port or LISTEN_PORT,
-        tls=target.listen_tls() if listen_tls and moves else None,
+        tls=target.protection.server("--listen-tls") if listen_tls and moves else None,
         limits=ServerLimits(max_object_size=what.max_object_size),
         accept_from=accept_from,
     )
@@ -286,7 +286,7 @@ def move(
         _refuse(_OURS, "--out: what a destination does is its own")
     where: dict[str, Any] = {"destination": destination}
     if out is not None:
-        accepting = target.listen_tls() if listen_tls else None
+        accepting = target.protection.server("--listen-tls") if listen_tls else None
         where = {
             "directory": out,
             "listen_port": listen_port or LISTEN_PORT,

@@ -6,9 +6,8 @@ import asyncio
 import gc
 import logging
 import signal
-import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from typing import Any
 import click
 
 from ..association.dialing import bare_host
-from ..association.tls import client_context
 from ..server.access import Access
 from ..server.archive_service import serve_archive
 from ..server.limits import ServerLimits
@@ -27,11 +25,11 @@ from .commands import LIMITS, Command, section
 from .fields import field_options, take_fields
 from .options import (
     Common,
+    Protection,
     ae_title,
     local_command,
     network,
     server_tls_options,
-    take_server_tls,
     trace_option,
     tracing,
 )
@@ -214,14 +212,15 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         limits = take_fields(ServerLimits, values)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    if values["allow_subject"] and not (values["cert"] and values["trusted"]):
+    protection = Protection.take(values)
+    if values["allow_subject"] and not (protection.cert and protection.trusted):
         raise click.UsageError("--allow-subject needs TLS: --cert and --trusted")
-    outgoing = _destination_tls(values) if values["destination_tls"] else None
+    outgoing = protection.client() if values["destination_tls"] else None
     return {
         "host": _host(values["host"]),
         "port": values["port"],
         "ae_title": values["ae_title"],
-        "tls": take_server_tls(values),
+        "tls": protection.server("TLS") if protection.given else None,
         "destinations": {
             name: Destination(address, number, outgoing) for name, (address, number) in values["destinations"]
         },
@@ -236,17 +235,6 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         "promiscuous": values["private_classes"],
         "progress": still_starting,
     }
-
-
-def _destination_tls(values: Mapping[str, Any]) -> ssl.SSLContext:
-    """The context for destinations, of the same options as the server's own."""
-    return client_context(
-        values["key"],
-        values["cert"],
-        values["trusted"],
-        profile=values["tls_profile"],
-        password=values["key_password"],
-    )
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def dicomweb_options(function: Callable[..., Any]) -> Any:
         web = None
         if url is not None:
             secret = None if variable is None else of_variable(variable)
-            tls = target.web_tls(trusted) if url.lower().startswith("https:") else None
+            tls = target.protection.client(trusted) if url.lower().startswith("https:") else None
             web = DicomWeb(url=url, authorization=secret, tls=tls)
         else:
             for option in said(click.get_current_context(), ("dicomweb_authorization", "dicomweb_trusted")):
