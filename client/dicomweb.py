@@ -25,7 +25,7 @@ from .intake import Intake
 from .multipart import Multipart, PartBegins, PartEnds, content_type
 from .parallel import share
 from .plan import Plan, Target
-from .web import DicomWeb, WebAnswer, WebFailed, WebPeer
+from .web import NOT_THERE, DicomWeb, WebAnswer, WebFailed, WebPeer
 from .webplan import path_of, paths_of, paths_of_instance
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
@@ -71,35 +71,39 @@ class Fetching:
 
     async def _work(self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed]) -> None:
         while todo and not self._intake.over:
-            target = todo.popleft()
             try:
-                paths = await self._paths(peer, plan, target)
-                await self._fetch(peer, target, paths, failures)
+                await self._fetch(peer, plan, todo.popleft(), failures)
             except AiodicomError:
                 todo.clear()
                 raise
 
-    async def _fetch(
-        self, peer: WebPeer, target: Target, paths: Sequence[str], failures: list[WebFailed]
-    ) -> None:
-        """What lies at these paths; one that is not there does not keep back the others."""
+    async def _fetch(self, peer: WebPeer, plan: Plan, target: Target, failures: list[WebFailed]) -> None:
+        """One target; a request that fails keeps back no other that might fare better."""
         silence = self._peer.timeouts.silence(away=bool(target.unavailable))
+        try:
+            paths = await self._paths(peer, plan, target)
+        except WebFailed as error:
+            return self._failed(error, target, failures)
         if not paths:
             self._nothing(target)
         for path in paths:
             if self._intake.over:
-                self._say(CANCEL, "no room is left here")
-                return
+                return self._say(CANCEL, "no room is left here")
             try:
                 async with peer.get(path, ACCEPT, silence=silence) as answer:
                     await self._take(answer)
             except WebFailed as error:
-                if error.final:
-                    raise
-                if error.status in (404, 410) and not target.instances:
-                    self._nothing(target)
-                else:
-                    failures.append(error)
+                self._failed(error, target, failures)
+        return None
+
+    def _failed(self, error: WebFailed, target: Target, failures: list[WebFailed]) -> None:
+        """A request failed. Raises what ends them all."""
+        if error.final:
+            raise error
+        if error.status in NOT_THERE and not target.instances:
+            self._nothing(target)
+        else:
+            failures.append(error)
 
     def _nothing(self, target: Target) -> None:
         """The peer has nothing of that key."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ..association.connect import WINDOW, Peer
 from ..dimse.levels import Root
-from .plan import METHODS, Method
+from .plan import Method
 from .windows import is_round
 
 
@@ -51,10 +51,7 @@ class Quirks:
 
     def ladder(self, *, web: bool) -> tuple[Method, ...]:
         """The services of a retrieve that may choose; `web`: there is a DICOMweb address."""
-        chosen = self.methods
-        if not chosen:
-            chosen = ("move", "get") if self.roles is False else tuple(one for one in METHODS if one != "web")
-        chosen = tuple(one for one in chosen if one != "web" or web)
-        if web and "web" not in chosen:
-            chosen += ("web",)
-        return chosen or METHODS[:2]
+        usual: tuple[Method, ...] = ("move", "get") if self.roles is False else ("get", "move")
+        named = self.methods or usual
+        chosen = tuple(one for one in named if one != "web" or web)
+        return (chosen if "web" in chosen or not web else (*chosen, "web")) or usual

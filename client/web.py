@@ -31,6 +31,8 @@ MAX_JSON = 4 * 1024 * 1024
 """Bytes of an answer to a question (QIDO-RS)."""
 NOT_OFFERED = frozenset({401, 403, 405, 406, 415, 501})
 """HTTP statuses that say that something is not to be had here, whatever is asked for by it."""
+NOT_THERE = frozenset({404, 410})
+"""HTTP statuses that say that there is no such thing; to a query, of some servers, that there is no match."""
 BUSY = frozenset({429, 503})
 """HTTP statuses that say that the next request would fare no better now."""
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")

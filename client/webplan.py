@@ -69,12 +69,22 @@ async def find_plan(
 
 
 async def with_lists(peer: WebPeer, plan: Plan) -> Plan:
-    """A plan with the instances below each unique key of which they are not known.
+    """A plan with the instances below each unique key of which they are not known, as far as that is told.
 
-    Raises WebFailed, and what no connection came about for.
+    Raises WebFailed where no more is worth asking for, and what no connection came about for.
     """
-    targets = [one if one.listed else await _listed(peer, plan.level, one) for one in plan.targets]
+    targets = [one if one.listed else await _told(peer, plan.level, one) for one in plan.targets]
     return replace(plan, targets=targets)
+
+
+async def _told(peer: WebPeer, level: Level, target: Target) -> Target:
+    try:
+        return await _listed(peer, level, target)
+    except WebFailed as error:
+        if error.final:
+            raise
+        log.info("no list by DICOMweb: %s", error)
+        return target
 
 
 async def _listed(peer: WebPeer, level: Level, target: Target) -> Target:

@@ -172,3 +172,29 @@ async def test_a_patient_of_a_peer_without_patient_root_keeps_a_plan_that_can_be
     else:
         assert (plan.level, plan.root, plan.not_found) == (Level.STUDY, Root.STUDY, ("P9",))
         assert (plan.stands_on, plan.objects) == ("list", 2)
+
+
+@pytest.mark.parametrize("level", ["STUDY", "SERIES", "IMAGE", "PATIENT"])
+@pytest.mark.parametrize("status", ["404 Not Found", "400 Bad Request"])
+async def test_a_query_that_fails_keeps_back_no_other_key(tmp_path: Path, level: str, status: str) -> None:
+    """Some servers answer 404 where nothing matches; a 400 too is about one key alone."""
+    whole = querying()
+
+    def answer(path: str) -> Answer:
+        return Answer(status) if "1.99" in path else whole(path)
+
+    uid, count = {
+        "STUDY": ("1.1", 10),
+        "SERIES": ("1.1.0", 5),
+        "IMAGE": ("1.1.0.3", 1),
+        "PATIENT": ("P1", 20),
+    }[level]
+    async with web_site(answer) as site:
+        how: dict[str, Any] = {"dicomweb": site.url, "lazy": True, "timeouts": STEADY}
+        async with aiodicom.connect("127.0.0.1", 9, **how) as pacs:
+            plan = await pacs.plan(level, ["1.99", uid], via="web")
+            assert [one.listed for one in plan.targets] == [False, True]
+            result = await pacs.get(plan=plan, directory=tmp_path)
+    assert (result.received, result.ok, result.outcome) == (count, False, "partial")
+    assert result.not_found == (["1.99"] if status.startswith("404") else [])
+    assert ("400" in str(result.error)) == status.startswith("400")
