@@ -81,14 +81,13 @@ class VolumeBuilder:
 
     Pixels are decoded as they come, into one array, where they are likely to belong; nothing else of an
     object is kept. Which slice lies where is known when the last has come: then those that lie elsewhere
-    change places within the array. Memory is that of the volume;
-    of values that become floats or outgrow their type it is the stored ones and the volume for a while, and
-    where nobody said how many come, up to three times the slots while their array doubles. One caller at a
-    time.
+    change places within the array. Memory is that of the volume; of values that become floats or outgrow
+    their type it is the stored ones and the volume for a while, and where nobody said how many come, up to
+    three times the slots while their array doubles. One caller at a time.
 
     expected: frames that will come, where that is known: the array is made once. memory_map: a file for the
-    array, which stays when the builder is done; of a volume larger than memory. ``with VolumeBuilder(...)``
-    or `close` removes what an abandoned builder mapped beside it.
+    array, which appears when it is whole, and stays; of a volume larger than memory, whatever its values
+    become. ``with VolumeBuilder(...)`` or `close` removes what an abandoned builder mapped beside it.
 
     >>> import pydicom
     >>> with aiodicom.VolumeBuilder(expected=4) as builder:
@@ -133,7 +132,7 @@ class VolumeBuilder:
         self._frames, mapped = [], self._slots is not None and self._map is not None
         self._slots = None
         if mapped:
-            self._stored.unlink(missing_ok=True)
+            self._unlink()
 
     def add(self, dataset: Dataset) -> None:
         """Take an object: its frames are decoded here and now.
@@ -200,14 +199,24 @@ class VolumeBuilder:
                 made[: len(old)] = old
             return made
         mode: Literal["r+", "w+"] = "r+" if old is not None else "w+"
-        mapped: NDArray[Any] = np.memmap(self._stored, values.dtype, mode, shape=shape)
+        mapped: NDArray[Any] = np.memmap(self._hidden("stored"), values.dtype, mode, shape=shape)
         return mapped
 
-    @property
-    def _stored(self) -> Path:
-        """Where stored values are mapped until the volume is whole."""
+    def _hidden(self, what: str) -> Path:
+        """A file beside the one that was named, which appears when the volume is whole."""
         assert self._map is not None
-        return self._map.with_name(f".{self._map.name}.stored")
+        return self._map.with_name(f".{self._map.name}.{what}")
+
+    def _empty(self, shape: tuple[int, ...], kind: np.dtype[Any]) -> NDArray[Any]:
+        """An array for voxels that need another place than the stored values."""
+        if self._map is None:
+            return np.empty(shape, kind)
+        mapped: NDArray[Any] = np.memmap(self._hidden("voxels"), kind, "w+", shape=shape)
+        return mapped
+
+    def _unlink(self) -> None:
+        for what in ("stored", "voxels"):
+            self._hidden(what).unlink(missing_ok=True)
 
     def partial(self) -> Volume:
         """A copy of what came so far, whatever slices are absent.
@@ -234,7 +243,7 @@ class VolumeBuilder:
         if values is None:  # a segmentation, to which empty frames were added
             voxels = fill(stack.frames, stored=stored, double=options.double)
         else:
-            voxels = finish(stack.frames, values, stored=stored, double=options.double)
+            voxels = finish(stack.frames, values, stored=stored, double=options.double, empty=self._empty)
         return volume_of(stack, voxels if self._map is None else self._kept(voxels), options)
 
     def _ordered(self, stack: Stack) -> NDArray[Any] | None:
@@ -253,19 +262,19 @@ class VolumeBuilder:
     def _kept(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """The voxels in the file that was named."""
         assert self._map is not None
-        if isinstance(voxels.base, np.memmap) or isinstance(voxels, np.memmap):
-            slots = self._slots
-            assert isinstance(slots, np.memmap)
-            slots.flush()
-            os.truncate(self._stored, voxels.nbytes)
-            os.replace(self._stored, self._map)
-            kept: NDArray[Any] = np.memmap(self._map, voxels.dtype, "r+", shape=voxels.shape)
-            return kept
-        made = np.memmap(self._map, voxels.dtype, "w+", shape=voxels.shape)
-        made[...] = voxels
-        made.flush()
-        self._stored.unlink(missing_ok=True)
-        return made
+        if not isinstance(voxels, np.memmap):
+            made = self._empty(voxels.shape, voxels.dtype)
+            made[...] = voxels
+            voxels = made
+        assert isinstance(voxels, np.memmap)
+        file = voxels.filename
+        assert file is not None
+        voxels.flush()
+        os.truncate(file, voxels.nbytes)
+        os.replace(file, self._map)
+        self._unlink()
+        kept: NDArray[Any] = np.memmap(self._map, voxels.dtype, "r+", shape=voxels.shape)
+        return kept
 
 
 def _permute(slots: NDArray[Any], order: list[int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from .errors import UnsupportedPixels, naming
 from .modality import ModalityTable
 from .pixels import EncapsulatedPixels, FilePixels, PixelSource
+
+Empty: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+"""What makes a new array of a shape and a type."""
 
 
 class Rescaled(Protocol):
@@ -93,30 +96,40 @@ def fill(frames: Sequence[Rescaled], *, stored: bool = False, double: bool = Fal
     for_each(frames, read)
     if plain:
         return values
-    return _widened(frames, values, ends)
+    return _widened(frames, values, ends, np.empty)
 
 
-def finish(frames: Sequence[Rescaled], values: NDArray[Any], *, stored: bool, double: bool) -> NDArray[Any]:
-    """What `fill` makes, of frames that lie in `values` already; in place where their type allows it."""
+def finish(
+    frames: Sequence[Rescaled],
+    values: NDArray[Any],
+    *,
+    stored: bool,
+    double: bool,
+    empty: Empty = np.empty,
+) -> NDArray[Any]:
+    """What `fill` makes, of frames that lie in `values` already; in place where their type allows it.
+
+    empty: makes the array where it does not.
+    """
     if frames[0].pixels.format.samples > 1 or stored:
         return values
     if any(frame.table is not None for frame in frames):
         kind = _table_type(frames)
         same = kind.itemsize == values.dtype.itemsize
-        return _fill_tabled(frames, values.view(kind) if same else np.empty(values.shape, kind))
+        return _fill_tabled(frames, values.view(kind) if same else empty(values.shape, kind))
     if all(frame.slope == 1 and frame.intercept == 0 for frame in frames):
         return values
     if values.dtype.kind == "f" or not all(_is_whole(frame) for frame in frames):
         wide = np.dtype(np.float64 if double or values.dtype == np.float64 else np.float32)
         same = wide.itemsize == values.dtype.itemsize
-        floats = values.view(wide) if same else np.empty(values.shape, wide)
+        floats = values.view(wide) if same else empty(values.shape, wide)
         for place, plane, frame in zip(floats, values, frames, strict=True):
             place[...] = _float(plane, frame)
         return floats
     known = _known_type(frames, values.dtype)
     if known is None:
         ends = [_ends(place, frame) for place, frame in zip(values, frames, strict=True)]
-        return _widened(frames, values, ends)
+        return _widened(frames, values, ends, empty)
     result = values.view(known)
     for place, plane, frame in zip(result, values, frames, strict=True):
         _rescale(place, plane, frame)
@@ -134,14 +147,17 @@ def _ends(plane: NDArray[Any], frame: Rescaled) -> tuple[int, int]:
 
 
 def _widened(
-    frames: Sequence[Rescaled], values: NDArray[Any], ends: Sequence[tuple[int, int]]
+    frames: Sequence[Rescaled],
+    values: NDArray[Any],
+    ends: Sequence[tuple[int, int]],
+    empty: Empty,
 ) -> NDArray[Any]:
     """Stored integers rescaled, in the smallest type that holds them and is no narrower."""
     kind, shape = values.dtype, values.shape
     farthest = max(range(len(ends)), key=lambda number: max(map(abs, ends[number])))
     with naming(frames[farthest].source):
         target = _signed_type(kind, min(map(min, ends)), max(map(max, ends)))
-    result = values.view(target) if target.itemsize == kind.itemsize else np.empty(shape, target)
+    result = values.view(target) if target.itemsize == kind.itemsize else empty(shape, target)
     for place, plane, frame in zip(result, values, frames, strict=True):
         _rescale(place, plane, frame)
     return result

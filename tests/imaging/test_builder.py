@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,22 @@ def test_any_number_promised_makes_the_same(
         given = series(9, kind=kind, RescaleSlope=slope, RescaleIntercept=-3)
     same(built(given, expected), Volume.from_datasets(given))
     same(built(given, expected, memory_map=tmp_path / "m"), Volume.from_datasets(given))
+
+
+@pytest.mark.parametrize("slope", [0.5, 100, 1])
+def test_what_is_mapped_is_never_all_in_memory(tmp_path: Path, slope: float) -> None:
+    given = series(24, RescaleSlope=slope, RescaleIntercept=-3)
+    with VolumeBuilder(24, memory_map=tmp_path / "voxels") as builder:
+        for dataset in given:
+            dataset.Rows, dataset.Columns, dataset.PixelData = 128, 128, bytes(range(256)) * 128
+            builder.add(dataset)
+        tracemalloc.start()
+        made = builder.volume()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert isinstance(made.voxels, np.memmap)
+    assert peak < made.voxels.nbytes / 2
+    assert np.array_equal(made.voxels, Volume.from_datasets(given).voxels)
 
 
 def test_the_array_is_made_once_and_slices_change_places_in_it() -> None:
