@@ -183,7 +183,8 @@ from .pdu.types import (
 if TYPE_CHECKING:
     from .archive.archive import Archive
     from .client.answers import Answer
-    from .client.diagnose import Diagnosis, diagnose
+    from .client.diagnose import diagnose
+    from .client.diagnosis import Diagnosis
     from .client.matches import Matches
     from .imaging import Image, Volume, VolumeBuilder, VolumeGeometry, collection
     from .server.access import Access, Caller
@@ -381,7 +382,7 @@ _HOME_OF = {
     "Match": "server.service",
     "Reply": "server.service",
     "Service": "server.service",
-    "Diagnosis": "client.diagnose",
+    "Diagnosis": "client.diagnosis",
     "diagnose": "client.diagnose",
 }
 

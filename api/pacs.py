@@ -113,11 +113,11 @@ def _like(model: Callable[_P, object]) -> Callable[[Callable[..., _T]], Callable
 def connect(*args: Any, **kwargs: Any) -> Pacs:
     """The client's `connect`, for this `Pacs`."""
     made = client_connect.connect(*args, **kwargs)
-    return client.another(made, Pacs, lazy=made.lazy, max_associations=made.max_associations)
+    return client_pool.another(made, Pacs, lazy=made.lazy, max_associations=made.max_associations)
 
 
 @_like(client_pool.create_pool)
 def create_pool(*args: Any, **kwargs: Any) -> Pool:
     """The client's `create_pool`, for this `Pool`."""
     made = client_pool.create_pool(*args, **kwargs)
-    return client.another(made, Pool, max_size=made.max_size, max_idle=made.max_idle)
+    return client_pool.another(made, Pool, max_size=made.max_size, max_idle=made.max_idle)

@@ -12,8 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
-from enum import Enum
+from dataclasses import replace
 
 from ..association.answers import words_of
 from ..association.association import Association
@@ -44,6 +43,7 @@ from ..dimse.status import Status
 from ..dimse.uid_names import UID_NAMES, uid_name
 from ..pdu.errors import AiodicomError, describe_rejection
 from . import advice as advice_of
+from .diagnosis import ContextAnswer, Diagnosis, Outcome, Step
 from .negotiated import describe as describe_connection
 from .negotiated import sop_class_name
 from .results import ConnectionInfo
@@ -56,57 +56,6 @@ PROBE = 2.0
 """Seconds that a look for the cause of a silence may take, all of it at once."""
 _EVERYDAY = 16
 """How many of the storage SOP classes, the everyday ones first, are proposed."""
-
-
-class Outcome(Enum):
-    """How a step went."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step: what was found, and, where it is not as it should be, the likely cause and what to do.
-
-    `cause` is what of ours the advice points at.
-    """
-
-    name: str
-    outcome: Outcome
-    text: str
-    advice: str = ""
-    seconds: float = 0.0
-    cause: Cause | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ContextAnswer:
-    """The peer's answer to one presentation context: `text` is the transfer syntax, or why it was refused."""
-
-    abstract_syntax: str
-    name: str
-    accepted: bool
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
-    """Every step, in order. `error` is what an ordinary connection would have ended in."""
-
-    host: str
-    port: int
-    steps: tuple[Step, ...]
-    contexts: tuple[ContextAnswer, ...] = ()
-    info: ConnectionInfo | None = None
-    error: AiodicomError | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether no step failed."""
-        return all(step.outcome is not Outcome.FAILED for step in self.steps)
 
 
 async def diagnose(peer: Peer, *, needed: Iterable[str] = ()) -> Diagnosis:

@@ -22,7 +22,7 @@ from ..dimse.sop_classes import storage_sop_classes
 from ..dimse.status import CANCEL, MOVE_DESTINATION_UNKNOWN, Category, Status
 from ..pdu.errors import AiodicomError, ConnectionClosed
 from .associations import Associations
-from .diagnose import Outcome, Step
+from .diagnosis import Outcome, Step
 from .finding import Finding
 from .identifier import build_query, build_retrieve
 from .negotiated import need_context

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from ..association.answers import words_of
 from ..association.association import Association
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 _QR_MODELS = tuple(
     model(root) for root in (Root.PATIENT, Root.STUDY) for model in (find_model, get_model, move_model)
 )
-P = TypeVar("P", bound="Pacs")
 log: logging.Logger = logging.getLogger("aiodicom.client")
 
 _MODELS = {"get": get_model, "move": move_model, "web": find_model}
@@ -422,18 +421,11 @@ class Pacs:
         plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`), nor an object over
         64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
-        here: Listening | None = Listening(
-            host=listen_host,
-            port=listen_port,
-            tls=listen_tls,
-            limits=limits,
-            quiet=quiet,
-            accept_from=tuple(accept_from),
-        )
-        if directory is None:
-            ours = (here == Listening(), skip_present, durability == "fsync", layout == "patient")
+        said = Listening(listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
+        here = None if directory is None else said
+        if here is None:
+            ours = (said == Listening(), skip_present, durability == "fsync", layout == "patient")
             check_destination(destination, ours)
-            here = None
         largest = None if limits is None else limits.max_object_size
         where = Where.below(directory, check_durability(durability), largest, layout)
         how = {"where": where, "progress": progress, "skip_present": skip_present, "max_queries": max_queries}
@@ -496,8 +488,3 @@ class Pacs:
             return Fetching(self.dicomweb, self.peer, intake, count)
         here = listening or Listening()
         return Move(self._associations, intake, self.peer.calling_ae, here, count)
-
-
-def another(client: Pacs, kind: type[P], **how: Any) -> P:
-    """A client of the same peer, of a kind of its own."""
-    return kind(client.peer, quirks=client.quirks, dicomweb=client.dicomweb, **how)

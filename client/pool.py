@@ -6,15 +6,16 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from ..association.connect import Peer
 from ..association.tasks import Tasks
 from .connect import connect
-from .pacs import Pacs, another
+from .pacs import Pacs
 from .quirks import Quirks
 from .web import DicomWeb
 
+P = TypeVar("P", bound=Pacs)
 MAX_SIZE = 4
 """Associations of a pool where nothing else is said: what archives let one client have without a word."""
 MAX_IDLE = 25.0
@@ -133,3 +134,8 @@ def create_pool(
     if client.max_associations is not None:
         raise TypeError("a pool has max_size associations: max_associations is of connect alone")
     return another(client, Pool, max_size=max_size, max_idle=max_idle)
+
+
+def another(client: Pacs, kind: type[P], **how: Any) -> P:
+    """A client of the same peer, of a kind of its own."""
+    return kind(client.peer, quirks=client.quirks, dicomweb=client.dicomweb, **how)

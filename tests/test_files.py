@@ -63,6 +63,7 @@ PARTS = {
     "archive/matching_time": "archive/test_matching",
     "client/identifier": "client/test_finding",
     "client/advice": "api/test_diagnose",
+    "client/diagnosis": "api/test_diagnose",
     "client/quirks": "client/test_splitting",
     "client/diagnose": "api/test_diagnose",
     "conformance/catalog": "conformance/test_case",

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import click
 from rich.text import Text
 
-from ..client.diagnose import Diagnosis, Outcome, Step
 from ..client.diagnose import diagnose as run_diagnosis
+from ..client.diagnosis import Diagnosis, Outcome, Step
 from ..client.learning import learn
 from ..client.noting import need_tomlkit, note_quirks
 from ..pdu.uids import is_uid

@@ -15,7 +15,8 @@ from aiodicom.association.errors import AssociationTimeout, Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
 from aiodicom.client import diagnose as module
-from aiodicom.client.diagnose import PRIVATE_CLASS, Diagnosis, Outcome, diagnose
+from aiodicom.client.diagnose import PRIVATE_CLASS, diagnose
+from aiodicom.client.diagnosis import Diagnosis, Outcome
 from aiodicom.dimse import uid_names
 from aiodicom.dimse.contexts import VERIFICATION
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
