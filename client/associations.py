@@ -60,6 +60,7 @@ class Associations:
         self.limit = limit
         self.lent: int = 0  # to members of a pool: as if they were open here
         self.changed: Callable[[], object] = lambda: None  # called when an association becomes idle
+        self.lately: tuple[str, ...] = ()  # SOP classes that retrieves had contexts for, last first
         self.asks_relational: bool = self.quirks.relational is not False  # or a peer does not bear it
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._always = tuple(always)
@@ -402,7 +403,7 @@ class Associations:
         """Others with a limit of one, which have one that is idle here, if there is any."""
         member = Associations(self.peer, self._always, self.quirks, limit=1)
         member._closed = False
-        member.asks_relational = self.asks_relational
+        member.asks_relational, member.lately = self.asks_relational, self.lately
         idle = next((one for one in self._holders if not one.users and one.association.usable), None)
         if idle is not None:
             self._holders.remove(idle)
@@ -415,6 +416,7 @@ class Associations:
         left = member._leave()
         self.ended += member.ended
         self.asks_relational = self.asks_relational and member.asks_relational
+        self.lately = member.lately or self.lately
         for holder in left:
             if self._closed or holder.users or not holder.association.usable:
                 await _release_quietly(holder.association)

@@ -24,7 +24,7 @@ from .identifier import build_retrieve
 from .intake import Intake
 from .negotiated import need_context
 from .parallel import share, taken
-from .plan import Plan, Target
+from .plan import LATELY, Plan, Target
 from .retrieved import RetrieveResult
 
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
@@ -55,7 +55,9 @@ class Getting:
 
     async def fetch(self, plan: Plan) -> None:
         """Ask for all of it; the result is the intake's. Raises what ended an association."""
-        for part in plan.divided(self._count).parts():
+        for part in plan.divided(self._count).parts(self._associations.lately):
+            carried = sorted(set[str]().union(*(target.sop_classes for target in part.targets)))
+            self._associations.lately = tuple(dict.fromkeys((*carried, *self._associations.lately)))[:LATELY]
             todo = deque(part.targets)
             work = partial(self._work, plan, part.proposals, todo)
             await share(min(self._count, len(todo)), todo, work)

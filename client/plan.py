@@ -15,11 +15,17 @@ from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.uids import is_near_uid
 from .wanting import check_parents
 
-ROOM = MAX_CONTEXTS - 1
-"""Storage contexts of an association beside the one of the retrieve."""
+ROOM = MAX_CONTEXTS - 7
+"""Storage contexts of an association beside those that each has: verification, and the query/retrieve models,
+by which the next plan is found out on it.
+"""
+LATELY = 3
+"""SOP classes of a plan and of those before it that have their contexts on one association: with more, those
+of one transfer syntax alone become few.
+"""
 SYNTAXES = 48
 """Transfer syntaxes of one context: DCMTK drops a connection that proposes over fifty."""
-CLASSES = ROOM // 2
+CLASSES = (MAX_CONTEXTS - 1) // 2
 """SOP classes that are asked for on one association: each has two contexts at least, for every syntax."""
 EVERYDAY = 16
 """SOP classes with more than one context where nothing is known of what will come."""
@@ -238,10 +244,11 @@ class Plan:
         pieces = [piece for target in listed.targets for piece in _pieces(target, size)]
         return replace(self, targets=pieces)
 
-    def parts(self) -> list[Part]:
+    def parts(self, lately: Sequence[str] = ()) -> list[Part]:
         """What an association each can carry: the contexts to propose, and what to ask for on it.
 
-        One part, unless there are more SOP classes than an association has contexts.
+        One part, unless there are more SOP classes than an association has contexts. lately: those of other
+        plans, last first, that are proposed too where there are few, for an association that carries all.
         """
         groups: list[list[Target]] = [[]]
         classes: set[str] = set()
@@ -251,7 +258,7 @@ class Plan:
                 classes = set()
             classes |= target.sop_classes
             groups[-1].append(target)
-        return [Part(self._proposals(group), group) for group in groups]
+        return [Part(self._proposals(group, lately), group) for group in groups]
 
     def _fitting(self, target: Target) -> Iterator[Target]:
         """A target with more SOP classes than an association has contexts, as instances class by class."""
@@ -264,7 +271,7 @@ class Plan:
         for uids in by_class.values():
             yield from self._narrowed(target, frozenset(uids), Level.IMAGE)
 
-    def _proposals(self, targets: Sequence[Target]) -> list[Proposal]:
+    def _proposals(self, targets: Sequence[Target], lately: Sequence[str]) -> list[Proposal]:
         """The C-GET context and the storage contexts for what will come.
 
         A SOP class that the query told gets one context a transfer syntax, the told syntaxes first, so that
@@ -272,20 +279,23 @@ class Plan:
         the room is for the standard's classes: the everyday ones with a context each for explicit and
         implicit VR, as which nearly all lie in archives, then the others with one.
         """
-        classes = sorted(set[str]().union(*(target.sop_classes for target in targets)))
+        own = set[str]().union(*(target.sop_classes for target in targets))
+        unknown = any(not target.sop_classes for target in targets)
+        others = [uid for uid in lately if uid not in own][: max(0, LATELY - len(own))]
+        classes = sorted(own if unknown else own.union(others))
         told = set[str]().union(*(target.transfer_syntaxes for target in targets))
         syntaxes = (*sorted(told), *(uid for uid in TRANSFER_SYNTAXES if uid not in told))
-        unknown = any(not target.sop_classes for target in targets)
         proposals: list[Proposal] = []
         if classes:
-            each = max(1, (ROOM // 2 if unknown else ROOM) // len(classes))
+            each = max(1, ROOM // 2 // len(classes)) if unknown else max(2, ROOM // len(classes))
             for uid in classes:
                 proposals += _storage_proposals(uid, syntaxes, each)
         if unknown:
-            others = (uid for uid in patient_sop_classes() if uid not in classes)
-            for number, uid in enumerate(islice(others, ROOM)):
+            rest = (uid for uid in patient_sop_classes() if uid not in classes)
+            for number, uid in enumerate(islice(rest, ROOM)):
                 proposals += _some_proposals(uid, syntaxes, 3 if number < EVERYDAY else 1)
-        return [Proposal(get_model(self.root)), *proposals[:ROOM]]
+        room = max(ROOM, 2 * len(classes))  # of very many classes each has its two contexts all the same
+        return [Proposal(get_model(self.root)), *proposals[: min(room, MAX_CONTEXTS - 1)]]
 
     # --- kept
 

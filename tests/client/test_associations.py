@@ -22,6 +22,7 @@ from aiodicom.client.pacs import BASIC_PROPOSALS, Pacs
 from aiodicom.client.pool import create_pool
 from aiodicom.dimse import messages as m
 from aiodicom.dimse.contexts import VERIFICATION, Proposal
+from aiodicom.dimse.sop_classes import TRANSFER_SYNTAXES
 from aiodicom.pdu import (
     AAbort,
     AAssociateAC,
@@ -37,6 +38,7 @@ from aiodicom.pdu.errors import ConnectionClosed
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.testing import ScriptedListener
+from peers.misbehaving import Misbehaving, Query, Ways
 from pydicom.dataset import Dataset
 from wire import accepted, ct, hear, identifier, play, reply
 
@@ -71,6 +73,40 @@ async def test_ten_gets_of_one_series_each_open_two(tmp_path: Path, monkeypatch:
                 assert result.ok
                 assert len(result.files) == 1
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("level", ["SERIES", "IMAGE"])
+@pytest.mark.parametrize("relational", ["answer", "refuse", "nothing"])
+async def test_ten_gets_open_two_whatever_their_plans_come_to(
+    tmp_path: Path, level: str, relational: Query
+) -> None:
+    """What is proposed for objects of unknown classes leaves room for the next plan's query."""
+    objects = [ct(f"1.2.3.4.{n}", SeriesInstanceUID=f"1.2.3.{n}") for n in range(10)]
+    keys = [f"1.2.3.{n}" if level == "SERIES" else f"1.2.3.4.{n}" for n in range(10)]
+    ways = Ways(grants=relational == "answer", relational=relational)
+    async with Misbehaving(objects, ways) as peer, connect("127.0.0.1", peer.port, timeouts=BUSY) as pacs:
+        for key in keys:
+            assert (await pacs.get(level, key, directory=tmp_path)).ok
+    assert peer.associations == 2
+
+
+@pytest.mark.parametrize("count", [2, 3])
+async def test_gets_of_several_classes_in_turn_end_up_on_one_association(tmp_path: Path, count: int) -> None:
+    """Each new class costs one, for it has a context for each transfer syntax; then none is opened."""
+    objects = [
+        ct(f"1.2.3.{n}.4", SeriesInstanceUID=f"1.2.3.{n}", SOPClassUID=CLASSES[n % count]) for n in range(12)
+    ]
+    async with Misbehaving(objects) as peer, connect("127.0.0.1", peer.port, timeouts=BUSY) as pacs:
+        for number in range(12):
+            assert (await pacs.get("SERIES", f"1.2.3.{number}", directory=tmp_path)).ok
+        [association] = pacs._associations.all
+        proposed = association.session.request
+    assert peer.associations == 1 + count
+    assert proposed is not None
+    for sop_class in CLASSES[:count]:
+        contexts = [one for one in proposed.presentation_contexts if one.abstract_syntax == sop_class]
+        assert len(contexts) >= 39  # each transfer syntax that lies in archives has its own
+        assert {uid for one in contexts for uid in one.transfer_syntaxes} == set(TRANSFER_SYNTAXES)
 
 
 @pytest.mark.parametrize("operation", ["store", "find", "get", "echo"])
