@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -34,7 +33,7 @@ from ..association.errors import (
     TLSFailed,
 )
 from ..association.tasks import on_thread
-from ..association.tls import client_context, connection_info, describe_tls_error
+from ..association.tls import describe_tls_error
 from ..dimse import messages as m
 from ..dimse.contexts import VERIFICATION, Proposal, outcomes
 from ..dimse.levels import Root, find_model, get_model, move_model
@@ -47,6 +46,7 @@ from .diagnosis import ContextAnswer, Diagnosis, Outcome, Step
 from .negotiated import describe as describe_connection
 from .negotiated import sop_class_name
 from .results import ConnectionInfo
+from .speaking import handshake, speaks_http, speaks_plain_dicom, speaks_tls
 
 _WORKLIST = "1.2.840.10008.5.1.4.31"
 _STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
@@ -196,7 +196,7 @@ class _Walk:
             self._add("tls", Outcome.SKIPPED, "not asked for: what is sent can be read on the network")
             return
         try:
-            text = await self._handshake(self.peer.tls)
+            text = await handshake(self.peer, self.peer.tls)
         except TimeoutError:
             limit = self.peer.timeouts.connect
             late = ConnectTimeout(f"no TLS handshake within {limit} s", limit="connect", seconds=limit)
@@ -209,59 +209,12 @@ class _Walk:
             self._add("tls", Outcome.OK, text)
             return
         advice = advice_of.tls(cause)
-        if await self._speaks_plain_dicom():
+        if await speaks_plain_dicom(self.peer):
             text = (
                 "TLS on one side only: the port speaks DICOM without TLS; leave TLS out, or find its TLS port"
             )
             advice = text, None
         raise self._fail("tls", error, error.text, *advice) from cause
-
-    async def _handshake(self, context: ssl.SSLContext) -> str:
-        """Shake hands and say goodbye; what was agreed, in words."""
-        peer = self.peer
-        async with asyncio.timeout(peer.timeouts.connect):
-            _, writer = await asyncio.open_connection(
-                peer.host, peer.port, ssl=context, server_hostname=peer.server_hostname or peer.host
-            )
-        info = connection_info(writer.get_extra_info("ssl_object"))
-        writer.transport.abort()
-        who = f"; the certificate is {info.peer_subject}'s" if info.peer_subject else ""
-        return f"{info.version}, {info.cipher}{who}"
-
-    async def _speaks_tls(self) -> bool:
-        """Whether a handshake that asks for no trust comes further than a plain port would let it."""
-        try:
-            await self._handshake(client_context(verify=False))
-        except ssl.SSLError as error:
-            return advice_of.is_tls_alert(error)
-        except (OSError, TimeoutError):
-            return False
-        return True
-
-    async def _speaks_http(self) -> bool:
-        """Whether an HTTP request is answered: web servers wait for the end of a line, whatever comes."""
-        try:
-            async with asyncio.timeout(self.peer.timeouts.connect):
-                reader, writer = await asyncio.open_connection(self.peer.host, self.peer.port)
-                try:
-                    writer.write(b"OPTIONS * HTTP/1.0\r\n\r\n")
-                    return await reader.readexactly(5) == b"HTTP/"
-                finally:
-                    writer.transport.abort()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            return False
-
-    async def _speaks_plain_dicom(self) -> bool:
-        """Whether the port answers an association request sent without TLS; no credential goes with it."""
-        bare = replace(self.peer, tls=None, user_identity=None, extended=(), common_extended=())
-        try:
-            association = await associate(bare, [Proposal(VERIFICATION)])
-        except AssociationRejected:
-            return True
-        except AiodicomError:
-            return False
-        await _leave(association)
-        return True
 
     # --- the association
 
@@ -284,8 +237,9 @@ class _Walk:
         except AssociationTimeout as error:
             await self._look_into_silence(error, len(proposals))
         except AiodicomError as error:
-            if isinstance(error, ConnectFailed | NotDicomPeer) or not await self._only_verification(
-                len(proposals)
+            elsewhere = isinstance(error, ConnectFailed | NotDicomPeer)
+            if elsewhere or not (
+                await self._without_window(proposals) or await self._only_verification(len(proposals))
             ):
                 name = "tls" if isinstance(error, TLSFailed) else "association"
                 raise self._fail(name, error, error.text, *await self._advice(error)) from error
@@ -297,7 +251,7 @@ class _Walk:
         plain = self.peer.tls is None
         probes = [self._only_verification(count)]
         if plain:
-            probes += [self._speaks_tls(), self._speaks_http()]
+            probes += [speaks_tls(self.peer), speaks_http(self.peer)]
         fewer, tls, http = (*await asyncio.gather(*map(_soon, probes)), False, False)[:3]
         if fewer:
             return
@@ -310,6 +264,23 @@ class _Walk:
         elif http:
             advice = (advice_of.other_service("HTTP"), None)
         raise self._fail("association", error, error.text, *advice) from error
+
+    async def _without_window(self, proposals: list[Proposal]) -> bool:
+        """Whether the peer takes it without an asynchronous operations window: some drop what offers one."""
+        if self.peer.async_operations is None:
+            return False
+        self.peer = replace(self.peer, async_operations=None)
+        try:
+            self._association = await associate(self.peer, proposals)
+        except AiodicomError:
+            return False
+        self._add(
+            "association",
+            Outcome.WARNING,
+            f"{self._greeting()}, but only without an asynchronous operations window",
+            "write window = false among the quirks of its node: without it each client is dropped once first",
+        )
+        return True
 
     async def _only_verification(self, count: int) -> bool:
         """Whether the peer takes an association with less in it: some choke on many contexts."""
@@ -341,7 +312,7 @@ class _Walk:
         if isinstance(error, NotDicomPeer) and error.spoken != "TLS":
             return advice_of.other_service(error.spoken), None
         plain = self.peer.tls is None
-        if isinstance(error, NotDicomPeer) or (plain and await self._speaks_tls()):
+        if isinstance(error, NotDicomPeer) or (plain and await speaks_tls(self.peer)):
             return "TLS on one side only: the port speaks TLS", Cause.TLS
         if isinstance(error, AssociationAborted) and not error.by_peer:
             return "what answers is not DICOM, or breaks its rules: is this the archive's DICOM port?", None
@@ -442,10 +413,3 @@ def _context_answers(association: Association) -> list[ContextAnswer]:
         named = "A private SOP class" if uid == PRIVATE_CLASS else sop_class_name(uid)
         answers.append(ContextAnswer(uid, named, accepted is not None, text))
     return answers
-
-
-async def _leave(association: Association) -> None:
-    try:
-        await association.release()
-    except AiodicomError:
-        await association.abort()

@@ -66,6 +66,7 @@ PARTS = {
     "client/diagnosis": "api/test_diagnose",
     "client/quirks": "client/test_splitting",
     "client/diagnose": "api/test_diagnose",
+    "client/speaking": "api/test_diagnose",
     "conformance/catalog": "conformance/test_case",
 }
 

@@ -59,7 +59,7 @@ def diagnose(target: PeerOptions, needed: tuple[str, ...], wanted: bool) -> int:
                 "--learn goes with @NODE: it is what the file says of a node that it fills"
             )
         need_tomlkit()
-    found = target.run(run_diagnosis(target.peer, needed=needed))
+    found = target.run(run_diagnosis(target.quirks.borne(target.peer), needed=needed))
     if wanted and found.ok:
         return _learn(target, found)
     code = Code.OK if found.ok else (exit_code(found.error) if found.error else None) or Code.FAILED

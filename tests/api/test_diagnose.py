@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from aiodicom.association.connect import Peer
+from aiodicom.association.connect import WINDOW, Peer
 from aiodicom.association.errors import AssociationTimeout, Cause
 from aiodicom.association.timeouts import Timeouts
 from aiodicom.association.tls import client_context
@@ -19,6 +19,7 @@ from aiodicom.client.diagnose import PRIVATE_CLASS, diagnose
 from aiodicom.client.diagnosis import Diagnosis, Outcome
 from aiodicom.dimse import uid_names
 from aiodicom.dimse.contexts import VERIFICATION
+from aiodicom.dimse.messages import CEchoRQ
 from aiodicom.pdu import AAssociateRJ, AAssociateRQ
 from aiodicom.pdu.uids import IMPLICIT_VR_LITTLE_ENDIAN
 from aiodicom.server.archive_service import serve_archive
@@ -278,7 +279,7 @@ def test_the_exit_code_is_that_of_the_step(invoke: Invoke, closed_port: int, jso
 
 _WATCHED = """
 import asyncio, sys
-from aiodicom.association.connect import Peer
+from aiodicom.association.connect import WINDOW, Peer
 from aiodicom.client.diagnose import diagnose
 found = asyncio.run(diagnose(Peer(host="127.0.0.1", port=int(sys.argv[1])), needed=sys.argv[2:]))
 assert found.contexts and all(found.contexts)
@@ -361,3 +362,28 @@ async def test_a_silent_port_is_waited_for_once(monkeypatch: pytest.MonkeyPatch)
             await asyncio.sleep(0.001)
         for one in held:
             one.close()
+
+
+@pytest.mark.parametrize("offered", [True, False])
+async def test_a_peer_that_drops_what_offers_a_window(offered: bool) -> None:
+    """It is asked again without, as every client does, and that is said."""
+
+    async def script(listener: ScriptedListener) -> None:
+        await (await listener.next_connection()).close()  # whether the port takes connections at all
+        if offered:
+            dropping = await listener.next_connection()
+            assert (await dropping.expect(AAssociateRQ)).user_information.async_operations == WINDOW
+            await dropping.close()
+        peer, request = await accepted(listener)
+        assert request.user_information.async_operations is None
+        await reply(peer, await hear(peer, CEchoRQ), 0)
+        await peer.answer_release()
+
+    async with ScriptedListener() as listener:
+        window = WINDOW if offered else None
+        peer = Peer(host="127.0.0.1", port=listener.port, timeouts=SHORT, async_operations=window)
+        found, _ = await asyncio.gather(diagnose(peer), script(listener))
+    assert found.ok
+    assert outcomes(found)["association"] == ("warning" if offered else "ok")
+    told = [step for step in found.steps if "only without an asynchronous operations window" in step.text]
+    assert len(told) == offered
