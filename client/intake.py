@@ -18,6 +18,7 @@ from ..dimse import messages as m
 from ..dimse.contexts import Context
 from ..dimse.levels import Level, QueryError
 from ..dimse.status import NOT_AUTHORIZED, OUT_OF_RESOURCES, SOP_CLASS_NOT_SUPPORTED
+from .choices import check_durability
 from .layout import Layout, parse_layout
 from .plan import Plan
 from .progress import ProgressCallback
@@ -69,14 +70,14 @@ class Where:
         sink: SinkFactory | None = None,
         digest: bool = False,
     ) -> Where:
-        """As a user says it; `size`: of the largest object. Raises QueryError for what is no layout."""
+        """As a user says it; `size`: of the largest object. Raises QueryError, ValueError."""
         folder = None if directory is None else Path(directory)
         size = size or MAXIMUM_OBJECT
         if folder is not None and sink is not None:
             raise QueryError("objects go into a directory or to a sink, not both")
         return cls(
             directory=folder,
-            durability=durability,
+            durability=check_durability(durability),
             max_object_size=size,
             layout=parse_layout(layout),
             sink=sink,

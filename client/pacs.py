@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Generator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import replace
 from functools import partial
@@ -26,7 +26,7 @@ from ..dimse.status import SUCCESS, Status
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from .associations import Associations
-from .choices import check_durability, check_keep
+from .choices import check_keep
 from .dicomweb import Fetching
 from .finding import Finding
 from .getting import Getting
@@ -362,13 +362,12 @@ class Pacs:
         ("move", "get"): another order. `GetOptions` has the rest.
         """
         methods, ladder = self._methods(via if via is not None else plan.via if plan is not None else "get")
-        where = Where.below(
-            directory, check_durability(durability), max_object_size, layout, sink=sink, digest=digest
-        )
+        where = Where.below(directory, durability, max_object_size, layout, sink=sink, digest=digest)
         how = {"where": where, "progress": progress, "skip_present": skip_present, "max_queries": max_queries}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
         count = check_associations(associations)
-        return self._retrieve(
+        return Retrieve(
+            self._associations,
             wanted,
             RetrieveResult(keep=check_keep(items)),
             lambda intake: [self._way(one, intake, count, listening) for one in methods],
@@ -421,21 +420,21 @@ class Pacs:
         plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`), nor an object over
         64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
-        said = Listening(listen_host, listen_port, listen_tls, limits, quiet, tuple(accept_from))
-        here = None if directory is None else said
-        if here is None:
-            ours = (said == Listening(), skip_present, durability == "fsync", layout == "patient")
+        here: Listening | None = Listening(
+            host=listen_host, port=listen_port, tls=listen_tls, limits=limits, quiet=quiet,
+            accept_from=tuple(accept_from),
+        )  # fmt: skip
+        if directory is None:
+            ours = (here == Listening(), skip_present, durability == "fsync", layout == "patient")
             check_destination(destination, ours)
-        largest = None if limits is None else limits.max_object_size
-        where = Where.below(directory, check_durability(durability), largest, layout)
+            here = None
+        where = Where.below(directory, durability, limits.max_object_size if limits else None, layout)
         how = {"where": where, "progress": progress, "skip_present": skip_present, "max_queries": max_queries}
         wanted = self._wanted(level, uid, plan, root, parents, **how)
-        count = check_associations(associations)
-        title = destination or self.peer.calling_ae
-        return self._retrieve(
-            wanted,
-            RetrieveResult(service="C-MOVE", keep=check_keep(items), received_here=here is not None),
-            lambda intake: [Move(self._associations, intake, title, here, count)],
+        to, count = destination or self.peer.calling_ae, check_associations(associations)
+        result = RetrieveResult(service="C-MOVE", keep=check_keep(items), received_here=here is not None)
+        return Retrieve(
+            self._associations, wanted, result, lambda one: [Move(self._associations, one, to, here, count)]
         )
 
     def _wanted(
@@ -459,16 +458,6 @@ class Pacs:
         wanted, model, checked = parse_model(level, root)
         uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         return Wanted(level=wanted, root=model, uids=uids, parents=above, **how)
-
-    def _retrieve(
-        self,
-        wanted: Wanted,
-        result: RetrieveResult,
-        ways: Callable[[Intake[Any]], Sequence[Way]],
-        *,
-        ladder: bool = False,
-    ) -> Retrieve[Any]:
-        return Retrieve(self._associations, wanted, result, ways, ladder=ladder)
 
     def _methods(self, via: Via) -> tuple[tuple[Method, ...], bool]:
         """The services to try in order, and whether it is a ladder. Raises QueryError."""
