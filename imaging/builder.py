@@ -170,18 +170,19 @@ class VolumeBuilder:
         self._frames.append(replace(frame, pixels=SlotPixels(slot, frame.pixels.format)))
 
     def _room(self, frame: Frame, values: NDArray[Any]) -> NDArray[Any]:
-        """A free slot; UnsupportedPixels for pixels of another shape or type than those before."""
+        """A free slot, of a type that holds all; UnsupportedPixels for pixels of another shape."""
         number = len(self._frames)
         if self._slots is None:
             count = min(self._expected or FIRST_SLOTS, AHEAD // max(values.nbytes, 1))
-            self._slots = self._array(max(count, 1), values)
-        if values.shape != self._slots.shape[1:] or values.dtype != self._slots.dtype:
+            self._slots = self._array(max(count, 1), values.shape, values.dtype)
+        if values.shape != self._slots.shape[1:]:
             raise UnsupportedPixels(
-                f"pixels of {values.shape} {values.dtype} came behind such of {self._slots.shape[1:]} "
-                f"{self._slots.dtype}: a builder makes one volume, choose it with series_uid="
+                f"pixels of {values.shape} came behind such of {self._slots.shape[1:]}: a builder makes one "
+                "volume, choose it with series_uid="
             )
-        if number == len(self._slots):
-            larger = self._array(2 * number, values, self._slots)
+        kind, full = np.result_type(self._slots, values), number == len(self._slots)
+        if full or kind != self._slots.dtype:
+            larger = self._array(2 * number if full else len(self._slots), values.shape, kind, self._slots)
             self._slots = larger
             self._frames = [
                 replace(one, pixels=replace(one.pixels, values=place))  # type: ignore[type-var]
@@ -191,16 +192,23 @@ class VolumeBuilder:
         slot: NDArray[Any] = self._slots[self._taken.take(frame, count)]
         return slot
 
-    def _array(self, count: int, values: NDArray[Any], old: NDArray[Any] | None = None) -> NDArray[Any]:
-        shape = (count, *values.shape)
-        if self._map is None:
-            made = np.empty(shape, values.dtype)
-            if old is not None:
-                made[: len(old)] = old
-            return made
-        mode: Literal["r+", "w+"] = "r+" if old is not None else "w+"
-        mapped: NDArray[Any] = np.memmap(self._hidden("stored"), values.dtype, mode, shape=shape)
-        return mapped
+    def _array(
+        self, count: int, matrix: tuple[int, ...], kind: np.dtype[Any], old: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        """So many slots, the first of them what `old` holds; a file grows where its type stays."""
+        shape, grows = (count, *matrix), old is not None and old.dtype == kind
+        if self._map is not None and (old is None or grows):
+            mode: Literal["r+", "w+"] = "r+" if grows else "w+"
+            mapped: NDArray[Any] = np.memmap(self._hidden("stored"), kind, mode, shape=shape)
+            return mapped
+        made = self._empty(shape, kind)
+        if old is not None:
+            made[: len(old)] = old
+        if isinstance(made, np.memmap):
+            made.flush()
+            os.replace(self._hidden("voxels"), self._hidden("stored"))
+            return np.memmap(self._hidden("stored"), kind, "r+", shape=shape)
+        return made
 
     def _hidden(self, what: str) -> Path:
         """A file beside the one that was named, which appears when the volume is whole."""

@@ -140,7 +140,7 @@ def texts_of(dataset: Dataset, tag: int, name: str) -> tuple[str, ...]:
     if tag in LONGS and isinstance(value, bytes):
         return tuple(str(one) for one in np.frombuffer(value[: len(value) // 8 * 8], "<u8").tolist())
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
-    return tuple(map(str, values))
+    return tuple([str(one).strip(" \0") for one in values])
 
 
 def _is_decimal(raw: RawDataElement, tag: int) -> bool:
@@ -183,7 +183,10 @@ class Header:
         self.notes.append(f"{str(error).removeprefix(f'{self.name}: ')}: left out")
 
     def numbers(self, tag: int, count: int) -> tuple[float, ...] | None:
-        """The first `count` numbers of an element, `None` when it is absent; else `MalformedDataSet`."""
+        """The first `count` numbers of an element, `None` when it is absent; else `MalformedDataSet`.
+
+        Decimal strings behind them are noted.
+        """
         texts = self.elements.texts(tag)
         if not texts:
             return None
@@ -191,6 +194,8 @@ class Header:
         if numbers is None or len(numbers) < count:
             what = "a number" if count == 1 else f"{count} numbers"
             raise MalformedDataSet(f"{self.name}: {attribute(tag)} does not hold {what}")
+        if len(texts) > count and tag not in _KINDS:
+            self.notes.append(f"{attribute(tag)} has {len(texts)} values: the first {count} count")
         return numbers
 
     def number(self, tag: int) -> float | None:

@@ -96,6 +96,23 @@ def test_what_is_mapped_is_never_all_in_memory(tmp_path: Path, slope: float) -> 
     assert np.array_equal(made.voxels, Volume.from_datasets(given).voxels)
 
 
+@pytest.mark.parametrize("kinds", [("<i2", "<u2"), ("<u1", "<i2"), ("<u2", "<u1"), ("<u1", "<i1", "<u4")])
+@pytest.mark.parametrize("slope", [1, 0.5])
+@pytest.mark.parametrize("expected", [None, 9])
+def test_slices_of_several_types_are_what_they_are_from_files(
+    tmp_path: Path, kinds: tuple[str, ...], slope: float, expected: int | None
+) -> None:
+    given = [
+        image(n, kind=kinds[n % len(kinds)], RescaleSlope=slope, RescaleIntercept=0) for n in range(1, 9)
+    ]
+    for one in given:
+        one.PixelData = bytes(range(200, 212)) * (one.BitsAllocated // 8)
+    wanted = Volume.from_datasets(given)
+    same(built(given, expected), wanted)
+    same(built(given, expected, memory_map=tmp_path / "m"), wanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
 def test_the_array_is_made_once_and_slices_change_places_in_it() -> None:
     builder = VolumeBuilder(4)
     for dataset in series(4, RescaleIntercept=-5, RescaleSlope=1, BitsStored=12, HighBit=11):

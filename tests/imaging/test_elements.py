@@ -81,6 +81,24 @@ def test_what_places_and_scales_is_strict_and_named(header: Made) -> None:
         made.numbers(POSITION, 3)
 
 
+def test_numbers_behind_those_that_are_meant_are_noted(header: Made) -> None:
+    made = header({SLOPE: b"2\\3 ", POSITION: b"1\\2\\3\\4 "})
+    assert made.number(SLOPE) == 2
+    assert made.numbers(POSITION, 3) == (1, 2, 3)
+    assert [note.split(" has ")[1] for note in made.notes] == [
+        "2 values: the first 1 count",
+        "4 values: the first 3 count",
+    ]
+
+
+def test_text_that_was_set_in_memory_is_padded_no_less() -> None:
+    dataset = Dataset()
+    dataset.PhotometricInterpretation, dataset.ImageType = "MONOCHROME1 ", ["A ", "MOSAIC "]
+    elements = DatasetElements(dataset, "a.dcm")
+    assert elements.texts(0x00280004) == ("MONOCHROME1",)
+    assert elements.texts(0x00080008) == ("A", "MOSAIC")
+
+
 def test_fractions_are_not_cut_off(header: Made) -> None:
     with pytest.raises(MalformedDataSet, match=r"\(0028,0008\) does not hold a whole number"):
         header({0x00280008: b"2.5 "}).whole(0x00280008)
