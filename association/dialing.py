@@ -45,6 +45,17 @@ def check_port(port: int, least: int = 1) -> int:
     return port
 
 
+def is_here(address: Address) -> bool:
+    """Whether an address is one of this machine's: what goes there comes from there. Nothing is sent."""
+    family, _, _, where = address
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(where)
+            return bool(probe.getsockname()[0] == where[0])
+    except OSError:  # no way leads there
+        return False
+
+
 async def dial(host: str, port: int) -> socket.socket:
     """A connected socket to the address of the host that answers first.
 

@@ -54,8 +54,9 @@ class Listening:
 class Arrivals(Service):
     """Takes the objects of the C-MOVEs of one call: those of its plan, whoever they say they were moved for.
 
-    Where there is no plan they are told by move originator and message id. Every message id of the call
-    counts until its end: an archive may answer a C-MOVE before it sends.
+    Where there is no plan they are told by move originator and message id, and by their own keys, as those
+    of a C-GET are. Every message id of the call counts until its end: an archive may answer a C-MOVE before
+    it sends. access: from where they may come; others listen on the same port, for other peers.
     """
 
     intake: Intake[Any]
@@ -63,6 +64,7 @@ class Arrivals(Service):
     message_ids: set[int] = field(default_factory=set)
     planned: frozenset[str] | None = None
     begun: set[str] = field(default_factory=set)  # what has come, or begun to: it may come for another
+    access: Access = field(default_factory=Access)
 
     @property
     def arrived(self) -> Arrived:
@@ -78,16 +80,17 @@ class Arrivals(Service):
         """A file, if the object belongs to the move under way."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
-        if not self.takes(message):
+        if not self.takes(message, request.address):
             if self.arrived.turn_away(message.affected_sop_instance_uid):
                 log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         self.begun.add(message.affected_sop_instance_uid)
-        return self.intake.store(request, source_ae=request.calling_ae, any_object=True)
+        planned = self.planned is not None
+        return self.intake.store(request, source_ae=request.calling_ae, any_object=planned)
 
-    def takes(self, message: m.CStoreRQ) -> bool:
+    def takes(self, message: m.CStoreRQ, address: str) -> bool:
         """Whether it is of this move."""
-        return bool(self.message_ids) and not self._foreign(message)
+        return bool(self.message_ids) and not self._foreign(message) and self.access.allows(address)
 
     def distance(self, message: m.CStoreRQ) -> tuple[bool, bool, bool]:
         """How far an object is from this move, among those that would take it: the least is nearest."""
@@ -149,7 +152,7 @@ class _Hub(Service):
         """The sink of whose the object is; what is nobody's is refused by the first."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
-        takers = [one for one in self.moves if one.takes(message)]
+        takers = [one for one in self.moves if one.takes(message, request.address)]
         taker = min(takers, key=lambda one: one.distance(message), default=self.moves[0])
         return taker.store(request)
 
@@ -193,7 +196,7 @@ async def listened(
     Raises OSError when the port cannot be had: where other moves have it with another TLS context or other
     limits as well; ValueError for what is no network.
     """
-    Access(addresses=senders)  # refuses what is no network
+    arrivals.access = Access(addresses=tuple(senders))
     key = (asyncio.get_running_loop(), where.host, where.port)
     hub = _HUBS.setdefault(key, _Hub(where)) if where.port else _Hub(where)
     if (hub.where.tls, hub.where.limits) != (where.tls, where.limits):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..association.association import Association
+from ..association.dialing import bare_host, is_here
 from ..association.operations import Operation
 from ..dimse import messages as m
 from ..dimse.contexts import Context, Proposal
@@ -71,13 +73,19 @@ class Move:
                 self.intake.result.unreached = server.port
 
     async def _senders(self) -> list[str]:
-        """Addresses a peer may send from unless more are allowed: its own, and those of this machine."""
+        """Addresses a peer may send from unless more are allowed: its own, and where they are this machine's,
+        any of this machine: which of them it takes is the system's choice.
+        """
         peer = self.associations.peer
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(peer.host, peer.port)
-        except OSError:  # connecting to it will say so
+            found = await asyncio.get_running_loop().getaddrinfo(
+                bare_host(peer.host), peer.port, type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError):  # connecting to it will say so
             found = []
-        return [*_THIS_MACHINE, *dict.fromkeys(str(one[4][0]).split("%")[0] for one in found)]
+        here = any(is_here((family, kind, protocol, where)) for family, kind, protocol, _, where in found)
+        own = dict.fromkeys(str(one[4][0]).split("%")[0] for one in found)
+        return [*(_THIS_MACHINE if here else ()), *own]
 
     async def _ask_all(self, plan: Plan, arrivals: Arrivals | None) -> None:
         todo = deque(plan.divided(self.count).targets)

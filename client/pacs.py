@@ -416,8 +416,8 @@ class Pacs:
         reported. With a `directory` it sends to us: a listener is started on `listen_port`, which the peer
         must have registered under our calling AE title (or under `destination`), and the objects lie there
         as after a `get`. Arrivals later than the final response are awaited for `quiet` seconds without one.
-        Only the peer's own address, this machine and the networks of `accept_from` may connect. Where the
-        plan knows what is to come nothing else is taken (`RetrieveResult.turned_away`), nor an object over
+        Only the peer's own address (this machine, where it is on it) and the networks of `accept_from` may
+        connect. Where the plan knows what is to come nothing else is taken (`turned_away`), no object over
         64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
         here: Listening | None = Listening(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from ..association.tls import TLSInfo
@@ -54,7 +55,7 @@ class Access:
 
     def __post_init__(self) -> None:
         """See that the addresses are some. Raises ValueError."""
-        self._networks()
+        _networks(tuple(self.addresses or ()))
 
     def check(self, caller: Caller) -> AAssociateRJ | None:
         """The rejection for a caller, or None. The standard has no reason for an address or a certificate."""
@@ -68,7 +69,7 @@ class Access:
 
     def _judged(self, caller: Caller) -> tuple[AAssociateRJ, str] | None:
         called, calling = caller.request.called_ae, caller.calling_ae
-        if self.addresses is not None and not self._from_allowed(caller.address):
+        if not self.allows(caller.address):
             return Rejection.NO_REASON, "its address may not connect"
         if self.tls_subjects is not None:
             subject = None if caller.tls is None else caller.tls.peer_subject
@@ -82,16 +83,23 @@ class Access:
             return Rejection.NO_REASON, "it offers no user identity"
         return None
 
-    def _from_allowed(self, address: str) -> bool:
-        try:
-            found = ip_address(address.split("%")[0])
-        except ValueError:
-            return False
-        mapped = getattr(found, "ipv4_mapped", None)
-        return any((mapped or found) in network for network in self._networks())
+    def allows(self, address: str) -> bool:
+        """Whether a peer may call from an address, as far as that is looked at."""
+        return self.addresses is None or _is_in(address, tuple(self.addresses))
 
-    def _networks(self) -> list[IPv4Network | IPv6Network]:
-        return [ip_network(text, strict=False) for text in self.addresses or ()]
+
+@lru_cache(maxsize=1024)  # asked for each object of a move
+def _is_in(address: str, networks: tuple[str, ...]) -> bool:
+    try:
+        found = ip_address(address.split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in _networks(networks))
+
+
+def _networks(texts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(text, strict=False) for text in texts]
 
 
 def blank_title(request: AAssociateRQ) -> AAssociateRJ | None:

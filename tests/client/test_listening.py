@@ -127,3 +127,21 @@ async def test_moves_at_once_of_the_same_content_each_get_it(
     wanted = [4, 1 if what[0] == "IMAGE" else 4]
     assert [len(result.items) for result in results] == wanted
     assert all(result.ok for result in results), results
+
+
+async def test_a_peer_sends_to_its_own_moves_alone(tmp_path: Path) -> None:
+    """Two moves of different peers share a port, and what one may send it may not send to the other's."""
+    where = Listening(host="127.0.0.1", port=free_port())
+    mine, other = arrivals(tmp_path / "mine"), arrivals(tmp_path / "other")
+    for one in (mine, other):
+        assert one.intake.where.directory is not None
+        one.intake.where.directory.mkdir()
+        one.intake.open = True
+        one.message_ids.add(7)
+    mine.planned = frozenset({"1.2.3.1"})
+    other.planned = frozenset({"1.2.3.2"})
+    async with listened(mine, where, ["192.0.2.1"]), listened(other, where, ["127.0.0.1"]):
+        async with connect("127.0.0.1", where.port) as sender:
+            report = await sender.store([ct("1.2.3.1"), ct("1.2.3.2")])
+    assert [item.sop_instance_uid for item in report.stored] == ["1.2.3.2"]
+    assert mine.intake.result.turned_away == ["1.2.3.1"]

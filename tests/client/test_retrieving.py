@@ -33,7 +33,7 @@ from aiodicom.client.getting import add_final
 from aiodicom.client.intake import DATASETS_AHEAD
 from aiodicom.client.moving import Move
 from aiodicom.client.pacs import Pacs
-from aiodicom.client.receiving import FileSink
+from aiodicom.client.receiving import ASIDE, FileSink
 from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dataset.encoding import encode_uids
 from aiodicom.dataset.names import file_stem, instance_path
@@ -1055,7 +1055,7 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
 async def test_a_move_without_a_plan_is_told_by_its_originator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is nobody's is refused; it is named up to a number, and counted beyond."""
+    """What is nobody's is refused, named up to a number and counted beyond; a stranger's is set aside."""
     monkeypatch.setattr("aiodicom.client.retrieved.MAX_TURNED_AWAY", 1)
     port: list[int] = []
 
@@ -1071,7 +1071,8 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(
                 request = store_request(
                     number, uid, move_originator_ae=ae, move_originator_message_id=message_id
                 )
-                await say(sender, 1, request, implicit(ct(uid)))
+                series = "6.6" if uid.startswith("6.6") else "1.2.3"
+                await say(sender, 1, request, implicit(ct(uid, SeriesInstanceUID=series)))
                 return int((await hear(sender, m.CStoreRSP)).message.status)
 
             mine = heard.message.message_id
@@ -1080,6 +1081,7 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(
             assert await store(3, "../../1.2.*", "AIODICOM", mine) == 0x0117
             assert await store(4, "1.2.3.1", "AIODICOM", mine) == 0
             assert await store(5, "1.2.3.8", "SOMEBODY", mine) == 0x0124
+            assert await store(6, "6.6.1", None, None) == 0
             await sender.release()
         await reply(peer, heard, 0, completed=1, failed=0, warning=0)
         await peer.answer_release()
@@ -1089,14 +1091,14 @@ async def test_a_move_without_a_plan_is_told_by_its_originator(
     assert result.turned_away == ["1.2.3.9"]
     assert result.turned_away_unnamed == result.to_dict()["turned_away_unnamed"] == 1
     assert [path.name for path in result.files] == ["1.2.3.1.dcm"]
+    assert [item.path.relative_to(tmp_path).parts[0] for item in result.unasked if item.path] == [ASIDE]
 
 
 @pytest.mark.parametrize("allowed", [(), ("127.0.0.1",), ("0.0.0.0/0",)])
 async def test_who_may_send_to_a_move_to_this_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...]
 ) -> None:
-    """The peer's own address, this machine, and what is allowed beside them."""
-    monkeypatch.setattr("aiodicom.client.moving._THIS_MACHINE", ())
+    """The peer's own address, and what is allowed beside it."""
     monkeypatch.setattr("aiodicom.client.moving.Move._senders", nobodys)
     port: list[int] = []
 
@@ -1125,7 +1127,17 @@ async def test_a_peer_by_name_may_send_from_its_addresses() -> None:
     assert "127.0.0.1" in await move._senders()
     nowhere = SimpleNamespace(peer=Peer(host="no.such.host.invalid", port=104, called_ae="X"))
     move = Move(nowhere, None, "US")  # type: ignore[arg-type]
-    assert await move._senders() == ["127.0.0.0/8", "::1"]
+    assert await move._senders() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "here"), [("127.0.0.1", True), ("192.0.2.1", False), ("[2001:db8::1]", False)]
+)
+async def test_this_machine_may_send_where_the_peer_is_on_it(host: str, here: bool) -> None:
+    move = Move(SimpleNamespace(peer=Peer(host=host, port=104, called_ae="X")), None, "US")  # type: ignore[arg-type]
+    senders = await move._senders()
+    assert senders[-1] == host.strip("[]")
+    assert ("127.0.0.0/8" in senders) is here
 
 
 def moving_here(
