@@ -205,6 +205,11 @@ class Associations:
             return Root.STUDY if accepted == {study} else Root.PATIENT
         return Root.PATIENT if accepted == {patient} else Root.STUDY
 
+    async def other_root(self, root: Root, model: Callable[[Root], str]) -> Root:
+        """A root, or the other one where the peer accepts the model of that alone."""
+        other = Root.PATIENT if root is Root.STUDY else Root.STUDY
+        return other if await self.accepted(model(root), model(other)) == {model(other)} else root
+
     async def accepted(self, *models: str) -> set[str]:
         """Which of these SOP classes the peer accepts."""
         async with self._with([Proposal(model) for model in models]) as association:

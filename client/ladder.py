@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -57,13 +57,22 @@ def parse_via(via: Via) -> tuple[tuple[Method, ...], bool]:
     return chosen, not isinstance(via, str)
 
 
-async def climb(ways: Sequence[Way], plan: Plan, intake: Intake[Any], note: Callable[[Rung], None]) -> None:
+async def climb(
+    ways: Sequence[Way],
+    plan: Plan,
+    intake: Intake[Any],
+    note: Callable[[Rung], None],
+    rooted: Callable[[Way, Plan], Awaitable[Plan]],
+) -> None:
     """Try each way, at the plan's level first, then at those below it for what is missing, then the next.
+
+    rooted: the plan in a root of the way's service.
 
     Raises the last error where nothing came at all.
     """
     result = intake.result
     for number, way in enumerate(ways):
+        plan = await rooted(way, plan)
         level, left = plan.level, plan
         while True:
             rung = await _attempt(way, left, level, intake)

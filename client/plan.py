@@ -181,7 +181,27 @@ class Plan:
         away = f", {len(self.unavailable)} not online" if self.unavailable else ""
         return f"<Plan {keys}: {count} objects (by {self.stands_on}), {via} over {over}{away}>"
 
-    # --- narrowed and divided
+    # --- in another root, narrowed and divided
+
+    def rooted(self, root: Root) -> Plan:
+        """The plan in this root, patients as their studies where it has none: where those are known."""
+        if root is self.root:
+            return self
+        plan = self
+        if self.level not in levels(root):
+            if not all(target.listed and all(target.studies) for target in self.targets):
+                return self
+            by_studies = self.only(self.expected or (), Level.STUDY)
+            targets = [
+                one for one in by_studies.targets if one.level is not None and one.level >= Level.STUDY
+            ]
+            plan = replace(by_studies, level=Level.STUDY, targets=targets)
+        keys = {unique_key(one) for one in levels(root)}
+        targets = [
+            replace(one, parents={key: value for key, value in one.parents.items() if key in keys})
+            for one in plan.targets
+        ]
+        return replace(plan, root=root, targets=targets)
 
     def only(self, wanted: Collection[str], level: Level | None = None) -> Plan:
         """The plan for these instances alone, asked for by no more and no larger requests than that takes.

@@ -44,6 +44,8 @@ _WHERE = ("InstanceAvailability", "RetrieveAETitle")
 _COUNT = "NumberOfSeriesRelatedInstances"
 _IN_STUDY = "NumberOfStudyRelatedInstances"
 
+_NO_ASSOCIATION = (ConnectFailed, AssociationRejected, ConnectTimeout, TotalTimeout)
+
 log: logging.Logger = logging.getLogger("aiodicom.retrieving")
 
 MAX_PLANNED = 1_000_000
@@ -70,11 +72,20 @@ async def make_plan(
     """Ask the peer by C-FIND what lies below each unique key, and under which parents.
 
     Where it cannot be told the retrieve is asked for all the same: the peer's answer to that is the one the
-    user should see. Patients of a peer that has the study root alone become their studies: `root` is STUDY
-    then, and only what a C-FIND tells of them can be asked for. Raises what no association could be opened
-    for, TotalTimeout, and what the query for such studies failed with.
+    user should see. A peer that answers queries in the other root alone is asked there. Patients of a peer
+    that has the study root alone become their studies: `root` is STUDY then, and only what a C-FIND tells of
+    them can be asked for. Raises what no association could be opened for, TotalTimeout, and what the query
+    for such studies failed with.
     """
-    planner = _Planner(associations, level, root, parents, max_queries)
+    asked, lost = root, False
+    try:
+        asked = await associations.other_root(root, find_model)
+    except _NO_ASSOCIATION:
+        raise
+    except AiodicomError as error:
+        log.warning("no plan, the association ended: %s", error)
+        lost = True
+    planner = _Planner(associations, level, asked, parents, max_queries, given_up=lost)
     if level not in levels(root):
         planner.level = Level.STUDY
         found = [await planner.studies_of(patient) for patient in uids]
@@ -83,7 +94,8 @@ async def make_plan(
     else:
         targets, nothing = [await planner.locate(uid) for uid in uids], ()
     titles = tuple(sorted(planner.titles))
-    return Plan(planner.level, root, targets, retrieve_titles=titles, not_found=nothing)
+    plan = Plan(planner.level, asked, targets, retrieve_titles=titles, not_found=nothing)
+    return plan.rooted(root)
 
 
 def _texts(answer: Dataset, keywords: Iterable[str]) -> dict[str, str]:
@@ -167,6 +179,8 @@ class _Planner:
             told = _texts(one, ["PatientID", "StudyInstanceUID", _IN_STUDY])
             uid = told.get("StudyInstanceUID", "").strip(" \0")
             if is_near_uid(uid) and _is(patient, told.get("PatientID")):
+                if self.root is Root.PATIENT:
+                    self.parents = {**self.parents, "PatientID": patient}
                 target = await self._located(uid)
                 if target.instances is None and target.counted is None:
                     target = replace(target, counted=_number(told.get(_IN_STUDY, "")))
@@ -176,7 +190,7 @@ class _Planner:
     async def _located(self, uid: str) -> Target:
         try:
             found = None if self.given_up else await self._locate(uid)
-        except (ConnectFailed, AssociationRejected, ConnectTimeout, TotalTimeout):
+        except _NO_ASSOCIATION:
             raise
         except ContextNotAccepted as error:
             log.info("no plan, the peer answers no queries: %s", error)

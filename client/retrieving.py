@@ -214,7 +214,7 @@ class Retrieve(Stream[T]):
             result.status = SUCCESS
             return
         if self._ladder:
-            await climb(self._ways, left, self._intake, result.rungs.append)
+            await climb(self._ways, left, self._intake, result.rungs.append, self._rooted)
             return
         try:
             await self._ways[0].fetch(left)
@@ -235,6 +235,16 @@ class Retrieve(Stream[T]):
                 self._associations, wanted.level, chosen, wanted.uids, wanted.parents, most, web
             )
         return self.plan
+
+    async def _rooted(self, way: Way, plan: Plan) -> Plan:
+        """The plan in a root that the peer accepts the way's service in, where the user named none."""
+        if self._wanted.root is not None or isinstance(way, Fetching):
+            return plan
+        try:
+            return plan.rooted(await self._associations.other_root(plan.root, way.model))
+        except AiodicomError as error:  # the attempt will say so
+            log.info("what the peer accepts cannot be told: %s", error)
+            return plan
 
     async def _look(self) -> None:
         """Find what of it lies in the directory already, whole."""

@@ -13,7 +13,7 @@ from aiodicom.client.connect import connect
 from aiodicom.client.ladder import parse_via
 from aiodicom.client.listening import Listening
 from aiodicom.client.retrieved import RetrieveResult
-from aiodicom.dimse.levels import QueryError
+from aiodicom.dimse.levels import QueryError, Root, find_model, get_model, move_model
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Ways
 from pydicom.dataset import Dataset
@@ -33,14 +33,21 @@ def study(count: int = 6) -> list[Dataset]:
 
 
 async def retrieved(
-    folder: Path, ways: Ways, *, moves: bool = True, times: Any = TIMES, **how: Any
+    folder: Path,
+    ways: Ways,
+    *,
+    moves: bool = True,
+    times: Any = TIMES,
+    level: str = "STUDY",
+    uid: str = "1.2.3",
+    **how: Any,
 ) -> tuple[RetrieveResult, Misbehaving]:
     port = free_port()
     here = Listening(host="127.0.0.1", port=port, quiet=0.2)
     async with Misbehaving(study(), ways, move_port=port if moves else None) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=times) as pacs:
             asked: dict[str, Any] = {"root": "STUDY", "via": "auto", "listening": here} | how
-            result = await pacs.get("STUDY", "1.2.3", directory=folder, **asked)
+            result = await pacs.get(level, uid, directory=folder, **asked)
     return result, peer
 
 
@@ -165,3 +172,38 @@ def test_the_words_of_via(via: Any, names: Any, ladder: bool) -> None:
 def test_what_is_no_via(via: Any) -> None:
     with pytest.raises(QueryError, match="via is"):
         parse_via(via)
+
+
+P, S = Root.PATIENT, Root.STUDY
+ROOTS: dict[str, set[str]] = {
+    "no C-GET, C-MOVE of patients": {get_model(P), get_model(S), move_model(S)},
+    "no C-GET, C-MOVE of studies": {get_model(P), get_model(S), move_model(P)},
+    "C-GET of patients, C-MOVE of studies": {get_model(S), move_model(P)},
+    "C-GET of studies, C-MOVE of patients": {get_model(P), move_model(S)},
+    "queries of patients, retrieves of studies": {find_model(S), get_model(P), move_model(P)},
+    "queries of studies, retrieves of patients": {find_model(P), get_model(S), move_model(S)},
+}
+
+
+@pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.parametrize(
+    ("level", "uid"), [("PATIENT", "P1"), ("STUDY", "1.2.3"), ("SERIES", "1.2.3.0"), ("IMAGE", "1.2.3.0.2")]
+)
+async def test_each_service_is_asked_in_the_root_that_it_was_accepted_in(
+    tmp_path: Path, name: str, level: str, uid: str
+) -> None:
+    """And its plan in the one that queries were."""
+    ways = Ways(get="nothing", without=frozenset(ROOTS[name]))
+    result, peer = await retrieved(tmp_path, ways, level=level, uid=uid, root=None)
+    assert result.ok, result
+    assert result.stands_on == "list"
+    assert result.service == "C-MOVE"
+    if move_model(P) in ROOTS[name]:  # it is no unique key of the study root
+        assert "PatientID" not in peer.asked[-1][2]
+        assert peer.asked[-1][1] != "PATIENT"
+
+
+async def test_a_root_that_the_user_named_stays(tmp_path: Path) -> None:
+    ways = Ways(get="nothing", without=frozenset({move_model(S)}))
+    with pytest.raises(ContextNotAccepted):
+        await retrieved(tmp_path, ways, root="STUDY")

@@ -50,7 +50,7 @@ class Ways:
     what InstanceAvailability is answered with. study_only: it has no patient root. single: below patients it
     takes no Patient ID with a wildcard, in the patient root. leaves: what it has closed the connection after,
     though the client could not know it yet: the next request on it meets a reset. released: whether a release
-    is answered by one, not by an abort.
+    is answered by one, not by an abort. without: SOP classes that it takes no context for.
     """
 
     cap: int | None = None
@@ -76,6 +76,7 @@ class Ways:
     single: bool = False
     leaves: frozenset[type[Any]] = frozenset()
     released: bool = True
+    without: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -153,6 +154,8 @@ class Misbehaving:
             if self.ways.get == "reject" and context.abstract_syntax.endswith(".1.2.3"):
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
             if self.ways.get == "reject" and context.abstract_syntax.endswith(".2.2.3"):
+                return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
+            if context.abstract_syntax in self.ways.without:
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
             if self.ways.study_only and ".5.1.4.1.2.1." in context.abstract_syntax:
                 return PresentationContextAC(context.context_id, 3, context.transfer_syntaxes[0])
