@@ -18,7 +18,7 @@ from ..client.planning import MAX_QUERIES
 from ..client.receiving import MAXIMUM_OBJECT
 from ..client.retrieved import RetrieveResult
 from ..client.web import DicomWeb
-from ..dimse.levels import QueryError
+from ..dimse.levels import Level, QueryError
 from ..pdu.errors import AiodicomError
 from ..server.limits import ServerLimits
 from . import output
@@ -138,7 +138,8 @@ def retrieve_command(function: Callable[..., int]) -> Any:
 
     @functools.wraps(function)
     def command(target: PeerOptions, **values: Any) -> int:
-        given = with_listed(values.pop("uids"), values.pop("listed"), "UID")
+        level = Level.parse(values["level"])
+        given = with_listed(values.pop("uids"), values.pop("listed"), "UID", level)
         asking = {name: values.pop(name) for name in ("root", "associations", "max_queries")}
         asking["parents"] = parse_pairs(values.pop("parents"))
         keeping = {name: values.pop(name) for name in ("durability", "skip_present", "layout")}

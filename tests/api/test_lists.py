@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 from aiodicom.cli.lists import with_listed
+from aiodicom.dimse.levels import Level
 
 from .conftest import COMMAND, Invoke, Served, serve, stop
 
@@ -27,6 +28,36 @@ from .conftest import COMMAND, Invoke, Served, serve, stop
 def test_a_line_is_one(content: bytes, found: list[str]) -> None:
     assert with_listed((), io.BytesIO(content), "UID") == found
     assert with_listed(("first",), io.BytesIO(content), "UID") == ["first", *found]
+
+
+@pytest.mark.parametrize(
+    ("content", "level", "found"),
+    [
+        (b"StudyInstanceUID\n1.2\n1.3\n", Level.STUDY, ["1.2", "1.3"]),
+        (b"\xef\xbb\xbfStudyInstanceUID\r\n1.2\r\n", Level.STUDY, ["1.2"]),
+        (b"PatientName\tStudyInstanceUID\tStudyDate\nA^B\t1.2\t\n\t1.3\t2024\n", Level.STUDY, ["1.2", "1.3"]),
+        (b'PatientName,PatientID\n"Doe, J","a,b"\nX,c\nY,\nZ\n', Level.PATIENT, ["a,b", "c"]),
+        (b"StudyInstanceUID\tSeriesInstanceUID\n1.2\t1.3\n1.2\t1.4\n", Level.STUDY, ["1.2"]),
+        (b'PatientID\na,b\n"c,d"\n', Level.PATIENT, ["a,b", "c,d"]),
+        (b"SOPInstanceUID\n1.2.3\n", Level.IMAGE, ["1.2.3"]),
+        # no line of names: each is a key as it stands
+        (b"a,b\nc\td\n", Level.PATIENT, ["a,b", "c\td"]),
+        (b"1.2\nStudyInstanceUID\n", Level.STUDY, ["1.2", "StudyInstanceUID"]),
+    ],
+)
+def test_below_a_line_of_names_stands_a_column(content: bytes, level: Level, found: list[str]) -> None:
+    assert with_listed((), io.BytesIO(content), "UID", level) == found
+    assert with_listed(("StudyInstanceUID",), io.BytesIO(content), "UID", level)[1:] == found
+
+
+def test_names_without_the_key_of_the_level_are_wrong_usage() -> None:
+    content = b"PatientName\tStudyInstanceUID\nA\t1.2\n"
+    with pytest.raises(click.UsageError, match="no SeriesInstanceUID among PatientName, StudyInstanceUID"):
+        with_listed((), io.BytesIO(content), "UID", Level.SERIES)
+    with pytest.raises(click.UsageError, match="names nothing"):
+        with_listed((), io.BytesIO(b"StudyInstanceUID\n"), "UID", Level.STUDY)
+    with pytest.raises(click.UsageError, match="field larger than"):
+        with_listed((), io.BytesIO(b'PatientID,A\n"' + b"x" * 200_000), "UID", Level.PATIENT)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n\r\n  \n"])
@@ -54,9 +85,14 @@ def test_paths_and_keys_come_from_lists(
         assert stop(served) == 0
 
 
-def test_what_find_prints_is_a_list_for_get(invoke: Invoke, archive: Served, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "printed", [("--columns", "SeriesInstanceUID", "--no-header"), (), ("--format", "csv")], ids=" ".join
+)
+def test_what_find_prints_is_a_list_for_get(
+    invoke: Invoke, archive: Served, tmp_path: Path, printed: tuple[str, ...]
+) -> None:
     where = ("127.0.0.1", str(archive.port))
-    found = invoke("find", *where, "--level", "SERIES", "--columns", "SeriesInstanceUID", "--no-header")
+    found = invoke("find", *where, "--level", "SERIES", *printed)
     assert found.code == 0
     arguments = [*COMMAND, "get", *where, "--level", "SERIES", "--out", str(tmp_path / "out"), "--from", "-"]
     got = subprocess.run(arguments, input=found.out, capture_output=True, text=True, check=False)
