@@ -206,7 +206,6 @@ class Intake(Generic[T]):
                 message,
                 context,
                 source_ae=source_ae,
-                durability="rename",
                 done=came,
                 limit=self.where.max_object_size,
                 asked=None if any_object else self._asked_for,

@@ -81,7 +81,8 @@ class FileSink:
     """One object into a file: written as it comes, checked and given its name when whole.
 
     The name comes from the object itself, by `dataset.names` alone; nothing is overwritten. An object
-    that is there already is kept once when the bytes agree, and beside the other when they do not.
+    that is there already is kept once when the bytes agree, and beside the other when they do not. Nothing is
+    forced to the disk here: `settling` does that for many at once.
     """
 
     def __init__(
@@ -90,9 +91,7 @@ class FileSink:
         request: m.CStoreRQ,
         context: Context,
         *,
-        implementation: tuple[str, str],
         source_ae: str | None,
-        durability: Literal["fsync", "rename"],
         done: Callable[[ReceivedItem], None],
         limit: int = MAXIMUM_OBJECT,
         asked: Asked | None = None,
@@ -112,7 +111,6 @@ class FileSink:
         self._directory = directory
         self._request = request
         self._context = context
-        self._durability = durability
         self._done = done
         self._doubt: str | None = None
         if not is_near_uid(request.affected_sop_instance_uid):
@@ -122,8 +120,8 @@ class FileSink:
             sop_class_uid=request.affected_sop_class_uid,
             sop_instance_uid=request.affected_sop_instance_uid,
             transfer_syntax_uid=context.transfer_syntax,
-            implementation_class_uid=implementation[0],
-            implementation_version_name=implementation[1],
+            implementation_class_uid=IMPLEMENTATION_CLASS_UID,
+            implementation_version_name=IMPLEMENTATION_VERSION_NAME,
             source_ae=source_ae,
             named=False,
             options=_OPTIONS if layout is None else _options(layout),
@@ -145,12 +143,12 @@ class FileSink:
             self._hash.update(data)
 
     async def commit(self) -> StoreOutcome:
-        """Check, sync and rename, on a thread. Cancelled, it gives up, unless the file has its name.
+        """Check and rename, on a thread. Cancelled, it gives up, unless the file has its name.
 
-        Where nothing is synced and no other file is in the way, what is left takes no longer than a write,
-        and is done here: `benchmarks/phases.py` shows what the way to a thread and back costs.
+        Where it is known to be whole and no other file is in the way, what is left takes no longer than a
+        write, and is done here: `benchmarks/phases.py` shows what the way to a thread and back costs.
         """
-        if self._durability == "rename" and (path := self._free_path()) is not None:
+        if (path := self._free_path()) is not None:
             outcome = self._commit(path)
             self._tell(outcome)
             return outcome
@@ -245,13 +243,13 @@ class FileSink:
 
     def _publish(self, path: str) -> StoreOutcome:
         """Give the file its name, or one beside it when another object has it."""
-        make_directories(os.path.dirname(path), durable=self._durability == "fsync")
+        make_directories(os.path.dirname(path), durable=False)
         stem = path.removesuffix(".dcm")
         for number in range(1, 1000):
             target = path if number == 1 else f"{stem}~{number}.dcm"
             if not os.path.lexists(target):
                 try:
-                    committed = self._writer.commit(self._durability, path=target)
+                    committed = self._writer.commit("rename", path=target)
                 except FileExistsError:  # taken since: another association brings the same object
                     pass
                 else:
@@ -276,7 +274,6 @@ def open_file_sink(
     context: Context,
     *,
     source_ae: str | None,
-    durability: Literal["fsync", "rename"],
     done: Callable[[ReceivedItem], None],
     limit: int = MAXIMUM_OBJECT,
     asked: Asked | None = None,
@@ -292,9 +289,7 @@ def open_file_sink(
             directory,
             request,
             context,
-            implementation=(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME),
             source_ae=source_ae,
-            durability=durability,
             done=done,
             limit=limit,
             asked=asked,

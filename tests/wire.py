@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import machines
 import pytest
@@ -164,7 +164,6 @@ def file_sink(
     done: Callable[[Any], object] = id,
     *,
     uid: str = "1.2.3.1",
-    durability: Literal["fsync", "rename"] = "rename",
     **how: Any,
 ) -> FileSink:
     """What takes an object of that UID, sent in that transfer syntax."""
@@ -172,9 +171,7 @@ def file_sink(
         directory,
         store_request(uid=uid),
         Context(1, CT, syntax, scu=False, scp=True),
-        implementation=("1.2.3", "TEST"),
         source_ae=None,
-        durability=durability,
         done=done,
         **how,
     )
