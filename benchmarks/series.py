@@ -36,7 +36,6 @@ from aiodicom.association.observing import BytesEvent, Event
 from aiodicom.imaging.phantom import synthesise_series
 from interop import peers
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 from rle import encode_pixel_data
@@ -73,21 +72,11 @@ def planes() -> list[NDArray[Any]]:
     ]
 
 
-def template() -> Dataset:
-    """A CT slice without its pixels."""
-    dataset = next(iter(synthesise_series(slices=1, rows=SIDE, columns=SIDE)))
-    dataset.SOPClassUID, dataset.Modality = "1.2.840.10008.5.1.4.1.1.2", "CT"
-    dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 12, 11, 0
-    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    return dataset
-
-
 def write_compressed(folder: Path, slices: int, name: str) -> None:
     """A series in one transfer syntax."""
     syntax, encode = ENCODERS[name]
     encoded = [encapsulate([bytes(encode(plane))]) for plane in planes()]
-    dataset = template()
+    dataset = volume.template()
     if name == "JPEG baseline":
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
     dataset.file_meta.TransferSyntaxUID = UID(syntax)
@@ -169,7 +158,7 @@ def retrieved(place: Path, slices: int, rounds: int, only: str) -> Iterator[str]
     """How long the volume takes after the last byte of its C-GET."""
     (place / "series").mkdir()
     volume.write_series(place / "series", slices)
-    uid = str(template().SeriesInstanceUID)
+    uid = str(volume.template().SeriesInstanceUID)
 
     def arguments(port: int) -> list[str]:
         return [sys.executable, "-m", "aiodicom", "serve", str(place / "archive"), "--port", str(port)]
