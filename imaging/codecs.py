@@ -7,6 +7,7 @@ the header before a decoder sees it.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -51,6 +52,15 @@ def _functions(names: tuple[str, ...]) -> tuple[Callable[..., Any], ...]:
     return tuple(found)
 
 
+@cache
+def _twelve_bits() -> bool:
+    """The JPEG library has twelve bits: libjpeg-turbo from 3.0 on, and not every build is of it."""
+    if not _functions(("jpeg8",)):
+        return False
+    told = re.match(r"libjpeg_turbo (\d+)", import_module("imagecodecs").jpeg8_version())
+    return told is not None and int(told[1]) >= 3
+
+
 def reads(syntax: str, form: PixelFormat) -> bool:
     """Whether `decode_frame` can decode such frames on this machine."""
     if form.samples != 1 or form.is_float:
@@ -59,8 +69,8 @@ def reads(syntax: str, form: PixelFormat) -> bool:
         return True
     if syntax == RLE:
         return bool(_functions(("dicomrle",)))
-    if syntax == _EXTENDED and form.bits_stored > 8:
-        return False  # not every build of its library has 12 bits
+    if syntax == _EXTENDED and form.bits_stored > 8 and not _twelve_bits():
+        return False
     return form.bits_allocated in (8, 16) and bool(_functions(_LIBRARY.get(syntax, ())))
 
 

@@ -21,6 +21,7 @@ from aiodicom.imaging.volume import Volume
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 
 FORM = PixelFormat(5, 7, 1, 1, 1, 1, 0, False, False, "MONOCHROME2")
 
@@ -158,9 +159,33 @@ def test_any_bytes_have_a_size_or_none(data: bytes) -> None:
         assert size is None or (len(size) == 2 and all(isinstance(one, int) and one >= 0 for one in size))
 
 
+@pytest.mark.parametrize(
+    ("version", "able"),
+    [("libjpeg_turbo 2.1.5/8.0", False), ("libjpeg_turbo 3.0.0/8.0", True), ("mozjpeg 4.1.5", False)],
+)
+def test_twelve_bits_where_the_library_has_them(
+    monkeypatch: pytest.MonkeyPatch, version: str, able: bool
+) -> None:
+    library = pytest.importorskip("imagecodecs")
+    monkeypatch.setattr(library, "jpeg8_version", lambda: version)
+    codecs._twelve_bits.cache_clear()
+    twelve = replace(FORM, bits_allocated=16, bits_stored=12, high_bit=11)
+    assert reads("1.2.840.10008.1.2.4.51", twelve) == able
+    assert reads("1.2.840.10008.1.2.4.51", replace(FORM, bits_allocated=8, bits_stored=8, high_bit=7))
+    codecs._twelve_bits.cache_clear()
+
+
+def test_a_real_image_of_twelve_bits_is_what_gdcm_makes_of_it() -> None:
+    """Which pydicom does not ask: its plug-in for GDCM refuses them."""
+    if not codecs._twelve_bits():
+        pytest.skip("the JPEG library has no twelve bits")
+    found = Image.from_file(get_testdata_file("JPEG-lossy.dcm")).pixels
+    assert (found.shape, str(found.dtype)) == ((1024, 256, 1, 1), "uint16")
+    assert (int(found.max()), int(found.sum(dtype=np.int64))) == (264, 3767007)
+
+
 def test_what_is_left_to_pydicom() -> None:
     twelve = replace(FORM, bits_allocated=16, bits_stored=12, high_bit=11)
-    assert not reads("1.2.840.10008.1.2.4.51", twelve)
     assert not reads("1.2.840.10008.1.2.4.90", replace(twelve, samples=3))
     assert not reads("1.2.840.10008.1.2.1", twelve)
     assert not reads("1.2.3.4", twelve)

@@ -1016,6 +1016,8 @@ def test_a_decoder_that_cannot_read_an_image_is_not_the_last_word(
     def refuse(*given: Any, **options: Any) -> None:
         raise NotImplementedError("12 bits")
 
+    monkeypatch.setattr(codecs, "_functions", lambda names: ())
+    monkeypatch.setattr(codecs, "_twelve_bits", lambda: False)
     monkeypatch.setattr(pixels, "get_decoder", lambda uid: Pillow)
     monkeypatch.setattr(pixels, "pixel_array", refuse)
     made = image(1, syntax="1.2.840.10008.1.2.4.51", BitsStored=12, HighBit=11)
