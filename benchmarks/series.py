@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,12 @@ SIDE = volume.SIDE
 RLE = {"rows": SIDE, "columns": SIDE, "samples_per_pixel": 1, "bits_allocated": 16, "byteorder": "<"}
 Encode = Callable[[NDArray[Any]], bytes | bytearray]
 JPEG = "1.2.840.10008.1.2.4."
+DEFLATED_FRAMES, STAND_IN = "1.2.840.10008.1.2.8.1", JPEG + "50"
+"""A syntax that pydicom does not know, and what it writes in its place, one character longer."""
 ENCODERS: dict[str, tuple[str, Encode]] = {
     "RLE": ("1.2.840.10008.1.2.5", lambda plane: encode_pixel_data(plane.tobytes(), **RLE)),
     "JPEG baseline": (JPEG + "50", lambda plane: imagecodecs.jpeg8_encode((plane >> 4).astype("u1"))),
+    "JPEG extended": (JPEG + "51", lambda plane: imagecodecs.jpeg8_encode(plane, bitspersample=12)),
     "JPEG lossless": (JPEG + "70", lambda plane: imagecodecs.ljpeg_encode(plane, bitspersample=12)),
     "JPEG-LS": (JPEG + "80", imagecodecs.jpegls_encode),
     "JPEG 2000": (
@@ -54,6 +58,7 @@ ENCODERS: dict[str, tuple[str, Encode]] = {
         lambda plane: imagecodecs.jpeg2k_encode(plane, codecformat="j2k", bitspersample=12, reversible=True),
     ),
     "HTJ2K": (JPEG + "201", lambda plane: imagecodecs.htj2k_encode(plane, reversible=True)),
+    "deflated frames": (DEFLATED_FRAMES, lambda plane: zlib.compress(plane.tobytes(), wbits=-15)),
 }
 CONTESTANTS = ("aiodicom", "SimpleITK", "pydicom + numpy")
 DIFFERENT = 8
@@ -79,13 +84,16 @@ def write_compressed(folder: Path, slices: int, name: str) -> None:
     dataset = volume.template()
     if name == "JPEG baseline":
         dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
-    dataset.file_meta.TransferSyntaxUID = UID(syntax)
+    dataset.file_meta.TransferSyntaxUID = UID(STAND_IN if syntax == DEFLATED_FRAMES else syntax)
     for number in range(slices):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(f"1.2.3.{number}")
         dataset.InstanceNumber, dataset.ImagePositionPatient = number + 1, [0, 0, number]
         dataset.add_new(0x7FE00010, "OB", encoded[number % DIFFERENT])
         dataset["PixelData"].is_undefined_length = True
-        dataset.save_as(folder / f"{number:05d}.dcm", enforce_file_format=True)
+        path = folder / f"{number:05d}.dcm"
+        dataset.save_as(path, enforce_file_format=True)
+        if syntax == DEFLATED_FRAMES:
+            path.write_bytes(path.read_bytes().replace(STAND_IN.encode(), syntax.encode() + b"\0", 1))
 
 
 def on_cores(cores: Sequence[int], name: str, folder: Path, rounds: int) -> dict[str, float] | str:
