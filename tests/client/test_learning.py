@@ -138,7 +138,7 @@ class Asked(aiodicom.Service):
         ended = asyncio.Event()
         if self.cancelled == "abort":
             request.on_cancel = request.association.abort_now
-        elif self.cancelled == "silence":
+        elif self.cancelled in ("silence", "ended"):
             request.on_cancel = lambda: None
         elif self.cancelled == "success":
             request.on_cancel = ended.set
