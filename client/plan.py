@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
-from ..dimse.levels import Level, QueryError, Root, get_model, keys_above, unique_key
+from ..dimse.levels import Level, QueryError, Root, get_model, keys_above, levels, unique_key
 from ..dimse.sop_classes import TRANSFER_SYNTAXES, patient_sop_classes
 from ..pdu.uids import is_near_uid
 from .wanting import check_parents
