@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..dimse import messages as m
 from ..dimse.status import IDENTIFIER_MISMATCH, SOP_CLASS_NOT_SUPPORTED, SUCCESS, Category, Status
 from ..pdu.errors import AiodicomError
+from ..pdu.uids import is_uid
 from .plan import StandsOn
 from .progress import Meter, Phase, ProgressCallback
 from .results import Keep, error_dict, escaped, html_table, item_dict, kept
@@ -51,12 +52,18 @@ class ReceivedItem:
         """Whether it is safe here."""
         return self.status == SUCCESS
 
+    @property
+    def hashed(self) -> bool:
+        """Whether its file has a hash for a name, for what stands for its UID is none (PS3.5 9.1)."""
+        return self.path is not None and not is_uid(self.sop_instance_uid)
+
     def to_dict(self) -> dict[str, Any]:
         """The item as plain values."""
         more: dict[str, Any] = {
             "transfer_syntax_uid": self.transfer_syntax_uid,
             "beside": None if self.beside is None else str(self.beside),
             "present": self.present,
+            "hashed": self.hashed,
         }
         if self.location is not None or self.sha256 is not None:
             more |= {"location": self.location, "sha256": self.sha256}

@@ -16,7 +16,7 @@ from ..client.negotiated import sop_class_name
 from ..client.plan import SERVICES, Plan
 from ..client.planning import MAX_QUERIES
 from ..client.receiving import MAXIMUM_OBJECT
-from ..client.retrieved import RetrieveResult
+from ..client.retrieved import ReceivedItem, RetrieveResult
 from ..client.web import DicomWeb
 from ..dimse.levels import Level, QueryError
 from ..pdu.errors import AiodicomError
@@ -376,6 +376,7 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         ("failed at the peer", result.failed_uids),
         ("missing", [_missing(uid, result.unavailable) for uid in result.missing or []]),
         ("beside another object of their UID", [str(item.path) for item in result.beside]),
+        ("named by a hash, for their UID is none", [_named(item) for item in result.items if item.hashed]),
         ("not asked for and set aside", [str(item.path) for item in result.unasked]),
         ("not asked for and turned away", result.turned_away),
         ("nothing found of", result.not_found if result.found else []),
@@ -388,6 +389,10 @@ def _show(result: RetrieveResult, out: Path | None) -> None:
         say(f"by {rung.service} at {rung.level.value} level: {objects(rung.received)}{reason}")
     if result.turned_away_unnamed:
         say(f"and {result.turned_away_unnamed} more that were not asked for")
+
+
+def _named(item: ReceivedItem) -> str:
+    return f"{item.sop_instance_uid}: {item.path}"
 
 
 def _missing(uid: str, unavailable: dict[str, str]) -> str:

@@ -382,6 +382,17 @@ async def test_what_the_peer_counted_and_did_not_send_is_told(invoke: Invoke, tm
     assert result.error == "1 counted by the peer did not come"
 
 
+@pytest.mark.filterwarnings("ignore:.* for VR UI:UserWarning")
+async def test_what_has_a_hash_for_a_name_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    objects = [ct("LOCALIZER2.16.124.1"), ct("1.2.3.1.1")]
+    async with Misbehaving(objects) as peer:
+        how = ("--level", "STUDY", "1.2.3", "--root", "STUDY", "--out", tmp_path / "out")
+        for _ in range(2):  # when it comes, and when it lies there
+            result = await asyncio.to_thread(invoke, "get", "127.0.0.1", peer.port, *how)
+            assert result.code == 0
+            assert "named by a hash, for their UID is none: 1\n  LOCALIZER2.16.124.1: " in result.out
+
+
 # --- 6: time
 
 

@@ -398,6 +398,7 @@ async def test_an_object_of_an_odd_uid_is_kept_under_a_hash(tmp_path: Path, uid:
     assert [item.sop_instance_uid for item in result.items] == [uid]
     [kept] = result.files
     assert kept.stem == file_stem(uid)
+    assert [item.to_dict()["hashed"] for item in result.items] == [True]
     assert files_below(tmp_path) == [kept.relative_to(tmp_path).as_posix()]
 
 
