@@ -197,7 +197,7 @@ def _uids(tag: int, values: list[str], check: Check) -> Matcher:
     wanted = frozenset(value.strip(" \0") for value in values) - {""}
     for value in wanted:
         check()
-        if not is_near_uid(value):
+        if not is_near_uid(value, MAX_TEXT):  # one too long to be stored spoils no list, and is not here
             raise IdentifierError("not a UID or list of UIDs", (tag,))
 
     def matches(text: str) -> bool:

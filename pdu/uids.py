@@ -25,11 +25,11 @@ MAX_NEAR_UID = 128
 """Characters of what stands in a UID's place and is none; archives hold such of 70."""
 
 
-def is_near_uid(text: str) -> bool:
+def is_near_uid(text: str, longest: int = MAX_NEAR_UID) -> bool:
     """Whether a text can stand where a UID must, though it may be none: letters, slashes, blanks, too long.
 
     PS3.5 9.1 binds who makes a UID; who asks for one, or keeps what has it, takes it as it is: as a key. No
     path is made of it but by `dataset.names.file_stem`. Only what would mean something else cannot stand: a
     list, a wildcard, the key for an empty value (`""`), a control character, blanks around it (padding).
     """
-    return len(text) <= MAX_NEAR_UID and text != '""' and _NEAR.fullmatch(text) is not None
+    return len(text) <= longest and text != '""' and _NEAR.fullmatch(text) is not None

@@ -63,6 +63,8 @@ def test_universal(vr, key):
         ("UI", "1.2.3\\1.2.4", "1.2.5", False),
         ("UI", "1.2", "1.2.3", False),
         ("UI", "1.2.4", "1.2.3\\1.2.4", True),
+        ("UI", "1.2.4\\" + "1" * 200, "1.2.4", True),
+        ("UI", "1" * 200, "1.2.4", False),
         # numbers by value
         ("IS", "4", "+4", True),
         ("IS", "004", "4", True),
@@ -216,7 +218,7 @@ def test_dates_and_times(vr, key, value, expected):
         ("DT", "20240615-x"),
         ("UI", "1.2.*"),
         ("UI", "1.2\n3"),
-        ("UI", "1" * 129),
+        ("UI", "1" * (MAX_TEXT + 1)),
         ("IS", "four"),
         ("IS", "9" * 5000),
         ("DS", "nan"),
