@@ -129,13 +129,17 @@ class ContextNotAccepted(AiodicomError):
 
 
 class OperationFailed(AiodicomError):
-    """The peer's final status is no success."""
+    """The peer's final status is no success. `comment` is what it says of it, `advice` what we do."""
 
-    def __init__(self, service: str, status: int, comment: str | None = None) -> None:
+    def __init__(
+        self, service: str, status: int, comment: str | None = None, *, advice: str | None = None
+    ) -> None:
         self.service = service
         self.status: Status = Status(status, service)
         self.comment = comment
-        super().__init__(f"{service} answered {self.status}" + (f" ({comment})" if comment else ""))
+        self.advice = advice
+        text = f"{service} answered {self.status}" + (f" ({comment})" if comment else "")
+        super().__init__(f"{text}; {advice}" if advice else text)
 
 
 class OperationCancelled(OperationFailed):

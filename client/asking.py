@@ -9,16 +9,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..association.answers import words_of
+from ..association.association import Association
 from ..association.errors import OperationCancelled, OperationFailed
 from ..dimse import messages as m
 from ..dimse.contexts import Proposal
-from ..dimse.levels import UNIQUE_KEYS
-from ..dimse.status import CANCEL, OUT_OF_RESOURCES, PENDING_WARNING, SUCCESS, Category, Status
+from ..dimse.levels import UNIQUE_KEYS, levels, unique_key
+from ..dimse.status import (
+    CANCEL,
+    IDENTIFIER_MISMATCH,
+    OUT_OF_RESOURCES,
+    PENDING_WARNING,
+    SUCCESS,
+    UNABLE_TO_PROCESS,
+    Category,
+    Status,
+)
 from .associations import Associations
 from .holder import Attempt
 from .identifier import Query
 from .keys import name_of, place_of
 from .negotiated import need_context
+from .relational import granted
 from .windows import Keys, Shown
 
 if TYPE_CHECKING:
@@ -196,4 +207,15 @@ async def _answers(
     if response.status != SUCCESS:
         kind = OperationCancelled if response.status == CANCEL else OperationFailed
         comment = words_of(response, data, context.transfer_syntax)
-        raise kind("C-FIND", response.status, comment).at(association.peer)
+        misunderstood = status == IDENTIFIER_MISMATCH or status & 0xF000 == UNABLE_TO_PROCESS
+        advice = _keys_wanted(association, query) if misunderstood else None
+        raise kind("C-FIND", response.status, comment, advice=advice).at(association.peer)
+
+
+def _keys_wanted(association: Association, query: Query) -> str | None:
+    """What a query that was refused may lack: unique keys above its level (PS3.4 C.4.1.2.1)."""
+    above = (unique_key(one) for one in levels(query.root) if one < query.level)
+    empty = [key for key in above if not query.identifier.get(key)]
+    if not empty or granted(association, query.model):
+        return None
+    return f"it takes no relational queries: it may want {' and '.join(empty)}"

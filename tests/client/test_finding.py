@@ -162,6 +162,41 @@ async def test_a_final_status_that_is_no_success_follows_the_matches(
     await play(script, user)
 
 
+@pytest.mark.parametrize(
+    ("level", "match", "root", "status", "wanted"),
+    [
+        ("SERIES", {"Modality": "CT"}, None, 0xA900, "StudyInstanceUID"),
+        ("SERIES", {"Modality": "CT"}, None, 0xC000, "StudyInstanceUID"),
+        ("IMAGE", {}, "patient", 0xC001, "PatientID and StudyInstanceUID and SeriesInstanceUID"),
+        ("IMAGE", {"StudyInstanceUID": "1.2"}, None, 0xA900, "SeriesInstanceUID"),
+        ("STUDY", {}, "patient", 0xA900, "PatientID"),
+        ("STUDY", {}, None, 0xA900, None),
+        ("SERIES", {"StudyInstanceUID": "1.2"}, None, 0xA900, None),
+        ("SERIES", {}, None, 0xA700, None),
+        ("SERIES", {}, None, 0x0122, None),
+    ],
+)
+async def test_a_query_that_is_refused_for_its_keys_names_those_it_lacks(
+    level: str, match: dict[str, object], root: str | None, status: int, wanted: str | None
+) -> None:
+    """PS3.4 C.4.1.2.1: without relational queries each key above has one value."""
+
+    async def script(listener: ScriptedListener) -> None:
+        peer, _ = await accepted(listener, relational=False)
+        await answer(peer, 0, status=status)
+        await peer.answer_release()
+
+    async def user(client: Pacs) -> None:
+        async with client:
+            with pytest.raises(OperationFailed) as caught:
+                await client.find(level, match, root=root)
+            words = f"it takes no relational queries: it may want {wanted}"
+            assert caught.value.advice == (words if wanted else None)
+            assert (words in str(caught.value)) == bool(wanted)
+
+    await play(script, user)
+
+
 @pytest.mark.parametrize("status", [0xA700, 0xFE00])
 async def test_a_peer_that_stops_at_the_limit_has_given_what_was_asked_for(status: int) -> None:
     async def script(listener: ScriptedListener) -> None:
