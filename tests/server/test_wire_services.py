@@ -810,6 +810,7 @@ async def test_a_file_that_vanished_fails_alone(tmp_path: Path) -> None:
         archive_of(tmp_path, 3) as server,
         calling(server, GETTING, user_information=scp_roles(CT)) as peer,
     ):
+        assert await asyncio.to_thread(server.archive.wait_until_compared, 30)  # which would take it out
         [gone] = tmp_path.rglob("1.2.3.1.2.dcm")
         gone.unlink()
         await say(peer, 1, GET_RQ, EVERYTHING)
