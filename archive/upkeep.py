@@ -198,14 +198,14 @@ class Upkeep:
                 left.append(LeftOut(path, f"it cannot be read ({type(error).__name__})"))
 
     def _entry(self, path: Path, name: str) -> Entry:
-        header, record, found = read_object(path)
+        header, record, found = read_object(path, own=True)
         if file_stem(record.sop_instance_uid) != path.stem:
             raise ObjectRefused(status.IDENTIFIER_MISMATCH, "the file's name is not its SOP Instance UID")
         return entry_of(record, name, header.data_offset, found.st_size, found.st_mtime_ns)
 
 
-def read_object(path: Path, max_depth: int = ANY_DEPTH) -> tuple[FileHeader, Record, os.stat_result]:
-    """Read a file as the archive reads what it keeps.
+def read_object(path: Path, *, own: bool = False) -> tuple[FileHeader, Record, os.stat_result]:
+    """Read a file as the archive reads what it keeps; own: it wrote it.
 
     What lies in `objects/` was taken and answered, with whatever limits the archive had then: none holds now.
 
@@ -220,9 +220,9 @@ def read_object(path: Path, max_depth: int = ANY_DEPTH) -> tuple[FileHeader, Rec
             raise NotDicom("it is no file")
         if found.st_size == 0:
             raise TruncatedFile("the file is empty")
-        header = read_header(file.fileno())
+        header = read_header(file.fileno(), own=own)
         data = FileWindow(file.fileno(), header.data_offset, found.st_size - header.data_offset)
-        return header, read_record(data, header.transfer_syntax_uid, max_depth=max_depth), found
+        return header, read_record(data, header.transfer_syntax_uid, max_depth=ANY_DEPTH), found
 
 
 def is_there(stored: Instance) -> bool:

@@ -370,48 +370,50 @@ def sync_directory(directory: str, dir_fd: int | None = None) -> None:
         os.close(fd)
 
 
-def read_header(source: Path | str | bytes | bytearray | memoryview | int) -> FileHeader:
+def read_header(
+    source: Path | str | bytes | bytearray | memoryview | int, *, own: bool = False
+) -> FileHeader:
     """Read the head of a file given by path, open descriptor (its position is left alone) or content.
 
-    Only a few kilobytes are read. A file without meta information is recognised by its first elements, and
-    SOP UIDs that group 2 lacks are taken from the data set. Raises OSError; `NotDicom`; `TruncatedFile`
-    when the file ends inside group 2; `MalformedDataSet` when group 2 is broken or larger than
-    `MAX_FILE_META`.
+    Only a few kilobytes are read. A file without meta information is recognised by its first elements; SOP
+    UIDs that group 2 lacks are the data set's. own: a `Part10Writer` wrote it: group 2 ends where it says.
+    Raises OSError; `NotDicom`; `TruncatedFile` when the file ends inside group 2; `MalformedDataSet` when
+    group 2 is broken or larger than `MAX_FILE_META`.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
         with memoryview(source) as view:
-            return _read(lambda size: view[:size].tobytes(), len(view), "the data")
+            return _read(lambda size: view[:size].tobytes(), len(view), "the data", own)
     if isinstance(source, int):
-        return _read_descriptor(source, f"descriptor {source}")
+        return _read_descriptor(source, f"descriptor {source}", own)
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
     fd = os.open(source, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise NotDicom(f"{os.fspath(source)!r} is no regular file")
-        return _read_descriptor(fd, f"{os.fspath(source)!r}")
+        return _read_descriptor(fd, f"{os.fspath(source)!r}", own)
     finally:
         os.close(fd)
 
 
-def _read_descriptor(fd: int, name: str) -> FileHeader:
-    return _read(lambda size: pread(fd, size, 0), os.fstat(fd).st_size, name)
+def _read_descriptor(fd: int, name: str, own: bool) -> FileHeader:
+    return _read(lambda size: pread(fd, size, 0), os.fstat(fd).st_size, name, own)
 
 
-def _read(begin: Callable[[int], bytes], size: int, name: str) -> FileHeader:
+def _read(begin: Callable[[int], bytes], size: int, name: str, own: bool) -> FileHeader:
     """Parse a head in two attempts; `begin` returns that many first bytes of it."""
     head = begin(_FIRST_READ)
     try:
-        header = _parse(head, size, name)
+        header = _parse(head, size, name, own)
     except (TruncatedFile, NotDicom):  # perhaps only because of the short read
         if size <= len(head):
             raise
         header = None
     if header is None or not (header.sop_class_uid and header.sop_instance_uid):
-        header = _parse(begin(2 * MAX_FILE_META), size, name)
+        header = _parse(begin(2 * MAX_FILE_META), size, name, own)
     return header
 
 
-def _parse(head: bytes, size: int, name: str) -> FileHeader:
+def _parse(head: bytes, size: int, name: str, own: bool) -> FileHeader:
     """Parse the head of a file; `head` may be shorter than the file."""
     if head[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
         start = _PREAMBLE + 4
@@ -419,31 +421,30 @@ def _parse(head: bytes, size: int, name: str) -> FileHeader:
         start = 0  # group 2 without preamble and prefix: some archives hand this out
     else:
         return _parse_bare(head, size, name)
-    meta, offset = _parse_meta(head, start, size, name)
+    meta, offset = _parse_meta(head, start, size, name, own)
     syntax = meta.get(_META_SYNTAX) or _guess_syntax(head[offset:])
     if not syntax:
         raise MalformedDataSet(f"{name} names no transfer syntax and its data set fits none")
-    sop_class = meta.get(_META_SOP_CLASS, "")
-    sop_instance = meta.get(_META_SOP_INSTANCE, "")
+    sop_class, sop_instance = meta.get(_META_SOP_CLASS, ""), meta.get(_META_SOP_INSTANCE, "")
     if not (sop_class and sop_instance):
         found = _sop_uids(head[offset:], syntax)
         sop_class, sop_instance = sop_class or found[0], sop_instance or found[1]
     return FileHeader(sop_class, sop_instance, syntax, offset, size, True)
 
 
-def _parse_meta(head: bytes, start: int, size: int, name: str) -> tuple[dict[int, str], int]:
+def _parse_meta(head: bytes, at: int, size: int, name: str, own: bool) -> tuple[dict[int, str], int]:
     """Text values of group 2, and the offset behind it.
 
     The group ends where (0002,0000) says (PS3.10 7.1), unless an element of it follows or comes short of
     that: writers get the length wrong. What follows may look like group 2: a deflated data set does.
     """
     found: dict[int, str] = {}
-    pos, declared = start, -1
+    pos, declared = at, -1
     while pos < size:
         if pos + 8 > len(head):
             raise TruncatedFile(f"{name} ends inside its file meta information, at byte {pos} of {size}")
         group, element, vr, length = struct.unpack_from("<HH2sH", head, pos)
-        if group != 2 or (pos == declared and vr not in KNOWN_VRS):
+        if group != 2 or (pos == declared and (own or vr not in KNOWN_VRS)):
             break
         if not (vr.isalpha() and vr.isupper()):
             raise MalformedDataSet(f"{name}: (0002,{element:04X}) at byte {pos} has no value representation")
@@ -454,7 +455,7 @@ def _parse_meta(head: bytes, start: int, size: int, name: str) -> tuple[dict[int
             (length,) = struct.unpack_from("<L", head, pos + 8)
             value = pos + 12
         pos = value + length
-        if pos > start + MAX_FILE_META:
+        if pos > at + MAX_FILE_META:
             raise MalformedDataSet(f"{name}: file meta information of more than {MAX_FILE_META} bytes")
         if pos > len(head):
             raise TruncatedFile(f"{name} ends inside (0002,{element:04X}), at byte {size}")

@@ -154,7 +154,7 @@ def _set_aside(directory: Path, folder: Literal["conflicts", "quarantine"]) -> I
             size = os.path.getsize(path)
             reason = reason_of(directory, name) if folder == "quarantine" else None
             if reason is None:
-                read_object(path)
+                read_object(path, own=True)
         except FileNotFoundError:
             continue  # somebody took it away
         except (ObjectRefused, ImagingError, OSError) as error:

@@ -47,6 +47,8 @@ def fill(archive: Archive) -> None:
     store(archive, image(8, PatientComments="\\".join(f"value {number}" for number in range(100))))
     doubtful = encode(image(9)) + b"\x28\0\x12\0--\2\0ab"
     assert store(archive, image(9), data=doubtful).status == 0xB007
+    meta = b"\2\0\x10\0UI\x08\x001.2.3.4\0"  # some send elements of the file's head with the data set
+    assert store(archive, image(11), data=meta + encode(image(11))).status == 0
     # the same once more, another of its UID, and the same instance said to be in another series
     assert store(archive, image(1, StudyDescription="first", SeriesDescription="axial")).status == 0
     assert store(archive, image(1, StudyDescription="corrected")).status == 0x0111
@@ -60,7 +62,7 @@ def test_a_rebuilt_index_is_the_same_row_by_row(tmp_path):
     with Archive(tmp_path, durability="rename") as archive:
         fill(archive)
         before = rows(archive._index)
-        assert {name: len(found) for name, found in before.items()}["instances"] == 9
+        assert {name: len(found) for name, found in before.items()}["instances"] == 10
         assert all(before.values())
         assert archive.reindex().skipped == ()
         assert rows(archive._index) == before

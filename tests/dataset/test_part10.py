@@ -550,6 +550,15 @@ def test_a_data_set_that_looks_like_group_2_is_none_of_it(vr: bytes) -> None:
     assert header.transfer_syntax_uid == "1.2.840.10008.1.2.1.99"
 
 
+def test_a_data_set_of_our_own_file_may_begin_with_group_2() -> None:
+    """No data set should; one that came is what it is, and the length that we wrote is right."""
+    meta = encode_file_meta(**META)
+    data = element(2, 0x10, b"UI", b"1.2.3.4\0") + DATA
+    header = read_header(meta + data, own=True)
+    assert header.data_offset == len(meta)
+    assert header.transfer_syntax_uid == EXPLICIT
+
+
 @pytest.mark.parametrize("uid", ["1.2." + "3" * 65, "LOCALIZER2.16.124.1", "1.2..3", "1.2.3-4"])
 @pytest.mark.parametrize("prefixed", [True, False])
 def test_what_stands_in_a_uids_place_names_the_object(uid: str, prefixed: bool) -> None:
