@@ -174,9 +174,10 @@ def request(*more: UnknownItem) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def connected(port: int, opening: bytes | None = None):
-    """A connection; with an association where `opening` is its request."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 20)
+async def connected(port: int, opening: bytes | None = None, *, source: str = "127.0.0.1"):
+    """A connection from that address; with an association where `opening` is its request."""
+    where = {"local_addr": (source, 0), "limit": 1 << 20}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, **where)
     try:
         peer = Peer(reader, writer)
         if opening is not None:

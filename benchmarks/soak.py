@@ -7,10 +7,10 @@ active ones by a third: our clients in both cases, so that the servers alone dif
 of the server; latency is that of `await pacs.echo()` as a user sees it, so that time in the client's own loop
 counts, which is most of it when all echo as fast as they can. pynetdicom has a thread for each association
 and takes minutes to open a thousand: it gets fewer, and the table says so. What is stored our archive keeps
-and indexes (durability "rename"), and pynetdicom's AE drops. At last comes `lag.py`: how long peers that do
-what costs most keep the server's loop from others. A load that takes half a minute longer than it should is
-given up. Exit code 0 only when none of our associations was refused or lost, nothing failed and no peer was
-over the bar of `lag.py`.
+and indexes (durability "rename"), and pynetdicom's AE drops. At last come `lag.py` and `neighbours.py`: how
+long peers that do what costs most keep the server's loop from others, and what another client waits
+meanwhile. A load that takes half a minute longer than it should is given up. Exit code 0 only when none of
+our associations was refused or lost, nothing failed and no peer was over the bars of those two.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 import aiodicom
 import lag
+import neighbours
 import psutil
 from interop import peers
 from objects import write_slices
@@ -420,6 +421,10 @@ def soak(options: argparse.Namespace) -> int:
     over: list[str] = []
     if options.peers:
         for line in lag.table(list(lag.SCENARIOS), options.peers, options.seconds, over):
+            print(line, flush=True)
+        print()
+        beside = list(neighbours.SCENARIOS), options.peers, options.seconds, neighbours.OBJECTS
+        for line in neighbours.table(*beside, over):
             print(line, flush=True)
     if 0 < most["pynetdicom"] < options.idle:
         print(f"\npynetdicom was given {most['pynetdicom']} idle associations at most (--pynetdicom-idle).")

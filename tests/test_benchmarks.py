@@ -19,6 +19,7 @@ import check
 import compare
 import endure
 import lag
+import neighbours
 import volume
 from aiodicom.archive.archive import Archive
 from chaos import PATIENT, Mint, plans
@@ -307,6 +308,35 @@ def test_the_lag_of_the_loop_is_printed_for_each_scenario() -> None:
         assert shown == name
         assert 0 <= float(median) <= float(most) <= float(worst.split(" ")[0])
         assert float(busy) > 0
+
+
+def test_what_a_neighbour_was_refused_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waits = {"echo": 0.001, "find": 0.002, "store": 0.003}
+    found = {
+        "nothing": neighbours.Waited(3, waits, [], 10_000_000, 0.1),
+        "counts": neighbours.Waited(1, waits, ["find: refused", "find: refused"], 10_000_000, 0.1),
+    }
+    monkeypatch.setattr(neighbours, "measured", lambda name, *_: found[name])
+    for names, code in ((["nothing"], 0), (["nothing", "counts"], 1)):
+        monkeypatch.setattr(sys, "argv", ["neighbours.py", *names])
+        assert neighbours.main() == code
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "| counts (2 wrong) | 1 | 1 | 2 | 3 | 10 | 0.1 |"
+    assert printed.err == "counts: find: refused\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", neighbours.SCENARIOS)
+def test_a_neighbour_is_served_beside_each_kind_of_peer(name: str) -> None:
+    printed = run("neighbours.py", "--seconds", "0.5", "--peers", "2", "--objects", "50", name).splitlines()
+    _, shown, rounds, *waits, memory, stopped, _ = (cell.strip() for cell in printed[2].split("|"))
+    assert shown == name
+    assert int(rounds) > 0
+    assert all(float(one) > 0 for one in waits)
+    assert float(memory) > 10
+    assert float(stopped) < neighbours.STOPPING
 
 
 @pytest.mark.slow
