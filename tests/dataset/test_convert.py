@@ -26,6 +26,7 @@ def joined(converted: Converted, source: bytes, size: int = 1 << 20) -> bytes:
     parts = list(converted.parts(memoryview(source), size))
     assert [last for _, last in parts] == [False] * (len(parts) - 1) + [True]
     assert all(len(part) == size for part, _ in parts[:-1])
+    assert parts[-1][0]  # a fragment of nothing would be one more
     whole = b"".join(part for part, _ in parts)
     assert len(whole) == converted.size
     return whole
@@ -162,6 +163,14 @@ def test_large_values_are_swapped_in_parts(size: int) -> None:
     source = encode(dataset, EXPLICIT)
     there = joined(convert(source, EXPLICIT, BIG), source, size)
     assert there.endswith(struct.pack(">50000H", *range(50000)))
+
+
+def test_what_divides_into_whole_parts_ends_with_one() -> None:
+    sizes = set()
+    for length in range(0, 8, 2):
+        source = encode(image(ImageComments="x" * length), EXPLICIT)
+        sizes.add(len(joined(convert(source, EXPLICIT, IMPLICIT), source, 8)) % 8)
+    assert sizes == {0, 2, 4, 6}
 
 
 def test_what_the_dictionary_does_not_know_is_un() -> None:

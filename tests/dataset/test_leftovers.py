@@ -44,6 +44,11 @@ def test_other_names_are_nobodys(name: str) -> None:
     assert not is_left_over(name)
 
 
+def test_a_number_that_no_process_has_is_nobodys() -> None:
+    machine = part_name()[1:9]
+    assert not is_left_over(f".{machine}-9999999999-0123456789abcdef.part")
+
+
 def test_a_process_of_another_machine_may_be_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder may lie on a network file system."""
     dead = of_a_dead_process()

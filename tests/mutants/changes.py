@@ -86,6 +86,8 @@ MUTANTS = (
     Mutant("dataset/walk.py", "                self.floor = max(0, self.left - STEP)\n                yield\n", "                self.floor = 0\n", "dataset/test_scan.py"),
     Mutant("dataset/window.py", "        if not more:\n            raise", "        if not more:\n            return data + bytes(size - len(data))\n            raise", "dataset/test_window.py"),
     Mutant("dataset/window.py", "if reads_on else SMALLEST, LARGEST", "if reads_on else LARGEST, LARGEST", "dataset/test_window.py"),
+    Mutant("dataset/convert.py", "len(held) >= size and sent + size < self.size", "len(held) >= size", "dataset/test_convert.py"),
+    Mutant("dataset/leftovers.py", "except (OSError, OverflowError):", "except OSError:", "dataset/test_leftovers.py"),
     # --- PDUs
     Mutant("pdu/codec.py", "    if length < 2:\n", "    if length < 1:\n", "pdu"),
     Mutant("pdu/codec.py", "    if length > left:\n", "    if length > left + 1:\n", "pdu"),
