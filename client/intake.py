@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..association.association import Association
+from ..association.errors import AssociationAborted
 from ..association.performing import Refused, Request
 from ..association.reading import Reading
 from ..association.sinking import HeadSink, SinkFactory
@@ -39,8 +40,13 @@ BYTES_AHEAD = 64 * 1024 * 1024
 """Bytes of such objects at which the peer is held too: one of any size may wait."""
 MAX_ASIDE = 1000
 """Objects that were not asked for which are set aside; more are refused."""
+MAX_UNPLANNED = 1_000_000
+"""Objects beyond the planned ones that a retrieve takes: a peer that sends others of the same study for ever,
+or one again and again, must not fill the disk."""
 MAXIMUM_DATASET = 2 * 1024 * 1024 * 1024
 """Bytes of one object that a retrieve into memory takes."""
+
+_ENDLESS = "the peer sends objects without end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +134,8 @@ class Intake(Generic[T]):
         """Where an object goes; `any_object`: whoever calls knows that it was asked for."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
+        if self.open and self._endless:  # whoever sends so may not heed a C-CANCEL either
+            request.association.abort_now(AssociationAborted(_ENDLESS, by_peer=False))
         sink = self.sink(message, request.context, source_ae=source_ae, any_object=any_object)
         if isinstance(request.association, Association):
             self.reads(request.association.connection.reading)
@@ -141,6 +149,9 @@ class Intake(Generic[T]):
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
         if self._deserted:
             raise Refused(OUT_OF_RESOURCES, "nobody takes it any more")
+        if self._endless:
+            self._stop_here(_ENDLESS)
+            raise Refused(OUT_OF_RESOURCES, "more objects than a retrieve takes")
         self._moves()
         self.begun += 1
         uid = message.affected_sop_instance_uid
@@ -218,10 +229,15 @@ class Intake(Generic[T]):
             raise
         return LateSink(sink, self._later) if durability == "none" else sink
 
-    def _stop_here(self) -> None:
-        """The disk is full: what is still to come could not be kept either."""
+    @property
+    def _endless(self) -> bool:
+        """Whether more has come than any peer has."""
+        return self.begun >= len(self.planned) + MAX_UNPLANNED
+
+    def _stop_here(self, why: str = "no room is left") -> None:
+        """What is still to come could not be kept either."""
         if not self.over:
-            log.warning("no room is left: the rest is not asked for")
+            log.warning("%s: the rest is not asked for", why)
         self.over = True
         for stop in self.stops:
             stop()

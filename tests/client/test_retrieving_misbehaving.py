@@ -155,6 +155,23 @@ async def test_a_peer_that_grants_no_relational_queries_is_asked_none(
     assert result.ok == (not case.lost), result
 
 
+@pytest.mark.parametrize(("via", "planned"), [("get", True), ("get", False), ("move", False)])
+async def test_a_peer_that_sends_without_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, via: str, planned: bool
+) -> None:
+    """Objects of the study that was asked for, each of which might belong to it."""
+    monkeypatch.setattr("aiodicom.client.intake.MAX_UNPLANNED", 3)
+    more = tuple(ct(f"1.2.3.0.{100 + n}", SeriesInstanceUID="1.2.3.0") for n in range(20))
+    ways = (
+        Ways(strangers=more) if planned else Ways(strangers=more, relational="refuse", hierarchical="refuse")
+    )
+    result, _ = await retrieved(tmp_path, Case(ways), via=via)
+    assert result.received == (FEW + 3 if planned else 3)
+    assert result.error is not None
+    assert "without end" in caplog.text
+    assert not result.ok
+
+
 @pytest.mark.parametrize("name", CASES)
 async def test_a_plain_get_says_exactly_what_is_missing(tmp_path: Path, name: str) -> None:
     """And asked again, at a peer that does not misbehave any more, it ends complete."""
