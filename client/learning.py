@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from ..association.connect import Peer
+from ..association.connect import WINDOW, Peer
 from ..association.errors import AssociationAborted, InactivityTimeout, OperationFailed
 from ..dimse import messages as m
 from ..dimse.contexts import Proposal
@@ -69,12 +69,15 @@ class Learned:
 
 
 async def learn(peer: Peer) -> Learned:
-    """Find out how a peer is. Raises what no association could be opened for."""
+    """Find out how a peer is. Raises what no association could be opened for.
+
+    Whether it bears an asynchronous operations window is told where the default one is offered.
+    """
     learned = Learned()
     associations = Associations(peer, BASIC_PROPOSALS)
     await associations.enter(lazy=True)
     try:
-        root = await _negotiated(associations, learned)
+        root = await _negotiated(associations, learned, offered=peer.async_operations is WINDOW)
         if root is not None:
             await _methods(associations, learned, root)
             await _cancel(associations, learned, root)
@@ -86,7 +89,7 @@ async def learn(peer: Peer) -> Learned:
     return learned
 
 
-async def _negotiated(associations: Associations, learned: Learned) -> Root | None:
+async def _negotiated(associations: Associations, learned: Learned, *, offered: bool) -> Root | None:
     """What the association itself tells; the root to ask by, None where the peer answers no queries."""
     storage = storage_sop_classes()[0]
     async with associations.use([Proposal(storage, scp_role=True)]) as association:
@@ -108,11 +111,12 @@ async def _negotiated(associations: Associations, learned: Learned) -> Root | No
             roles = any(one.sop_class_uid == storage and one.scp_role for one in told.roles)
         words = "no storage SOP class is accepted" if roles is None else f"the SCP role is {_granted(roles)}"
         learned.add("roles", roles, words)
-        offered = associations.peer.async_operations is not None
+        borne = associations.peer.async_operations is not None if offered else None
         window = told.async_operations
         granted_window = f"{window.invoked} operations at once" if window is not None else "one at a time"
-        words = f"borne: {granted_window}" if offered else "an association that offers one is dropped"
-        learned.add("window", offered, f"asynchronous operations window: {words}")
+        words = f"borne: {granted_window}" if borne else "an association that offers one is dropped"
+        words = "none was offered" if borne is None else words
+        learned.add("window", borne, f"asynchronous operations window: {words}")
         return roots[0] if roots else None
 
 

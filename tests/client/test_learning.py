@@ -249,3 +249,10 @@ async def test_no_window_is_offered_where_it_is_not_borne(window: bool | None) -
 )
 def test_the_services_of_a_ladder(quirks: Quirks, web: bool, ladder: tuple[str, ...]) -> None:
     assert quirks.ladder(web=web) == ladder
+
+
+async def test_of_a_window_that_was_not_offered_nothing_is_known() -> None:
+    async with Misbehaving([ct("1.2.3.1")], Ways()) as peer:
+        learned = await learn(Peer(host="127.0.0.1", port=peer.port, timeouts=TIMES))
+    assert "window" not in learned.values()
+    assert words(learned)["window"].endswith("none was offered")
