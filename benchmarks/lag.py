@@ -47,7 +47,6 @@ TICK = 0.005
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 IMPLICIT = "1.2.840.10008.1.2"
-READ = 1 << 16
 STALL = 0.5
 """Seconds that a stalling disk takes for each write and each fsync."""
 

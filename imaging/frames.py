@@ -231,8 +231,8 @@ def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float
     """Slope and intercept that make values of what is stored, and whether a table does instead.
 
     Doses are scaled by Dose Grid Scaling (PS3.3 C.8.8.3), all else by Rescale Slope and Rescale Intercept, or
-    by the Modality LUT Sequence where both are absent (C.11.1). Colours and indices into a palette are no
-    such values.
+    by the Modality LUT Sequence where both are absent (C.11.1) and pixels are integers. Colours and indices
+    into a palette are no such values.
     """
     if form.samples != 1 or form.photometric == PALETTE:
         return 1.0, 0.0, False
@@ -245,12 +245,15 @@ def _modality_transform(header: Header, form: PixelFormat) -> tuple[float, float
                 header.notes.append(f"{attribute(_SLOPE)} is left out beside {attribute(_DOSE_SCALING)}")
             return scaling, 0.0, False
     has_lut = header.elements.has(MODALITY_LUT)
-    if rescaled and has_lut:
-        header.notes.append(f"{attribute(MODALITY_LUT)} is left out beside {attribute(_INTERCEPT)}")
+    if has_lut and (rescaled or form.is_float):
+        beside = "pixels that are floats" if form.is_float else attribute(_INTERCEPT)
+        header.notes.append(f"{attribute(MODALITY_LUT)} is left out beside {beside}")
+    if slope == 0:
+        header.notes.append(f"{attribute(_SLOPE)} is 0: it makes all values equal")
     if (slope is None) != (intercept is None):
         there, absent = (_SLOPE, _INTERCEPT) if intercept is None else (_INTERCEPT, _SLOPE)
         header.notes.append(f"{attribute(there)} has no {attribute(absent)} beside it")
-    return 1.0 if slope is None else slope, intercept or 0.0, has_lut and not rescaled
+    return 1.0 if slope is None else slope, intercept or 0.0, has_lut and not (rescaled or form.is_float)
 
 
 def _window(header: Header) -> tuple[float, float] | None:

@@ -34,7 +34,8 @@ class VoxelGrid:
     voxels: (*axes, slice, row, column), of RGB (..., 3), C-contiguous. Integers stay integers when all slopes
     and intercepts are whole. geometry: maps zero-based (slice, row, column) to mm, LPS.
     windows: (center, width) of every slice, in slice order, `None` where the header has none.
-    rescale: (slope, intercept) of every slice: stored value * slope + intercept = voxel.
+    rescale: (slope, intercept) of every slice: stored value * slope + intercept = voxel; (1, 0) also where a
+    modality look-up table made the voxels, which it does not tell.
     sources: which file or data set each slice came from.
     photometric: "MONOCHROME1" voxels are bright where low; they are not inverted.
     padding: (lowest, highest) stored value that stands for no measurement, of every slice, or `None`.

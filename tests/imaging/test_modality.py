@@ -105,3 +105,20 @@ def test_slices_share_their_table() -> None:
 def test_one_instance_with_two_tables_is_two() -> None:
     with pytest.raises(DuplicateSlices, match="differ"):
         Volume.from_datasets([tabled([3, 100, 16], [7, 8, last]) for last in (9, 10)])
+
+
+def test_pixels_that_are_floats_have_no_table() -> None:
+    """PS3.3 C.11.1 is of stored integers: looked up, floats would be cut to such."""
+    made = tabled([3, 0, 16], [7, 8, 9])
+    del made.PixelData, made.BitsStored, made.HighBit, made.PixelRepresentation
+    values = np.arange(12, dtype="<f4") + 0.5
+    made.BitsAllocated, made.FloatPixelData = 32, values.tobytes()
+    found = Image.from_dataset(made)
+    assert found.pixels.ravel().tolist() == values.tolist()
+    assert "left out beside pixels that are floats" in "".join(found.assumptions)
+
+
+def test_a_slope_of_zero_is_told() -> None:
+    found = Image.from_dataset(image(1, RescaleSlope=0, RescaleIntercept=5))
+    assert set(found.pixels.ravel().tolist()) == {5}
+    assert "is 0: it makes all values equal" in "".join(found.assumptions)
