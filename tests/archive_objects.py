@@ -147,6 +147,12 @@ def query(level: str | None, **keys: Any) -> Dataset:
     return identifier
 
 
+def uids(archive: Archive) -> set[str]:
+    """The UIDs of the objects that it finds."""
+    found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID=""))
+    return {str(one.SOPInstanceUID) for one in found}
+
+
 def files_below(folder: Path) -> list[str]:
     """Relative paths of all files below a folder, sorted."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

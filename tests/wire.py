@@ -10,6 +10,7 @@ import asyncio
 import functools
 import inspect
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -75,7 +76,27 @@ STEADY = Timeouts(connect=20, association=20, inactivity=20, total=None, artim=2
 """Timeouts that a test which is not about them does not meet."""
 
 
-# --- loops
+# --- loops and ports
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+"""What makes a loop, of each kind."""
+
+
+def free_port() -> int:
+    """A loopback port that nobody listened on a moment ago."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+class Clock:
+    """Says the seconds that it is told to, `now`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def on_each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
@@ -92,9 +113,7 @@ def on_each_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
     run.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), extra]
     )
-    loops = pytest.mark.parametrize(
-        "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
-    )
+    loops = pytest.mark.parametrize("new_loop", LOOPS.values(), ids=LOOPS)
     return loops(run)  # type: ignore[no-any-return]
 
 
@@ -123,6 +142,18 @@ async def hear(peer: ScriptedPeer, kind: type[Any] | None = None) -> Said:
             break
     assert kind is None or isinstance(message, kind), f"{kind} awaited, {message} came"
     return Said(context_id, message, data)
+
+
+async def final_of(peer: ScriptedPeer) -> Said:
+    """The final response to a C-GET or C-MOVE; each before it tells how far it has come."""
+    while True:
+        heard = await hear(peer)
+        message = heard.message
+        assert isinstance(message, m.CGetRSP | m.CMoveRSP), f"a final response awaited, {message} came"
+        if message.status != 0xFF00:
+            return heard
+        assert message.remaining is not None
+        assert message.remaining + message.completed + message.failed + message.warning > 0
 
 
 async def say(
@@ -193,6 +224,14 @@ def ct(uid: str = "1.2.3.4", *, size: int = 0, **values: Any) -> Dataset:
     for keyword, value in values.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+def study(count: int = 6, series: int = 2, *, size: int = 0) -> list[Dataset]:
+    """CT objects of study 1.2.3, in turn of its series 1.2.3.0, 1.2.3.1 and so on."""
+    return [
+        ct(f"1.2.3.{n % series}.{n}", SeriesInstanceUID=f"1.2.3.{n % series}", size=size)
+        for n in range(count)
+    ]
 
 
 def random_ct(number: int, size: int) -> Dataset:
@@ -358,6 +397,17 @@ class Plain(Service):
         return self.instances
 
 
+class OnlyOne(Plain):
+    """A store of CT in one transfer syntax and no other."""
+
+    def __init__(self, syntax: str = IMPLICIT) -> None:
+        super().__init__()
+        self.syntax = syntax
+
+    def supported(self) -> Supported:
+        return Supported({CT: (self.syntax,)})
+
+
 class Held:
     """A place where a handler waits until it is let go: `await held.reached.wait()`, `held.go.set()`."""
 
@@ -419,6 +469,21 @@ async def calling(
         peer.answer = answer  # type: ignore[attr-defined]
         peer.we_called = True  # type: ignore[attr-defined]
         yield peer
+
+
+async def got(server: Any, taken: Sequence[str]) -> tuple[dict[str, bytes], m.CGetRSP]:
+    """What a C-GET of patient P1 brings who takes these transfer syntaxes, by UID, and its final response."""
+    came: dict[str, bytes] = {}
+    async with calling(server, [GET, (CT, taken)], user_information=scp_roles(CT)) as peer:
+        request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
+        await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
+        while True:
+            heard = await hear(peer)
+            if isinstance(heard.message, m.CStoreRQ):
+                came[heard.message.affected_sop_instance_uid] = heard.data or b""
+                await reply(peer, heard, 0)
+            elif heard.message.status != 0xFF00:
+                return came, heard.message
 
 
 @asynccontextmanager

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
 import pytest
+from wire import free_port
 
 from .conftest import Invoke, Served, serve, stop
 from .test_commands import SERIES, STUDY, datasets
@@ -49,9 +49,7 @@ def test_a_dry_run_retrieves_nothing(invoke: Invoke, archive: Served, tmp_path: 
 
 
 def test_the_ladder_tells_of_its_rungs(invoke: Invoke, series: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     served = serve(tmp_path / "archive", "--destination", f"AIODICOM=127.0.0.1:{port}")
     try:
         at = ("127.0.0.1", served.port)

@@ -9,8 +9,7 @@ from aiodicom.archive import comparing
 from aiodicom.archive.archive import Archive
 from aiodicom.archive.comparing import Comparison
 from aiodicom.archive.files import ObjectFiles
-from aiodicom.dimse.levels import Root
-from archive_objects import image, query, store
+from archive_objects import image, store, uids
 
 POWER = "another run of the machine"
 
@@ -42,11 +41,6 @@ def held(monkeypatch):
     monkeypatch.setattr(Comparison, "_differences", differences)
     yield begun, go
     go.set()
-
-
-def uids(archive):
-    found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID=""))
-    return {str(one.SOPInstanceUID) for one in found}
 
 
 @pytest.mark.parametrize("mark", ["", POWER])

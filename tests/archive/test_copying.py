@@ -14,13 +14,7 @@ from aiodicom.archive.archive import Archive
 from aiodicom.archive.copying import copy_archive
 from aiodicom.archive.errors import ArchiveError, IndexVersionError, NoArchive
 from aiodicom.archive.files import reason_of
-from aiodicom.dimse.levels import Root
-from archive_objects import files_below, image, query, store
-
-
-def uids(archive: Archive) -> set[str]:
-    found = archive.find(Root.STUDY, "IMAGE", query("IMAGE", SOPInstanceUID=""))
-    return {str(one.SOPInstanceUID) for one in found}
+from archive_objects import files_below, image, store, uids
 
 
 @pytest.fixture

@@ -7,13 +7,7 @@ import logging
 import pytest
 from aiodicom.archive import logbook
 from aiodicom.archive.logbook import Logbook
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from wire import Clock
 
 
 @pytest.fixture

@@ -6,16 +6,7 @@ import threading
 
 import pytest
 from aiodicom.archive.scanning import TURN, Scanners
-
-
-class Clock:
-    """Tells the time that was spent; each step says what it takes."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from wire import Clock
 
 
 def test_the_least_scanned_goes_first():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import trustme
 from aiodicom.association.buffers import Buffers, Pool
+from conftest import TLSPair
 from wire import on_each_loop
 
 STEP = 64 * 1024
@@ -104,19 +102,11 @@ def test_what_is_larger_than_all_that_is_kept_costs_nobody_his() -> None:
     assert pool.held == 2 * STEP
 
 
-def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    authority = trustme.CA()
-    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("localhost").configure_cert(server)
-    authority.configure_trust(client)
-    return server, client
-
-
 @pytest.mark.parametrize("secure", [False, True])
 @on_each_loop
-async def test_what_arrives_is_what_was_sent(secure: bool, tmp_path: Path) -> None:
+async def test_what_arrives_is_what_was_sent(secure: bool, tls_pair: TLSPair) -> None:
     """Each buffer is filled anew as soon as it may be; the peer reads late and slowly."""
-    server_tls, client_tls = contexts() if secure else (None, None)
+    server_tls, client_tls = (tls_pair.server, tls_pair.client) if secure else (None, None)
     count, size = 60, 200_000
     heard, done = bytearray(), asyncio.Event()
 

@@ -150,25 +150,21 @@ async def test_a_listener_whose_backlog_is_full_meets_the_connect_timeout() -> N
     ],
     ids=["http", "ssh", "smtp", "tls"],
 )
-def test_a_port_that_speaks_something_else(said: bytes, spoken: str) -> None:
-    @on_each_loop
-    async def each() -> None:
-        async def script(listener: ScriptedListener) -> None:
-            peer = await listener.next_connection()
-            await peer.expect(AAssociateRQ)
-            await peer.send(said)
-            await peer.expect(AAbort)
-            await peer.close()
+@on_each_loop
+async def test_a_port_that_speaks_something_else(said: bytes, spoken: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        peer = await listener.next_connection()
+        await peer.expect(AAssociateRQ)
+        await peer.send(said)
+        await peer.expect(AAbort)
+        await peer.close()
 
-        async def user(client: Pacs) -> None:
-            with pytest.raises(NotDicomPeer, match=f"speaks {spoken} where") as caught:
-                await using(client)
-            assert caught.value.spoken == spoken
+    async def user(client: Pacs) -> None:
+        with pytest.raises(NotDicomPeer, match=f"speaks {spoken} where") as caught:
+            await using(client)
+        assert caught.value.spoken == spoken
 
-        await play(script, user)
-
-    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
-        each(new_loop=loop)
+    await play(script, user)
 
 
 async def test_a_server_that_greets_first() -> None:
@@ -332,22 +328,20 @@ _TLS_FAILURES: dict[str, tuple[Make, Make, str]] = {
 
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("case", _TLS_FAILURES)
-def test_certificates_that_will_not_do(case: str, newest: ssl.TLSVersion, certificates: Certificates) -> None:
+@on_each_loop
+async def test_certificates_that_will_not_do(
+    case: str, newest: ssl.TLSVersion, certificates: Certificates
+) -> None:
     make_server, make_client, words = _TLS_FAILURES[case]
     server, caller = make_server(certificates), make_client(certificates)
     server.maximum_version = newest
 
-    @on_each_loop
-    async def each() -> None:
-        async with ScriptedListener(ssl=server) as listener:
-            client = Pacs(Peer(host="localhost", port=listener.port, tls=caller, timeouts=SOON))
-            with pytest.raises(TLSFailed, match=words) as caught:
-                await using(client)
-            assert "Traceback" not in str(caught.value)
-            assert "_ssl.c" not in str(caught.value)
-
-    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
-        each(new_loop=loop)
+    async with ScriptedListener(ssl=server) as listener:
+        client = Pacs(Peer(host="localhost", port=listener.port, tls=caller, timeouts=SOON))
+        with pytest.raises(TLSFailed, match=words) as caught:
+            await using(client)
+        assert "Traceback" not in str(caught.value)
+        assert "_ssl.c" not in str(caught.value)
 
 
 # --- the association is refused
@@ -480,35 +474,31 @@ async def test_a_maximum_length_that_is_kept(length: int | None) -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "fin", "rst", "fin mid-PDU", "rst mid-PDU"])
-def test_the_peer_ends_it_before_the_answer(how: str) -> None:
-    @on_each_loop
-    async def each() -> None:
-        async def script(listener: ScriptedListener) -> None:
-            for extended in (True, False):  # it may be for the relational extension: asked again without it
-                peer = await listener.next_connection()
-                request = await peer.expect(AAssociateRQ)
-                assert bool(request.user_information.extended) == extended
-                if how == "abort":
-                    await peer.send(AAbort(2, 1))
-                    assert await peer.expect_close() == "eof"
-                    continue
-                if "mid" in how:
-                    await peer.send(encode(associate_accept(request))[:50])
-                await (peer.reset() if "rst" in how else peer.close())
+@on_each_loop
+async def test_the_peer_ends_it_before_the_answer(how: str) -> None:
+    async def script(listener: ScriptedListener) -> None:
+        for extended in (True, False):  # it may be for the relational extension: asked again without it
+            peer = await listener.next_connection()
+            request = await peer.expect(AAssociateRQ)
+            assert bool(request.user_information.extended) == extended
+            if how == "abort":
+                await peer.send(AAbort(2, 1))
+                assert await peer.expect_close() == "eof"
+                continue
+            if "mid" in how:
+                await peer.send(encode(associate_accept(request))[:50])
+            await (peer.reset() if "rst" in how else peer.close())
 
-        async def user(client: Pacs) -> None:
-            kind = AssociationAborted if how == "abort" else ConnectionClosed
-            with pytest.raises(kind) as caught:
-                await using(client)
-            if isinstance(caught.value, AssociationAborted):
-                error = caught.value
-                assert (error.by_peer, error.source, error.reason) == (True, 2, 1)
-                assert "unrecognized PDU" in str(error)
+    async def user(client: Pacs) -> None:
+        kind = AssociationAborted if how == "abort" else ConnectionClosed
+        with pytest.raises(kind) as caught:
+            await using(client)
+        if isinstance(caught.value, AssociationAborted):
+            error = caught.value
+            assert (error.by_peer, error.source, error.reason) == (True, 2, 1)
+            assert "unrecognized PDU" in str(error)
 
-        await play(script, user)
-
-    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
-        each(new_loop=loop)
+    await play(script, user)
 
 
 @on_each_loop

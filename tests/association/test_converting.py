@@ -19,14 +19,24 @@ from aiodicom.client.connect import connect
 from aiodicom.dataset.errors import MalformedDataSet
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Context, Proposal, Supported
+from aiodicom.dimse.contexts import Context, Proposal
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.listener import serve
 from archive_objects import BIG, CT, DEFLATED, EXPLICIT, IMPLICIT, encode, image, labelled
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID
 from syscalls import descriptors
-from wire import GET, LONG, PATIENCE, Plain, calling, ct, hear, identifier, say, scp_roles, store_request
+from wire import (
+    LONG,
+    PATIENCE,
+    OnlyOne,
+    calling,
+    ct,
+    got,
+    hear,
+    say,
+    store_request,
+)
 
 JPEG = "1.2.840.10008.1.2.4.70"
 
@@ -147,7 +157,6 @@ async def retrieve(
     tmp_path: Path, stored: dict[str, tuple[str, bytes]], taken: list[str]
 ) -> tuple[dict[str, bytes], m.CGetRSP]:
     """What comes of a C-GET of objects stored in those syntaxes by who takes CT in one context."""
-    came: dict[str, bytes] = {}
     async with serve_archive(tmp_path, port=0, limits=LONG) as server:
         for syntax in {syntax for syntax, _ in stored.values()}:
             async with calling(server, [(CT, [syntax])]) as peer:
@@ -155,16 +164,7 @@ async def retrieve(
                     if own == syntax:
                         await say(peer, 1, store_request(number, uid), data)
                         assert (await hear(peer, m.CStoreRSP)).message.status in (0, 0xB007)
-        async with calling(server, [GET, (CT, taken)], user_information=scp_roles(CT)) as peer:
-            request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
-            await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
-            while not isinstance((heard := await hear(peer)).message, m.CGetRSP) or (
-                heard.message.status == 0xFF00
-            ):
-                if isinstance(heard.message, m.CStoreRQ):
-                    came[heard.message.affected_sop_instance_uid] = heard.data or b""
-                    await say(peer, 3, m.make_response(heard.message, 0))
-            return came, heard.message
+        return await got(server, taken)
 
 
 def four() -> dict[str, tuple[str, bytes]]:
@@ -193,17 +193,6 @@ async def test_an_object_in_doubt_is_not_converted_and_fails_alone(tmp_path: Pat
     came, final = await retrieve(tmp_path, stored, [IMPLICIT])
     assert (final.status, final.completed, final.failed) == (0xB000, 4, 1)
     assert "1.2.3.99" not in came
-
-
-class OnlyOne(Plain):
-    """A store of CT in one transfer syntax and no other."""
-
-    def __init__(self, syntax: str = IMPLICIT) -> None:
-        super().__init__()
-        self.syntax = syntax
-
-    def supported(self) -> Supported:
-        return Supported({CT: (self.syntax,)})
 
 
 @pytest.mark.parametrize("taken", [IMPLICIT, EXPLICIT])

@@ -19,12 +19,21 @@ from aiodicom.dataset.convert import convert
 from aiodicom.dataset.errors import ImagingError
 from aiodicom.dataset.instance import Instance
 from aiodicom.dimse import messages as m
-from aiodicom.dimse.contexts import Context, Supported
+from aiodicom.dimse.contexts import Context
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.listener import serve
 from archive_objects import BIG, CT, EXPLICIT, IMPLICIT, RLE, compressed, encode, picture
-from wire import GET, PATIENCE, Plain, calling, hear, identifier, on_each_loop, say, scp_roles, store_request
+from wire import (
+    PATIENCE,
+    OnlyOne,
+    calling,
+    got,
+    hear,
+    on_each_loop,
+    say,
+    store_request,
+)
 
 LIMIT = 1 << 20
 MPEG2 = "1.2.840.10008.1.2.4.100"  # of which pydicom knows no decoder
@@ -260,20 +269,6 @@ async def put(server, objects: dict[str, bytes], syntax: str = RLE) -> None:
             assert (await hear(peer, m.CStoreRSP)).message.status == 0
 
 
-async def got(server, taken: str) -> tuple[dict[str, bytes], m.CGetRSP]:
-    came: dict[str, bytes] = {}
-    async with calling(server, [GET, (CT, [taken])], user_information=scp_roles(CT)) as peer:
-        request = m.CGetRQ(message_id=1, affected_sop_class_uid=GET)
-        await say(peer, 1, request, identifier("PATIENT", PatientID="P1"))
-        while (
-            not isinstance((heard := await hear(peer)).message, m.CGetRSP) or heard.message.status == 0xFF00
-        ):
-            if isinstance(heard.message, m.CStoreRQ):
-                came[heard.message.affected_sop_instance_uid] = heard.data or b""
-                await say(peer, 3, m.make_response(heard.message, 0))
-        return came, heard.message
-
-
 @pytest.mark.parametrize("taken", [EXPLICIT, IMPLICIT, BIG])
 async def test_a_get_by_who_takes_nothing_compressed(tmp_path: Path, taken: str) -> None:
     """Each is decompressed, in whatever uncompressed syntax was taken; one that cannot be fails alone."""
@@ -281,7 +276,7 @@ async def test_a_get_by_who_takes_nothing_compressed(tmp_path: Path, taken: str)
     async with serve_archive(tmp_path, port=0) as server:
         await put(server, objects)
         await put(server, {"1.2.3.1.9": no_decoder("1.2.3.1.9")}, MPEG2)
-        came, final = await got(server, taken)
+        came, final = await got(server, [taken])
     assert (final.status, final.completed, final.failed) == (0xB000, 3, 1)
     assert came == {f"1.2.3.1.{number}": native(number, taken) for number in range(3)}
     assert not children()
@@ -291,7 +286,7 @@ async def test_who_takes_it_compressed_gets_it_so(tmp_path: Path) -> None:
     objects = archive_of(1)
     async with serve_archive(tmp_path, port=0) as server:
         await put(server, objects)
-        came, final = await got(server, RLE)
+        came, final = await got(server, [RLE])
     assert (final.status, final.completed) == (0, 1)
     assert came == objects
 
@@ -300,7 +295,7 @@ async def test_none_is_decompressed_where_that_is_switched_off(tmp_path: Path) -
     limits = ServerLimits(max_decompressions=0)
     async with serve_archive(tmp_path, port=0, limits=limits) as server:
         await put(server, archive_of(1))
-        came, final = await got(server, EXPLICIT)
+        came, final = await got(server, [EXPLICIT])
     assert (final.status, final.failed, came) == (0xA702, 1, {})
 
 
@@ -312,20 +307,13 @@ async def test_the_limits_of_one_object(tmp_path: Path, limits: ServerLimits, pr
         program(SLEEPER)
     async with serve_archive(tmp_path, port=0, limits=limits) as server:
         await put(server, archive_of(1))
-        came, final = await got(server, EXPLICIT)
+        came, final = await got(server, [EXPLICIT])
         assert (final.status, final.failed, came) == (0xA702, 1, {})
     assert not children()
 
 
-class OnlyTheDefault(Plain):
-    """A store of CT in implicit VR and nothing else."""
-
-    def supported(self) -> Supported:
-        return Supported({CT: (IMPLICIT,)})
-
-
 async def test_a_move_to_who_takes_the_default_alone(tmp_path: Path) -> None:
-    destination = OnlyTheDefault()
+    destination = OnlyOne()
     async with serve(destination, port=0) as there:
         where = {"THERE": ("127.0.0.1", there.port)}
         async with serve_archive(tmp_path, port=0, destinations=where) as server:

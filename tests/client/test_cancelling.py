@@ -26,7 +26,7 @@ from aiodicom.server.archive_service import ArchiveServer
 from aiodicom.server.limits import ServerLimits
 from archive_objects import EXPLICIT, files_below, image, part10
 from conftest import TLSPair
-from wire import PATIENCE, file_sink, on_each_loop, serving
+from wire import PATIENCE, file_sink, free_port, on_each_loop, serving
 
 TIMES = Timeouts(connect=20, association=20, inactivity=20, artim=2, cancel=20)
 OBJECTS = 3
@@ -113,9 +113,7 @@ def sockets() -> int:
 
 @asynccontextmanager
 async def archive(folder: Path, place: Place, tls: TLSPair | None) -> AsyncIterator[ArchiveServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        place.port = free.getsockname()[1]
+    place.port = free_port()
     async with ArchiveServer(
         folder,
         port=0,

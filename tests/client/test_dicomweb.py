@@ -18,19 +18,15 @@ from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.client.web import of_variable
 from aiodicom.dataset.sinks import StoreOutcome
 from aiodicom.pdu.errors import RemoteProtocolError
-from archive_objects import files_below
+from archive_objects import files_below, part10
 from peers.misbehaving import Misbehaving, Ways
-from peers.web import MULTIPART, Answer, WebSite, multipart, part10, web_site
+from peers.web import MULTIPART, Answer, WebSite, multipart, web_site
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
-from wire import STEADY, ct, implicit
+from wire import IMPLICIT, STEADY, ct, implicit, study
 
 TIMES = replace(STEADY, artim=0.1, cancel=0.2)
 CT = "1.2.840.10008.5.1.4.1.1.2"
-
-
-def objects(count: int = 6, size: int = 0) -> list[Dataset]:
-    return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}", size=size) for n in range(count)]
 
 
 def serving(held: list[Dataset], **how: Any) -> Callable[[str], Answer]:
@@ -45,7 +41,7 @@ def serving(held: list[Dataset], **how: Any) -> Callable[[str], Answer]:
         ]
         if not found:
             return Answer("404 Not Found", b"no", "text/plain")
-        return Answer(body=multipart(part10(one) for one in found), **how)
+        return Answer(body=multipart(part10(one, IMPLICIT) for one in found), **how)
 
     return answer
 
@@ -56,7 +52,7 @@ async def retrieved(
     """A study by WADO-RS alone; `known`: its six objects are told by C-FIND."""
     ways = how.pop("ways", Ways() if known else Ways(relational="refuse", hierarchical="refuse"))
     times = how.pop("times", TIMES)
-    async with Misbehaving(objects(), ways) as peer, web_site(answer) as site:
+    async with Misbehaving(study(), ways) as peer, web_site(answer) as site:
         connecting: dict[str, Any] = {"timeouts": times, "dicomweb": site.url}
         async with aiodicom.connect("127.0.0.1", peer.port, **connecting) as pacs:
             asked: dict[str, Any] = {"root": "STUDY", "via": ("web",), "directory": folder} | how
@@ -65,7 +61,7 @@ async def retrieved(
 
 
 async def test_a_study_comes_in_one_answer(tmp_path: Path) -> None:
-    result, site = await retrieved(serving(objects()), tmp_path, digest=True)
+    result, site = await retrieved(serving(study()), tmp_path, digest=True)
     assert (result.ok, result.received, result.service) == (True, 6, "WADO-RS")
     assert site.asked == ["/rs/studies/1.2.3"]
     assert site.headers[0]["accept"] == 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -76,11 +72,11 @@ async def test_a_study_comes_in_one_answer(tmp_path: Path) -> None:
 
 async def test_what_a_206_leaves_out_is_asked_for_below(tmp_path: Path) -> None:
     """A part of a study, said to be one: its series and instances bring the rest."""
-    whole = serving(objects())
+    whole = serving(study())
 
     def answer(path: str) -> Answer:
         if path == "/rs/studies/1.2.3":
-            return Answer("206 Partial Content", multipart(part10(one) for one in objects(4)))
+            return Answer("206 Partial Content", multipart(part10(one, IMPLICIT) for one in study(4)))
         return whole(path)
 
     result, site = await retrieved(answer, tmp_path)
@@ -96,7 +92,7 @@ async def test_what_a_206_leaves_out_is_asked_for_below(tmp_path: Path) -> None:
 
 
 async def test_a_200_with_parts_missing_is_not_believed(tmp_path: Path) -> None:
-    result, _ = await retrieved(serving(objects(4)), tmp_path)
+    result, _ = await retrieved(serving(study(4)), tmp_path)
     assert (result.ok, result.outcome) == (False, "partial")
     assert result.missing == ["1.2.3.0.4", "1.2.3.1.5"]
     assert result.rungs[0].reason == "answered success, 2 of 6 missing"
@@ -105,7 +101,7 @@ async def test_a_200_with_parts_missing_is_not_believed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_an_answer_that_breaks_off_leaves_what_is_whole(tmp_path: Path, chunked: bool) -> None:
-    body = multipart(part10(one) for one in objects())
+    body = multipart(part10(one, IMPLICIT) for one in study())
     cut = body.rindex(b"1.2.3.1.5") + 5
     broken = Answer(body=body, cut=cut) if chunked else Answer(body=body[:cut])
     result, _ = await retrieved(lambda path: broken, tmp_path, via="web")
@@ -117,7 +113,7 @@ async def test_an_answer_that_breaks_off_leaves_what_is_whole(tmp_path: Path, ch
 
 
 async def test_only_the_end_is_missing(tmp_path: Path) -> None:
-    body = multipart((part10(one) for one in objects()), end=False)
+    body = multipart((part10(one, IMPLICIT) for one in study()), end=False)
     result, _ = await retrieved(lambda path: Answer(body=body), tmp_path, known=False, via="web")
     assert not result.ok
     assert isinstance(result.error, aiodicom.WebFailed)
@@ -128,7 +124,7 @@ async def test_what_comes_twice_counts_once_and_what_nobody_asked_for_is_apart(
     tmp_path: Path, into: str
 ) -> None:
     other = ct("1.2.9.1", StudyInstanceUID="1.2.9", SeriesInstanceUID="1.2.9.9", PatientID="P2")
-    files = [part10(one) for one in [*objects(), objects()[0], other]]
+    files = [part10(one, IMPLICIT) for one in [*study(), study()[0], other]]
     how: dict[str, Any] = {"directory": tmp_path} if into == "files" else {"directory": None}
     if into == "sink":
         how["sink"] = lambda head: Gathering([])
@@ -159,13 +155,13 @@ class Gathering:
 
 async def test_an_object_that_a_sink_refuses_is_a_failure(tmp_path: Path) -> None:
     how: dict[str, Any] = {"directory": None, "sink": lambda head: Gathering([], 0xA700), "via": "web"}
-    result, _ = await retrieved(serving(objects()), None, **how)
+    result, _ = await retrieved(serving(study()), None, **how)
     assert (result.ok, result.received, len(result.items)) == (False, 0, 6)
 
 
 async def test_another_object_than_the_file_says_is_refused(tmp_path: Path) -> None:
-    one = objects()[0]
-    lying = part10(one).replace(b"1.2.3.0.0\0", b"1.2.3.0.2\0", 1)
+    one = study()[0]
+    lying = part10(one, IMPLICIT).replace(b"1.2.3.0.0\0", b"1.2.3.0.2\0", 1)
     result, _ = await retrieved(lambda path: Answer(body=multipart([lying])), tmp_path, via="web")
     assert (result.ok, result.received) == (False, 0)
     assert "differs" in str(result.items[0].comment)
@@ -173,7 +169,7 @@ async def test_another_object_than_the_file_says_is_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("bad", [b"", b"<html>", b"\0" * 200, b"\0" * 128 + b"DICM", b"x" * 300_000])
 async def test_a_part_that_is_no_object_costs_itself_alone(tmp_path: Path, bad: bytes) -> None:
-    files = [part10(objects()[0]), bad, *(part10(one) for one in objects()[1:])]
+    files = [part10(study()[0], IMPLICIT), bad, *(part10(one, IMPLICIT) for one in study()[1:])]
     result, _ = await retrieved(lambda path: Answer(body=multipart(files)), tmp_path, via="web")
     assert (result.ok, result.received) == (False, 6)
     assert result.comment == "1 of its parts are no DICOM objects"
@@ -181,7 +177,7 @@ async def test_a_part_that_is_no_object_costs_itself_alone(tmp_path: Path, bad: 
 
 async def test_one_object_that_is_no_multipart(tmp_path: Path) -> None:
     def answer(path: str) -> Answer:
-        return Answer(body=part10(objects()[0]), content_type="application/dicom")
+        return Answer(body=part10(study()[0], IMPLICIT), content_type="application/dicom")
 
     result, _ = await retrieved(answer, tmp_path, known=False)
     assert (result.ok, result.received) == (True, 1)
@@ -189,7 +185,7 @@ async def test_one_object_that_is_no_multipart(tmp_path: Path) -> None:
 
 async def test_file_meta_information_of_any_length(tmp_path: Path) -> None:
     """Private information makes it long: nothing is decided before it is here."""
-    dataset = objects()[0]
+    dataset = study()[0]
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.file_meta.PrivateInformationCreatorUID = UID("1.2.3")
@@ -263,7 +259,7 @@ async def test_silence_ends_it_and_what_is_not_online_is_waited_for(
 async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
     """64 MiB of one object: while nobody reads, the peer is held."""
     block = bytes(1024 * 1024)
-    head = part10(objects()[0])
+    head = part10(study()[0], IMPLICIT)
     pixels = b"\xe0\x7f\x10\x00" + (64 * len(block)).to_bytes(4, "little")
 
     def body() -> Iterator[bytes]:
@@ -294,7 +290,7 @@ async def test_nothing_of_it_is_more_than_a_little_ahead_of_who_reads() -> None:
 async def test_what_the_peer_does_not_give_by_c_get_is_brought(tmp_path: Path) -> None:
     """The last rung asks for what is missing alone, instance by instance, and the digests agree."""
     kept = frozenset({"1.2.3.0.2", "1.2.3.1.5"})
-    async with Misbehaving(objects(), Ways(keep_back=kept)) as peer, web_site(serving(objects())) as site:
+    async with Misbehaving(study(), Ways(keep_back=kept)) as peer, web_site(serving(study())) as site:
         how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
         here = aiodicom.Listening(host="127.0.0.1", port=0, quiet=0.1)
         async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
@@ -306,12 +302,12 @@ async def test_what_the_peer_does_not_give_by_c_get_is_brought(tmp_path: Path) -
         "/rs/studies/1.2.3/series/1.2.3.0/instances/1.2.3.0.2",
         "/rs/studies/1.2.3/series/1.2.3.1/instances/1.2.3.1.5",
     ]
-    bodies = {str(one.SOPInstanceUID): hashlib.sha256(implicit(one)).hexdigest() for one in objects()}
+    bodies = {str(one.SOPInstanceUID): hashlib.sha256(implicit(one)).hexdigest() for one in study()}
     assert {item.sop_instance_uid: item.sha256 for item in result.items} == bodies
 
 
 async def test_one_that_is_cancelled_leaves_what_is_whole_and_is_asked_again(tmp_path: Path) -> None:
-    files = [part10(one) for one in objects()]
+    files = [part10(one, IMPLICIT) for one in study()]
     whole = multipart(files)
     begun = whole.rindex(b"1.2.3.1.5")
     stuck = True
@@ -320,9 +316,9 @@ async def test_one_that_is_cancelled_leaves_what_is_whole_and_is_asked_again(tmp
         yield whole[:begun]
 
     def answer(path: str) -> Answer:
-        return Answer(body=body(), hangs=True) if stuck else serving(objects())(path)
+        return Answer(body=body(), hangs=True) if stuck else serving(study())(path)
 
-    async with Misbehaving(objects(), Ways()) as peer, web_site(answer) as site:
+    async with Misbehaving(study(), Ways()) as peer, web_site(answer) as site:
         how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
         async with aiodicom.connect("127.0.0.1", peer.port, **how) as pacs:
             retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via="web", root="STUDY")
@@ -345,7 +341,7 @@ async def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("aiodicom.dataset.part10.Part10Writer.write", full)
-    result, site = await retrieved(serving(objects()), tmp_path)
+    result, site = await retrieved(serving(study()), tmp_path)
     assert (result.ok, result.received) == (False, 0)
     assert len(site.asked) == 1
     assert "No space left" in str(result.items[0].comment)
@@ -355,13 +351,13 @@ async def test_httpx_is_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "httpx", None)
     needs = r"needs httpx: pip install 'aiodicom\[web\]'"
     with pytest.raises(aiodicom.WebFailed, match=needs):
-        await retrieved(serving(objects()), tmp_path)
+        await retrieved(serving(study()), tmp_path)
 
 
 async def test_what_was_never_asked_is_one_rung(tmp_path: Path) -> None:
     """No lower level fares better without httpx, or without an authorization to give."""
     web = aiodicom.DicomWeb(url="http://127.0.0.1:9/", authorization=of_variable("IS_NOT_SET"))
-    async with Misbehaving(objects(), Ways()) as peer:
+    async with Misbehaving(study(), Ways()) as peer:
         async with aiodicom.connect("127.0.0.1", peer.port, timeouts=TIMES, dicomweb=web) as pacs:
             retrieve = pacs.get("STUDY", "1.2.3", directory=tmp_path, via=("web",), root="STUDY")
             with pytest.raises(aiodicom.QueryError, match="IS_NOT_SET"):
@@ -370,7 +366,7 @@ async def test_what_was_never_asked_is_one_rung(tmp_path: Path) -> None:
 
 
 async def test_without_an_address_it_is_no_rung(tmp_path: Path) -> None:
-    async with Misbehaving(objects(), Ways()) as peer:
+    async with Misbehaving(study(), Ways()) as peer:
         async with aiodicom.connect("127.0.0.1", peer.port, timeouts=TIMES) as pacs:
             with pytest.raises(aiodicom.QueryError, match="no DICOMweb address"):
                 pacs.get("STUDY", "1.2.3", via="web")
@@ -378,7 +374,7 @@ async def test_without_an_address_it_is_no_rung(tmp_path: Path) -> None:
 
 
 async def test_a_pool_has_the_address_too(tmp_path: Path) -> None:
-    async with Misbehaving(objects(), Ways()) as peer, web_site(serving(objects())) as site:
+    async with Misbehaving(study(), Ways()) as peer, web_site(serving(study())) as site:
         how: dict[str, Any] = {"timeouts": TIMES, "dicomweb": site.url}
         async with aiodicom.create_pool("127.0.0.1", peer.port, **how) as pool:
             assert (await pool.get("STUDY", "1.2.3", directory=tmp_path, via="web")).ok

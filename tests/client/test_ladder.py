@@ -16,20 +16,9 @@ from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse.levels import QueryError, Root, find_model, get_model, move_model
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Ways
-from pydicom.dataset import Dataset
-from wire import STEADY, ct
+from wire import STEADY, free_port, study
 
 TIMES = replace(STEADY, artim=0.1, cancel=0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def study(count: int = 6) -> list[Dataset]:
-    return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(count)]
 
 
 async def retrieved(

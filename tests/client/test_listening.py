@@ -17,13 +17,7 @@ from aiodicom.client.retrieved import RetrieveResult
 from aiodicom.dimse.levels import Level
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
-from wire import ct
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+from wire import ct, free_port
 
 
 def arrivals(folder: Path) -> Arrivals:

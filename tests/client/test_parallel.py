@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -16,19 +15,15 @@ from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Ways
-from wire import STEADY, ct
+from wire import STEADY, free_port, study
 
 TIMES = replace(STEADY, artim=0.1)
-
-
-def objects(count: int = 40, series: int = 4) -> list[Any]:
-    return [ct(f"1.2.3.{n % series}.{n}", SeriesInstanceUID=f"1.2.3.{n % series}") for n in range(count)]
 
 
 @pytest.mark.parametrize("series", [1, 4])
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 async def test_one_report_of_what_several_bring(tmp_path: Path, count: int, series: int) -> None:
-    async with Misbehaving(objects(series=series)) as peer:
+    async with Misbehaving(study(40, series)) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=TIMES, lazy=True) as pacs:
             how: dict[str, Any] = {"root": "STUDY", "associations": count}
             result = await pacs.get("STUDY", "1.2.3", directory=tmp_path, **how)
@@ -40,10 +35,8 @@ async def test_one_report_of_what_several_bring(tmp_path: Path, count: int, seri
 
 
 async def test_moves_to_this_process_share_as_well(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    async with Misbehaving(objects(), move_port=port) as peer:
+    port = free_port()
+    async with Misbehaving(study(40, 4), move_port=port) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=TIMES) as pacs:
             where = {"listen_host": "127.0.0.1", "listen_port": port, "root": "STUDY"}
             how: dict[str, Any] = {**where, "associations": 3}
@@ -53,7 +46,7 @@ async def test_moves_to_this_process_share_as_well(tmp_path: Path) -> None:
 
 
 async def test_data_sets_of_several_are_iterated(tmp_path: Path) -> None:
-    async with Misbehaving(objects()) as peer, connect("127.0.0.1", peer.port, timeouts=TIMES) as pacs:
+    async with Misbehaving(study(40, 4)) as peer, connect("127.0.0.1", peer.port, timeouts=TIMES) as pacs:
         seen = [
             str(one.SOPInstanceUID) async for one in pacs.get("STUDY", "1.2.3", root="STUDY", associations=3)
         ]
@@ -64,7 +57,7 @@ async def test_data_sets_of_several_are_iterated(tmp_path: Path) -> None:
 async def test_a_store_over_several(tmp_path: Path, count: int) -> None:
     async with serve_archive(tmp_path, port=0, durability="rename") as server:
         async with connect("127.0.0.1", server.port) as pacs:
-            report = await pacs.store(objects(), associations=count)
+            report = await pacs.store(study(40, 4), associations=count)
             assert report.ok
             assert len({item.sop_instance_uid for item in report.items}) == report.counted == 40
             assert (await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out")).received == 40
@@ -75,14 +68,14 @@ async def test_a_peer_that_takes_one_association_gets_everything_over_it(tmp_pat
     async with serve_archive(tmp_path / "archive", port=0, limits=limits) as server:
         times = replace(STEADY, busy=0)
         async with connect("127.0.0.1", server.port, timeouts=times, lazy=True) as pacs:
-            report = await pacs.store(objects(), associations=4)
+            report = await pacs.store(study(40, 4), associations=4)
             assert (report.ok, report.error) == (True, None)
             result = await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out", associations=4)
             assert result.ok
 
 
 async def test_every_third_association_rejected_costs_nothing(tmp_path: Path) -> None:
-    async with Misbehaving(objects(), Ways(reject=3)) as peer:
+    async with Misbehaving(study(40, 4), Ways(reject=3)) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=replace(TIMES, busy=2)) as pacs:
             how: dict[str, Any] = {"root": "STUDY", "associations": 4}
             assert (await pacs.get("STUDY", "1.2.3", directory=tmp_path, **how)).ok

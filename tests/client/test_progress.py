@@ -9,15 +9,7 @@ import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.progress import WINDOW, Meter, Progress, Rate
 from aiodicom.server.archive_service import serve_archive
-from wire import ct
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from wire import Clock, ct
 
 
 def test_a_rate_is_of_the_last_seconds() -> None:

@@ -69,6 +69,7 @@ from wire import (
     Said,
     accepted,
     ct,
+    free_port,
     hear,
     identifier,
     implicit,
@@ -1032,11 +1033,7 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
         await peer.answer_release()
 
     async def user(client: Pacs) -> RetrieveResult:
-        import socket
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port.append(free.getsockname()[1])
+        port.append(free_port())
         async with Pacs(client.peer) as pacs:
             return await pacs.move(
                 "STUDY", "1.2.3", directory=tmp_path, listen_host="127.0.0.1", listen_port=port[0], quiet=10
@@ -1147,11 +1144,7 @@ def moving_here(
     """A user who moves to this process, on a free port that is told in `port`."""
 
     async def user(client: Pacs) -> RetrieveResult:
-        import socket
-
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port.append(free.getsockname()[1])
+        port.append(free_port())
         async with Pacs(client.peer) as pacs:
             where = {"listen_host": "127.0.0.1", "listen_port": port[0], "quiet": 0.2}
             return await pacs.move(level, "1.2.3", directory=tmp_path, **where, **how)

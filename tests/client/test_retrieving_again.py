@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,19 +19,9 @@ from aiodicom.server.archive_service import serve_archive
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Ways
 from pydicom.dataset import Dataset
-from wire import STEADY, ct
+from wire import STEADY, ct, free_port, study
 
 TIMES = replace(STEADY, artim=0.1, cancel=0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def study(count: int = 6, series: int = 2) -> list[Dataset]:
-    return [ct(f"1.2.3.{n % series}.{n}", SeriesInstanceUID=f"1.2.3.{n % series}") for n in range(count)]
 
 
 def at(peer: Misbehaving) -> Pacs:

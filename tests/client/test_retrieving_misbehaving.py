@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ from aiodicom.dimse import messages as m
 from aiodicom.pdu.errors import AiodicomError
 from archive_objects import files_below
 from peers.misbehaving import Misbehaving, Query, Ways
-from pydicom.dataset import Dataset
-from wire import STEADY, ct
+from wire import STEADY, ct, free_port, study
 
 COUNT = 250
 FEW = 8
@@ -77,21 +75,11 @@ CASES: dict[str, Case] = {
 }
 
 
-def objects(count: int) -> list[Dataset]:
-    return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}") for n in range(count)]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 async def retrieved(folder: Path, case: Case, **how: Any) -> tuple[RetrieveResult, Misbehaving]:
     port = free_port()
     here = Listening(host="127.0.0.1", port=port, quiet=0.3)
     times = replace(STEADY, artim=0.1, cancel=0.2, **(case.times or {}))
-    async with Misbehaving(objects(case.count), case.ways, move_port=port) as peer:
+    async with Misbehaving(study(case.count), case.ways, move_port=port) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=times, lazy=True) as pacs:
             options: dict[str, Any] = {"root": "STUDY", "via": "auto", "listening": here} | how
             get = pacs.get("STUDY", "1.2.3", directory=folder, **options)
@@ -179,7 +167,7 @@ async def test_a_plain_get_says_exactly_what_is_missing(tmp_path: Path, name: st
     result, peer = await retrieved(tmp_path, case, via="get")
     judged(tmp_path, result, peer, case)
     assert len(peer.asked) <= 1
-    async with Misbehaving(objects(case.count)) as good:
+    async with Misbehaving(study(case.count)) as good:
         async with connect("127.0.0.1", good.port, timeouts=STEADY) as pacs:
             again = await pacs.get("STUDY", "1.2.3", directory=tmp_path, root="STUDY")
     assert again.ok
@@ -195,7 +183,7 @@ async def test_a_retrieve_that_meets_a_connection_just_closed_is_asked_once_more
     """Some servers close after each answer: what is asked on that association by then changes nothing."""
     port = free_port()
     ways = Ways(leaves=frozenset({after}))
-    async with Misbehaving(objects(FEW), ways, move_port=port) as peer:
+    async with Misbehaving(study(FEW), ways, move_port=port) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=STEADY) as pacs:
             for number in range(3):
                 where: dict[str, Any] = {"directory": tmp_path / str(number), "root": "STUDY"}
@@ -213,7 +201,7 @@ async def test_a_retrieve_that_meets_a_connection_just_closed_is_asked_once_more
 
 async def test_a_move_elsewhere_is_not_asked_twice(tmp_path: Path) -> None:
     """What the destination has of it by then nobody knows."""
-    async with Misbehaving(objects(FEW), Ways(leaves=frozenset({m.CFindRQ})), move_port=1) as peer:
+    async with Misbehaving(study(FEW), Ways(leaves=frozenset({m.CFindRQ})), move_port=1) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=STEADY) as pacs:
             with pytest.raises(AiodicomError):
                 await pacs.move("STUDY", "1.2.3", destination="ELSEWHERE", root="STUDY")
@@ -222,7 +210,7 @@ async def test_a_move_elsewhere_is_not_asked_twice(tmp_path: Path) -> None:
 
 async def test_what_a_rejected_association_was_to_ask_for_is_asked_on_another(tmp_path: Path) -> None:
     port = free_port()
-    async with Misbehaving(objects(FEW), Ways(reject=2), move_port=port) as peer:
+    async with Misbehaving(study(FEW), Ways(reject=2), move_port=port) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=replace(STEADY, busy=0)) as pacs:
             here: dict[str, Any] = {"listen_host": "127.0.0.1", "listen_port": port, "associations": 4}
             result = await pacs.move("STUDY", "1.2.3", directory=tmp_path, root="STUDY", **here)

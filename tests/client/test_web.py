@@ -10,8 +10,9 @@ from typing import Any
 import aiodicom
 import pytest
 from aiodicom.client.web import MAX_JSON, WebPeer, check_url, of_variable
-from interop.peers import free_port, make_pki
+from interop.peers import make_pki
 from peers.web import Answer, web_site
+from wire import free_port
 
 TIMES = aiodicom.Timeouts(connect=5, inactivity=5)
 

@@ -16,10 +16,11 @@ from aiodicom.client.plan import Plan, Target
 from aiodicom.client.web import WebPeer
 from aiodicom.client.webplan import with_lists
 from aiodicom.dimse.levels import Level, Root
+from archive_objects import part10
 from peers.misbehaving import Misbehaving, Ways
-from peers.web import Answer, multipart, part10, web_site
+from peers.web import Answer, multipart, web_site
 from pydicom.dataset import Dataset
-from wire import STEADY, ct
+from wire import IMPLICIT, STEADY, ct
 
 TAGS = {
     "PatientID": "00100020",
@@ -51,7 +52,11 @@ def querying(
         unique = {"studies": "StudyInstanceUID", "series": "SeriesInstanceUID", "instances": "SOPInstanceUID"}
         found = [one for one in held if all(str(one.get(key)) == value for key, value in keys.items())]
         if len(words) % 2 == 0:
-            return Answer(body=multipart(part10(one) for one in found)) if found else Answer("404 None")
+            return (
+                Answer(body=multipart(part10(one, IMPLICIT) for one in found))
+                if found
+                else Answer("404 None")
+            )
         told = list({str(one.get(unique[words[-1]])): one for one in found}.values())
         first = int(match["offset"]) if offset else 0
         page = told[first : first + min(most, int(match["limit"]))]

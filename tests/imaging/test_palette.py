@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from aiodicom.imaging.errors import MixedSeries, UnsupportedPixels
 from aiodicom.imaging.volume import Volume
-from imaging_series import image, palette, save
+from imaging_series import image, palette
 from pydicom.dataset import Dataset
 
 
@@ -23,14 +21,6 @@ def colour(number: int, planar: int = 0, photometric: str = "RGB") -> Dataset:
     pixels[..., 1], pixels[..., 2] = 100, 200
     dataset.PixelData = (pixels.transpose(2, 0, 1) if planar else pixels).tobytes()
     return dataset
-
-
-@pytest.fixture(params=["files", "datasets"])
-def read(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Volume]:
-    def through_files(datasets: list[Dataset], **options: Any) -> Volume:
-        return Volume.from_files(save(tmp_path, datasets), **options)
-
-    return through_files if request.param == "files" else Volume.from_datasets
 
 
 @pytest.mark.parametrize("planar", [0, 1])

@@ -38,17 +38,6 @@ from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-
-@pytest.fixture(params=["files", "datasets"])
-def read(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Volume]:
-    """Make a volume of data sets, through files or straight."""
-
-    def through_files(datasets: list[Dataset], **options: Any) -> Volume:
-        return Volume.from_files(save(tmp_path, datasets), **options)
-
-    return through_files if request.param == "files" else Volume.from_datasets
-
-
 # --- real series ------------------------------------------------------------------------------------------
 
 REGULAR = [

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wire import free_port
 
 HOST = "127.0.0.1"
 PYNETDICOM_PEER = Path(__file__).with_name("pynetdicom_peer.py")
@@ -79,14 +80,6 @@ def _program(name: str) -> str:
     path = find_program(name)
     assert path is not None
     return path
-
-
-def free_port() -> int:
-    """A loopback port that nobody listened on a moment ago."""
-    with socket.socket() as sock:
-        sock.bind((HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 # --- Certificates ------------------------------------------------------------------------------

@@ -8,15 +8,11 @@ from typing import Any
 
 import aiodicom
 import pytest
-from interop.peers import HOST, Command, Peer, Peers, dicom_files, free_port
+from interop.peers import HOST, Command, Peer, Peers, dicom_files
 from interop.samples import Samples, bodies
-from wire import ct
+from wire import ct, free_port, study
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(90)]
-
-
-def study(count: int = 6, size: int = 1000) -> list[Any]:
-    return [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}", size=size) for n in range(count)]
 
 
 def address(archive: Peer, **more: Any) -> aiodicom.DicomWeb:
@@ -37,7 +33,7 @@ async def test_the_last_rung_where_neither_get_nor_move_is_to_be_had(peers: Peer
     }
     archive = peers.orthanc(dicomweb=True, settings=settings)
     async with client(archive) as pacs:
-        assert (await pacs.store(study())).ok
+        assert (await pacs.store(study(size=1000))).ok
         here = aiodicom.Listening(host=HOST, port=free_port(), quiet=0.2)
         how: dict[str, Any] = {"via": "auto", "listening": here, "digest": True}
         result = await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out", **how)
@@ -79,7 +75,7 @@ async def test_the_dicom_port_may_be_closed(peers: Peers, tmp_path: Path, level:
     """What there is, and what lies above a series or an instance, is found out by QIDO-RS."""
     archive = peers.orthanc(dicomweb=True)
     async with client(archive) as pacs:
-        assert (await pacs.store(study())).ok
+        assert (await pacs.store(study(size=1000))).ok
     uid, count = {"STUDY": ("1.2.3", 6), "SERIES": ("1.2.3.1", 3), "IMAGE": ("1.2.3.1.1", 1)}[level]
     here = aiodicom.Listening(host=HOST, port=free_port(), quiet=0.2)
     how: dict[str, Any] = {"dicomweb": address(archive), "lazy": True}
@@ -112,7 +108,7 @@ async def test_nothing_of_that_key(peers: Peers, tmp_path: Path, level: str) -> 
 async def test_only_what_is_missing_is_asked_for(peers: Peers, tmp_path: Path) -> None:
     archive = peers.orthanc(dicomweb=True)
     async with client(archive) as pacs:
-        assert (await pacs.store(study())).ok
+        assert (await pacs.store(study(size=1000))).ok
         first = await pacs.get("STUDY", "1.2.3", directory=tmp_path, via="web")
         assert first.ok
         for path in first.files[::2]:
@@ -137,7 +133,7 @@ async def test_who_has_no_right_is_told(peers: Peers, tmp_path: Path) -> None:
     settings = {"AuthenticationEnabled": True, "RegisteredUsers": {"reader": "secret"}}
     archive = peers.orthanc(dicomweb=True, settings=settings)
     async with client(archive) as pacs:
-        assert (await pacs.store(study())).ok
+        assert (await pacs.store(study(size=1000))).ok
         with pytest.raises(aiodicom.WebFailed, match=r"HTTP 401.*wants an authorization") as caught:
             await pacs.get("STUDY", "1.2.3", directory=tmp_path, via="web")
         assert caught.value.status == 401
@@ -151,7 +147,7 @@ async def test_the_command_line_by_a_node(peers: Peers, tmp_path: Path) -> None:
     settings = {"AuthenticationEnabled": True, "RegisteredUsers": {"reader": "secret"}}
     archive = peers.orthanc(dicomweb=True, settings=settings)
     async with client(archive) as pacs:
-        assert (await pacs.store(study())).ok
+        assert (await pacs.store(study(size=1000))).ok
     nodes = tmp_path / "nodes.toml"
     nodes.write_text(
         f'[nodes.site]\nhost = "{HOST}"\nport = {free_port()}\n'

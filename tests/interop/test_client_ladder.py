@@ -6,9 +6,9 @@ from pathlib import Path
 
 import aiodicom
 import pytest
-from interop.peers import HOST, Peers, dicom_files, free_port
+from interop.peers import HOST, Peers, dicom_files
 from interop.samples import Samples, bodies
-from wire import ct
+from wire import ct, free_port, study
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(90)]
 
@@ -18,7 +18,7 @@ async def test_orthanc_without_c_get_is_retrieved_from(peers: Peers, tmp_path: P
     known = {"AET": "AIODICOM", "Host": HOST, "Port": port, "AllowGet": False}
     settings = {"DicomAlwaysAllowGet": False, "DicomModalities": {"AIODICOM": known}}
     archive = peers.orthanc(settings=settings)
-    objects = [ct(f"1.2.3.{n % 2}.{n}", SeriesInstanceUID=f"1.2.3.{n % 2}", size=1000) for n in range(6)]
+    objects = study(size=1000)
     how = {"called_ae": archive.ae_title}
     async with aiodicom.connect(HOST, archive.port, **how) as pacs:  # type: ignore[arg-type]
         assert (await pacs.store(objects)).ok

@@ -10,8 +10,8 @@ from typing import Any
 
 import aiodicom
 import pytest
-from interop.peers import HOST, Command, Outcome, Peer, Peers, dicom_files, free_port
-from wire import ct
+from interop.peers import HOST, Command, Outcome, Peer, Peers, dicom_files
+from wire import ct, free_port
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(90)]
 

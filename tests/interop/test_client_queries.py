@@ -11,8 +11,9 @@ from typing import Any
 import aiodicom
 import pytest
 from interop.battery import ALL, PATIENTS, Holdings, hold
-from interop.peers import HOST, dcmqrscp, free_port, orthanc, require_peer
+from interop.peers import HOST, dcmqrscp, orthanc, require_peer
 from interop.site import TIMEOUTS, run_apart
+from wire import free_port
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
 

@@ -17,12 +17,13 @@ from aiodicom.client.identifier import Query as Asked
 from aiodicom.dataset.coding import decode_dataset
 from aiodicom.dimse.levels import Level, Root, find_model
 from interop.battery import ALL, KEYS, QUERIES, REQUEST, STUDIES, Holdings, Query, hold
-from interop.peers import HOST, dcmqrscp, free_port, orthanc, require_peer
+from interop.peers import HOST, dcmqrscp, orthanc, require_peer
 from interop.site import TIMEOUTS, run_apart
 from pydicom import config
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
+from wire import free_port
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
 

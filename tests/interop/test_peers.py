@@ -13,7 +13,6 @@ from interop.peers import (
     dicom_files,
     echoscu,
     findscu,
-    free_port,
     getscu,
     has_peer,
     movescu,
@@ -23,6 +22,7 @@ from interop.peers import (
 )
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from wire import free_port
 
 pytestmark = pytest.mark.peers
 

@@ -44,7 +44,7 @@ MUTANTS = (
     Mutant("archive/index.py", "            if replace_all:\n                self._mark_whole()", "            if False:\n                self._mark_whole()", "archive/test_upkeep.py"),
     Mutant("archive/archive.py", "                self._compare(power)  # which makes it ready\n", "                self._ready = True\n", "archive/test_upkeep.py"),
     Mutant("archive/archive.py", "            if not power:  #", "            if True:  #", "archive/test_comparing.py"),
-    Mutant("archive/comparing.py", "and not is_there(one)", "", "archive/test_comparing.py"),
+    Mutant("archive/comparing.py", " and not is_there(one)\n            )", "\n            )", "archive/test_comparing.py"),
     Mutant("archive/words.py", "DELETE FROM study_words WHERE study_id = ?", "DELETE FROM study_words WHERE 0 = ?", "archive/test_words.py"),
     Mutant("archive/words.py", "found if len(found) <= _MOST else", "found or", "archive/test_words.py"),
     Mutant("archive/matching.py", 'known = [run.rstrip("^") for run in runs]', "known = list(runs)", "archive/test_words.py archive/test_matching.py"),

@@ -8,24 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from aiodicom.dataset.part10 import encode_file_meta
-from pydicom.dataset import Dataset
-from wire import implicit
-
 BOUNDARY = "part-of-it"
 MULTIPART = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-
-
-def part10(dataset: Dataset) -> bytes:
-    """An object as a file, in Implicit VR Little Endian."""
-    head = encode_file_meta(
-        sop_class_uid=str(dataset.SOPClassUID),
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        transfer_syntax_uid="1.2.840.10008.1.2",
-        implementation_class_uid="1.2.3",
-        implementation_version_name="TEST",
-    )
-    return head + implicit(dataset)
 
 
 def multipart(files: Iterable[bytes], *, end: bool = True) -> bytes:

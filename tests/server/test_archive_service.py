@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiodicom.archive.archive import Archive
 from aiodicom.archive.search import Search
 from aiodicom.association import transport
 from aiodicom.association.connect import WINDOW
@@ -58,12 +57,6 @@ def from_address(address: str) -> Any:
 
 
 QUERIES_AT_ONCE = ServerLimits().max_queries_per_address
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[ArchiveService]:
-    with Archive(tmp_path) as archive:
-        yield ArchiveService(archive)
 
 
 async def test_one_address_never_has_all_the_threads(service: ArchiveService) -> None:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiodicom.archive.archive import Archive
 from aiodicom.dimse import messages as m
 from aiodicom.server.archive_service import ArchiveService
 from aiodicom.server.arriving import ARRIVING_PER_ADDRESS
-
-
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[ArchiveService]:
-    with Archive(tmp_path) as archive:
-        yield ArchiveService(archive)
 
 
 def storing(address: str, number: int, held: set[str]) -> Any:

@@ -26,6 +26,7 @@ from wire import (
     calling,
     ct,
     echo,
+    final_of,
     hear,
     identifier,
     implicit,
@@ -111,13 +112,6 @@ async def move(peer: ScriptedPeer, number: int) -> None:
     )
 
 
-async def final(peer: ScriptedPeer) -> int:
-    while True:
-        status: int = (await hear(peer, m.CMoveRSP)).message.status
-        if status != 0xFF00:
-            return status
-
-
 @pytest.mark.parametrize("name", ["max_destinations", "max_destinations_per_address"])
 async def test_moves_over_the_limit_wait_for_their_turn(tmp_path: Path, name: str) -> None:
     """The destination takes no more at once, and rejects one that comes too early."""
@@ -127,7 +121,7 @@ async def test_moves_over_the_limit_wait_for_their_turn(tmp_path: Path, name: st
         async with moving(tmp_path / "here", there.port, limits) as (_, peer):
             for number in range(2, 12):
                 await move(peer, number)
-            assert [await final(peer) for _ in range(10)] == [0] * 10
+            assert [(await final_of(peer)).message.status for _ in range(10)] == [0] * 10
 
 
 async def test_a_move_that_waits_can_be_cancelled(tmp_path: Path) -> None:
@@ -142,11 +136,11 @@ async def test_a_move_that_waits_can_be_cancelled(tmp_path: Path) -> None:
         await hear(destination, m.CStoreRQ)
         await move(peer, 3)
         await say(peer, 5, m.CCancelRQ(message_id_being_responded_to=3))
-        heard = await hear(peer, m.CMoveRSP)
+        heard = await final_of(peer)
         assert (heard.message.message_id_being_responded_to, heard.message.status) == (3, 0xFE00)
         assert await echo(peer) == 0
         await destination.send(AAbort(0, 0))
-        assert await final(peer) == 0xA702
+        assert (await final_of(peer)).message.status == 0xA702
 
 
 async def test_a_move_leaves_the_last_descriptors_alone(
@@ -160,10 +154,10 @@ async def test_a_move_leaves_the_last_descriptors_alone(
                 for _ in range(60):
                     files.enter_context(open(os.devnull))
                 await move(peer, 2)
-                assert await final(peer) == 0xA702
+                assert (await final_of(peer)).message.status == 0xA702
                 assert there.server.connections.total == 0
             await move(peer, 3)
-            assert await final(peer) == 0
+            assert (await final_of(peer)).message.status == 0
 
 
 async def test_the_address_that_hangs_on_keeps_no_other_waiting(tmp_path: Path) -> None:

@@ -702,36 +702,32 @@ async def test_pdus_that_overlap_in_what_is_read_have_the_time_each() -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_inactivity_timeout_cuts_off_a_peer_that_does_not_read(secure: bool, tls_pair: TLSPair) -> None:
-    @on_each_loop
-    async def each() -> None:
-        service = Plain(matches=[identifier(StudyComments="x" * 10_000)] * 5000)
-        async with (
-            serving(
-                service,
-                limits=replace(LONG, inactivity_timeout=0.3, artim_timeout=0.5),
-                tls=tls_pair.server if secure else None,
-            ) as server,
-            bystander(server, tls=tls_pair.client if secure else None),
-        ):
-            trusting = tls_pair.client if secure else None
-            async with calling(server, tls=trusting, calling_ae="DEAF") as deaf:
-                deaf._writer.transport.pause_reading()  # type: ignore[attr-defined]
-                request = m.CFindRQ(message_id=1, affected_sop_class_uid=FIND)
-                await say(deaf, 5, request, identifier())
-                largest = 0
-                async with asyncio.timeout(PATIENCE):
-                    while "find" not in service.closed:
-                        for one in server.associations:
-                            if not one.connection.closed:
-                                waiting = one.connection.transport.get_write_buffer_size()
-                                largest = max(largest, waiting)
-                        await asyncio.sleep(0)
-                assert 0 < largest < 8 << 20
-                await gone(server, 1)
-
-    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
-        each(new_loop=loop)
+@on_each_loop
+async def test_inactivity_timeout_cuts_off_a_peer_that_does_not_read(secure: bool, tls_pair: TLSPair) -> None:
+    service = Plain(matches=[identifier(StudyComments="x" * 10_000)] * 5000)
+    async with (
+        serving(
+            service,
+            limits=replace(LONG, inactivity_timeout=0.3, artim_timeout=0.5),
+            tls=tls_pair.server if secure else None,
+        ) as server,
+        bystander(server, tls=tls_pair.client if secure else None),
+    ):
+        trusting = tls_pair.client if secure else None
+        async with calling(server, tls=trusting, calling_ae="DEAF") as deaf:
+            deaf._writer.transport.pause_reading()  # type: ignore[attr-defined]
+            request = m.CFindRQ(message_id=1, affected_sop_class_uid=FIND)
+            await say(deaf, 5, request, identifier())
+            largest = 0
+            async with asyncio.timeout(PATIENCE):
+                while "find" not in service.closed:
+                    for one in server.associations:
+                        if not one.connection.closed:
+                            waiting = one.connection.transport.get_write_buffer_size()
+                            largest = max(largest, waiting)
+                    await asyncio.sleep(0)
+            assert 0 < largest < 8 << 20
+            await gone(server, 1)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose

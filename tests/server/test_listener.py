@@ -494,41 +494,35 @@ async def test_old_tls_is_refused(tls_pair: TLSPair) -> None:
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-def test_every_kind_of_bad_peer_at_once(
+@on_each_loop
+async def test_every_kind_of_bad_peer_at_once(
     secure: bool, tls_pair: TLSPair, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @on_each_loop
-    async def each() -> None:
-        tls = tls_pair.server if secure else None
-        trusting = tls_pair.client if secure else None
-        dice = random.Random(7)
-        limits = replace(LONG, artim_timeout=0.5)
-        async with serving(tls=tls, limits=limits) as server, bystander(server, tls=trusting):
-            async with AsyncExitStack() as stack:
-                for number in range(60):
-                    peer = await stack.enter_async_context(
-                        await ScriptedPeer.connect("127.0.0.1", server.port)
-                    )
-                    match number % 6:
-                        case 0:
-                            await peer.send(dice.randbytes(50))
-                        case 1:
-                            await peer.send(b"\x16\x03\x01")
-                        case 2:
-                            await peer.send(encode(associate_request())[:-5])
-                        case 3:
-                            await peer.send(b"GET / HTTP/1.0\r\n\r\n")
-                        case 4:
-                            await peer.reset()
-                        case 5:
-                            pass  # silent
-                async with bystander(server, tls=trusting):
-                    pass
-                await gone(server, 1)
-        assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
-
-    for loop in each.pytestmark[0].args[1]:  # type: ignore[attr-defined]
-        each(new_loop=loop)
+    tls = tls_pair.server if secure else None
+    trusting = tls_pair.client if secure else None
+    dice = random.Random(7)
+    limits = replace(LONG, artim_timeout=0.5)
+    async with serving(tls=tls, limits=limits) as server, bystander(server, tls=trusting):
+        async with AsyncExitStack() as stack:
+            for number in range(60):
+                peer = await stack.enter_async_context(await ScriptedPeer.connect("127.0.0.1", server.port))
+                match number % 6:
+                    case 0:
+                        await peer.send(dice.randbytes(50))
+                    case 1:
+                        await peer.send(b"\x16\x03\x01")
+                    case 2:
+                        await peer.send(encode(associate_request())[:-5])
+                    case 3:
+                        await peer.send(b"GET / HTTP/1.0\r\n\r\n")
+                    case 4:
+                        await peer.reset()
+                    case 5:
+                        pass  # silent
+            async with bystander(server, tls=trusting):
+                pass
+            await gone(server, 1)
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
 async def test_accepting_goes_on_when_descriptors_run_out(

@@ -31,6 +31,7 @@ from wire import (
     calling,
     ct,
     echo,
+    final_of,
     gone,
     hear,
     identifier,
@@ -208,7 +209,7 @@ async def test_objects_that_are_gone_are_counted_and_said_a_few_times(
             came = await hear(peer, m.CStoreRQ)
             assert came.message.affected_sop_instance_uid == "1.2.3.1.7"
             await reply(peer, came, 0)
-            final = await hear(peer, m.CGetRSP)
+            final = await final_of(peer)
             assert (final.message.completed, final.message.failed) == (1, 11)
             assert len(final.dataset.FailedSOPInstanceUIDList) == 11
     said = [one.message for one in caplog.records if "could not be sent" in one.message]

@@ -11,9 +11,8 @@ from typing import Any
 import aiodicom
 import pytest
 from archive_objects import stored
-from interop.peers import free_port
 from pydicom import dcmread
-from wire import ct
+from wire import ct, free_port
 
 PAGE = Path(__file__).parents[2] / "docs" / "servers.md"
 

@@ -81,6 +81,7 @@ from wire import (
     calling,
     ct,
     echo,
+    final_of,
     gone,
     hear,
     identifier,
@@ -715,7 +716,7 @@ async def test_a_get_sends_everything_and_counts(tmp_path: Path) -> None:
             assert heard.data == implicit(ct(uid, size=1000)), number
             seen.append(uid)
             await reply(peer, heard, status)
-        final = await hear(peer, m.CGetRSP)
+        final = await final_of(peer)
         message = final.message
         assert message.status == 0xB000
         assert (message.completed, message.failed, message.warning) == (2, 2, 1)
@@ -734,7 +735,7 @@ async def test_a_get_cancelled_between_objects(tmp_path: Path) -> None:
         second = await hear(peer, m.CStoreRQ)
         await say(peer, 1, CANCEL_1)
         await reply(peer, second, 0)
-        final = await hear(peer, m.CGetRSP)
+        final = await final_of(peer)
         message = final.message
         assert message.status == 0xFE00
         assert (message.remaining, message.completed, message.failed, message.warning) == (3, 2, 0, 0)
@@ -752,7 +753,7 @@ async def test_a_get_cancelled_in_its_own_segment(tmp_path: Path) -> None:
         calling(server, GETTING, user_information=scp_roles(CT)) as peer,
     ):
         await peer.send(glued((1, GET_RQ, implicit(EVERYTHING)), (1, CANCEL_1, None)))
-        assert (await hear(peer, m.CGetRSP)).message.status == 0xFE00
+        assert (await final_of(peer)).message.status == 0xFE00
 
 
 @pytest.mark.parametrize("why", ["no role", "no context"])
@@ -764,7 +765,7 @@ async def test_a_get_that_cannot_send(tmp_path: Path, why: str) -> None:
         calling(server, contexts, user_information=roles) as peer,
     ):
         await say(peer, 1, GET_RQ, EVERYTHING)
-        final = await hear(peer, m.CGetRSP)
+        final = await final_of(peer)
         assert final.message.status == 0xA702
         assert (final.message.completed, final.message.failed) == (0, 2)
         assert len(final.dataset.FailedSOPInstanceUIDList) == 2
@@ -776,7 +777,7 @@ async def test_a_get_of_nothing(tmp_path: Path) -> None:
         calling(server, GETTING, user_information=scp_roles(CT)) as peer,
     ):
         await say(peer, 1, GET_RQ, identifier("PATIENT", PatientID="NOBODY"))
-        final = await hear(peer, m.CGetRSP)
+        final = await final_of(peer)
         assert (final.message.status, final.message.completed, final.data) == (0, 0, None)
 
 
@@ -799,10 +800,10 @@ async def test_retrieves_that_make_no_sense(tmp_path: Path, query: Any, status: 
         calling(server, [GET, MOVE, (CT, [IMPLICIT])], user_information=scp_roles(CT)) as peer,
     ):
         await say(peer, 1, GET_RQ, query)
-        assert (await hear(peer, m.CGetRSP)).message.status == status
+        assert (await final_of(peer)).message.status == status
         move = m.CMoveRQ(message_id=2, affected_sop_class_uid=MOVE, move_destination="X")
         await say(peer, 3, move, query)
-        assert (await hear(peer, m.CMoveRSP)).message.status == status
+        assert (await final_of(peer)).message.status == status
 
 
 async def test_a_file_that_vanished_fails_alone(tmp_path: Path) -> None:
@@ -816,7 +817,7 @@ async def test_a_file_that_vanished_fails_alone(tmp_path: Path) -> None:
         await say(peer, 1, GET_RQ, EVERYTHING)
         for _ in range(2):
             await reply(peer, await hear(peer, m.CStoreRQ), 0)
-        final = await hear(peer, m.CGetRSP)
+        final = await final_of(peer)
         assert (final.message.status, final.message.completed, final.message.failed) == (0xB000, 2, 1)
         assert final.dataset.FailedSOPInstanceUIDList == "1.2.3.1.2"
 
@@ -856,16 +857,6 @@ async def mover(
         calling(server, [MOVE], calling_ae="MOVER") as peer,
     ):
         yield server, peer
-
-
-async def final_of(peer: ScriptedPeer) -> Said:
-    while True:
-        heard = await hear(peer, m.CMoveRSP)
-        if heard.message.status != 0xFF00:
-            return heard
-        message = heard.message
-        assert message.remaining is not None
-        assert message.remaining + message.completed + message.failed + message.warning > 0
 
 
 def failed_list(said: Said) -> list[str]:
@@ -1217,7 +1208,7 @@ async def test_deflated_objects_are_taken_and_given_as_they_are(tmp_path: Path) 
             came = await hear(peer, m.CStoreRQ)
             assert came.data == data
             await reply(peer, came, 0)
-            assert (await hear(peer, m.CGetRSP)).message.status == 0
+            assert (await final_of(peer)).message.status == 0
 
 
 async def test_an_object_of_another_class_than_its_context(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import aiodicom
 import pytest
-import trustme
 from aiodicom.archive.archive import Archive
 from aiodicom.conformance import wire
 from aiodicom.testing import CATALOGUE, FakePacs, ct, fake_pacs, on
+from conftest import TLSPair
 from pydicom.dataset import Dataset
 
 Make = Callable[..., FakePacs]
@@ -73,27 +73,16 @@ def judged(pacs: FakePacs, told: list[object]) -> None:
     assert not pacs.deviations
 
 
-def contexts(tls: bool) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
-    """The server's and the client's; None twice without TLS."""
-    if not tls:
-        return None, None
-    authority = trustme.CA()
-    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-    authority.issue_cert("127.0.0.1").configure_cert(served)
-    authority.configure_trust(trusting)
-    return served, trusting
-
-
 @pytest.mark.parametrize("tls", [False, True])
-def test_a_synchronous_application(dicom_pacs: Make, tls: bool) -> None:
-    served, trusting = contexts(tls)
+def test_a_synchronous_application(dicom_pacs: Make, tls: bool, tls_pair: TLSPair) -> None:
+    served, trusting = (tls_pair.server, tls_pair.client) if tls else (None, None)
     pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=FAULTS, tls=served)
     judged(pacs, asyncio.run(application(pacs, trusting)))
 
 
 @pytest.mark.parametrize("tls", [False, True])
-async def test_an_asynchronous_application(dicom_pacs: Make, tls: bool) -> None:
-    served, trusting = contexts(tls)
+async def test_an_asynchronous_application(dicom_pacs: Make, tls: bool, tls_pair: TLSPair) -> None:
+    served, trusting = (tls_pair.server, tls_pair.client) if tls else (None, None)
     pacs = dicom_pacs(objects=[ct(1), ct(2)], faults=FAULTS, tls=served)
     judged(pacs, await application(pacs, trusting))
 
@@ -130,8 +119,8 @@ async def test_a_patient_id_with_a_wildcard_in_it_is_that_patient(dicom_pacs: Ma
     assert [item.sop_instance_uid for item in result.items] == [one.SOPInstanceUID]
 
 
-async def test_a_query_that_is_aborted_in_the_middle_over_tls(dicom_pacs: Make) -> None:
-    served, trusting = contexts(True)
+async def test_a_query_that_is_aborted_in_the_middle_over_tls(dicom_pacs: Make, tls_pair: TLSPair) -> None:
+    served, trusting = tls_pair.server, tls_pair.client
     pacs = dicom_pacs(objects=[ct(1)], faults=[on("C-FIND").after(pending=1).abort()], tls=served)
     async with aiodicom.connect(pacs.host, pacs.port, tls=trusting) as peer:
         with pytest.raises(aiodicom.AssociationAborted):
