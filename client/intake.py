@@ -13,7 +13,7 @@ from ..association.association import Association
 from ..association.errors import AssociationAborted
 from ..association.performing import Refused, Request
 from ..association.reading import Reading
-from ..association.sinking import HeadSink, SinkFactory
+from ..association.sinking import Head, HeadSink, SinkFactory
 from ..dataset.sinks import StoreOutcome, StoreSink
 from ..dimse import messages as m
 from ..dimse.contexts import Context
@@ -23,7 +23,16 @@ from .choices import check_durability
 from .layout import Layout, parse_layout
 from .plan import Plan
 from .progress import ProgressCallback
-from .receiving import MAXIMUM_OBJECT, NO_ROOM, DatasetSink, Durability, FileSink, open_file_sink, received
+from .receiving import (
+    MAXIMUM_OBJECT,
+    NO_ROOM,
+    DatasetSink,
+    Durability,
+    FileSink,
+    keys_of,
+    open_file_sink,
+    received,
+)
 from .retrieved import Arrived, ReceivedItem, RetrieveResult
 from .settling import Later, LateSink, Settler
 
@@ -130,20 +139,18 @@ class Intake(Generic[T]):
 
     # --- sinks
 
-    def store(self, request: Request, *, source_ae: str, any_object: bool = False) -> StoreSink:
-        """Where an object goes; `any_object`: whoever calls knows that it was asked for."""
+    def store(self, request: Request, *, source_ae: str) -> StoreSink:
+        """Where an object goes."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
         if self.open and self._endless:  # whoever sends so may not heed a C-CANCEL either
             request.association.abort_now(AssociationAborted(_ENDLESS, by_peer=False))
-        sink = self.sink(message, request.context, source_ae=source_ae, any_object=any_object)
+        sink = self.sink(message, request.context, source_ae=source_ae)
         if isinstance(request.association, Association):
             self.reads(request.association.connection.reading)
         return sink
 
-    def sink(
-        self, message: m.CStoreRQ, context: Context, *, source_ae: str, any_object: bool = False
-    ) -> StoreSink:
+    def sink(self, message: m.CStoreRQ, context: Context, *, source_ae: str) -> StoreSink:
         """As `store`, whatever the object comes by: `message` and `context` say what it is."""
         if not self.open:
             raise Refused(SOP_CLASS_NOT_SUPPORTED, "nothing is being retrieved")
@@ -155,42 +162,49 @@ class Intake(Generic[T]):
         self._moves()
         self.begun += 1
         uid = message.affected_sop_instance_uid
-        if not any_object and self._aside >= MAX_ASIDE and uid not in self.planned:
+        if self._aside >= MAX_ASIDE and uid not in self.planned:
             self.arrived.turn_away(uid)
             raise Refused(NOT_AUTHORIZED, "not asked for")
         if self.where.sink is not None:
+            return self._users_sink(self.where.sink, message, context)
+        if self.where.directory is None:
+            return self._dataset_sink(message, context)
+        return self._file_sink(self.where.directory, message, context, source_ae)
 
-            def done(outcome: StoreOutcome, size: int, digest: str | None) -> None:
+    def _users_sink(self, factory: SinkFactory, message: m.CStoreRQ, context: Context) -> HeadSink:
+        uid = message.affected_sop_instance_uid
+        unasked = False
+
+        def choose(head: Head) -> StoreSink:
+            nonlocal unasked
+            unasked = not self._asked_for(uid, keys_of(head.dataset))
+            if unasked:
+                self.arrived.turn_away(uid)
+                raise Refused(NOT_AUTHORIZED, "not asked for")
+            return factory(head)
+
+        def done(outcome: StoreOutcome, size: int, digest: str | None) -> None:
+            if not unasked:
                 item = received(message, context, outcome, size)
                 item = replace(item, location=outcome.location, sha256=digest)
                 self._take(item, item)
 
-            return HeadSink(
-                message,
-                context,
-                self.where.sink,
-                done,
-                limit=self.where.max_object_size,
-                digest=self.where.digest,
-            )
-        if self.where.directory is None:
-            return self._dataset_sink(message, context)
-        return self._file_sink(self.where.directory, message, context, source_ae, any_object)
+        where = self.where
+        return HeadSink(message, context, choose, done, limit=where.max_object_size, digest=where.digest)
 
     def _dataset_sink(self, message: m.CStoreRQ, context: Context) -> DatasetSink:
         def done(outcome: StoreOutcome, dataset: Dataset | None) -> None:
             if outcome.status == NOT_AUTHORIZED:
                 self.arrived.turn_away(message.affected_sop_instance_uid)
             else:
-                self._take(dataset, received(message, context, outcome, sink.size))
+                item = received(message, context, outcome, sink.size)
+                self._take(dataset, replace(item, sha256=sink.sha256 if item.ok else None))
 
-        size = min(self.where.max_object_size, MAXIMUM_DATASET)
-        sink = DatasetSink(message, context, size, done, self._asked_for, self._decoding)
+        size, digest = min(self.where.max_object_size, MAXIMUM_DATASET), self.where.digest
+        sink = DatasetSink(message, context, size, done, self._asked_for, self._decoding, digest=digest)
         return sink
 
-    def _file_sink(
-        self, directory: Path, message: m.CStoreRQ, context: Context, source_ae: str, any_object: bool
-    ) -> StoreSink:
+    def _file_sink(self, directory: Path, message: m.CStoreRQ, context: Context, source_ae: str) -> StoreSink:
         durability = self.where.durability
 
         def came(item: ReceivedItem) -> None:
@@ -219,7 +233,7 @@ class Intake(Generic[T]):
                 source_ae=source_ae,
                 done=came,
                 limit=self.where.max_object_size,
-                asked=None if any_object else self._asked_for,
+                asked=self._asked_for,
                 layout=self.where.layout,
                 digest=self.where.digest,
             )

@@ -54,9 +54,10 @@ class Listening:
 class Arrivals(Service):
     """Takes the objects of the C-MOVEs of one call: those of its plan, whoever they say they were moved for.
 
-    Where there is no plan they are told by move originator and message id, and by their own keys, as those
-    of a C-GET are. Every message id of the call counts until its end: an archive may answer a C-MOVE before
-    it sends. access: from where they may come; others listen on the same port, for other peers.
+    Others are told by move originator and message id, and by their own keys, as those of a C-GET are: a list
+    may be cut short, or be older than what came to the archive since. Every message id of the call counts
+    until its end: an archive may answer a C-MOVE before it sends. access: from where they may come; others
+    listen on the same port, for other peers.
     """
 
     intake: Intake[Any]
@@ -85,23 +86,26 @@ class Arrivals(Service):
                 log.warning("%s (%s) sent what was not asked for", request.address, request.calling_ae)
             raise Refused(NOT_AUTHORIZED, "not part of the move under way")
         self.begun.add(message.affected_sop_instance_uid)
-        planned = self.planned is not None
-        return self.intake.store(request, source_ae=request.calling_ae, any_object=planned)
+        return self.intake.store(request, source_ae=request.calling_ae)
 
     def takes(self, message: m.CStoreRQ, address: str) -> bool:
         """Whether it is of this move."""
         return bool(self.message_ids) and not self._foreign(message) and self.access.allows(address)
 
-    def distance(self, message: m.CStoreRQ) -> tuple[bool, bool, bool]:
+    def distance(self, message: m.CStoreRQ) -> tuple[bool, bool, bool, bool]:
         """How far an object is from this move, among those that would take it: the least is nearest."""
         uid = message.affected_sop_instance_uid
         numbered = message.move_originator_message_id in self.message_ids
         named = message.move_originator_ae in (None, *self.originators)
-        return (not (numbered and named), self.planned is None, uid in self.begun)
+        unnamed = self.planned is not None and uid not in self.planned
+        return (unnamed, not (numbered and named), self.planned is None, uid in self.begun)
 
     def _foreign(self, message: m.CStoreRQ) -> bool:
         if self.planned is not None:
-            return message.affected_sop_instance_uid not in self.planned
+            if message.affected_sop_instance_uid in self.planned:
+                return False
+            if message.move_originator_message_id is None:  # nobody's
+                return True
         # Many archives leave the originator out, and pynetdicom names itself in its place (PS3.7 9.1.1.1.7
         # wants us); one that names another move is not ours to take.
         return (

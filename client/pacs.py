@@ -417,8 +417,8 @@ class Pacs:
         must have registered under our calling AE title (or under `destination`), and the objects lie there
         as after a `get`. Arrivals later than the final response are awaited for `quiet` seconds without one.
         Only the peer's own address (this machine, where it is on it) and the networks of `accept_from` may
-        connect. Where the plan knows what is to come nothing else is taken (`turned_away`), no object over
-        64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
+        connect. What a plan does not name must say that it was moved for us (else `turned_away`). No object is
+        over 64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
         here: Listening | None = Listening(
             host=listen_host, port=listen_port, tls=listen_tls, limits=limits, quiet=quiet,

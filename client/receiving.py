@@ -356,10 +356,10 @@ def _ascii(raw: bytes) -> str:
     return raw.decode("latin-1").strip(" \0")
 
 
-def _keys(decoded: DecodedObject) -> dict[str, str]:
-    """What says whether it was asked for."""
+def keys_of(dataset: Dataset) -> dict[str, str]:
+    """What says whether an object was asked for."""
     keywords = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID"}
-    return {name: str(decoded.dataset.get(keyword, "") or "") for name, keyword in keywords.items()}
+    return {name: str(dataset.get(keyword, "") or "") for name, keyword in keywords.items()}
 
 
 class DatasetSink:
@@ -373,6 +373,8 @@ class DatasetSink:
         done: Callable[[StoreOutcome, Dataset | None], None],
         asked: Asked | None = None,
         decoding: Callable[[int], object] = abs,
+        *,
+        digest: bool = False,
     ) -> None:
         """decoding: told of the bytes that begin to be decoded, and of as many below zero at the end."""
         self._asked = asked
@@ -382,6 +384,7 @@ class DatasetSink:
         self._limit = limit
         self._done = done
         self._data = bytearray()
+        self._hash = hashlib.sha256() if digest else None
 
     @property
     def size(self) -> int:
@@ -395,6 +398,13 @@ class DatasetSink:
             self._done(outcome, None)
             raise Refused(outcome.status, outcome.comment)
         self._data += data
+        if self._hash is not None:
+            self._hash.update(data)
+
+    @property
+    def sha256(self) -> str | None:
+        """The digest of its data set so far, where one was asked for."""
+        return None if self._hash is None else self._hash.hexdigest()
 
     async def commit(self) -> StoreOutcome:
         """Decode on a thread and hand on."""
@@ -423,9 +433,8 @@ class DatasetSink:
                 self._done(outcome, None)
                 return outcome
         outcome = _kept(StoreOutcome(0), decoded.doubt)
-        if self._asked is not None and not self._asked(
-            self._request.affected_sop_instance_uid, _keys(decoded)
-        ):
+        uid = self._request.affected_sop_instance_uid
+        if self._asked is not None and not self._asked(uid, keys_of(decoded.dataset)):
             outcome = StoreOutcome(NOT_AUTHORIZED, "not asked for")
             self._done(outcome, None)
             return outcome

@@ -163,12 +163,16 @@ async def test_a_long_header_is_waited_for(tmp_path: Path, monkeypatch: pytest.M
     assert len(head.dataset.ImageComments) == 9000
 
 
-async def test_files_are_digested_as_they_come(tmp_path: Path) -> None:
+async def test_files_and_data_sets_are_digested_as_they_come(tmp_path: Path) -> None:
     async with serve_archive(tmp_path / "a", port=0) as server, connect("127.0.0.1", server.port) as pacs:
         assert (await pacs.store([random_ct(n, 1000) for n in range(2)])).ok
         result = await pacs.get("STUDY", "1.2.3", directory=tmp_path / "out", digest=True)
         assert {one.sop_instance_uid: one.sha256 for one in result.items} == {
             uid: hashlib.sha256(data).hexdigest() for uid, data in stored(tmp_path / "out").items()
+        }
+        into_memory = await pacs.get("STUDY", "1.2.3", digest=True)
+        assert {(one.sop_instance_uid, one.sha256) for one in into_memory.items} == {
+            (one.sop_instance_uid, one.sha256) for one in result.items
         }
         with pytest.raises(QueryError, match="not both"):
             pacs.get("STUDY", "1.2.3", directory=tmp_path, sink=Bucket())  # type: ignore[call-overload]

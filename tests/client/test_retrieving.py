@@ -1004,7 +1004,9 @@ async def test_a_failed_list_that_cannot_be_read() -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose
 async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Path) -> None:
-    """What is not of the plan is refused and named; what comes after the final response is awaited."""
+    """What is not of the plan and nobody's is refused and named, what says that it is ours is judged by its
+    keys; what comes after the final response is awaited.
+    """
     port: list[int] = []
 
     async def script(listener: ScriptedListener) -> None:
@@ -1015,19 +1017,23 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
         async with await ScriptedPeer.connect("127.0.0.1", port[0]) as sender:
             await sender.associate([CT], called_ae="AIODICOM", calling_ae="THEM")
 
-            async def store(number: int, uid: str, ae: str | None, message_id: int | None) -> int:
+            async def store(
+                number: int, uid: str, ae: str | None, message_id: int | None, study: str = "1.2.3"
+            ) -> int:
                 request = store_request(
                     number, uid, move_originator_ae=ae, move_originator_message_id=message_id
                 )
-                await say(sender, 1, request, implicit(ct(uid)))
+                await say(sender, 1, request, implicit(ct(uid, StudyInstanceUID=study)))
                 return int((await hear(sender, m.CStoreRSP)).message.status)
 
             mine = heard.message.message_id
-            assert await store(1, "1.2.3.9", "AIODICOM", mine) == 0x0124  # forged, or a mistake
+            assert await store(1, "1.2.3.9", "AIODICOM", mine + 1) == 0x0124  # of another move
             assert await store(2, "1.2.3.9", None, None) == 0x0124
-            assert await store(3, "../../1.2.*", "AIODICOM", mine) == 0x0124
+            assert await store(3, "../../1.2.*", None, None) == 0x0124
+            assert await store(6, "1.2.4.1", "AIODICOM", mine, "1.2.4") == 0  # of another study
+            assert await store(7, "1.2.3.3", "AIODICOM", mine) == 0  # the list did not name it
             assert await store(4, "1.2.3.1", "SOMEBODY", mine + 7) == 0  # it is of the plan, whatever it says
-            await reply(peer, heard, 0, completed=2, failed=0, warning=0)
+            await reply(peer, heard, 0, completed=4, failed=0, warning=0)
             assert await store(5, "1.2.3.2", None, None) == 0
             await sender.release()
         await peer.answer_release()
@@ -1045,8 +1051,9 @@ async def test_a_move_to_this_process_takes_only_what_belongs_to_it(tmp_path: Pa
     assert result.to_dict()["turned_away"] == result.turned_away
     assert result.ok
     assert not result.missing
-    assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.2.dcm"]
-    assert len(files_below(tmp_path)) == 2
+    assert sorted(path.name for path in result.files) == ["1.2.3.1.dcm", "1.2.3.2.dcm", "1.2.3.3.dcm"]
+    assert [item.sop_instance_uid for item in result.unasked] == ["1.2.4.1"]
+    assert len(files_below(tmp_path)) == 4
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # a value that must not be, on purpose

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import aiodicom
 import pytest
 from aiodicom.client.connect import connect
 from aiodicom.client.listening import Listening
@@ -82,7 +83,7 @@ async def retrieved(folder: Path, case: Case, **how: Any) -> tuple[RetrieveResul
     async with Misbehaving(study(case.count), case.ways, move_port=port) as peer:
         async with connect("127.0.0.1", peer.port, timeouts=times, lazy=True) as pacs:
             options: dict[str, Any] = {"root": "STUDY", "via": "auto", "listening": here} | how
-            get = pacs.get("STUDY", "1.2.3", directory=folder, **options)
+            get = pacs.get("STUDY", "1.2.3", **({"directory": folder} | options))
             try:
                 await get
             except AiodicomError:
@@ -101,6 +102,7 @@ def judged(folder: Path, result: RetrieveResult, peer: Misbehaving, case: Case) 
     if result.missing is not None:
         assert set(result.missing) == set(result.expected or ()) - here
     assert result.ok == (here == truth)
+    assert result.found == len(truth)
     assert result.capped == case.capped
     assert len(peer.queries) <= case.queries <= MAX_QUERIES
 
@@ -216,3 +218,55 @@ async def test_what_a_rejected_association_was_to_ask_for_is_asked_on_another(tm
             result = await pacs.move("STUDY", "1.2.3", directory=tmp_path, root="STUDY", **here)
     assert peer.rejected
     assert result.ok, result
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("way", ["get", "move"])
+@pytest.mark.parametrize("into", ["files", "sink", "datasets"])
+async def test_what_was_not_asked_for_is_never_taken_for_it(
+    tmp_path: Path, into: str, way: str, known: bool
+) -> None:
+    """Whatever brings it, wherever objects go, and whether a list says what is to come."""
+    query: Query = "answer" if known else "refuse"
+    case = Case(Ways(strangers=STRANGERS, relational=query, hierarchical=query))
+    taken: list[str] = []
+
+    def sink(head: aiodicom.Head) -> Taking:
+        return Taking(taken, head)
+
+    where: dict[str, Any] = {"files": {}, "sink": {"directory": None, "sink": sink}}.get(
+        into, {"directory": None}
+    )
+    result, peer = await retrieved(tmp_path, case, via=(way,), **where)
+    strangers = {str(one.SOPInstanceUID) for one in STRANGERS}
+    assert result.ok, result
+    assert result.received == result.found == len(peer.uids)
+    assert {item.sop_instance_uid for item in result.items} == set(peer.uids)
+    assert {item.sop_instance_uid for item in result.unasked} | set(result.turned_away) == strangers
+    if into == "sink":
+        assert sorted(taken) == sorted(peer.uids)
+    if into == "datasets":
+        assert {str(one.SOPInstanceUID) for one in result.datasets} == set(peer.uids)
+
+
+class Taking:
+    """A user's sink."""
+
+    def __init__(self, taken: list[str], head: aiodicom.Head) -> None:
+        taken.append(head.sop_instance_uid)
+
+    def write(self, data: memoryview, /) -> None: ...
+
+    async def commit(self) -> aiodicom.StoreOutcome:
+        return aiodicom.StoreOutcome(0)
+
+    def discard(self) -> None: ...
+
+
+@pytest.mark.parametrize("way", ["get", "move"])
+async def test_what_a_list_that_is_cut_short_does_not_name_is_taken(tmp_path: Path, way: str) -> None:
+    """A cap that no sign tells: what comes all the same is of what was asked for."""
+    result, peer = await retrieved(tmp_path, Case(Ways(cap=3)), via=(way,))
+    assert len(result.expected or ()) == 3
+    assert result.ok, result
+    assert result.received == len(peer.uids) == FEW
