@@ -291,14 +291,14 @@ class Pacs:
         QueryError and ValueError.
         """
         most = check_max_queries(max_queries)
-        methods, _ = self._methods(via)
+        methods, ladder = self._methods(via)
         wanted, model, checked = parse_model(level, root)
         uids, above = check_uids(wanted, checked, uid), check_parents(wanted, model, parents)
         async with self._associations.limited():
             chosen = model, _MODELS[methods[0]]
             web = self.dicomweb if "web" in methods else None
             found = await find_plan(self._associations, wanted, chosen, uids, above, most, web)
-        return replace(found, via=methods)
+        return replace(found, via=methods, ladder=ladder)
 
     @overload
     def get(
@@ -371,7 +371,7 @@ class Pacs:
             wanted,
             RetrieveResult(keep=check_keep(items)),
             lambda intake: [self._way(one, intake, count, listening) for one in methods],
-            ladder=ladder and (via is not None or len(methods) > 1),
+            ladder=ladder if via is not None or plan is None else plan.ladder or len(methods) > 1,
         )
 
     def stream(
@@ -417,8 +417,8 @@ class Pacs:
         must have registered under our calling AE title (or under `destination`), and the objects lie there
         as after a `get`. Arrivals later than the final response are awaited for `quiet` seconds without one.
         Only the peer's own address (this machine, where it is on it) and the networks of `accept_from` may
-        connect. What a plan does not name must say that it was moved for us (else `turned_away`). No object is
-        over 64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
+        connect. What a plan does not name must say that it was moved for us (else `turned_away`). No object
+        is over 64 GiB or `limits.max_object_size`. Raises OSError when the port cannot be had, ValueError.
         """
         here: Listening | None = Listening(
             host=listen_host, port=listen_port, tls=listen_tls, limits=limits, quiet=quiet,

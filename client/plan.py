@@ -102,7 +102,8 @@ class Part:
 
 @dataclass(slots=True, repr=False)
 class Plan:
-    """What a retrieve will ask for. `via` are the services it will be asked by, in order.
+    """What a retrieve will ask for. `via` are the services it will be asked by, in order; `ladder`: each for
+    less at a time, until all is here, as several always are.
 
     retrieve_titles: the application entities that the peer says it can be retrieved from. not_found: unique
     keys that the peer has nothing of, where it can be asked only for what it says it has.
@@ -120,6 +121,7 @@ class Plan:
     via: tuple[Method, ...] = ("get",)
     retrieve_titles: tuple[str, ...] = ()
     not_found: tuple[str, ...] = ()
+    ladder: bool = False
 
     @property
     def expected(self) -> list[str] | None:
@@ -171,6 +173,11 @@ class Plan:
         """The unique keys of levels above that some target lacks: a peer may want them."""
         above = keys_above(self.level, self.root)
         return [key for key in above if any(not target.parents.get(key) for target in self.targets)]
+
+    @property
+    def contexts(self) -> list[list[Proposal]]:
+        """What each association of a C-GET proposes; none where it is not asked by that."""
+        return [part.proposals for part in self.parts()] if "get" in self.via else []
 
     def __repr__(self) -> str:
         count = "an unknown number of" if self.objects is None else str(self.objects)
@@ -326,12 +333,14 @@ class Plan:
             "level": self.level.value,
             "root": self.root.value,
             "via": list(self.via),
+            "ladder": self.ladder,
             "retrieve_titles": list(self.retrieve_titles),
             "not_found": list(self.not_found),
             "objects": self.objects,
             "stands_on": self.stands_on,
             "sop_classes": self.sop_classes,
             "associations": len(self.parts()),
+            "contexts": [[_context_dict(one) for one in proposals] for proposals in self.contexts],
             "targets": [_target_dict(target) for target in self.targets],
         }
 
@@ -348,6 +357,7 @@ class Plan:
                 tuple(_method(one) for one in values["via"]),
                 tuple(map(str, values["retrieve_titles"])),
                 tuple(map(str, values.get("not_found", ()))),
+                bool(values.get("ladder", False)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise QueryError(f"this is no plan of a retrieve: {error}") from None
@@ -380,6 +390,14 @@ def _pieces(target: Target, size: int) -> Iterator[Target]:
         some = range(start, min(start + size, count))
         uid = "\\".join((target.instances or ())[n] for n in some)
         yield target.some(Level.IMAGE, uid, target.parents, some)
+
+
+def _context_dict(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "abstract_syntax": proposal.abstract_syntax,
+        "transfer_syntaxes": list(proposal.transfer_syntaxes),
+        "scp_role": proposal.scp_role,
+    }
 
 
 def _target_dict(target: Target) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class Retrieve(Stream[T]):
         what is missing, everything is asked for again. Raises RuntimeError while it is iterated over.
         """
         async with self._awaited:
+            await self.left()
             if self._running_now:
                 raise RuntimeError("it is being iterated over: it can be asked again when that has ended")
             if self._begin() or not self.result.ok:

@@ -71,5 +71,10 @@ class Stream(Generic[T]):
         running = None if self._running is None else self._running()
         if running is not None:
             await running.aclose()
-        elif self._over is not None:  # its loop was left: the event loop closes it
+        await self.left()
+
+    async def left(self) -> None:
+        """Wait for its end, if its loop was left: the event loop closes it then."""
+        running = None if self._running is None else self._running()
+        if running is None and self._over is not None:
             await self._over.wait()

@@ -249,6 +249,8 @@ def _plan(target: PeerOptions, what: What, via: Via, web: DicomWeb | None) -> in
     count = "an unknown number of objects" if plan.objects is None else objects(plan.objects)
     services = ", then ".join(SERVICES[one] for one in plan.via)
     say(f"would ask for {count} (by {plan.stands_on}), by {services}")
+    for proposals in plan.contexts:
+        say(f"  on an association of {len(proposals)} presentation contexts")
     for uid, number in sorted(plan.sop_classes.items()):
         say(f"  {sop_class_name(uid)}: {objects(number)}")
     if plan.not_found:

@@ -42,10 +42,12 @@ def test_a_dry_run_retrieves_nothing(invoke: Invoke, archive: Served, tmp_path: 
     shown = invoke(*command, "--out", tmp_path / "out", "--via", "auto")
     assert shown.code == 0
     assert "would ask for 4 objects (by list), by C-GET, then C-MOVE" in shown.out
+    assert "on an association of 58 presentation contexts" in shown.out
     assert not (tmp_path / "out").exists()
     plan = invoke(*command, "--json").json()
     assert (plan["objects"], plan["stands_on"], plan["via"]) == (4, "list", ["get"])
     assert len(plan["targets"][0]["instances"]) == 4
+    assert (plan["ladder"], len(plan["contexts"])) == (False, 1)
 
 
 def test_the_ladder_tells_of_its_rungs(invoke: Invoke, series: Path, tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from aiodicom.association.errors import TimeoutExpired
 from aiodicom.client.connect import connect
+from aiodicom.client.listening import Listening
 from aiodicom.client.plan import LISTED, Plan, Target
+from aiodicom.client.quirks import Quirks
 from aiodicom.dimse.levels import Level, QueryError, Root
 from aiodicom.server.archive_service import serve_archive
 from hypothesis import given
@@ -123,12 +125,18 @@ def test_what_a_plan_stands_on() -> None:
     st.dictionaries(st.sampled_from(UIDS), st.sampled_from(["NEARLINE", "OFFLINE"])),
 )
 def test_a_plan_is_kept_as_json(level: Level, known: bool, unavailable: dict[str, str]) -> None:
-    whole = replace(plan(level, unavailable=unavailable), via=("move", "get"), retrieve_titles=("A",))
+    whole = replace(plan(level, unavailable=unavailable), via=("get",), retrieve_titles=("A",), ladder=known)
     if not known:
         whole.targets.append(Target("1.5", {}, counted=7))
     kept = Plan.from_json(whole.to_json())
     assert kept == whole
-    assert json.loads(whole.to_json())["objects"] == whole.objects
+    told = json.loads(whole.to_json())
+    assert told["objects"] == whole.objects
+    assert len(told["contexts"]) == told["associations"] == len(whole.contexts)
+    assert [one["abstract_syntax"] for one in told["contexts"][0]] == [
+        one.abstract_syntax for one in whole.contexts[0]
+    ]
+    assert replace(whole, via=("move",)).contexts == []
 
 
 @pytest.mark.parametrize(
@@ -230,3 +238,27 @@ async def test_counts_stand_in_where_no_list_is_had(tmp_path: Path) -> None:
             result = await pacs.get("STUDY", "1.2.3", root="STUDY", directory=tmp_path)
     assert (result.expected, result.expected_count, result.stands_on) == (None, 3, "counts")
     assert (result.found, result.unaccounted, result.outcome) == (3, 1, "partial")
+
+
+@pytest.mark.parametrize("via", ["get", ("get",), ("move", "get"), "auto"])
+@pytest.mark.parametrize("methods", [None, ("get",)])
+async def test_a_kept_plan_goes_the_same_way(
+    tmp_path: Path, via: Any, methods: tuple[Literal["get"], ...] | None
+) -> None:
+    """Also where a ladder has one service: whether it goes to lower levels is the plan's."""
+    ways = Ways(deny=frozenset({"STUDY"}))
+    where = Listening(host="127.0.0.1", port=0, quiet=0.1)
+    quirks = Quirks(methods=methods)
+    async with Misbehaving([ct(f"1.2.3.1.{n}") for n in range(2)], ways) as peer:
+        async with connect("127.0.0.1", peer.port, timeouts=STEADY, quirks=quirks) as pacs:
+            how: dict[str, Any] = {"listening": where}
+            direct = pacs.get("STUDY", "1.2.3", root="STUDY", via=via, directory=tmp_path / "direct", **how)
+            found = await pacs.plan("STUDY", "1.2.3", root="STUDY", via=via)
+            kept = Plan.from_json(found.to_json())
+            later = pacs.get(plan=kept, directory=tmp_path / "kept", **how)
+            for one in (direct, later):
+                await one
+    assert [rung.to_dict() | {"seconds": 0} for rung in later.result.rungs] == [
+        rung.to_dict() | {"seconds": 0} for rung in direct.result.rungs
+    ]
+    assert later.result.ok == direct.result.ok == (via != "get")

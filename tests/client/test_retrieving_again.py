@@ -103,6 +103,18 @@ async def test_again_after_a_loop_that_was_left(tmp_path: Path) -> None:
         assert (await get.again()).ok
 
 
+@pytest.mark.parametrize("into", ["files", "datasets"])
+async def test_again_right_after_a_break(tmp_path: Path, into: str) -> None:
+    """The event loop closes the generator of a loop that was left: that is waited for."""
+    async with Misbehaving(study()) as peer, at(peer) as pacs:
+        where: dict[str, Any] = {"directory": tmp_path} if into == "files" else {}
+        get = pacs.get("STUDY", "1.2.3", root="STUDY", **where)
+        async for _ in get:
+            break
+        assert (await get.again()).ok
+        assert get.result.received == 6
+
+
 @pytest.mark.parametrize("plan", [True, False])
 async def test_a_move_to_this_process_is_iterated_and_asked_again(tmp_path: Path, plan: bool) -> None:
     query = "answer" if plan else "refuse"
