@@ -8,7 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -139,6 +139,8 @@ class WebPeer:
         self._timeouts = timeouts
         self._base = address.url.rstrip("/")
         self._transport = self._make(connections)
+        self._connections = connections
+        self._answered = False
 
     def _make(self, connections: int) -> httpx.AsyncHTTPTransport:
         try:
@@ -184,7 +186,7 @@ class WebPeer:
             extensions={"timeout": limit.as_dict()},
         )
         with self._errors(silence):
-            response = await self._transport.handle_async_request(request)
+            response = await self._respond(request)
             async with aclosing(response):
                 if not response.is_success:
                     raise self._failed(response)
@@ -192,6 +194,20 @@ class WebPeer:
                 if encoding != "identity":
                     raise WebFailed(f"the answer is encoded as {encoding[:40]!r}, which was not asked for")
                 yield WebAnswer(response)
+
+    async def _respond(self, request: httpx.Request) -> httpx.Response:
+        """The head of the answer. Where the peer may have closed a connection since its last answer on it, as
+        it does with what is idle, it is asked once more (RFC 9112 9.3.1): a GET changes nothing.
+        """
+        import httpx
+
+        for _ in range(self._connections if self._answered else 0):
+            with suppress(httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+                return await self._transport.handle_async_request(request)
+            log.info("%s: the connection had been closed; asked once more", self.address.url)
+        response = await self._transport.handle_async_request(request)
+        self._answered = True
+        return response
 
     async def ask(self, path: str, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
         """The answers of a query (QIDO-RS): DICOM JSON, of `MAX_JSON` bytes at most. Raises as `get`."""

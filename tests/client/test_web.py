@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 from pathlib import Path
@@ -48,6 +49,26 @@ async def test_who_we_are_is_said_anew_each_time(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("PACS_TOKEN")
     with pytest.raises(aiodicom.QueryError, match="the environment has no PACS_TOKEN"):
         await asked(Answer(body=b"[]"), authorization=of_variable("PACS_TOKEN"))
+
+
+@pytest.mark.parametrize("connections", [1, 3])
+async def test_a_connection_that_was_closed_since_its_last_answer_costs_nothing(connections: int) -> None:
+    """As servers do with what is idle: the next request may be on its way then."""
+    async with web_site(lambda path: Answer(body=b"[]", closes=True)) as site:
+        address = aiodicom.DicomWeb(url=site.url)
+        async with WebPeer(address, TIMES, connections=connections) as peer:
+            await asyncio.gather(*(peer.ask("/studies", {}) for _ in range(connections)))
+            for number in range(3):
+                assert await peer.ask("/series", {"SeriesInstanceUID": f"1.{number}"}) == []
+    assert len(site.asked) == connections + 3
+
+
+async def test_a_site_that_never_answers_is_asked_once() -> None:
+    async with web_site(lambda path: Answer(cut=0)) as site:
+        async with WebPeer(aiodicom.DicomWeb(url=site.url), TIMES) as peer:
+            with pytest.raises(aiodicom.WebFailed, match="broke off"):
+                await peer.ask("/studies", {})
+    assert len(site.asked) == 1
 
 
 async def test_what_is_asked_for_is_logged_nowhere(caplog: pytest.LogCaptureFixture) -> None:

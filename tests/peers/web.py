@@ -28,6 +28,7 @@ class Answer:
     """What is answered.
 
     cut: the connection is closed after so many bytes of the body. silent: nothing comes; hangs: no more.
+    closes: the next request on the connection ends it, without an answer.
     """
 
     status: str = "200 OK"
@@ -37,6 +38,7 @@ class Answer:
     cut: int | None = None
     silent: bool = False
     hangs: bool = False
+    closes: bool = False
 
 
 @dataclass(slots=True)
@@ -62,14 +64,17 @@ class WebSite:
         assert task is not None
         self.talks.add(task)
         task.add_done_callback(self.talks.discard)
+        closes = False
         try:
-            while request := await reader.readuntil(b"\r\n\r\n"):
+            while (request := await reader.readuntil(b"\r\n\r\n")) and not closes:
                 lines = request.decode().split("\r\n")
                 path = lines[0].split(" ")[1]
                 self.asked.append(path)
                 pairs = (line.partition(": ") for line in lines[1:] if line)
                 self.headers.append({name.lower(): value for name, _, value in pairs})
-                if not await self._answer(self.answer(path), writer):
+                answer = self.answer(path)
+                closes = answer.closes
+                if not await self._answer(answer, writer):
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
