@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from ..association.association import Association
 from ..association.connect import WINDOW, Peer, associate
@@ -15,14 +16,17 @@ from ..association.errors import (
     AssociationAborted,
     AssociationEnded,
     AssociationRejected,
+    AssociationTimeout,
+    ConnectTimeout,
     TotalTimeout,
 )
 from ..association.performing import Provider
 from ..dimse.contexts import MAX_CONTEXTS, Proposal
 from ..dimse.levels import Level, Root
 from ..pdu.errors import AiodicomError, ConnectionClosed
-from .holder import Attempt, Holder, Switch
+from .holder import Attempt, Holder, Switch, release_quietly
 from .negotiated import describe
+from .opening import may_pass, opened
 from .quirks import Quirks
 from .relational import asking, granted
 from .results import ConnectionInfo
@@ -124,7 +128,7 @@ class Associations:
         for holder in leaving:
             if not holder.association.usable or holder.association.busy:
                 holder.association.abort_now()
-        await asyncio.gather(*(_release_quietly(holder.association) for holder in leaving))
+        await asyncio.gather(*(release_quietly(holder.association) for holder in leaving))
         self._remember(leaving)
 
     def _leave(self) -> list[Holder]:
@@ -145,7 +149,7 @@ class Associations:
         switch = Switch()
         association = await self._associate(proposals, switch)
         if self._closed:  # meanwhile
-            await _release_quietly(association)
+            await release_quietly(association)
         self._check_open()
         holder = Holder(association, switch)
         self._holders.append(holder)
@@ -259,7 +263,7 @@ class Associations:
             if association.usable and holder.users == 1:
                 await association.settle()
                 if holder.switch.current is not None:
-                    await _release_quietly(association)
+                    await release_quietly(association)
             raise
         finally:
             holder.private = False
@@ -310,8 +314,8 @@ class Associations:
         """One that is free, else one that is opened now.
 
         After a rejection that may pass it is asked for again, within `Timeouts.busy`. Where others of ours
-        are in use the peer may take no more: as long as something moves on them they are waited for, and
-        what is idle by then is used, or released.
+        are in use the peer may take no more, or leave us without an answer: as long as something moves on
+        them they are waited for, and what is idle by then is used, or released.
         """
         waited, wait = 0.0, FIRST_WAIT
         while True:
@@ -320,11 +324,15 @@ class Associations:
             if holder is not None:
                 return holder
             await self.make_room()
+            busy = self.peer.timeouts.busy
             try:
-                return await self._open(wanted, exactly)
-            except AssociationRejected as error:
-                busy = self.peer.timeouts.busy
-                if not error.transient or (waited + wait > busy and not self._moving(busy)):
+                opening, instead = self._open(wanted, exactly), partial(self._instead, wanted, alone)
+                holder = await opened(opening, self._returned, instead, self.let_go)
+                if holder in self._holders and not (holder.private or (alone and holder.users)):
+                    return holder  # unless another was quicker
+                continue
+            except (AssociationRejected, AssociationTimeout, ConnectTimeout) as error:
+                if not may_pass(error, soon=waited + wait <= busy, moving=self._moving(busy)):
                     raise
                 log.info("%s; asked for again in %.1f s", error, wait)
             if await self._let_idle_go():
@@ -333,6 +341,13 @@ class Associations:
                 waited += wait
             await self._given_back(wait)
             wait = min(2 * wait, max(wait, busy))
+
+    async def _instead(self, wanted: list[Proposal], alone: bool) -> bool:
+        """Whether one is free by now, where another is not answered for; what is idle else is released."""
+        if self._free(wanted, alone=alone) is not None:
+            return True
+        await self._let_idle_go()
+        return False
 
     def _moving(self, busy: float) -> bool:
         """Whether something came or went on one in use in so many seconds."""
@@ -355,8 +370,7 @@ class Associations:
         """Release what nobody uses, for a peer that takes no more; whether there was any."""
         idle = [one for one in self._holders if not one.users]
         for holder in idle:
-            if holder in self._holders and not holder.users:
-                await self.let_go(holder)
+            await self.let_go(holder)
         return bool(idle)
 
     def _free(self, wanted: list[Proposal], *, alone: bool) -> Holder | None:
@@ -375,10 +389,11 @@ class Associations:
             await self.let_go(idle)
 
     async def let_go(self, holder: Holder) -> None:
-        """Release one that nobody uses."""
-        self._holders.remove(holder)
-        await _release_quietly(holder.association)
-        self._remember([holder])
+        """Release one, unless somebody uses it, or has let go of it, by now."""
+        if holder in self._holders and not holder.users:
+            self._holders.remove(holder)
+            await release_quietly(holder.association)
+            self._remember([holder])
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None, None]:
@@ -424,7 +439,7 @@ class Associations:
         self.lately = member.lately or self.lately
         for holder in left:
             if self._closed or holder.users or not holder.association.usable:
-                await _release_quietly(holder.association)
+                await release_quietly(holder.association)
                 self._remember([holder])
             else:
                 self._holders.append(holder)
@@ -440,9 +455,7 @@ class Associations:
         async with self._opening:
             now = asyncio.get_running_loop().time()
             for holder in [*self._holders]:
-                over = now - holder.idle_since >= seconds or not holder.association.usable
-                # another may have been taken, or lent, while one was released
-                if over and not holder.users and holder in self._holders:
+                if now - holder.idle_since >= seconds or not holder.association.usable:
                     await self.let_go(holder)
             return any(not one.users for one in self._holders)
 
@@ -484,11 +497,3 @@ class Associations:
         """Raise TotalTimeout when what is inside takes longer than `Timeouts.total`."""
         async with self.until(self.deadline()):
             yield
-
-
-async def _release_quietly(association: Association) -> None:
-    """Release where a failure is less than what the caller wants or is being told."""
-    try:
-        await association.release()
-    except AiodicomError as error:
-        log.info("an association did not end in order: %s", error)

@@ -23,7 +23,7 @@ from ..pdu.errors import AiodicomError
 from ..pdu.uids import is_near_uid
 from .intake import Intake
 from .multipart import Multipart, PartBegins, PartEnds, content_type
-from .parallel import share
+from .parallel import Sharing, share
 from .plan import Plan, Target
 from .web import NOT_THERE, DicomWeb, WebAnswer, WebFailed, WebPeer
 from .webplan import path_of, paths_of, paths_of_instance
@@ -69,7 +69,9 @@ class Fetching:
         if failures:
             raise failures[0]
 
-    async def _work(self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed]) -> None:
+    async def _work(
+        self, peer: WebPeer, plan: Plan, todo: deque[Target], failures: list[WebFailed], _: Sharing
+    ) -> None:
         while todo and not self._intake.over:
             try:
                 await self._fetch(peer, plan, todo.popleft(), failures)

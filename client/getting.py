@@ -23,7 +23,7 @@ from .holder import Attempt
 from .identifier import build_retrieve
 from .intake import Intake
 from .negotiated import need_context
-from .parallel import share, taken
+from .parallel import Sharing, share, taken
 from .plan import LATELY, Plan, Target
 from .retrieved import RetrieveResult
 
@@ -62,15 +62,24 @@ class Getting:
             work = partial(self._work, plan, part.proposals, todo)
             await share(min(self._count, len(todo)), todo, work)
 
-    async def _work(self, plan: Plan, proposals: Sequence[Any], todo: deque[Target]) -> None:
+    async def _work(
+        self, plan: Plan, proposals: Sequence[Any], todo: deque[Target], sharing: Sharing
+    ) -> None:
         """As long as there is something to ask for: what is left on an association is taken for the next."""
         while todo and not self._intake.over:
             for attempt in self._associations.attempts():
                 with attempt:
-                    await self._ask(plan, proposals, todo, attempt)
+                    await self._ask(plan, proposals, todo, attempt, sharing)
 
-    async def _ask(self, plan: Plan, proposals: Sequence[Any], todo: deque[Target], attempt: Attempt) -> None:
-        async with self._associations.use(proposals, self) as association:
+    async def _ask(
+        self,
+        plan: Plan,
+        proposals: Sequence[Any],
+        todo: deque[Target],
+        attempt: Attempt,
+        sharing: Sharing,
+    ) -> None:
+        async with sharing.use(self._associations.use(proposals, self)) as association:
             if not todo:  # another has taken the last meanwhile
                 return
             attempt.on(association, lambda: self._intake.begun)

@@ -14,7 +14,7 @@ from ..association.performing import Provider, Refused, Request
 from ..dataset.sinks import StoreSink
 from ..dimse.contexts import Proposal
 from ..dimse.status import SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION
-from ..pdu.errors import ConnectionClosed
+from ..pdu.errors import AiodicomError, ConnectionClosed
 
 log: logging.Logger = logging.getLogger("aiodicom.client")
 
@@ -123,3 +123,11 @@ class Attempt:
         if self.failed:
             log.info("asked once more, on another association: %s", error)
         return self.failed
+
+
+async def release_quietly(association: Association) -> None:
+    """Release where a failure is less than what the caller wants or is being told."""
+    try:
+        await association.release()
+    except AiodicomError as error:
+        log.info("an association did not end in order: %s", error)

@@ -150,13 +150,15 @@ class _Hub(Service):
 
     def supported(self) -> Supported:
         """As each move."""
-        return self.moves[0].supported()
+        return self.moves[0].supported() if self.moves else Supported({})  # while it is being stopped
 
     def store(self, request: Request) -> StoreSink:
         """The sink of whose the object is; what is nobody's is refused by the first."""
         message = request.message
         assert isinstance(message, m.CStoreRQ)
         takers = [one for one in self.moves if one.takes(message, request.address)]
+        if not self.moves:  # it is being stopped
+            raise Refused(NOT_AUTHORIZED, "no move is under way")
         taker = min(takers, key=lambda one: one.distance(message), default=self.moves[0])
         return taker.store(request)
 

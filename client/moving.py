@@ -7,6 +7,7 @@ import logging
 import socket
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..association.association import Association
@@ -24,7 +25,7 @@ from .identifier import build_retrieve
 from .intake import Intake
 from .listening import Arrivals, Listening, listened
 from .negotiated import need_context
-from .parallel import share, taken
+from .parallel import Sharing, share, taken
 from .plan import Plan, Target
 
 log: logging.Logger = logging.getLogger("aiodicom.moving")
@@ -89,20 +90,27 @@ class Move:
 
     async def _ask_all(self, plan: Plan, arrivals: Arrivals | None) -> None:
         todo = deque(plan.divided(self.count).targets)
-        await share(min(self.count, len(todo)), todo, lambda: self._work(plan, todo, arrivals))
+        await share(min(self.count, len(todo)), todo, partial(self._work, plan, todo, arrivals))
 
-    async def _work(self, plan: Plan, todo: deque[Target], arrivals: Arrivals | None) -> None:
+    async def _work(
+        self, plan: Plan, todo: deque[Target], arrivals: Arrivals | None, sharing: Sharing
+    ) -> None:
         while todo and not self.intake.over:
             # what a destination has of it by the time that its request is lost nobody knows
             for attempt in self.associations.attempts(once=arrivals is None):
                 with attempt:
-                    await self._one(plan, todo, arrivals, attempt)
+                    await self._one(plan, todo, arrivals, attempt, sharing)
 
     async def _one(
-        self, plan: Plan, todo: deque[Target], arrivals: Arrivals | None, attempt: Attempt
+        self,
+        plan: Plan,
+        todo: deque[Target],
+        arrivals: Arrivals | None,
+        attempt: Attempt,
+        sharing: Sharing,
     ) -> None:
-        own = self.count > 1
-        async with self.associations.use([Proposal(move_model(plan.root))], own=own) as association:
+        using = self.associations.use([Proposal(move_model(plan.root))], own=self.count > 1)
+        async with sharing.use(using) as association:
             if not todo:  # another has taken the last meanwhile
                 return
             attempt.on(association, lambda: self.intake.begun)

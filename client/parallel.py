@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sized
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sized
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from ..association.errors import AssociationRejected, AssociationTimeout, ConnectFailed, ConnectTimeout
@@ -39,17 +40,61 @@ def taken(todo: deque[T], attempt: Attempt) -> Iterator[T]:
         raise
 
 
-async def share(count: int, todo: Sized, worker: Callable[[], Coroutine[Any, Any, None]]) -> None:
+class Sharing:
+    """Workers that take from one store of work until it is empty.
+
+    One that waits for an association (`use`) has taken nothing yet: when nothing is left, and nobody works,
+    it is not waited for.
+    """
+
+    def __init__(self, todo: Sized) -> None:
+        self._todo = todo
+        self._running: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
+
+    @asynccontextmanager
+    async def use(self, one: AbstractAsyncContextManager[T]) -> AsyncGenerator[T, None]:
+        """Enter what may be waited for."""
+        task = asyncio.current_task()
+        assert task is not None
+        async with AsyncExitStack() as stack:
+            self._waiting.add(task)
+            self._look()
+            try:
+                entered = await stack.enter_async_context(one)
+            finally:
+                self._waiting.discard(task)
+            yield entered
+
+    def begins(self, task: asyncio.Task[None]) -> None:
+        """A worker begins."""
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._look()
+
+    def _look(self) -> None:
+        if not self._todo and self._running <= self._waiting:
+            for task in self._running:
+                task.cancel()
+
+
+async def share(count: int, todo: Sized, worker: Callable[[Sharing], Coroutine[Any, Any, None]]) -> None:
     """Run so many workers until `todo` is empty. Raises the first error of one, when all have ended.
 
     A peer may take fewer associations than are asked for: a worker that gets none costs nothing as long as
-    the others do all there is to do.
+    the others do all there is to do, not even the time that it would wait for one.
     """
+    sharing = Sharing(todo)
     if count <= 1:
-        await worker()
+        await worker(sharing)
         return
     tasks = Tasks()
-    started = [tasks.start(worker()) for _ in range(count)]
+    started = [tasks.start(worker(sharing)) for _ in range(count)]
+    for one in started:
+        sharing.begins(one)
     try:
         await tasks.wait()
     finally:

@@ -16,7 +16,7 @@ from ..association.stores import Outcome, StoreRun
 from ..dataset.instance import Instance
 from ..dimse.contexts import Proposal, outcomes
 from ..dimse.sop_classes import NON_PATIENT
-from .parallel import share
+from .parallel import Sharing, share
 from .progress import Meter, Phase, ProgressCallback
 from .results import StoredItem, StoreReport
 
@@ -128,8 +128,14 @@ class Storing:
         size = len(items) if self._count == 1 else max(1, min(CHUNK, len(items) // (4 * self._count)))
         return deque(items[start : start + size] for start in range(0, len(items), size))
 
-    async def _work(self, opener: Opener, proposals: list[Proposal], chunks: deque[list[Instance]]) -> None:
-        async with opener(proposals, own=self._count > 1) as association:
+    async def _work(
+        self,
+        opener: Opener,
+        proposals: list[Proposal],
+        chunks: deque[list[Instance]],
+        sharing: Sharing,
+    ) -> None:
+        async with sharing.use(opener(proposals, own=self._count > 1)) as association:
             done = partial(self._done, _refusals(association))
             run = StoreRun(association=association, done=done, progress=self._part, convert=self._convert)
             while chunks:

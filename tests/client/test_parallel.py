@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiodicom.association.errors import AssociationAborted, AssociationRejected
 from aiodicom.client.connect import connect
-from aiodicom.client.parallel import MAX_ASSOCIATIONS, check_associations, share
+from aiodicom.client.parallel import MAX_ASSOCIATIONS, Sharing, check_associations, share
 from aiodicom.server.archive_service import serve_archive
 from aiodicom.server.limits import ServerLimits
 from archive_objects import files_below
@@ -86,7 +86,7 @@ async def test_the_errors_of_workers() -> None:
     async def run(*ends: BaseException | None, left: int = 0) -> None:
         waiting = deque(ends)
 
-        async def worker() -> None:
+        async def worker(_: Sharing) -> None:
             end = waiting.popleft()
             if end is not None:
                 raise end
