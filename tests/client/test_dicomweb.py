@@ -93,7 +93,7 @@ async def test_what_a_206_leaves_out_is_asked_for_below(tmp_path: Path) -> None:
 
 async def test_a_connection_that_the_site_closes_costs_no_rung(tmp_path: Path) -> None:
     """Instances one by one, each on a connection that ends at the next request."""
-    whole = serving(objects(), closes=True)
+    whole = serving(study(), closes=True)
 
     def answer(path: str) -> Answer:
         return whole(path) if "/instances/" in path else Answer("404 Not Found", b"", closes=True)
