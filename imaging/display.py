@@ -22,7 +22,7 @@ def ends(
     known = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     if not known.size:
         return 0.0, 1.0
-    low, high = np.percentile(known, percent)
+    low, high = np.percentile(known.view(np.uint8) if known.dtype == np.bool_ else known, percent)
     return float(low), float(max(high, low + 1e-6))
 
 

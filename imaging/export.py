@@ -46,6 +46,12 @@ def _library(name: str, package: str) -> Any:
         raise ImagingError(f"this needs {name}: pip install {package}") from error
 
 
+def _common_type(voxels: NDArray[Any]) -> NDArray[Any]:
+    """The same in a type that all formats have: masks as bytes, floats of 16 bits as such of 32."""
+    wider = {"?": "u1", "e": "f4"}.get(voxels.dtype.char)
+    return voxels if wider is None else voxels.astype(wider)
+
+
 def check_affine(geometry: VolumeGeometry) -> None:
     """IrregularGeometry where no one matrix maps the voxels."""
     if not geometry.is_affine:
@@ -63,8 +69,7 @@ def nifti(voxels: NDArray[Any], affine: Floats, geometry: VolumeGeometry, axes: 
         if voxels.dtype != np.uint8:
             raise ImagingError("NIfTI holds colours of 8 bits only")
         voxels = np.ascontiguousarray(voxels).view(kind)[..., 0]
-    if voxels.dtype == np.bool_ or voxels.dtype == np.float16:
-        voxels = voxels.astype(np.uint8 if voxels.dtype == np.bool_ else np.float32)
+    voxels = _common_type(voxels)
     image = nibabel.Nifti1Image(voxels, affine, dtype=voxels.dtype)
     image.set_sform(affine, code=1)
     if geometry.shear_angle <= PARALLEL_DEGREES:
@@ -104,7 +109,7 @@ def write_nrrd(path: Path, voxels: NDArray[Any], affine: Floats, geometry: Volum
         "kinds": ["domain"] * 3 + ["list"] * more,
     }
     with whole(path) as temporary:
-        nrrd.write(str(temporary), np.asfortranarray(voxels), header)
+        nrrd.write(str(temporary), np.asfortranarray(_common_type(voxels)), header)
 
 
 def write_numpy(path: Path, voxels: NDArray[Any], facts: dict[str, Any]) -> None:
@@ -206,7 +211,7 @@ def simpleitk(voxels: NDArray[Any], geometry: VolumeGeometry, axes: Sequence[Axi
     if geometry.shear_angle > PARALLEL_DEGREES:
         raise IrregularGeometry("the volume is sheared, which SimpleITK cannot say: use deskew()")
     library = _library("SimpleITK", "SimpleITK")
-    image = library.GetImageFromArray(np.ascontiguousarray(voxels), isVector=voxels.ndim == 4)
+    image = library.GetImageFromArray(_common_type(np.ascontiguousarray(voxels)), isVector=voxels.ndim == 4)
     matrix = geometry.affine_crs
     sides = np.linalg.norm(matrix[:3, :3], axis=0)
     image.SetSpacing(sides.tolist())

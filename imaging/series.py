@@ -90,6 +90,8 @@ def images_of(
 
 def _stored(voxels: NDArray[Any]) -> NDArray[Any]:
     """The voxels in 16 bits, exactly."""
+    if voxels.dtype == np.bool_:
+        voxels = voxels.view(np.uint8)
     if voxels.dtype.kind not in "iu":
         raise UnsupportedPixels(f"voxels of type {voxels.dtype} lose digits as images: round them first")
     low, high = int(voxels.min()), int(voxels.max())

@@ -13,6 +13,7 @@ from aiodicom.dataset.errors import ImagingError
 from aiodicom.imaging.errors import IrregularGeometry, UnsupportedPixels
 from aiodicom.imaging.geometry import VolumeGeometry
 from aiodicom.imaging.records import Axis
+from aiodicom.imaging.render import render_volume
 from aiodicom.imaging.series import decimal_string
 from aiodicom.imaging.volume import Volume
 from geometries import close, everywhere, geometries
@@ -177,6 +178,23 @@ def test_coordinates_of_several_numbers_and_palettes_come_again(tmp_path: Path, 
     assert again.to_rgb().voxels.tolist() == colours.to_rgb().voxels.tolist()
 
 
+@pytest.mark.parametrize(("kind", "written"), [("?", "uint8"), ("e", "float32")])
+def test_masks_and_half_floats_are_written_everywhere(tmp_path: Path, kind: str, written: str) -> None:
+    nibabel, nrrd = pytest.importorskip("nibabel"), pytest.importorskip("nrrd")
+    voxels = (np.arange(24).reshape(2, 3, 4) % 2).astype(kind)
+    geometry = VolumeGeometry.from_affine((2, 3, 4), np.diag((2, 0.5, 0.25, 1))[:, [2, 1, 0, 3]])
+    volume = Volume.from_array(voxels, geometry)
+    read = nibabel.load(volume.write(tmp_path / "v.nii"))
+    assert read.get_data_dtype() == written
+    held, _ = nrrd.read(str(volume.write(tmp_path / "v.nrrd")))
+    assert (held.dtype, held.tolist()) == (written, volume.view("crs").voxels.tolist())
+    assert volume._repr_png_().startswith(b"\x89PNG")
+    assert render_volume(volume, tmp_path / "v.png").is_file()
+    if kind == "?":
+        again = Volume.from_datasets(volume.to_datasets())
+        assert again.voxels.tolist() == voxels.astype(int).tolist()
+
+
 def test_a_series_of_no_known_modality_is_other() -> None:
     volume = Volume.from_datasets(series(2, Modality=None))
     assert {one.Modality for one in volume.to_datasets()} == {"OT"}
@@ -216,6 +234,13 @@ def test_a_sidecar_that_does_not_fit(tmp_path: Path, change: dict[str, Any]) -> 
     path.with_suffix(".json").write_text(json.dumps(facts))
     with pytest.raises(ImagingError):
         Volume.from_npy(path)
+
+
+def test_simpleitk_has_masks() -> None:
+    pytest.importorskip("SimpleITK")
+    volume = Volume.from_datasets(series())
+    mask = Volume.from_array(volume.voxels > 200, volume.geometry)
+    assert mask.to_sitk().GetPixelIDTypeAsString() == "8-bit unsigned integer"
 
 
 def test_simpleitk() -> None:
