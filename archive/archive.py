@@ -174,18 +174,14 @@ class Archive:
         sop_instance_uid: str,
         transfer_syntax_uid: str,
         calling_ae: str | None = None,
-        called_ae: str | None = None,
-        move_originator: str | None = None,
     ) -> ArchiveSink:
         """Begin to receive an object. Never raises for what a peer sent or a disk refused: the sink's
         commit says.
 
         calling_ae: goes to the file's Source AE Title (0002,0016) when it is a valid title.
-        called_ae, move_originator: not kept; here so that every kind of sink is made alike.
 
         Raises RuntimeError (the archive is closed).
         """
-        del called_ae, move_originator
         if self._committer.closed:
             raise RuntimeError("the archive is closed")
         writer = None

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from pydicom.datadict import dictionary_VM
 
-from ..dimse.status import IDENTIFIER_MISMATCH, UNABLE_TO_PROCESS
+from ..dimse.status import IDENTIFIER_MISMATCH
 from ..pdu.uids import is_near_uid
 from .errors import IdentifierError
 from .matching_time import Interval, parse_range, parse_value
@@ -40,8 +40,6 @@ WORD = 64
 
 NOT_OF_MODEL = IDENTIFIER_MISMATCH
 """Identifier does not match SOP Class (PS3.4 tables C.4-1 to C.4-3)."""
-UNABLE = UNABLE_TO_PROCESS
-"""Unable to process, first of the range."""
 
 _TEXTS = frozenset({"LT", "ST", "UC", "UR", "UT"})
 _UNSPLIT = frozenset({"LT", "ST", "UT", "UR"})

@@ -57,24 +57,17 @@ class Record:
     shortened: tuple[str, ...] = ()
 
 
-def read_record(
-    data: Buffer,
-    transfer_syntax_uid: str,
-    *,
-    sop_class_uid: str | None = None,
-    sop_instance_uid: str | None = None,
-    max_depth: int = MAX_DEPTH,
-) -> Record:
-    """Scan an encoded data set and check that it is whole and is what the command said.
+def read_record(data: Buffer, transfer_syntax_uid: str, *, max_depth: int = MAX_DEPTH) -> Record:
+    """Scan an encoded data set and check that it is whole.
 
     Tolerates missing attributes of type 2, unknown and private elements, elements out of order and trailing
     zeros; needs SOP class, SOP instance, study and series UIDs, for without them it could not be found again.
 
     Raises ObjectRefused (C000H-range when the data set is broken, TornObject when it is not whole; A900H when
-    it is not the object announced), and OSError where a file cannot be read.
+    a UID that it needs is none), and OSError where a file cannot be read.
     """
     scan = scanning(data, transfer_syntax_uid, STORED_TAGS, max_depth=max_depth, check_nested=True)
-    return to_end(_record(scan, transfer_syntax_uid, sop_class_uid, sop_instance_uid))
+    return to_end(_record(scan, transfer_syntax_uid))
 
 
 def stored_options(max_depth: int = MAX_DEPTH, max_elements: int | None = MAX_ELEMENTS) -> ScanOptions:
@@ -90,8 +83,8 @@ def reading(writer: Part10Writer, *, sop_class_uid: str, sop_instance_uid: str) 
 def _record(
     scanned: Steps[ScanResult],
     transfer_syntax_uid: str,
-    sop_class_uid: str | None,
-    sop_instance_uid: str | None,
+    sop_class_uid: str | None = None,
+    sop_instance_uid: str | None = None,
 ) -> Steps[Record]:
     try:
         scan = yield from scanned

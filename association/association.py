@@ -250,10 +250,10 @@ class Association:
         self.abort_now(error)
         await self.wait_closed()
 
-    def abort_now(self, error: AiodicomError | None = None, *, source: int = 0, reason: int = 0) -> None:
+    def abort_now(self, error: AiodicomError | None = None) -> None:
         """Send the A-ABORT and end everything that runs; the connection closes by itself."""
         if self.session.state not in (State.STA1, State.STA2, State.STA13):
-            self.session.abort(source, reason)
+            self.session.abort()
             self.connection.flush()
         elif self.session.state is State.STA2:  # the table has no A-ABORT request before a request came
             self.connection.close()

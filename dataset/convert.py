@@ -118,20 +118,20 @@ class _Container:
     waveform_bits: int = 16
 
 
-def convert(buffer: Buffer, old_uid: str, new_uid: str, *, max_depth: int = 64) -> Converted:
+def convert(buffer: Buffer, old_uid: str, new_uid: str) -> Converted:
     """A data set of one of `CONVERTIBLE` in another of them.
 
     Raises MalformedDataSet for one that is not whole or in doubt, or would take more than `MAX_COPIED`.
     """
     if isinstance(buffer, FileWindow):
-        return _convert(buffer, old_uid, new_uid, max_depth)
+        return _convert(buffer, old_uid, new_uid)
     with memoryview(buffer) as whole, whole.cast("B") as view:
-        return _convert(view, old_uid, new_uid, max_depth)
+        return _convert(view, old_uid, new_uid)
 
 
-def _convert(view: View, old_uid: str, new_uid: str, max_depth: int) -> Converted:
+def _convert(view: View, old_uid: str, new_uid: str) -> Converted:
     tags = (_BITS_ALLOCATED, _PIXEL_REPRESENTATION)
-    found = scan_dataset(view, old_uid, tags, max_depth=max_depth, check_nested=True)
+    found = scan_dataset(view, old_uid, tags, check_nested=True)
     if not found.complete or found.doubt:
         raise MalformedDataSet(f"it cannot be converted: {found.problem or found.doubt}")
     old, new = syntax_of(old_uid), syntax_of(new_uid)
