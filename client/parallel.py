@@ -49,7 +49,7 @@ class Sharing:
 
     def __init__(self, todo: Sized) -> None:
         self._todo = todo
-        self._running: set[asyncio.Task[None]] = set()
+        self.workers: list[asyncio.Task[None]] = []
         self._waiting: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
@@ -59,25 +59,18 @@ class Sharing:
         assert task is not None
         async with AsyncExitStack() as stack:
             self._waiting.add(task)
-            self._look()
+            self.look()
             try:
                 entered = await stack.enter_async_context(one)
             finally:
                 self._waiting.discard(task)
             yield entered
 
-    def begins(self, task: asyncio.Task[None]) -> None:
-        """A worker begins."""
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        self._look()
-
-    def _look(self) -> None:
-        if not self._todo and self._running <= self._waiting:
-            for task in self._running:
+    def look(self) -> None:
+        """Wait for nobody who waits, where nothing is left and all who are left do that."""
+        running = {task for task in self.workers if not task.done()}
+        if not self._todo and running <= self._waiting:
+            for task in running:
                 task.cancel()
 
 
@@ -91,10 +84,8 @@ async def share(count: int, todo: Sized, worker: Callable[[Sharing], Coroutine[A
     if count <= 1:
         await worker(sharing)
         return
-    tasks = Tasks()
-    started = [tasks.start(worker(sharing)) for _ in range(count)]
-    for one in started:
-        sharing.begins(one)
+    tasks = Tasks(changed=sharing.look)
+    started = sharing.workers = [tasks.start(worker(sharing)) for _ in range(count)]
     try:
         await tasks.wait()
     finally:
