@@ -41,14 +41,20 @@ CONFIRMING = 40
 
 @dataclass(slots=True)
 class Learned:
-    """What was found out of a peer: `steps` in words, and as `Quirks`, of which `known` are the members."""
+    """What was found out of a peer: `steps` in words, and as `Quirks`, of which `known` are the members.
+
+    `gone` are members that it was shown to have no value of: what was learned of them before is outdated.
+    """
 
     steps: list[Step] = field(default_factory=list)
     quirks: Quirks = Quirks()
     known: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
 
-    def add(self, name: str, value: Any, text: str, advice: str = "") -> None:
-        """A member of the quirks; None for what cannot be told."""
+    def add(self, name: str, value: Any, text: str, advice: str = "", *, gone: bool = False) -> None:
+        """A member of the quirks; None for what cannot be told, and for what it has not (`gone`)."""
+        if gone:
+            self.gone.add(name)
         outcome = Outcome.SKIPPED if value is None else Outcome.WARNING if advice else Outcome.OK
         self.steps.append(Step(name, outcome, text, advice))
         if value is not None:
@@ -56,8 +62,8 @@ class Learned:
             self.known.add(name)
 
     def values(self) -> dict[str, Any]:
-        """What is known, as a file of nodes says it."""
-        plain: dict[str, Any] = {}
+        """What is known, as a file of nodes says it; None for what is to be said no more."""
+        plain: dict[str, Any] = dict.fromkeys(sorted(self.gone - self.known))
         for one in fields(self.quirks):
             if one.name in self.known:
                 value = getattr(self.quirks, one.name)
@@ -68,8 +74,8 @@ class Learned:
         return plain
 
 
-async def learn(peer: Peer) -> Learned:
-    """Find out how a peer is. Raises what no association could be opened for.
+async def learn(peer: Peer, before: Quirks | None = None) -> Learned:
+    """Find out how a peer is; `before`: what was learned of it. Raises where no association is opened.
 
     Whether it bears an asynchronous operations window is told where the default one is offered.
     """
@@ -81,7 +87,7 @@ async def learn(peer: Peer) -> Learned:
         if root is not None:
             await _methods(associations, learned, root)
             await _cancel(associations, learned, root)
-            await _cap(associations, learned, root)
+            await _cap(associations, learned, root, before.cap if before is not None else None)
     except BaseException:
         await associations.close_after_error()
         raise
@@ -148,7 +154,7 @@ async def _methods(associations: Associations, learned: Learned, root: Root) -> 
             found.append(method)
             told = "it was silent" if status is None else str(status)
             said.append(f"{SERVICES[method]} is not refused: {told}")
-    learned.add("methods", tuple(found) or None, "; ".join(said), advice)
+    learned.add("methods", tuple(found) or None, "; ".join(said), advice, gone=not found)
 
 
 _UNKNOWN_TITLE = "our AE title is not known as a destination"
@@ -228,7 +234,7 @@ async def _cancel(associations: Associations, learned: Learned, root: Root) -> N
         learned.add("cancel", None, words)
 
 
-async def _cap(associations: Associations, learned: Learned, root: Root) -> None:
+async def _cap(associations: Associations, learned: Learned, root: Root, before: int | None) -> None:
     """Whether a query for all studies stops at a number of answers though there are more."""
     associations.quirks = replace(associations.quirks, cancel=learned.quirks.cancel)
     try:
@@ -236,10 +242,11 @@ async def _cap(associations: Associations, learned: Learned, root: Root) -> None
         whole = Finding(associations, query, LOOK)
         count = len(await whole)
         if count >= LOOK:
-            learned.add("cap", None, f"none below {LOOK} answers")
+            learned.add("cap", None, f"none below {LOOK} answers", gone=before is not None and before < count)
             return
         if not whole.capped:
-            learned.add("cap", None, f"no sign of one: {count} studies")
+            over = before is not None and before < count
+            learned.add("cap", None, f"no sign of one: {count} studies", gone=over)
             return
         parts = Finding(associations, query, 2 * LOOK, split=True, max_queries=CONFIRMING)
         more = len(await parts)

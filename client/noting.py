@@ -14,7 +14,8 @@ from .nodes import MAXIMUM_FILE, NodeError, find_node, nodes_file
 
 
 def note_quirks(name: str, values: Mapping[str, Any], path: str | os.PathLike[str] | None = None) -> Path:
-    """Put values into [nodes.NAME.quirks] of a file of nodes; the file, which is replaced in one step.
+    """Put values into [nodes.NAME.quirks] of a file of nodes, and take out what is None; the file, which is
+    replaced in one step.
 
     Nothing else of it changes, comments and order included. Blocks. Raises NodeError: for a node that is not
     there, a file that cannot be written, and where tomlkit is not installed.
@@ -53,7 +54,9 @@ def _with(text: str, name: str, values: Mapping[str, Any]) -> str:
         inline = isinstance(node, tomlkit.items.InlineTable)  # which holds only such
         node["quirks"] = tomlkit.inline_table() if inline else tomlkit.table()
     for member, value in values.items():
-        if member not in node["quirks"] or _plain(node["quirks"][member]) != value:
+        if value is None:
+            node["quirks"].pop(member, None)
+        elif member not in node["quirks"] or _plain(node["quirks"][member]) != value:
             node["quirks"][member] = value
     return tomlkit.dumps(document)
 
@@ -73,7 +76,8 @@ def _plain(value: Any) -> Any:
 def _merged(tree: dict[str, Any], name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """What the file is to say."""
     node = tree["nodes"][name]
-    node["quirks"] = {**node.get("quirks", {}), **values}
+    merged = {**node.get("quirks", {}), **values}
+    node["quirks"] = {member: value for member, value in merged.items() if value is not None}
     return tree
 
 

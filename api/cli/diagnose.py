@@ -75,7 +75,7 @@ def diagnose(target: PeerOptions, needed: tuple[str, ...], wanted: bool) -> int:
 def _learn(target: PeerOptions, found: Diagnosis) -> int:
     """Find out more, put it into the file, and show both."""
     assert target.node is not None
-    learned = target.run(learn(target.peer))
+    learned = target.run(learn(target.peer, target.node.quirks))
     values = learned.values()
     place = note_quirks(target.node.name, values)
     if target.json:
@@ -85,7 +85,11 @@ def _learn(target: PeerOptions, found: Diagnosis) -> int:
         return Code.OK
     _show(found)
     _show_steps(learned.steps)
-    say(f"{place}: [nodes.{target.node.name}.quirks] says so of {', '.join(values) or 'nothing'}")
+    says = [member for member, value in values.items() if value is not None]
+    say(f"{place}: [nodes.{target.node.name}.quirks] says so of {', '.join(says) or 'nothing'}")
+    outdated = [member for member in values if member not in says]
+    if outdated:
+        say(f"and says nothing any more of {', '.join(outdated)}")
     return Code.OK
 
 

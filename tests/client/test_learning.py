@@ -61,6 +61,7 @@ async def test_neither_service_is_offered() -> None:
     async with aiodicom.serve(Holding(1, None), port=0) as server:
         learned = await learn(Peer(host="127.0.0.1", port=server.port, timeouts=TIMES))
     assert "methods" not in learned.known
+    assert learned.values()["methods"] is None
     assert words(learned)["methods"] == (
         "C-GET is refused: no presentation context; C-MOVE is refused: no presentation context"
     )
@@ -162,6 +163,15 @@ async def test_what_becomes_of_a_query_that_is_cancelled(cancelled: str, found: 
     assert learned.values().get("cancel") is found, words(learned)
     assert learned.values()["roots"] == ["STUDY"]
     assert learned.quirks.cancel is (found is not False)
+
+
+@pytest.mark.parametrize(("before", "gone"), [(5, True), (30, False), (None, False)])
+async def test_a_cap_that_was_learned_and_is_passed_is_outdated(before: int | None, gone: bool) -> None:
+    async with aiodicom.serve(Holding(17, None), port=0) as server:
+        peer = Peer(host="127.0.0.1", port=server.port, timeouts=TIMES)
+        learned = await learn(peer, Quirks(cap=before))
+    assert ("cap" in learned.values()) == gone, words(learned)
+    assert learned.values().get("cap") is None
 
 
 async def test_what_negotiation_tells(tmp_path: Path) -> None:

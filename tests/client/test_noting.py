@@ -60,6 +60,16 @@ def test_what_stood_there_stays_line_by_line(file: Path) -> None:
     assert all(line in left for line in FILE.splitlines())  # each, in this order
 
 
+def test_what_is_none_is_taken_out(file: Path) -> None:
+    note_quirks("pacs", VALUES)
+    note_quirks("pacs", {"cap": None, "methods": None, "roles": True})
+    quirks = find_node("pacs").quirks
+    assert (quirks.cap, quirks.methods, quirks.roles, quirks.window) == (None, None, True, True)
+    left = iter(file.read_text().splitlines())
+    assert all(line in left for line in FILE.splitlines())
+    note_quirks("pacs", {"cap": None})
+
+
 def test_what_is_known_again_changes_nothing(file: Path) -> None:
     note_quirks("pacs", VALUES)
     before, number = file.read_bytes(), file.stat().st_ino
