@@ -100,6 +100,8 @@ class AcceptedConnection:
         try:
             await self._handshake()
         except TimeoutError:
+            if self.association is not None and self.association.connection.connected:
+                return  # which tells that itself
             self._reception.tally.limits["artim_timeout"] += 1
             note("handshake", self.address, "closed a connection: no TLS handshake in time")
         except (ssl.SSLError, ConnectionError) as error:

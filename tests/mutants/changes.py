@@ -136,6 +136,7 @@ MUTANTS = (
     Mutant("server/listener.py", "full = sock.fileno() >= self._capacity", "full = False", "server/test_limits.py"),
     Mutant("association/transport.py", "upper.pdus_started != self._pdu_number", "False", "server/test_limits.py"),
     Mutant("server/suboperations.py", "limit = self._limits.inactivity_timeout\n", "limit = None\n", "server/test_one_peer.py"),
+    Mutant("server/accepted.py", "        note = self._reception.logbook.note\n        try:\n            await self._handshake()", "        note = self._reception.logbook.note\n        self._deadline = self._loop.time() + self._reception.limits.artim_timeout\n        try:\n            await self._handshake()", "server/test_limits.py"),
     Mutant("server/accepted.py", "            opening=self._deadline,\n", "", "server"),
     Mutant("server/admission.py", "if open_now >= limits.max_associations:", "if open_now > limits.max_associations:", "server/test_limits.py"),
     Mutant("server/admission.py", "reserved=request.reserved,", 'reserved=b"",', "server/test_limits.py"),

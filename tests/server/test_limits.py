@@ -38,6 +38,8 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
+from aiodicom.server import listener
+from aiodicom.server.accepted import AcceptedConnection
 from aiodicom.server.archive_service import ArchiveService, serve_archive
 from aiodicom.server.limits import ServerLimits
 from aiodicom.server.service import Reply
@@ -900,3 +902,26 @@ assert descriptors(raise_to=50) == 200
 assert resource.getrlimit(resource.RLIMIT_NOFILE) == (200, hard)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_artim_counts_from_the_accept_however_late_its_task_begins(
+    secure: bool, tls_pair: TLSPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop that is busy gives no peer more time."""
+    loop = asyncio.get_running_loop()
+    limits, real, late = replace(LONG, artim_timeout=5), loop.time, [0.0]
+    monkeypatch.setattr(loop, "time", lambda: real() + late[0])
+
+    def accept(*arguments: Any) -> AcceptedConnection:
+        made = AcceptedConnection(*arguments)
+        late[0] += 6  # before its task has had its first turn
+        return made
+
+    async with serving(limits=limits, tls=tls_pair.server if secure else None) as server:
+        monkeypatch.setattr(listener, "AcceptedConnection", accept)
+        async with await ScriptedPeer.connect("127.0.0.1", server.port) as peer:
+            await peer.send(b"\x16" if secure else associate_request())
+            assert (await peer.drain_until_close())[0] == b""
+        assert server.stats().limits == {"artim_timeout": 1}
+        assert not server.associations
