@@ -324,6 +324,7 @@ def main() -> int:
         case ["attack", port, name, count]:
             asyncio.run(attack(int(port), name, int(count)))
         case arguments:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
             parser = argparse.ArgumentParser(
                 description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
             )
