@@ -8,7 +8,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from ..association.connect import Peer
 from ..association.timeouts import Timeouts
+from ..association.tls import TLSConfigurationError
 from ..client.nodes import Node, NodeError, find_node
 from .fields import flags_of
 
@@ -110,6 +112,14 @@ class PeerCommand(Command):
             args = [*args[:at], node.host, str(node.port), *args[at + 1 :]]
             ctx.default_map = {**(ctx.default_map or {}), **_defaults(node)}
         return super().parse_args(ctx, args)
+
+
+def peer_of(name: str) -> Peer:
+    """Whom a node's name stands for. Raises click.BadParameter."""
+    try:
+        return find_node(name).peer()
+    except (NodeError, TLSConfigurationError) as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _defaults(node: Node) -> dict[str, Any]:

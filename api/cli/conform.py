@@ -41,7 +41,7 @@ from ..conformance.runner import Options, Result, Runner
 from ..conformance.sniff import CaptureError, conversations
 from ..conformance.target import UnexpectedError
 from ..conformance.watch import Watched, lines
-from .commands import Command, PeerCommand
+from .commands import Command, PeerCommand, peer_of
 from .completion import complete_host
 from .terminal import say
 
@@ -203,14 +203,37 @@ def runs_as(options: dict[str, Any]) -> Options:
     return Options(strict=options["strict"], fail_fast=options["fail_fast"], recovery=options["recovery"])
 
 
-@conformance.command("probe", cls=Command)
-@click.argument("host")
+PROTECTION = (
+    click.option("--tls", is_flag=True, help="Speak TLS; implied by --trusted and --cert."),
+    click.option("--trusted", type=THERE, help="Certificates to trust (PEM)."),
+    click.option("--cert", type=THERE, help="Our certificate (PEM), for a server that asks for one."),
+    click.option("--key", type=THERE, help="Its private key (PEM), when it is in a file of its own."),
+)
+
+
+def protected(command: Callable[..., int]) -> Callable[..., int]:
+    """With the options of TLS to a server."""
+    for option in reversed(PROTECTION):
+        command = option(command)
+    return command
+
+
+def over(
+    profile: Profile, *, tls: bool, trusted: Path | None, cert: Path | None, key: Path | None
+) -> Profile:
+    """A profile with the TLS that `protected` options ask for. Raises click.BadParameter."""
+    return replace(profile, tls=context_of(trusted, cert, key)) if tls or trusted or cert else profile
+
+
+@conformance.command("probe", cls=PeerCommand)
+@click.argument("host", metavar="(HOST PORT|@NODE)", shell_complete=complete_host)
 @click.argument("port", type=click.IntRange(1, 65535))
 @click.option("--called-ae", default="", help="The server's AE title.  [default: ANY-SCP]")
+@protected
 @click.option("-o", "--out", type=FILE, required=True, help="The profile to write, where none is yet.")
-def probe_server(host: str, port: int, called_ae: str, out: Path) -> int:
+def probe_server(host: str, port: int, called_ae: str, out: Path, **protection: Any) -> int:
     """Ask a server what it accepts, and write a profile of it: to be made into claims by who knows it."""
-    profile = profile_of(None, "", host=host, port=port, called_ae=called_ae)
+    profile = over(profile_of(None, "", host=host, port=port, called_ae=called_ae), **protection)
     if out.exists():
         raise click.BadParameter(f"{out} is there already", param_hint="--out")
     try:
@@ -244,10 +267,7 @@ def show_statement(run: Path) -> int:
 @click.option(
     "--test-system", is_flag=True, help="HOST is a test system: without it only loopback sees effects."
 )
-@click.option("--tls", is_flag=True, help="Speak TLS; implied by --trusted and --cert.")
-@click.option("--trusted", type=THERE, help="Certificates to trust (PEM).")
-@click.option("--cert", type=THERE, help="Our certificate (PEM), for a server that asks for one.")
-@click.option("--key", type=THERE, help="Its private key (PEM), when it is in a file of its own.")
+@protected
 @click.option("--restart", default="", metavar="COMMAND", help="Starts the server again when it has died.")
 @judging
 def scp(
@@ -263,8 +283,7 @@ def scp(
     profile = profile_of(
         profile_path, allow, host=host, port=port, called_ae=called_ae, test_system=test_system
     )
-    if tls or trusted or cert:
-        profile = replace(profile, tls=context_of(trusted, cert, key))
+    profile = over(profile, tls=tls, trusted=trusted, cert=cert, key=key)
     wanted = chosen(expression, options["exclude"], "scp")
     how = replace(runs_as(options), restart=tuple(shlex.split(restart)))
     return judged(Runner(profile, how), wanted, options, port)
@@ -390,7 +409,7 @@ def sniff(captures: tuple[Path, ...]) -> int:
 
 @conformance.command("proxy", cls=Command)
 @click.argument("listen", metavar="[ADDRESS:]PORT")
-@click.argument("target", metavar="HOST:PORT")
+@click.argument("target", metavar="(HOST:PORT|@NODE)")
 @click.option("--cert", type=THERE, help="Take TLS, with this certificate (PEM).")
 @click.option("--key", type=THERE, help="Its private key (PEM), when it is in a file of its own.")
 @click.option("--tls", is_flag=True, help="Speak TLS to HOST:PORT; implied by --trusted and --target-cert.")
@@ -407,10 +426,13 @@ def proxy(
     """
     address, _, port = listen.rpartition(":")
     host, _, target_port = target.rpartition(":")
-    if not (port.isdigit() and target_port.isdigit() and host):
-        raise click.UsageError("a port to listen on and HOST:PORT to call")
-    tls_in = serving_context(cert, key) if cert else None
     tls_out = context_of(trusted, target_cert, target_key) if tls or trusted or target_cert else None
+    if target.startswith("@"):
+        peer = peer_of(target)
+        host, target_port, tls_out = peer.host, str(peer.port), tls_out or peer.tls
+    if not (port.isdigit() and target_port.isdigit() and host):
+        raise click.UsageError("a port to listen on, and HOST:PORT or @NODE to call")
+    tls_in = serving_context(cert, key) if cert else None
     turn = threading.Lock()  # the lines of a conversation stay together
 
     def show(watched: Watched) -> None:

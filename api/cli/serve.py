@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ..server.limits import ServerLimits
 from ..server.listener import DEFAULT_HOST, DEFAULT_PORT, add_signal_handlers, descriptors
 from ..server.metrics import MetricsEndpoint
 from ..server.service import Destination
-from .commands import LIMITS, Command, section
+from .commands import LIMITS, Command, peer_of, section
 from .fields import field_options, take_fields
 from .options import (
     Common,
@@ -43,13 +44,19 @@ DESCRIPTORS = 65536
 """The soft limit of file descriptors that is asked for; each association has one."""
 
 
-def destination(value: str) -> tuple[str, tuple[str, int]]:
-    """``NAME=HOST:PORT``: an AE title that C-MOVE may send to, and its address. Raises click.BadParameter."""
+def destination(value: str) -> tuple[str, Destination]:
+    """``NAME=HOST:PORT`` or ``NAME=@NODE``: an AE title that C-MOVE may send to, and where it is.
+
+    Raises click.BadParameter.
+    """
     title, _, where = value.partition("=")
+    if where.startswith("@"):
+        peer = peer_of(where)
+        return ae_title(title), Destination(peer.host, peer.port, peer.tls)
     found = split_address(where)
     if found is None or not found[1]:
-        raise click.BadParameter(f"{value!r} is not of the form NAME=HOST:PORT")
-    return ae_title(title), found
+        raise click.BadParameter(f"{value!r} is not of the form NAME=HOST:PORT or NAME=@NODE")
+    return ae_title(title), Destination(*found)
 
 
 def address(value: str) -> tuple[str, int]:
@@ -95,9 +102,9 @@ server_limits: Callable[[Any], Any] = section(LIMITS, field_options(ServerLimits
     "--destination",
     "destinations",
     type=destination,
-    metavar="NAME=HOST:PORT",
+    metavar="NAME=(HOST:PORT|@NODE)",
     multiple=True,
-    help="An AE title that C-MOVE may send to, and its address; may be given several times.",
+    help="An AE title that C-MOVE may send to, and where it is; may be given several times.",
 )
 @click.option(
     "--destination-tls",
@@ -221,9 +228,7 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
         "port": values["port"],
         "ae_title": values["ae_title"],
         "tls": protection.server("TLS") if protection.given else None,
-        "destinations": {
-            name: Destination(address, number, outgoing) for name, (address, number) in values["destinations"]
-        },
+        "destinations": {name: replace(one, tls=one.tls or outgoing) for name, one in values["destinations"]},
         "limits": limits,
         "access": Access(
             called_ae=[values["ae_title"]] if values["only_called"] else None,

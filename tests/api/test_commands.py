@@ -163,9 +163,16 @@ def test_move_to_ourselves(invoke: Invoke, series: Path, tmp_path: Path, closed_
     assert datasets(tmp_path / "out") == datasets(series)
 
 
-def test_move_to_another(invoke: Invoke, series: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_move_to_another(
+    invoke: Invoke, series: Path, tmp_path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = serve(tmp_path / "other", "--ae-title", "OTHER")
-    served = serve(tmp_path / "archive", "--destination", f"OTHER=127.0.0.1:{other.port}")
+    nodes = tmp_path / "nodes.toml"
+    nodes.write_text(f'[nodes.there]\nhost = "127.0.0.1"\nport = {other.port}\n', "utf-8")
+    monkeypatch.setenv("AIODICOM_CONFIG", str(nodes))
+    where = "@there" if named else f"127.0.0.1:{other.port}"
+    served = serve(tmp_path / "archive", "--destination", f"OTHER={where}")
     try:
         assert invoke("store", "127.0.0.1", served.port, series).code == 0
         moved = invoke("move", "127.0.0.1", served.port, "--level", "STUDY", STUDY, "--destination", "OTHER")

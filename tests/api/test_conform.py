@@ -55,12 +55,16 @@ def test_a_node_stands_for_host_and_port(tmp_path: Path, monkeypatch: pytest.Mon
     with serving(tmp_path / "archive") as port:
         nodes.write_text(f'[nodes.ours]\nhost = "127.0.0.1"\nport = {port}\ncalled_ae = "US"\n')
         done = run("scp", "@ours", "--suite", "group:sanity", "--trace", str(tmp_path / "traces"))
+        made = run("probe", "@ours", "--out", str(tmp_path / "sut.toml"))
     assert done.returncode == 0, done.stdout + done.stderr
     traces = [path.read_text("utf-8") for path in (tmp_path / "traces").rglob("*") if path.is_file()]
     assert any("US" + 14 * " " in text or b"US".ljust(16).hex() in text.replace(" ", "") for text in traces)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert 'called_ae = "US"' in (tmp_path / "sut.toml").read_text("utf-8")
     unknown = run("scp", "@their")
     assert unknown.returncode == 2
     assert "there are @ours" in unknown.stderr
+    assert "there are @ours" in run("proxy", "0", "@their").stderr
 
 
 def test_a_client() -> None:
