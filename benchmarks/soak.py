@@ -116,7 +116,7 @@ class Holder:
         alive = 0
         for pacs in self._held:
             before = pacs.info
-            alive += await answers(pacs) and pacs.info is before  # and not on a new association
+            alive += await answers(pacs) and pacs.info == before  # one that was lost stands in `ended`
         return {"alive": alive}
 
 

@@ -198,10 +198,10 @@ def unreadable(monkeypatch, name, error):
     """Reading that file fails with `error`."""
     real = upkeep.read_object
 
-    def read(path, *limits):
+    def read(path, *some, **named):
         if path.stem == name:
             raise error
-        return real(path, *limits)
+        return real(path, *some, **named)
 
     monkeypatch.setattr(upkeep, "read_object", read)
 
