@@ -107,7 +107,7 @@ def test_an_address_is_a_host_and_a_port(text: str, found: tuple[str, int] | Non
         with pytest.raises(click.BadParameter, match="NAME=HOST:PORT"):
             destination(f"SOME={text}")
     else:
-        assert destination(f"SOME={text}") == ("SOME", found)
+        assert destination(f"SOME={text}") == ("SOME", aiodicom.Destination(*found))
 
 
 @pytest.mark.parametrize("port", [-1, 65536, 70000])
