@@ -42,6 +42,8 @@ from .stats import ServerStats, Tally
 
 log: logging.Logger = logging.getLogger("aiodicom.server")
 
+CLOSING = 5.0
+"""Seconds that a server which is stopped waits for what it has given up already."""
 ACCEPT_PAUSE = 0.5
 """Seconds without accepting when the process is out of descriptors: the condition does not end by asking."""
 
@@ -178,18 +180,31 @@ class Server:
             for association in ending:
                 association.abort_now(AssociationAborted("the server is stopping", by_peer=False))
                 association.connection.close()
-            for association in ending:
-                await association.wait_closed()
+            await self._gone(ending)
             self._decoders.shutdown(wait=False)
             if self._decompressor is not None:
                 await self._decompressor.close()
+
+    async def _gone(self, ending: Sequence[Association]) -> None:
+        """Wait until these are gone, `CLOSING` seconds longer than a peer may keep a connection open."""
+        try:
+            async with asyncio.timeout((self.limits.artim_timeout or 0.0) + CLOSING):
+                for association in ending:
+                    await association.wait_closed()
+        except TimeoutError:  # a defect of ours: whoever stops a server does not wait for it
+            for association in ending:
+                association.connection.drop()
+            log.exception("connections that were aborted are not gone")
 
     async def _stop_accepting(self) -> None:
         self._accepting.end()
         self._beginning.end()
         try:
-            await self._accepting.wait()
-            await self._beginning.wait()
+            async with asyncio.timeout(CLOSING):
+                await self._accepting.wait()
+                await self._beginning.wait()
+        except TimeoutError:  # as in `_gone`
+            log.exception("connections that were being taken have not been given up")
         finally:
             for sock in self._sockets:
                 sock.close()

@@ -32,6 +32,7 @@ from aiodicom.pdu import (
     UserInformation,
     encode,
 )
+from aiodicom.server import listener
 from aiodicom.server.access import Access
 from aiodicom.server.listener import Server, serve
 from aiodicom.testing import ScriptedPeer, associate_request
@@ -660,3 +661,27 @@ async def test_serving_is_awaited_or_entered_and_not_begun_twice() -> None:
         await server
     async with serve(Plain(), port=0) as server, calling(SimpleNamespace(port=server.port)) as peer:
         assert await echo(peer) == 0
+
+
+@pytest.mark.parametrize("stuck", ["an association", "a task that accepts"])
+async def test_a_server_stops_whatever_does_not_end(
+    stuck: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has been given up is waited for, but not for ever: that would be a defect, and is told as one."""
+
+    async def never(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(listener, "CLOSING", 0.05)
+    server = await serve(Plain(), port=0, limits=replace(LONG, artim_timeout=0.05))
+    peer = await ScriptedPeer.connect("127.0.0.1", server.port)
+    await peer.associate()
+    if stuck == "an association":
+        monkeypatch.setattr(Association, "wait_closed", never)
+    else:
+        monkeypatch.setattr(server._accepting, "wait", never)
+    await server.close(drain=0)
+    await peer.drain_until_close()
+    await peer.close()
+    [error] = [one for one in caplog.records if one.levelno == logging.ERROR]
+    assert "are not gone" in error.message or "have not been given up" in error.message
