@@ -50,8 +50,9 @@ from pydicom.uid import UID
 
 PATIENCE = 15.0
 """Seconds for one answer."""
-STOPPING = 20.0
-"""Seconds from SIGTERM to the end: twice what running requests are given."""
+STOPPING = 30.0
+"""Seconds from SIGTERM to the end: ten are given to what runs, ten to a peer to close, five to what was given
+up (`server.listener.CLOSING`); more is a defect."""
 MEMORY = 1 << 30
 """Bytes of the server's resident memory."""
 ELSEWHERE = "127.0.0.2"
