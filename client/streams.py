@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -11,7 +12,7 @@ from typing import Generic, Self, TypeVar
 T = TypeVar("T")
 
 
-class Stream(Generic[T]):
+class Stream(ABC, Generic[T]):
     """Iterated once: ``async for one in stream``. Leaving the loop early ends what runs at the peer.
 
     ``async with`` and `aclose` wait until it has ended; without them it ends soon after the loop was left,
@@ -24,9 +25,9 @@ class Stream(Generic[T]):
         self._kept: AsyncGenerator[T, None] | None = None
         self._over: asyncio.Event | None = None  # of the generator, once it runs
 
+    @abstractmethod
     def _start(self) -> AsyncGenerator[T, None]:
         """The generator of what comes."""
-        raise NotImplementedError
 
     def _begin(self) -> bool:
         """Whether it is now that it begins: it does once."""

@@ -738,7 +738,10 @@ async def test_a_flood_of_requests_whose_answers_are_not_read_is_cut_off() -> No
     """Answers are small and held by nobody: a bound on the bytes that wait ends it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transport_module, "WRITE_LIMIT", transport_module.WRITE_HIGH + 100_000)
-        await flood_of_requests()
+        assert 0 < await flood_of_requests() < FLOOD - 1
+
+
+FLOOD = 100_000
 
 
 class Chatty(Plain):
@@ -748,7 +751,8 @@ class Chatty(Plain):
         return Reply(dataset=identifier(StudyComments="x" * 60_000))
 
 
-async def flood_of_requests() -> None:
+async def flood_of_requests() -> int:
+    """How many were sent until the server ended it."""
     async with (
         serving(Chatty(), limits=replace(LONG, inactivity_timeout=None, artim_timeout=0.5)) as server,
         bystander(server),
@@ -756,7 +760,7 @@ async def flood_of_requests() -> None:
     ):
         deaf._writer.transport.pause_reading()  # type: ignore[attr-defined]
         with pytest.raises((AssertionError, ConnectionError)):
-            for number in range(100_000):
+            for number in range(FLOOD):
                 request = m.NGetRQ(
                     message_id=number % 65535 + 1,
                     requested_sop_class_uid=CT,
@@ -765,6 +769,7 @@ async def flood_of_requests() -> None:
                 await say(deaf, 3, request)
                 await asyncio.sleep(0)
         await gone(server, 1)
+    return number
 
 
 async def test_inactivity_timeout_of_a_sub_operation(tmp_path: Path) -> None:

@@ -639,7 +639,7 @@ async def test_others_have_their_turn_between_two_accepts() -> None:
 
 async def test_keepalive_of_others_during_a_reset_storm() -> None:
     linger = struct.pack("ii", 1, 0)
-    async with serving() as server, bystander(server):
+    async with serving() as server, bystander(server) as other:
         for _ in range(200):
             sock = socket.create_connection(("127.0.0.1", server.port))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -649,6 +649,7 @@ async def test_keepalive_of_others_during_a_reset_storm() -> None:
             while server.stats().connections <= 200:  # all of them were accepted
                 await asyncio.sleep(0)
         await gone(server, 1)
+        assert await echo(other, 2) == 0
 
 
 async def test_serving_is_awaited_or_entered_and_not_begun_twice() -> None:

@@ -73,6 +73,9 @@ async def test_what_a_peer_says_does_not_stand_for_reading(said: m.Message) -> N
                     await asyncio.sleep(0.01)
             await ended(talking)
             await gone(server, 1)
+            [left] = server.associations
+            assert left.session.request is not None
+            assert left.session.request.calling_ae != "DEAF"
 
 
 @on_each_loop
