@@ -24,15 +24,19 @@ def unindexed(folder, monkeypatch):
     return path
 
 
-def unreadable(monkeypatch, path):
-    real = upkeep.read_object
+def failing(real, path):
+    """The function, with an error of the disk for that file."""
 
-    def read(which, *rest, **named):
+    def fails(which, *rest, **named):
         if which == path:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(which, *rest, **named)
 
-    monkeypatch.setattr(upkeep, "read_object", read)
+    return fails
+
+
+def unreadable(monkeypatch, path):
+    monkeypatch.setattr(upkeep, "read_object", failing(upkeep.read_object, path))
 
 
 @pytest.fixture
@@ -104,14 +108,7 @@ def test_a_disk_that_does_not_tell_whether_a_file_is_there(tmp_path, monkeypatch
     with Archive(tmp_path, durability="rename") as archive:
         path = store(archive, image(1, PatientName="First")).path
         before = path.read_bytes()
-        real = os.stat
-
-        def stat(which, *rest, **named):
-            if which == path:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return real(which, *rest, **named)
-
-        monkeypatch.setattr(os, "stat", stat)
+        monkeypatch.setattr(os, "stat", failing(os.stat, path))
         assert store(archive, image(1, PatientName="Second")).status == 0xA700
         monkeypatch.undo()
         assert path.read_bytes() == before
